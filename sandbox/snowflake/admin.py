@@ -1,0 +1,78 @@
+"""Working the sandbox over HTTP: arm faults, move the clock, read counters. On every listener.
+
+These calls are neither counted nor hit by faults.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from sandbox.snowflake.counters import Counters
+from sandbox.snowflake.reply import Reply, read_body
+from sandbox.snowflake.wire import App, Receive, Scope, Send
+
+if TYPE_CHECKING:
+    from sandbox.snowflake.snowflake import Snowflake
+
+PREFIX = "/_sandbox/"
+ARMABLE = ("where", "on", "times", "skip", "chance", "reused")
+
+
+def with_admin(app: App, sandbox: Snowflake, name: str) -> App:
+    async def administered(scope: Scope, receive: Receive, send: Send) -> None:
+        if not scope["path"].startswith(PREFIX):
+            await app(scope, receive, send)
+            return
+        raw = await read_body(receive)
+        try:
+            body = json.loads(raw or b"{}")
+            reply = _act(sandbox, name, scope["method"], scope["path"].removeprefix(PREFIX), body)
+        except (ValueError, KeyError, TypeError) as error:
+            reply = Reply.json({"error": f"{type(error).__name__}: {error}"}, 400)
+        await reply.send(send)
+
+    return administered
+
+
+def _act(sandbox: Snowflake, name: str, method: str, what: str, body: Any) -> Reply:
+    if (method, what) == ("POST", "faults"):
+        for fault in body if isinstance(body, list) else [body]:
+            _arm(sandbox, name, fault)
+        return Reply.json({"faults": sandbox.faults.listed()}, 201)
+    if (method, what) == ("GET", "faults"):
+        return Reply.json({"faults": sandbox.faults.listed()})
+    if (method, what) == ("DELETE", "faults"):
+        sandbox.faults.clear()
+        return Reply.json({"faults": []})
+    if (method, what) == ("POST", "clock"):
+        sandbox.clock.advance(float(body["advance"]))
+        return Reply.json({"now": sandbox.clock()})
+    if (method, what) == ("GET", "clock"):
+        return Reply.json({"now": sandbox.clock()})
+    if (method, what) == ("GET", "counters"):
+        return Reply.json(sandbox.counters)
+    return Reply.json({"error": f"no {method} {what} here"}, 404)
+
+
+def _arm(sandbox: Snowflake, name: str, fault: dict[str, Any]) -> None:
+    """`where` is this listener unless said; everything that is not about when to strike is a parameter."""
+    when = {key: fault[key] for key in ARMABLE if key in fault}
+    params = {k: v for k, v in fault.items() if k not in ARMABLE and k not in ("kind", "params")}
+    params.update(fault.get("params", {}))
+    when.setdefault("where", name)
+    sandbox.faults.arm(fault["kind"], **when, **params)
+
+
+def elsewhere_app(counters: Counters) -> App:
+    """A host that nobody should be led to: it answers like a service and counts who came."""
+
+    async def elsewhere(scope: Scope, receive: Receive, send: Send) -> None:
+        names = {name.decode("latin-1").lower() for name, _ in scope["headers"]}
+        counters.add("requests")
+        if names & {"authorization", "x-sf-spcs-authorization"}:
+            counters.add("requests_with_token")
+        await read_body(receive)
+        await Reply.json({"data": [[0, {"outputs": "from elsewhere"}]]}).send(send)
+
+    return elsewhere

@@ -1,0 +1,231 @@
+"""A Snowflake account with its service ingresses on loopback, for tests and demos.
+
+with Snowflake() as sf:
+    chat = sf.create_service("chat", service="smollm2", protocol="PREDICT")
+    token = sf.issue_oauth_token()
+    ...  # sf.account_url, chat.url
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+from collections.abc import Collection
+from types import TracebackType
+from typing import Any
+
+import httpx
+
+from sandbox.services import Service, start_service
+from sandbox.snowflake.account import account_app, operation
+from sandbox.snowflake.admin import elsewhere_app, with_admin
+from sandbox.snowflake.clock import Clock
+from sandbox.snowflake.counters import Counters
+from sandbox.snowflake.endpoint import (
+    IDLE_SECONDS,
+    MODEL_SERVING_BODY_LIMIT,
+    PROTOCOLS,
+    TOKEN_KINDS,
+    UNAUTHENTICATED,
+    Endpoint,
+    Received,
+)
+from sandbox.snowflake.fault_kinds import Site
+from sandbox.snowflake.faults import Faults, with_faults
+from sandbox.snowflake.ingress import ingress_app
+from sandbox.snowflake.wire import App, Listener, Loop
+from sandbox.snowflake.world import World
+
+USER, ROLE = "ALICE", "DATAIKU_SPCS_ROLE"
+
+
+class PublicEndpoint:
+    """A service behind its ingress."""
+
+    def __init__(
+        self, endpoint: Endpoint, listener: Listener, loop: Loop, service: Service, scheme: str
+    ) -> None:
+        self.endpoint = endpoint
+        self.service = service
+        self.url = f"{scheme}://{endpoint.host}"
+        self._listener = listener
+        self._loop = loop
+
+    @property
+    def counters(self) -> Counters:
+        return self.endpoint.counters
+
+    @property
+    def received(self) -> list[Received]:
+        """The last requests, with the headers the container got."""
+        return list(self.endpoint.received)
+
+    def set_state(self, state: str, *, refusals: int | None = None, seconds: float | None = None) -> None:
+        """running, suspended, no_hosts, connect_error or loading: see `Endpoint.set_state`."""
+        self.endpoint.set_state(state, refusals=refusals, seconds=seconds)
+
+    def close_idle_connections(self) -> None:
+        self._loop.run(self._listener.close_idle())
+
+
+class Snowflake:
+    def __init__(
+        self,
+        *,
+        account: str = "MYORG-MYACCT",
+        clock: Clock | None = None,
+        seed: int = 0,
+        tls: ssl.SSLContext | None = None,
+        port: int = 0,
+    ) -> None:
+        self.world = World(account, clock)
+        self.faults = Faults(seed)
+        self.world.add_user(USER, ROLE)
+        self._tls = tls
+        self._port = port
+        self._closing = contextlib.ExitStack()
+        self._services: dict[str, PublicEndpoint] = {}
+
+    # -- life ----------------------------------------------------------------------------------------------
+
+    def __enter__(self) -> Snowflake:
+        with contextlib.ExitStack() as undo:
+            self._loop = Loop()
+            undo.callback(self._loop.stop)
+            self._client = self._loop.run(_proxy_client())
+            undo.callback(lambda: self._loop.run(self._client.aclose()))
+            self.elsewhere = Counters()
+            away = self._loop.listen(lambda port: elsewhere_app(self.elsewhere))
+            undo.callback(lambda: self._loop.run(away.close()))
+            self.elsewhere_url = f"http://localhost:{away.port}/"
+            self._account = self._listen(
+                "account", self.world.counters, lambda _: account_app(self.world), operation, self._port
+            )
+            undo.callback(lambda: self._loop.run(self._account.close()))
+            self._closing = undo.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._closing.close()
+
+    # -- what a caller needs -------------------------------------------------------------------------------
+
+    @property
+    def scheme(self) -> str:
+        return "https" if self._tls else "http"
+
+    @property
+    def account_url(self) -> str:
+        return f"{self.scheme}://127.0.0.1:{self._account.port}"
+
+    @property
+    def clock(self) -> Clock:
+        return self.world.clock
+
+    @property
+    def counters(self) -> dict[str, dict[str, int]]:
+        """Counts of the account, of each endpoint by its name, and of the host that is not ours."""
+        named = {name: service.counters.snapshot() for name, service in self._services.items()}
+        return {"account": self.world.counters.snapshot(), **named, "elsewhere": self.elsewhere.snapshot()}
+
+    def issue_oauth_token(self, user: str = USER, role: str | None = None) -> str:
+        return self.world.issue_oauth(user, role).text
+
+    def issue_refresh_token(self, user: str = USER, role: str | None = None) -> str:
+        role = role or self.world.user(user).default_role
+        return self.world.issue("oauth_refresh", user, role, self.world.lifetimes.oauth_refresh).text
+
+    def create_pat(
+        self,
+        user: str = USER,
+        role: str | None = None,
+        *,
+        seconds: float | None = None,
+        network_allowed: bool = True,
+    ) -> str:
+        return self.world.issue_pat(user, role, seconds=seconds, network_allowed=network_allowed).text
+
+    def register_public_key(self, user: str, pem: str | bytes) -> str:
+        return self.world.register_public_key(user, pem)
+
+    # -- services ------------------------------------------------------------------------------------------
+
+    def create_service(
+        self,
+        name: str,
+        service: str | Service = "scripted",
+        protocol: str = "PREDICT",
+        *,
+        accepts: Collection[str] = TOKEN_KINDS,
+        roles: Collection[str] | None = (ROLE,),
+        unauthenticated: str | None = None,
+        body_limit: int | None = None,
+        idle_seconds: float = IDLE_SECONDS,
+        idle_answer: str = "504",
+        port: int = 0,
+        **options: Any,
+    ) -> PublicEndpoint:
+        """CREATE SERVICE with one public endpoint; returns when it answers.
+
+        `service`: "smollm2", "e5", "scripted", the URL of a running server, or a started `Service`;
+        `options` go to the service. `roles` hold the service role (None: every role).
+        """
+        if protocol not in PROTOCOLS:
+            raise ValueError(f"protocol {protocol!r} is none of {PROTOCOLS}")
+        serving = protocol == "MODEL_SERVING"
+        unauthenticated = unauthenticated or ("404" if serving else "redirect")
+        if unauthenticated not in UNAUTHENTICATED:
+            raise ValueError(f"unauthenticated {unauthenticated!r} is none of {UNAUTHENTICATED}")
+        running = start_service(service, protocol, options)
+        self._closing.callback(running.stop)
+        endpoint = Endpoint(
+            name,
+            running.url,
+            protocol,
+            frozenset(accepts),
+            None if roles is None else frozenset(roles),
+            unauthenticated,
+            MODEL_SERVING_BODY_LIMIT if serving and body_limit is None else body_limit,
+            idle_seconds,
+            idle_answer,
+        )
+
+        def app(port: int) -> App:
+            endpoint.host = f"127.0.0.1:{port}"
+            return ingress_app(self.world, endpoint, self._client, self._sign_in_url)
+
+        listener = self._listen(name, endpoint.counters, app, lambda path: path, port)
+        self._closing.callback(lambda: self._loop.run(listener.close()))
+        self.world.hosts.add(endpoint.host)
+        public = PublicEndpoint(endpoint, listener, self._loop, running, self.scheme)
+        self._services[name] = public
+        return public
+
+    # -- listeners -----------------------------------------------------------------------------------------
+
+    @property
+    def _sign_in_url(self) -> str:
+        return f"{self.account_url}/spcs/sign-in"
+
+    def _listen(self, name: str, counters: Counters, make_app: Any, operation_of: Any, port: int) -> Listener:
+        def app(port: int) -> App:
+            account_port = port if name == "account" else self._account.port
+            sign_in = f"{self.scheme}://127.0.0.1:{account_port}/spcs/sign-in"
+            site = Site(name, sign_in, self.elsewhere_url)
+            faulty = with_faults(make_app(port), self.faults, site, operation_of, counters)
+            return with_admin(faulty, self, name)
+
+        def refused() -> bool:
+            return self.faults.take(name, "", reused=False, at_connect=True) is not None
+
+        return self._loop.listen(app, counters=counters, on_connect=refused, tls=self._tls, port=port)
+
+
+async def _proxy_client() -> httpx.AsyncClient:
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=200, keepalive_expiry=30)
+    return httpx.AsyncClient(timeout=None, limits=limits, trust_env=False)
