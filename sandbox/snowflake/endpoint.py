@@ -49,7 +49,7 @@ class Endpoint:
         self._ready_at: float | None = None
         self._after: tuple[int | None, float | None] = (None, None)
 
-    # -- the life of the service -------------------------------------------------------------------------
+    # -- the life of the service -------------------------------------------------------------------
 
     def set_state(self, state: str, *, refusals: int | None = None, seconds: float | None = None) -> None:
         """Put the service into a state; it runs again after so many refused calls or so many seconds.

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import suppress
-from typing import Any
 
 import httpx
 
@@ -51,7 +49,7 @@ def ingress_app(world: World, endpoint: Endpoint, client: httpx.AsyncClient, sig
             await denied.reply.send(send)
             return
         with endpoint.counters.in_flight():
-            await _Forwarding(endpoint, client, scope, headers, user).run(receive, send)
+            await _Forwarding(endpoint, client, scope, receive, send).run(headers, user)
 
     return ingress
 
@@ -82,143 +80,153 @@ class _TooLargeError(Exception):
     pass
 
 
+class _CallerLeftError(Exception):
+    pass
+
+
 class _Forwarding:
     """One request on its way to the container and the answer on its way back."""
 
     def __init__(
-        self,
-        endpoint: Endpoint,
-        client: httpx.AsyncClient,
-        scope: Scope,
-        headers: Mapping[str, str],
-        user: str,
+        self, endpoint: Endpoint, client: httpx.AsyncClient, scope: Scope, receive: Receive, send: Send
     ) -> None:
         self._endpoint = endpoint
         self._client = client
         self._scope = scope
-        self._chunked = "chunked" in headers.get("transfer-encoding", "")
-        self._headers = self._forwarded(headers, user)
+        self._receive = receive
+        self._send = send
+        self._body_read = asyncio.Event()
         self._started = False
-        self._idle_until = 0.0
-        self._touch()
+        self._last_byte = 0.0
 
-    def _forwarded(self, headers: Mapping[str, str], user: str) -> dict[str, str]:
-        kept = {
-            name: value
-            for name, value in headers.items()
-            if name not in NOT_FORWARDED and not name.startswith("sf-context-")
-        }
-        if kept.get("authorization", "").lower().startswith("snowflake "):
-            del kept["authorization"]
-        return {**kept, "sf-context-current-user": user}
-
-    def _touch(self) -> None:
-        self._idle_until = asyncio.get_running_loop().time() + self._endpoint.idle_seconds
-
-    async def run(self, receive: Receive, send: Send) -> None:
-        self._endpoint.received.append(
-            Received(self._scope["method"], self._scope["path"], dict(self._headers))
-        )
+    async def run(self, headers: Mapping[str, str], user: str) -> None:
+        forwarded = _forwarded(headers, user)
+        self._endpoint.received.append(Received(self._scope["method"], self._scope["path"], forwarded))
         self._endpoint.counters.add("forwarded")
-        body_read = asyncio.Event()
-        exchange = asyncio.ensure_future(self._exchange(self._body(receive, body_read), send))
-        watch = asyncio.ensure_future(self._idle())
-        leaving = asyncio.ensure_future(_disconnected(receive, body_read))
+        has_body = "content-length" in headers or "transfer-encoding" in headers
+        exchange = asyncio.ensure_future(self._exchange(self._request(forwarded, has_body)))
+        leaving = asyncio.ensure_future(self._caller_leaves())
         try:
-            await asyncio.wait({exchange, watch, leaving}, return_when=asyncio.FIRST_COMPLETED)
-            if exchange.done():
-                await exchange
-            elif leaving.done():
-                self._endpoint.counters.add("abandoned")
-            else:
-                self._endpoint.counters.add("cut_idle")
+            await self._until_done_or_idle(exchange, leaving)
+            finished = exchange.done()
+            if finished:
+                exchange.result()
         finally:
-            for task in (exchange, watch, leaving):
-                task.cancel()
-            with suppress(asyncio.CancelledError, Exception):
-                await asyncio.gather(exchange, watch, leaving, return_exceptions=True)
-        if watch.done() and not watch.cancelled() and not exchange_finished(exchange):
-            await self._cut(send)
+            exchange.cancel()
+            leaving.cancel()
+            await asyncio.wait({exchange, leaving})
+        if finished:
+            return
+        if leaving.cancelled():
+            await self._cut()
+        else:
+            self._endpoint.counters.add("abandoned")
 
-    async def _body(self, receive: Receive, read: asyncio.Event) -> AsyncIterator[bytes]:
-        size = 0
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise ConnectionResetError("the caller left")
-            self._touch()
-            piece = message.get("body", b"")
-            size += len(piece)
-            if self._endpoint.body_limit is not None and size > self._endpoint.body_limit:
-                raise _TooLargeError
-            if not message.get("more_body"):
-                read.set()
-            if piece:
-                yield piece
-            if not message.get("more_body"):
+    async def _until_done_or_idle(self, *tasks: asyncio.Future[None]) -> None:
+        clock = asyncio.get_running_loop().time
+        self._last_byte = clock()
+        while not any(task.done() for task in tasks):
+            left = self._last_byte + self._endpoint.idle_seconds - clock()
+            if left <= 0:
                 return
+            await asyncio.wait(tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED)
 
-    async def _exchange(self, body: AsyncIterator[bytes], send: Send) -> None:
+    async def _cut(self) -> None:
+        self._endpoint.counters.add("cut_idle")
+        if self._started or self._endpoint.idle_answer == "close":
+            await self._scope["wire"].close()
+        else:
+            await gateway.timed_out().send(self._send)
+
+    async def _caller_leaves(self) -> None:
+        await self._body_read.wait()
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+    # -- there -------------------------------------------------------------------------------------
+
+    def _request(self, headers: Mapping[str, str], has_body: bool) -> httpx.Request:
+        # Built by hand: the client's own methods would add headers.
         query = self._scope["query_string"].decode("latin-1")
         url = (
             self._endpoint.upstream
             + self._scope["raw_path"].decode("latin-1")
             + (f"?{query}" if query else "")
         )
-        # Built by hand: `client.stream` would add headers of its own.
-        request = httpx.Request(self._scope["method"], url, headers=self._headers, content=body)
-        if "content-length" not in self._headers and not self._chunked:
+        request = httpx.Request(self._scope["method"], url, headers=headers, content=self._body())
+        if not has_body:
             del request.headers["transfer-encoding"]
+        return request
+
+    async def _body(self) -> AsyncIterator[bytes]:
+        size, more = 0, True
+        while more:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise _CallerLeftError
+            self._touch()
+            piece, more = message.get("body", b""), message.get("more_body", False)
+            size += len(piece)
+            if self._endpoint.body_limit is not None and size > self._endpoint.body_limit:
+                raise _TooLargeError
+            if not more:
+                self._body_read.set()
+            if piece:
+                yield piece
+
+    # -- and back ----------------------------------------------------------------------------------
+
+    async def _exchange(self, request: httpx.Request) -> None:
         try:
             answer = await self._client.send(request, stream=True)
             try:
-                await self._back(answer, send)
+                await self._back(answer)
             finally:
                 await answer.aclose()
         except _TooLargeError:
-            await gateway.too_large().send(send)
+            await read_body(self._receive)
+            await gateway.too_large().send(self._send)
+        except _CallerLeftError:
+            self._endpoint.counters.add("abandoned")
         except httpx.TransportError:
             if self._started:
                 await self._scope["wire"].close()
             else:
-                await gateway.connect_error().send(send)
+                await gateway.connect_error().send(self._send)
 
-    async def _back(self, answer: httpx.Response, send: Send) -> None:
+    async def _back(self, answer: httpx.Response) -> None:
         self._touch()
         if answer.headers.get("content-type", "").split(";")[0].strip() in EXECUTABLE:
-            await gateway.text(403, "Forbidden").send(send)
+            await gateway.text(403, "Forbidden").send(self._send)
             return
-        headers = [
-            (name, value)
-            for name, value in answer.headers.raw
-            if (low := name.decode("latin-1").lower()) not in STRIPPED
-            and not low.startswith("access-control-")
-        ]
-        headers += [(k.encode(), v.encode()) for k, v in [*gateway.cookie(), *ADDED]]
         self._started = True
-        await send({"type": "http.response.start", "status": answer.status_code, "headers": headers})
+        head = {"type": "http.response.start", "status": answer.status_code, "headers": _returned(answer)}
+        await self._send(head)
         async for piece in answer.aiter_raw():
             self._touch()
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
+            await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+        await self._send({"type": "http.response.body", "body": b""})
 
-    async def _idle(self) -> None:
-        loop = asyncio.get_running_loop()
-        while (left := self._idle_until - loop.time()) > 0:
-            await asyncio.sleep(left)
-
-    async def _cut(self, send: Send) -> None:
-        if self._started or self._endpoint.idle_answer == "close":
-            await self._scope["wire"].close()
-        else:
-            await gateway.timed_out().send(send)
+    def _touch(self) -> None:
+        self._last_byte = asyncio.get_running_loop().time()
 
 
-def exchange_finished(exchange: asyncio.Future[Any]) -> bool:
-    return exchange.done() and not exchange.cancelled()
+def _forwarded(headers: Mapping[str, str], user: str) -> dict[str, str]:
+    kept = {
+        name: value
+        for name, value in headers.items()
+        if name not in NOT_FORWARDED and not name.startswith("sf-context-")
+    }
+    # Any other Authorization is the container's own business.
+    if kept.get("authorization", "").lower().startswith("snowflake "):
+        del kept["authorization"]
+    return {**kept, "sf-context-current-user": user}
 
 
-async def _disconnected(receive: Receive, body_read: asyncio.Event) -> None:
-    await body_read.wait()
-    while (await receive())["type"] != "http.disconnect":
-        pass
+def _returned(answer: httpx.Response) -> list[tuple[bytes, bytes]]:
+    kept = [
+        (name, value)
+        for name, value in answer.headers.raw
+        if (low := name.decode("latin-1").lower()) not in STRIPPED and not low.startswith("access-control-")
+    ]
+    return kept + [(name.encode(), value.encode()) for name, value in [*gateway.cookie(), *ADDED]]

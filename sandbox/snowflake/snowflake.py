@@ -86,7 +86,7 @@ class Snowflake:
         self._closing = contextlib.ExitStack()
         self._services: dict[str, PublicEndpoint] = {}
 
-    # -- life ----------------------------------------------------------------------------------------------
+    # -- life --------------------------------------------------------------------------------------
 
     def __enter__(self) -> Snowflake:
         with contextlib.ExitStack() as undo:
@@ -113,7 +113,7 @@ class Snowflake:
     ) -> None:
         self._closing.close()
 
-    # -- what a caller needs -------------------------------------------------------------------------------
+    # -- what a caller needs -----------------------------------------------------------------------
 
     @property
     def scheme(self) -> str:
@@ -153,7 +153,7 @@ class Snowflake:
     def register_public_key(self, user: str, pem: str | bytes) -> str:
         return self.world.register_public_key(user, pem)
 
-    # -- services ------------------------------------------------------------------------------------------
+    # -- services ----------------------------------------------------------------------------------
 
     def create_service(
         self,
@@ -206,7 +206,7 @@ class Snowflake:
         self._services[name] = public
         return public
 
-    # -- listeners -----------------------------------------------------------------------------------------
+    # -- listeners ---------------------------------------------------------------------------------
 
     @property
     def _sign_in_url(self) -> str:

@@ -78,12 +78,12 @@ class _Protocol(H11Protocol):
         self.lost = asyncio.Event()
         self._requests = 0
         self._inner = self.app
-        self.app = self._with_wire  # type: ignore[assignment]
+        self.app = self._with_wire
 
     async def _with_wire(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._requests += 1
         scope["wire"] = Wire(self, self._requests)
-        await self._inner(scope, receive, send)  # type: ignore[arg-type]
+        await self._inner(scope, receive, send)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -95,11 +95,6 @@ class _Protocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self.lost.set()
-
-    def eof_received(self) -> None:
-        # Closing the transport is the default; said here because a client that shuts down its
-        # sending side has, for this sandbox, gone.
-        return None
 
 
 def _linger_zero(transport: asyncio.BaseTransport) -> None:
@@ -121,12 +116,12 @@ class Listener:
         for connection in list(self._state.connections):
             cycle = getattr(connection, "cycle", None)
             if cycle is None or cycle.response_complete:
-                connection.transport.close()  # type: ignore[union-attr]
+                connection.transport.close()
 
     async def close(self) -> None:
         self._server.close()
         for connection in list(self._state.connections):
-            connection.transport.abort()  # type: ignore[union-attr]
+            connection.transport.abort()
         for task in list(self._state.tasks):
             task.cancel()
         if self._state.tasks:
@@ -182,7 +177,7 @@ async def _listen(
     tls: ssl.SSLContext | None,
 ) -> Listener:
     config = uvicorn.Config(
-        app,  # type: ignore[arg-type]
+        app,
         lifespan="off",
         ws="none",
         log_config=None,
