@@ -1,0 +1,99 @@
+"""The real Snowflake connector, a client that nobody here wrote, lives on the sandbox's account."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+import requests
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from sandbox.snowflake import Snowflake
+
+connector = pytest.importorskip("snowflake.connector")
+
+pytestmark = [
+    # Version 5 announces its own future in warnings.
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+]
+
+
+@pytest.fixture
+def sf():
+    with Snowflake() as snowflake:
+        yield snowflake
+
+
+def connect(sf, **changes):
+    port = int(sf.account_url.rsplit(":", 1)[1])
+    settings = {
+        "account": "MYORG-MYACCT",
+        "host": "127.0.0.1",
+        "port": port,
+        "protocol": "http",
+        "user": "ALICE",
+        "authenticator": "oauth",
+        **changes,
+    }
+    return connector.connect(**settings)
+
+
+def call(chat, token):
+    headers = {"Authorization": f'Snowflake Token="{token}"'}
+    body = {"data": [[0, {"inputs": "hi"}]]}
+    return requests.post(chat.url + "/predict", json=body, headers=headers, timeout=5)
+
+
+def test_the_connector_logs_in_queries_is_renewed_and_logs_out(sf):
+    connection = connect(sf, token=sf.issue_oauth_token())
+    cursor = connection.cursor()
+    assert cursor.execute("select 1").fetchall() == [("1",)]
+    sf.world.expire_all("session")
+    assert cursor.execute("select 1").fetchall() == [("1",)]
+    connection.close()
+    counts = sf.counters["account"]
+    assert (counts["login"], counts["renew"], counts["logout"]) == (1, 1, 1)
+
+
+def test_the_connector_reads_the_refusal_of_a_token(sf):
+    with pytest.raises(connector.errors.DatabaseError, match="390303"):
+        connect(sf, token="nonsense")
+
+
+def test_the_connector_gives_up_when_the_master_token_has_expired(sf):
+    connection = connect(sf, token=sf.issue_oauth_token())
+    sf.world.expire_all("session")
+    sf.world.expire_all("master")
+    with pytest.raises(connector.errors.Error, match="390114"):
+        connection.cursor().execute("select 1")
+    connection.close()
+
+
+def test_the_connector_logs_in_with_a_key_pair(sf):
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    sf.register_public_key("ALICE", key.public_key().public_bytes(serialization.Encoding.PEM, form))
+    private = key.private_bytes(
+        serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    connect(sf, authenticator="snowflake_jwt", private_key=private).close()
+    assert sf.counters["account"]["login"] == 1
+
+
+def test_the_connector_logs_in_with_a_pat(sf):
+    connect(sf, authenticator="PROGRAMMATIC_ACCESS_TOKEN", token=sf.create_pat()).close()
+    assert sf.counters["account"]["login"] == 1
+
+
+def test_a_connectors_session_makes_the_ingress_fail_until_results_come_as_json(sf):
+    chat = sf.create_service("chat")
+    connection = connect(sf, token=sf.issue_oauth_token())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        token = connection.rest.token
+    assert call(chat, token).status_code == 500
+    connection.cursor().execute("alter session set python_connector_query_result_format = 'json'")
+    assert call(chat, token).status_code == 200
+    connection.close()

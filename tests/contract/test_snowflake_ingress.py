@@ -1,0 +1,415 @@
+"""The sandbox's ingress: who gets in, what those get who do not, and what passes through unchanged."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+
+import jwt
+import pytest
+import requests
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from sandbox.services.local import LocalService
+from sandbox.snowflake import ROLE, Snowflake
+
+BODY = {"data": [[0, {"inputs": "hi"}]]}
+
+
+@pytest.fixture
+def sf():
+    with Snowflake() as snowflake:
+        yield snowflake
+
+
+def session_token(sf, **data):
+    body = {"data": {"AUTHENTICATOR": "OAUTH", "TOKEN": sf.issue_oauth_token(), **data}}
+    reply = requests.post(sf.account_url + "/session/v1/login-request", json=body, timeout=5)
+    return reply.json()["data"]["token"]
+
+
+def credential(token, header="Authorization"):
+    return {header: f'Snowflake Token="{token}"'}
+
+
+def call(chat, headers=None, body=BODY, path="/predict", **kwargs):
+    settings = {"timeout": 5, "allow_redirects": False, **kwargs}
+    return requests.post(chat.url + path, json=body, headers=headers or {}, **settings)
+
+
+def key_pair_token(sf, host, role=ROLE):
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    fingerprint = sf.register_public_key(
+        "ALICE", key.public_key().public_bytes(serialization.Encoding.PEM, form)
+    )
+    name, now = f"{sf.world.account}.ALICE", sf.clock()
+    claims = {"iss": f"{name}.{fingerprint}", "sub": name, "iat": now, "exp": now + 60}
+    form = {
+        "grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer",
+        "scope": f"session:role:{role} {host}",
+        "assertion": jwt.encode(claims, key, algorithm="RS256"),
+    }
+    return requests.post(sf.account_url + "/oauth/token", data=form, timeout=5).text
+
+
+async def show(scope, receive, send):
+    """A container that shows what reached it, with headers that the ingress must take away."""
+    body = b""
+    while True:
+        message = await receive()
+        body += message.get("body", b"")
+        if not message.get("more_body"):
+            break
+    seen = {
+        "method": scope["method"],
+        "path": scope["raw_path"].decode() + "?" + scope["query_string"].decode(),
+        "headers": {k.decode(): v.decode() for k, v in scope["headers"]},
+        "body": body.decode(),
+    }
+    answer = [(b"content-type", b"application/json")]
+    answer += [(b"server", b"gunicorn"), (b"x-powered-by", b"PHP"), (b"access-control-allow-origin", b"*")]
+    await send({"type": "http.response.start", "status": 418, "headers": answer})
+    await send({"type": "http.response.body", "body": json.dumps(seen).encode()})
+
+
+# -- credentials
+
+
+@pytest.mark.parametrize("header", ["Authorization", "X-SF-SPCS-Authorization"])
+def test_a_session_token_gets_in_by_either_header(sf, header):
+    chat = sf.create_service("chat")
+    assert call(chat, credential(session_token(sf), header)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "value", ["{}", "Bearer {}", "Snowflake Token={}", "Snowflake Token=''{}''", 'snowflake token="{}"']
+)
+def test_only_the_documented_form_of_the_header_is_a_credential(sf, value):
+    chat = sf.create_service("chat")
+    assert call(chat, {"Authorization": value.format(session_token(sf))}).status_code == 302
+
+
+def test_a_pat_gets_in_until_it_is_revoked(sf):
+    chat = sf.create_service("chat")
+    pat = sf.create_pat()
+    assert call(chat, credential(pat)).status_code == 200
+    sf.world.revoke(pat)
+    refused = call(chat, credential(pat))
+    assert refused.status_code == 401
+    assert refused.json()["responseType"] == "ERROR_INVALID_TOKEN"
+    assert refused.json()["requestId"]
+
+
+def test_a_pat_outside_the_network_policy_is_told_so(sf):
+    refused = call(sf.create_service("chat"), credential(sf.create_pat(network_allowed=False)))
+    assert refused.status_code == 403
+    assert "network policy" in refused.json()["detail"]
+
+
+def test_an_oauth_token_gets_in_only_with_the_method_header(sf):
+    chat = sf.create_service("chat")
+    header = credential(sf.issue_oauth_token())
+    assert call(chat, header).status_code == 302
+    assert call(chat, {**header, "X-SF-SPCS-Authentication-Method": "OAUTH"}).status_code == 200
+
+
+def test_a_key_pair_token_opens_the_endpoint_it_was_made_for_and_no_other(sf):
+    chat, other = sf.create_service("chat"), sf.create_service("other")
+    header = credential(key_pair_token(sf, chat.endpoint.host))
+    assert call(chat, header).status_code == 200
+    assert call(other, header).status_code == 403
+    sf.clock.advance(601)
+    assert call(chat, header).status_code == 302
+
+
+def test_an_endpoint_can_take_some_kinds_of_token_only(sf):
+    chat = sf.create_service("chat", accepts={"pat"})
+    assert call(chat, credential(session_token(sf))).status_code == 302
+    assert call(chat, credential(sf.create_pat())).status_code == 200
+
+
+def test_a_role_without_the_service_role_does_not_find_the_service(sf):
+    sf.world.add_user("BOB", "ANALYST")
+    chat = sf.create_service("chat")
+    refused = call(chat, credential(sf.create_pat("BOB")))
+    assert refused.status_code == 403
+    assert "Could not find the service associated with endpoint" in refused.text
+    hidden = sf.create_service("hidden", protocol="MODEL_SERVING")
+    assert call(hidden, credential(sf.create_pat("BOB")), path="/__call__").status_code == 404
+
+
+def test_a_dead_session_is_like_none(sf):
+    chat = sf.create_service("chat")
+    expired = session_token(sf)
+    sf.clock.advance(3601)
+    assert call(chat, credential(expired)).status_code == 302
+    ended = session_token(sf)
+    requests.post(sf.account_url + "/session?delete=true", headers=credential(ended), timeout=5)
+    assert call(chat, credential(ended)).status_code == 302
+
+
+def test_a_connectors_session_is_an_http_500(sf):
+    chat = sf.create_service("chat")
+    assert call(chat, credential(session_token(sf, CLIENT_APP_ID="PythonConnector"))).status_code == 500
+    json_results = {"PYTHON_CONNECTOR_QUERY_RESULT_FORMAT": "json"}
+    token = session_token(sf, CLIENT_APP_ID="PythonConnector", SESSION_PARAMETERS=json_results)
+    assert call(chat, credential(token)).status_code == 200
+
+
+# -- what a caller without credentials gets
+
+
+def test_the_sign_in_redirect_ends_on_a_page_that_is_html_with_200(sf):
+    chat = sf.create_service("chat")
+    refused = call(chat)
+    assert refused.status_code == 302
+    assert refused.headers["Server"] == "_"
+    assert "sfc-ss-" in refused.headers["Set-Cookie"]
+    page = call(chat, allow_redirects=True)
+    assert page.status_code == 200
+    assert page.headers["Content-Type"].startswith("text/html")
+    assert sf.counters["account"]["sign_in_page"] == 1
+
+
+@pytest.mark.parametrize("status", ["401", "403"])
+def test_refusals_can_be_gateway_json(sf, status):
+    refused = call(sf.create_service("chat", unauthenticated=status))
+    assert refused.status_code == int(status)
+    assert refused.json().keys() == {"responseType", "requestId", "detail"}
+
+
+def test_refusals_can_hide_as_not_found(sf):
+    chat = sf.create_service("chat", unauthenticated="404")
+    assert call(chat).status_code == 404
+    assert call(chat, credential(sf.create_pat(network_allowed=False))).status_code == 404
+    assert chat.counters["refused"] == 2
+
+
+# -- what passes
+
+
+def test_the_container_gets_the_request_without_what_is_the_ingress_s_business(sf):
+    with_service = LocalService(show)
+    chat = sf.create_service("chat", service=with_service)
+    sent = {
+        **credential(session_token(sf), "X-SF-SPCS-Authorization"),
+        "Authorization": "Bearer app-key",
+        "X-SF-SPCS-Authentication-Method": "OAUTH",
+        "Sf-Context-Current-User": "MALLORY",
+        "Sf-Context-Current-User-Token": "stolen",
+        "Cookie": "a=b",
+    }
+    reply = call(chat, sent, path="/a%20b?q=1&q=2")
+    seen = reply.json()
+    assert reply.status_code == 418
+    assert seen["path"] == "/a%20b?q=1&q=2"
+    assert json.loads(seen["body"]) == BODY
+    assert seen["headers"]["authorization"] == "Bearer app-key"
+    assert seen["headers"]["sf-context-current-user"] == "ALICE"
+    gone = {
+        "x-sf-spcs-authorization",
+        "x-sf-spcs-authentication-method",
+        "cookie",
+        "sf-context-current-user-token",
+    }
+    assert not gone & seen["headers"].keys()
+    assert seen["headers"].keys() == chat.received[-1].headers.keys() | {"host"}
+
+
+def test_a_snowflake_token_never_reaches_the_container(sf):
+    chat = sf.create_service("chat", service=LocalService(show))
+    seen = call(chat, credential(session_token(sf))).json()
+    assert "authorization" not in seen["headers"]
+
+
+def test_the_answer_carries_the_ingress_s_headers_and_not_the_container_s(sf):
+    chat = sf.create_service("chat", service=LocalService(show))
+    headers = call(chat, credential(session_token(sf))).headers
+    assert headers["Server"] == "_"
+    assert headers["X-Frame-Options"] == "DENY"
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Cross-Origin-Embedder-Policy"] == "credentialless"
+    assert "Content-Security-Policy" in headers
+    assert not {"X-Powered-By", "Access-Control-Allow-Origin"} & headers.keys()
+
+
+def test_get_and_head_pass_without_a_body_and_trace_does_not_pass(sf):
+    chat = sf.create_service("chat", service=LocalService(show))
+    header = credential(session_token(sf))
+    seen = requests.get(chat.url + "/x", headers=header, timeout=5).json()
+    assert "transfer-encoding" not in seen["headers"]
+    assert requests.head(chat.url + "/x", headers=header, timeout=5).status_code == 418
+    assert requests.request("TRACE", chat.url + "/x", headers=header, timeout=5).status_code == 405
+
+
+def test_an_executable_is_not_handed_out(sf):
+    async def program(scope, receive, send):
+        headers = [(b"content-type", b"application/x-msdownload")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"MZ"})
+
+    chat = sf.create_service("chat", service=LocalService(program))
+    assert call(chat, credential(session_token(sf))).status_code == 403
+
+
+def test_a_stream_passes_part_by_part(sf):
+    chat = sf.create_service("chat", protocol="OPENAI", tokens=4, token_seconds=0.1)
+    asked = {"messages": [{"role": "user", "content": "hi"}], "stream": True}
+    start, arrivals = time.monotonic(), []
+    with call(chat, credential(session_token(sf)), asked, "/v1/chat/completions", stream=True) as reply:
+        for _ in reply.iter_content(None):
+            arrivals.append(time.monotonic() - start)
+    assert arrivals[0] < 0.2
+    assert arrivals[-1] > 0.35
+    assert len(arrivals) >= 5
+
+
+def test_an_upload_in_chunks_passes(sf):
+    chat = sf.create_service("chat", service=LocalService(show))
+    parts = [b'{"data": ', b"[]}"]
+    reply = requests.post(chat.url, data=iter(parts), headers=credential(session_token(sf)), timeout=5)
+    assert reply.json()["body"] == '{"data": []}'
+
+
+def test_a_caller_that_leaves_a_stream_frees_the_service(sf):
+    chat = sf.create_service("chat", protocol="OPENAI", tokens=1000, token_seconds=0.05)
+    asked = {"messages": [{"role": "user", "content": "hi"}], "stream": True}
+    with call(chat, credential(session_token(sf)), asked, "/v1/chat/completions", stream=True) as reply:
+        next(reply.iter_content(None))
+        assert chat.counters["in_flight"] == 1
+    wait_for(lambda: chat.counters["in_flight"] == 0)
+    assert chat.counters["abandoned"] == 1
+
+
+def wait_for(condition, seconds=3):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.01)
+
+
+# -- limits
+
+
+def test_model_serving_takes_no_more_than_a_megabyte(sf):
+    chat = sf.create_service("chat", protocol="MODEL_SERVING")
+    header = credential(session_token(sf))
+    big = {"dataframe_records": [{"messages": [{"role": "user", "content": "x" * 1_000_001}]}]}
+    assert call(chat, header, big, "/__call__").status_code == 413
+    chunks = iter([b"x" * 600_000, b"x" * 600_000])
+    assert requests.post(chat.url + "/__call__", data=chunks, headers=header, timeout=5).status_code == 413
+    plain = sf.create_service("plain")
+    assert call(plain, header, {"data": [[0, {"inputs": "x" * 1_000_001}]]}).status_code == 200
+
+
+def test_silence_longer_than_the_idle_limit_is_a_504(sf):
+    chat = sf.create_service("chat", idle_seconds=0.2, request_seconds=30)
+    start = time.monotonic()
+    assert call(chat, credential(session_token(sf))).status_code == 504
+    assert time.monotonic() - start < 2
+    assert chat.counters["cut_idle"] == 1
+
+
+def test_silence_can_end_the_connection_instead(sf):
+    chat = sf.create_service("chat", idle_seconds=0.2, idle_answer="close", request_seconds=30)
+    with pytest.raises(requests.ConnectionError):
+        call(chat, credential(session_token(sf)))
+
+
+def test_a_stream_lives_longer_than_the_idle_limit_while_bytes_flow_and_is_cut_when_not(sf):
+    flowing = sf.create_service("flowing", protocol="OPENAI", idle_seconds=0.3, tokens=6, token_seconds=0.1)
+    silent = sf.create_service("silent", protocol="OPENAI", idle_seconds=0.2, tokens=2, token_seconds=30)
+    header = credential(session_token(sf))
+    asked = {"messages": [{"role": "user", "content": "hi"}], "stream": True}
+    assert "[DONE]" in call(flowing, header, asked, "/v1/chat/completions").text
+    with pytest.raises(requests.exceptions.ChunkedEncodingError):
+        _ = call(silent, header, asked, "/v1/chat/completions").text
+
+
+# -- the life of the service
+
+
+def test_a_suspended_service_is_resumed_by_the_first_call_and_ready_after_n_refusals(sf):
+    chat = sf.create_service("chat")
+    header = credential(session_token(sf))
+    chat.set_state("suspended", refusals=2)
+    assert chat.endpoint.resumes == 0
+    for _ in range(2):
+        refused = call(chat, header)
+        assert refused.status_code == 503
+        assert refused.json()["responseType"] == "ERROR"
+        assert "no service hosts found" in refused.json()["detail"]
+    assert call(chat, header).status_code == 200
+    assert chat.endpoint.resumes == 1
+
+
+def test_a_suspended_service_is_ready_after_a_time(sf):
+    chat = sf.create_service("chat")
+    header = credential(session_token(sf))
+    chat.set_state("suspended", seconds=120)
+    sf.clock.advance(500)
+    assert call(chat, header).status_code == 503
+    sf.clock.advance(119)
+    assert call(chat, header).status_code == 503
+    sf.clock.advance(2)
+    assert call(chat, header).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("state", "status", "says"),
+    [
+        ("no_hosts", 503, "no service hosts found"),
+        ("connect_error", 503, "upstream connect error"),
+        ("loading", 502, "connection refused"),
+    ],
+)
+def test_a_service_that_is_not_there_says_so_until_it_is(sf, state, status, says):
+    chat = sf.create_service("chat")
+    header = credential(session_token(sf))
+    chat.set_state(state)
+    for _ in range(3):
+        refused = call(chat, header)
+        assert (refused.status_code, says in refused.text) == (status, True)
+    chat.set_state("running")
+    assert call(chat, header).status_code == 200
+
+
+def test_strangers_do_not_wake_a_suspended_service(sf):
+    chat = sf.create_service("chat")
+    chat.set_state("suspended", refusals=1)
+    assert call(chat).status_code == 302
+    assert chat.endpoint.resumes == 0
+
+
+def test_a_service_whose_port_is_closed_is_an_upstream_connect_error(sf):
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        chat = sf.create_service("chat", service=f"http://127.0.0.1:{sock.getsockname()[1]}")
+        refused = call(chat, credential(session_token(sf)))
+    assert refused.status_code == 503
+    assert "upstream connect error" in refused.text
+
+
+# -- counting
+
+
+def test_counters_know_requests_connections_and_the_most_at_once(sf):
+    chat = sf.create_service("chat", request_seconds=0.2, replicas=4)
+    header = credential(session_token(sf))
+    threads = [threading.Thread(target=call, args=(chat, header)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(5)
+    with requests.Session() as client:
+        for _ in range(3):
+            client.post(chat.url + "/predict", json=BODY, headers=header, timeout=5)
+    counts = sf.counters["chat"]
+    assert counts["requests"] == counts["forwarded"] == 7
+    assert counts["connections"] == 5
+    assert counts["max_in_flight"] == 4
+    assert counts["in_flight"] == 0
