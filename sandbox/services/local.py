@@ -21,7 +21,6 @@ def config_for(app: Any) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=1,
     )
 
 
@@ -39,6 +38,7 @@ class LocalService:
         asyncio.run(self._server.serve(sockets=[self._sock]))
 
     def stop(self) -> None:
-        self._server.should_exit = True
+        # Without waiting for requests in flight: whoever stops the sandbox has done with them.
+        self._server.should_exit = self._server.force_exit = True
         self._thread.join(5)
         self._sock.close()

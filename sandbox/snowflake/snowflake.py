@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import ssl
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from types import TracebackType
 from typing import Any
 
@@ -99,7 +99,12 @@ class Snowflake:
             undo.callback(lambda: self._loop.run(away.close()))
             self.elsewhere_url = f"http://localhost:{away.port}/"
             self._account = self._listen(
-                "account", self.world.counters, lambda _: account_app(self.world), operation, self._port
+                "account",
+                self.world.counters,
+                lambda _: account_app(self.world),
+                operation,
+                self._port,
+                self._tls,
             )
             undo.callback(lambda: self._loop.run(self._account.close()))
             self._closing = undo.pop_all()
@@ -116,12 +121,8 @@ class Snowflake:
     # -- what a caller needs -----------------------------------------------------------------------
 
     @property
-    def scheme(self) -> str:
-        return "https" if self._tls else "http"
-
-    @property
     def account_url(self) -> str:
-        return f"{self.scheme}://127.0.0.1:{self._account.port}"
+        return f"{_scheme(self._tls)}://127.0.0.1:{self._account.port}"
 
     @property
     def clock(self) -> Clock:
@@ -168,12 +169,14 @@ class Snowflake:
         idle_seconds: float = IDLE_SECONDS,
         idle_answer: str = "504",
         port: int = 0,
+        tls: ssl.SSLContext | None = None,
         **options: Any,
     ) -> PublicEndpoint:
         """CREATE SERVICE with one public endpoint; returns when it answers.
 
         `service`: "smollm2", "e5", "scripted", the URL of a running server, or a started `Service`;
-        `options` go to the service. `roles` hold the service role (None: every role).
+        `options` go to the service. `roles` hold the service role (None: every role); `tls` is this
+        endpoint's own, instead of the account's.
         """
         if protocol not in PROTOCOLS:
             raise ValueError(f"protocol {protocol!r} is none of {PROTOCOLS}")
@@ -199,10 +202,11 @@ class Snowflake:
             endpoint.host = f"127.0.0.1:{port}"
             return ingress_app(self.world, endpoint, self._client, self._sign_in_url)
 
-        listener = self._listen(name, endpoint.counters, app, lambda path: path, port)
+        tls = tls or self._tls
+        listener = self._listen(name, endpoint.counters, app, lambda path: path, port, tls)
         self._closing.callback(lambda: self._loop.run(listener.close()))
         self.world.hosts.add(endpoint.host)
-        public = PublicEndpoint(endpoint, listener, self._loop, running, self.scheme)
+        public = PublicEndpoint(endpoint, listener, self._loop, running, _scheme(tls))
         self._services[name] = public
         return public
 
@@ -212,10 +216,18 @@ class Snowflake:
     def _sign_in_url(self) -> str:
         return f"{self.account_url}/spcs/sign-in"
 
-    def _listen(self, name: str, counters: Counters, make_app: Any, operation_of: Any, port: int) -> Listener:
+    def _listen(
+        self,
+        name: str,
+        counters: Counters,
+        make_app: Callable[[int], App],
+        operation_of: Callable[[str], str],
+        port: int,
+        tls: ssl.SSLContext | None,
+    ) -> Listener:
         def app(port: int) -> App:
             account_port = port if name == "account" else self._account.port
-            sign_in = f"{self.scheme}://127.0.0.1:{account_port}/spcs/sign-in"
+            sign_in = f"{_scheme(self._tls)}://127.0.0.1:{account_port}/spcs/sign-in"
             site = Site(name, sign_in, self.elsewhere_url)
             faulty = with_faults(make_app(port), self.faults, site, operation_of, counters)
             return with_admin(faulty, self, name)
@@ -223,9 +235,14 @@ class Snowflake:
         def refused() -> bool:
             return self.faults.take(name, "", reused=False, at_connect=True) is not None
 
-        return self._loop.listen(app, counters=counters, on_connect=refused, tls=self._tls, port=port)
+        return self._loop.listen(app, counters=counters, on_connect=refused, tls=tls, port=port)
+
+
+def _scheme(tls: ssl.SSLContext | None) -> str:
+    return "https" if tls else "http"
 
 
 async def _proxy_client() -> httpx.AsyncClient:
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=200, keepalive_expiry=30)
+    # Idle connections are dropped before any of the services drops them (llama.cpp: 5 s).
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=200, keepalive_expiry=3)
     return httpx.AsyncClient(timeout=None, limits=limits, trust_env=False)

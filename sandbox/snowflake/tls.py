@@ -25,7 +25,9 @@ class Certificates:
             raise ValueError(f"variant {variant!r} is none of {VARIANTS}")
         ca = trustme.CA() if variant == "unknown_ca" else self._ca
         names = (
-            ["my_account.snowflakecomputing.com"] if variant == "wrong_host" else ["127.0.0.1", "localhost"]
+            ["another-account.snowflakecomputing.com"]
+            if variant == "wrong_host"
+            else ["127.0.0.1", "localhost"]
         )
         past = dt.datetime.now(dt.timezone.utc) - dt.timedelta(days=1)
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
