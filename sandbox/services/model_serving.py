@@ -142,7 +142,7 @@ def read(body: Any, signature: Signature) -> tuple[list[Row], dict[str, Any]]:
     """Rows and top-level `params` of a request in any of the four shapes."""
     if not isinstance(body, dict):
         raise BadInputError("the request is not an object")
-    params = body.get("params") or {}
+    params = body.get("params", {})
     if not isinstance(params, dict):
         raise BadInputError("params is not an object")
     extra = body.get("extra_columns") or []
