@@ -13,7 +13,7 @@ from typing import Any
 
 import uvicorn
 
-from sandbox.services.local import config_for
+from sandbox.services.local import config_for, listening_socket
 from sandbox.services.model_serving import model_serving_app
 from sandbox.services.predict import predict_app
 
@@ -47,7 +47,7 @@ def _model(name: str, options: dict[str, Any]) -> Any:
 
 
 def _serve_app(app: Any, announce: Announce) -> None:
-    sock = socket.create_server(("127.0.0.1", 0), backlog=512)
+    sock = listening_socket()
     announce(_url(sock.getsockname()[1]))
     asyncio.run(uvicorn.Server(config_for(app)).serve(sockets=[sock]))
     os._exit(0)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import gzip
 import json
 import re
-import uuid
 import zlib
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -307,7 +306,7 @@ def _sign_in_page(world: World) -> Handler:
             world.counters.add("sign_in_page_with_token")
         headers = {
             "Server": "_",
-            "Set-Cookie": f"sfc-ss-csrf-token-v1-{uuid.uuid4().hex[:8]}=1; Path=/; Secure",
+            "Set-Cookie": "sfc-ss-csrf-token-v1-sandbox=1; Path=/; Secure",
         }
         return HTMLResponse(SIGN_IN_PAGE, headers=headers)
 

@@ -38,6 +38,7 @@ class Endpoint:
     idle_seconds: float = IDLE_SECONDS
     idle_answer: str = "504"
     host: str = ""
+    provisioning: bool = False
     counters: Counters = field(default_factory=Counters)
     received: deque[Received] = field(default_factory=lambda: deque(maxlen=200))
     state: str = "running"

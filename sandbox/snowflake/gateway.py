@@ -13,8 +13,8 @@ from sandbox.snowflake.reply import Reply
 
 
 def cookie() -> list[tuple[str, str]]:
-    """What marks every answer that came through the ingress."""
-    value = f"sfc-ss-ingress-auth-v1-{secrets.token_hex(4)}={secrets.token_hex(8)}"
+    """What marks every answer that came through the ingress; a client that keeps it keeps one."""
+    value = f"sfc-ss-ingress-auth-v1-sandbox={secrets.token_hex(8)}"
     return [("server", "_"), ("set-cookie", f"{value}; Path=/; HttpOnly; Secure; SameSite=None")]
 
 

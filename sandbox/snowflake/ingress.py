@@ -204,6 +204,8 @@ class _Forwarding:
         await self._send(head)
         async for piece in answer.aiter_raw():
             self._touch()
+            if self._scope["wire"].lost:
+                raise _CallerLeftError
             await self._send({"type": "http.response.body", "body": piece, "more_body": True})
         await self._send({"type": "http.response.body", "body": b""})
 

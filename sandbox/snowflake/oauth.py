@@ -25,7 +25,7 @@ def endpoint_token(world: World, body: bytes, content_type: str) -> Token:
     if user.login_refusal:
         raise Refusal(user.login_refusal)
     role, host = _role_and_host(form.get("scope", ""))
-    if host not in world.hosts:
+    if host not in {endpoint.host for endpoint in world.services.values()}:
         raise Refusal("390400", f"Could not find the service associated with endpoint {host or '(none)'}.")
     if role is not None and role not in user.roles:
         raise Refusal("390186", f"Role {role} is not granted to this user.")

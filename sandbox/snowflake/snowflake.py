@@ -205,7 +205,7 @@ class Snowflake:
         tls = tls or self._tls
         listener = self._listen(name, endpoint.counters, app, lambda path: path, port, tls)
         self._closing.callback(lambda: self._loop.run(listener.close()))
-        self.world.hosts.add(endpoint.host)
+        self.world.services[name] = endpoint
         public = PublicEndpoint(endpoint, listener, self._loop, running, _scheme(tls))
         self._services[name] = public
         return public

@@ -21,6 +21,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
+from sandbox.services.local import listening_socket
 from sandbox.snowflake.counters import Counters
 
 Scope = MutableMapping[str, Any]
@@ -51,7 +52,8 @@ class Wire:
 
     @property
     def lost(self) -> bool:
-        return self._lost.is_set()
+        """Whether there is nobody to write to any more."""
+        return self._transport.is_closing()
 
     async def gone(self) -> None:
         """Return when the connection is gone, whoever ended it."""
@@ -156,7 +158,7 @@ class Loop:
         port: int = 0,
     ) -> Listener:
         """Serve `make_app(port)` on a free port; when this returns, connections are accepted."""
-        sock = socket.create_server((host, port), backlog=512)
+        sock = listening_socket(host, port)
         app = make_app(sock.getsockname()[1])
         return self.run(_listen(app, sock, counters or Counters(), on_connect, tls))
 

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from sandbox.snowflake.clock import Clock
 from sandbox.snowflake.counters import Counters
+from sandbox.snowflake.endpoint import Endpoint
 from sandbox.snowflake.refusals import Refusal
 
 DAY = 86_400.0
@@ -93,7 +94,7 @@ class World:
         self.users: dict[str, User] = {}
         self.oauth_clients: dict[str, str] = {"dss": "dss-secret"}
         self.endpoint_token_is_jwt = True
-        self.hosts: set[str] = set()
+        self.services: dict[str, Endpoint] = {}
         self.counters = Counters()
         self.lock = threading.RLock()
         self.tokens: dict[str, Token] = {}

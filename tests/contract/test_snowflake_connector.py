@@ -87,6 +87,30 @@ def test_the_connector_logs_in_with_a_pat(sf):
     assert sf.counters["account"]["login"] == 1
 
 
+def test_the_connector_sees_services_and_suspends_and_resumes_them(sf):
+    chat = sf.create_service("chat")
+    connection = connect(sf, token=sf.issue_oauth_token())
+    cursor = connection.cursor()
+
+    def show(statement):
+        rows = cursor.execute(statement).fetchall()
+        return [dict(zip((c[0] for c in cursor.description), row, strict=True)) for row in rows]
+
+    (endpoint,) = show("SHOW ENDPOINTS IN SERVICE DATAIKU_SPCS.PUBLIC.CHAT")
+    assert (endpoint["name"], endpoint["ingress_url"]) == ("predict", chat.endpoint.host)
+    chat.endpoint.provisioning = True
+    (endpoint,) = show("show endpoints in service chat;")
+    assert endpoint["ingress_url"].startswith("Endpoints provisioning in progress")
+    cursor.execute("ALTER SERVICE chat SUSPEND")
+    assert [row["status"] for row in show("SHOW SERVICES")] == ["SUSPENDED"]
+    assert show("SHOW SERVICE CONTAINERS IN SERVICE chat") == []
+    cursor.execute("ALTER SERVICE chat RESUME")
+    assert [row["status"] for row in show("SHOW SERVICE CONTAINERS IN SERVICE chat")] == ["READY"]
+    with pytest.raises(connector.errors.ProgrammingError, match="does not exist or not authorized"):
+        cursor.execute("SHOW ENDPOINTS IN SERVICE NOWHERE")
+    connection.close()
+
+
 def test_a_connectors_session_makes_the_ingress_fail_until_results_come_as_json(sf):
     chat = sf.create_service("chat")
     connection = connect(sf, token=sf.issue_oauth_token())
