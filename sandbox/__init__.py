@@ -1,0 +1,1 @@
+"""What stands in for Dataiku DSS and for Snowflake, so that everything runs on one machine."""

@@ -1,0 +1,261 @@
+"""A Dataiku DSS instance, as far as custom LLM plugins and their callers can see."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from sandbox.dss.checks import ContractError
+from sandbox.dss.config import ConfigError, Resolver, preset_reference
+from sandbox.dss.credentials import CredentialSource, CredentialStore, Preset
+from sandbox.dss.descriptors import Parameter, ParameterSet
+from sandbox.dss.front import front
+from sandbox.dss.kernel import Kernel
+from sandbox.dss.knowledge_bank import Document, KnowledgeBank
+from sandbox.dss.mesh import Mesh, Model, Retries
+from sandbox.dss.package import DataikuPackage
+from sandbox.dss.plugin import Capability, InstalledPlugin, PluginError, install
+from sandbox.dss.release import Release
+from sandbox.services.local import LocalService
+
+ADMIN = "admin"
+
+
+class Dss:
+    """One instance of DSS; the only one in its interpreter until `close`, or the end of its `with`.
+
+    `version` imitates that release, 14.1 or later. `int_as_float` delivers INT parameters as floats, as
+    DSS may. `embedding_rows` above 1 hands embedding queries over in batches. `clock` (seconds) ages
+    OAuth tokens and `sleep` waits between retries.
+    """
+
+    def __init__(
+        self,
+        version: str = "15.0",
+        *,
+        int_as_float: bool = True,
+        embedding_rows: int = 1,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.release = Release.parse(version)
+        self._int_as_float = int_as_float
+        self._credentials = CredentialStore(clock)
+        self._package = DataikuPackage(self.release, self._credentials.fetch)
+        self._plugins: dict[str, InstalledPlugin] = {}
+        self._plugin_configs: dict[str, Mapping[str, Any]] = {}
+        self._presets: dict[Preset, Mapping[str, Any]] = {}
+        self._models: dict[str, Model] = {}
+        self._knowledge_banks: dict[tuple[str, str], KnowledgeBank] = {}
+        self._users: dict[str, str] = {}
+        self.mesh = Mesh(
+            self.release,
+            self._new_kernel,
+            self._package.retryable,
+            embedding_rows=embedding_rows,
+            sleep=sleep,
+        )
+
+    def __enter__(self) -> Dss:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stops the kernels, unloads the plugins; `sys.path` and `sys.modules` are as before."""
+        self.mesh.close()
+        for plugin in reversed(self._plugins.values()):
+            plugin.unload()
+        self._package.close()
+
+    # -- what an administrator does
+
+    def install_plugin(
+        self, source: str | Path, plugin_config: Mapping[str, Any] | None = None
+    ) -> InstalledPlugin:
+        """From a folder (used in place) or a zip. `plugin_config` holds plugin.json's own `params`.
+
+        Raises DescriptorError and PluginError. See `warnings` of what is returned.
+        """
+        plugin = install(Path(source), self._package)
+        for other in self._plugins.values():
+            shared = plugin.top_level_modules & other.top_level_modules
+            if shared or plugin.id == other.id:
+                plugin.unload()
+                raise PluginError(f"{plugin.id} and {other.id} share modules in python-lib: {sorted(shared)}")
+        self._plugins[plugin.id] = plugin
+        self._plugin_configs[plugin.id] = dict(plugin_config or {})
+        return plugin
+
+    def create_preset(
+        self, plugin_id: str, parameter_set: str, name: str, config: Mapping[str, Any] | None = None
+    ) -> Preset:
+        """A preset of a parameter set; its CREDENTIAL_REQUEST fields come from `set_user_credential`."""
+        _known_names(self._parameter_set(plugin_id, parameter_set).params, config or {}, parameter_set)
+        preset = Preset(plugin_id, parameter_set, name)
+        self._presets[preset] = dict(config or {})
+        return preset
+
+    def create_connection(
+        self,
+        name: str,
+        plugin_id: str,
+        models: Sequence[Mapping[str, Any]],
+        *,
+        max_retries: int = 3,
+        retry_delay: float = 0.1,
+        unknown_params: bool = False,
+    ) -> list[str]:
+        """A custom LLM connection; returns the LLM ids, `custom:<name>:<model id>`.
+
+        A model is `{"id", "capability", "component", "params"}`: `capability` a `Capability` or its name
+        (CHAT, CHAT_MULTIMODAL, TEXT_COMPLETION, EMBEDDING, RERANKING), `component` may be left out when
+        the plugin has one, a PRESET in `params` is the name of a preset or a stored reference. Retries
+        concern `RetryableException` alone. Parameters that the form does not have are refused unless
+        `unknown_params`, which stands for a connection made by another version of the plugin.
+        """
+        plugin = self._plugin(plugin_id)
+        retries = Retries(max_retries, retry_delay)
+        made = [self._model(name, plugin, model, retries, unknown_params) for model in models]
+        self._models.update({model.llm_id: model for model in made})
+        return [model.llm_id for model in made]
+
+    def create_api_key(self, user: str = ADMIN) -> str:
+        """A key that makes calls as this user. Works as API key, API ticket and bearer token."""
+        key = f"dkuaps-{secrets.token_hex(16)}"
+        self._users[key] = user
+        return key
+
+    # -- what a user does
+
+    def set_user_credential(self, user: str, preset: Preset, param: str, value: CredentialSource) -> None:
+        """What the user enters, or signs in to, under Profile > Credentials.
+
+        SINGLE_FIELD: text. BASIC: `{"user", "password"}`. OAUTH2: the access token as text or an
+        `OAuthToken`. A callable is asked at each need: when an `OAuthToken` it gave has expired, each
+        time the credential is read when it gives text. Kernels see a new value of SINGLE_FIELD and
+        BASIC only after `restart_kernels`.
+        """
+        fields = {
+            field.name: field for field in self._parameter_set(preset.plugin_id, preset.parameter_set).params
+        }
+        if param not in fields or fields[param].type != "CREDENTIAL_REQUEST":
+            raise ConfigError(f"{preset.parameter_set} asks for no credential {param!r}")
+        self._credentials.put(user, preset, param, fields[param].credential_type, value)
+
+    def create_knowledge_bank(
+        self, project_key: str, id: str, llm_id: str, documents: Sequence[Document], user: str = ADMIN
+    ) -> KnowledgeBank:
+        """Embeds the documents (text, or `{"text", "metadata"}`) as `user`. Raises RuntimeError."""
+        bank = KnowledgeBank.build(
+            project_key, id, llm_id, documents, lambda texts: self.embed(llm_id, texts, user)
+        )
+        self._knowledge_banks[project_key, id] = bank
+        return bank
+
+    # -- what the public API needs
+
+    def user_of(self, key: str) -> str | None:
+        return self._users.get(key)
+
+    def models(self) -> list[Model]:
+        return list(self._models.values())
+
+    def model(self, llm_id: str) -> Model | None:
+        return self._models.get(llm_id)
+
+    def knowledge_bank(self, project_key: str, id: str) -> KnowledgeBank | None:
+        return self._knowledge_banks.get((project_key, id))
+
+    def embed(self, llm_id: str, texts: Sequence[str], user: str) -> list[list[float]]:
+        """Raises RuntimeError with the first failure."""
+        rows = self.mesh.embed(self._models[llm_id], user, [{"text": text} for text in texts], {})
+        for row in rows:
+            if "embedding" not in row:
+                raise RuntimeError(row["errorMessage"])
+        return [row["embedding"] for row in rows]
+
+    # -- running it
+
+    @contextmanager
+    def serve(self) -> Iterator[str]:
+        """The public API on a free loopback port; gives the URL for `dataikuapi.DSSClient`."""
+        with front(self) as app:
+            service = LocalService(app, "sandbox-dss")
+            try:
+                yield service.url
+            finally:
+                service.stop()
+
+    def restart_kernels(self) -> None:
+        """Drops all configured instances, as DSS does with idle kernels."""
+        self.mesh.close()
+
+    @property
+    def violations(self) -> tuple[ContractError, ...]:
+        """Every breach of the custom LLM contract so far."""
+        return tuple(self.mesh.violations)
+
+    # -- inside
+
+    def _new_kernel(self, model: Model, user: str) -> Kernel:
+        plugin = self._plugins[model.plugin_id]
+        resolver = Resolver(
+            plugin.descriptor, self._presets, self._credentials, self.release, self._int_as_float
+        )
+        component = plugin.descriptor.components[model.component_id]
+        config = resolver.resolve(component.params, model.config, user)
+        plugin_config = resolver.resolve(plugin.descriptor.params, self._plugin_configs[plugin.id], user)
+        cls = plugin.class_for(model.component_id, model.capability)
+        instance = cls()
+        instance.set_config(config, plugin_config)
+        return Kernel(instance, plugin.base_of(model.capability))
+
+    def _model(
+        self,
+        connection: str,
+        plugin: InstalledPlugin,
+        raw: Mapping[str, Any],
+        retries: Retries,
+        unknown: bool,
+    ) -> Model:
+        components = plugin.descriptor.components
+        component_id = raw.get("component") or (next(iter(components)) if len(components) == 1 else None)
+        if component_id is None:
+            raise ConfigError(f"{plugin.id} has several components: say which, {sorted(components)}")
+        capability = raw["capability"]
+        capability = capability if isinstance(capability, Capability) else Capability[capability]
+        plugin.class_for(component_id, capability)
+        config = dict(raw.get("params") or {})
+        params = components[component_id].params
+        if not unknown:
+            _known_names(params, config, component_id)
+        for param in params:
+            if param.type == "PRESET" and config.get(param.name) is not None:
+                config[param.name] = preset_reference(config[param.name])
+        return Model(connection, raw["id"], capability, plugin.id, component_id, config, retries)
+
+    def _plugin(self, plugin_id: str) -> InstalledPlugin:
+        if plugin_id not in self._plugins:
+            raise PluginError(f"no plugin {plugin_id!r} is installed")
+        return self._plugins[plugin_id]
+
+    def _parameter_set(self, plugin_id: str, name: str) -> ParameterSet:
+        parameter_sets = self._plugin(plugin_id).descriptor.parameter_sets
+        if name not in parameter_sets:
+            raise ConfigError(f"{plugin_id} has no parameter set {name!r}")
+        return parameter_sets[name]
+
+
+def _known_names(params: Sequence[Parameter], config: Mapping[str, Any], where: str) -> None:
+    unknown = config.keys() - {param.name for param in params}
+    if unknown:
+        raise ConfigError(f"{where} has no parameters {sorted(unknown)}")

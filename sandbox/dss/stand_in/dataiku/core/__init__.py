@@ -1,0 +1,1 @@
+"""Only `plugin` is stood in for."""

@@ -1,0 +1,1 @@
+"""Siblings of the custom LLM bases are left out."""

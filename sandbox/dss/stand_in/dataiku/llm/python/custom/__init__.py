@@ -1,0 +1,1 @@
+"""Where the embedding base class lived first."""
