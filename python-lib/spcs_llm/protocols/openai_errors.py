@@ -1,0 +1,62 @@
+"""Errors that servers of the OpenAI API tell inside of a success: in a body, or in the middle of a stream."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from spcs_llm.errors import BadRequest, ModelError, RequestTooLarge, ServiceBusy, ServiceDown, ServiceError
+from spcs_llm.redaction import without_private_text
+
+_LONGEST_TEXT = 300
+_BY_STATUS: dict[int, type[ServiceError]] = {
+    413: RequestTooLarge,
+    429: ServiceBusy,
+    502: ServiceDown,
+    503: ServiceDown,
+    504: ServiceDown,
+}
+
+
+def error_within(body: Any, private: Any) -> ServiceError | None:
+    """The error that `body` tells of, or None.
+
+    Shapes: `error` as an object (OpenAI, llama.cpp) or a text (TGI); `object: error` (vLLM's earlier form);
+    `error_code` with a `text` (FastChat). private: what must not be quoted, as `without_private_text` has it.
+    """
+    if not isinstance(body, dict):
+        return None
+    told = body.get("error")
+    if not told and body.get("object") == "error":
+        told = body
+    if not told and body.get("error_code"):
+        told = {"message": body.get("text"), "code": body["error_code"]}
+    if not told:
+        return None
+    details = told if isinstance(told, dict) else {"message": told, "type": body.get("error_type")}
+    return told_error(details.get("message"), private, kind=details.get("type"), code=details.get("code"))
+
+
+def told_error(message: Any, private: Any, *, kind: Any = None, code: Any = None) -> ServiceError:
+    """The error behind a server's `message`. kind: its type in words. code: an HTTP status, if a number."""
+    status = code if isinstance(code, int) and 400 <= code < 600 else None
+    text = message if isinstance(message, str) else ""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    quoted = without_private_text(lines[-1] if lines else "", private)[:_LONGEST_TEXT]
+    what = f"The service answers with an error: {quoted}" if quoted else "The service answers with an error."
+    return _class_of(status, str(kind or code or ""))(what, status=status)
+
+
+def _class_of(status: int | None, kind: str) -> type[ServiceError]:
+    if status in _BY_STATUS:
+        return _BY_STATUS[status]
+    words = kind.lower().replace("_", "").replace(" ", "")
+    if (status is not None and status < 500) or "badrequest" in words or "invalidrequest" in words:
+        return BadRequest
+    return ServiceBusy if "ratelimit" in words else ServiceError
+
+
+def no_answer(what: str) -> ModelError:
+    """The error of a success whose body is not what the API promises. `what` quotes nothing of it."""
+    return ModelError(
+        what, "Check that 'Service protocol' suits the service, and read its logs: SYSTEM$GET_SERVICE_LOGS."
+    )

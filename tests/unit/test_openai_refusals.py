@@ -1,0 +1,380 @@
+"""Requests that a server refuses are put another way, remembered, or explained."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from spcs_llm.call import Call
+from spcs_llm.domain import ChatAnswer, ChatRequest, JsonFormat, Message, Sampling, TextPart, ToolCall
+from spcs_llm.errors import BadRequest, ModelError, NotFound, RequestTooLarge, ServiceError
+from spcs_llm.protocols.openai import OpenAIProtocol
+
+from tests.unit.scripted_endpoint import DONE, ScriptedEndpoint, completion, delta, event, refusal, said
+
+USER = Message("user", (TextPart("a question"),))
+SCHEMA = {"type": "object", "properties": {"a": {"type": "integer", "minimum": 1}}, "required": ["a"]}
+
+
+def ask(protocol: OpenAIProtocol, **request: Any) -> ChatAnswer:
+    request.setdefault("messages", (USER,))
+    return protocol.chat(ChatRequest(**request), Call(10))
+
+
+# -- streaming -----------------------------------------------------------------------------------------
+
+NO_STREAM = [
+    refusal("Unrecognized request argument supplied: stream"),
+    refusal("Streaming is not supported for this model"),
+    refusal("bad request"),
+    BadRequest("The service refuses the request.", status=422),
+    ServiceError("The service fails: streaming is not implemented", status=501),
+    ServiceError("The service fails: this model does not support streaming", status=500),
+]
+
+
+@pytest.mark.parametrize("error", NO_STREAM, ids=str)
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_server_that_cannot_stream_is_asked_for_whole_answers_from_then_on(
+    error: ServiceError, streamed: bool
+) -> None:
+    endpoint = ScriptedEndpoint(error, completion(content="a"))
+    protocol = OpenAIProtocol(endpoint)
+    for _ in range(2):
+        if streamed:
+            text = "".join(d.text for d in list(protocol.stream(ChatRequest((USER,)), Call(10)))[:-1])
+        else:
+            text = ask(protocol).text
+        assert text == "a"
+    assert ["stream" in p for p in endpoint.payloads] == [True, False, False]
+    assert not any("stream_options" in p for p in endpoint.payloads[1:])
+
+
+def test_a_refusal_that_has_another_reason_teaches_nothing() -> None:
+    endpoint = ScriptedEndpoint(
+        refusal("the prompt is too long"), refusal("the prompt is too long"), said("a")
+    )
+    protocol = OpenAIProtocol(endpoint)
+    with pytest.raises(BadRequest, match="too long"):
+        ask(protocol)
+    ask(protocol)
+    assert "stream" in endpoint.payloads[-1]
+
+
+def test_a_server_that_has_streamed_is_not_suspected_again() -> None:
+    endpoint = ScriptedEndpoint(said("a"), refusal("bad request"))
+    protocol = OpenAIProtocol(endpoint)
+    ask(protocol)
+    with pytest.raises(BadRequest):
+        ask(protocol)
+    assert len(endpoint.payloads) == 2
+
+
+def test_a_server_without_stream_options_streams_without() -> None:
+    endpoint = ScriptedEndpoint(refusal("stream_options: Extra inputs are not permitted"), said("a"))
+    protocol = OpenAIProtocol(endpoint)
+    assert [ask(protocol).text, ask(protocol).text] == ["a", "a"]
+    assert [("stream" in p, "stream_options" in p) for p in endpoint.payloads] == [
+        (True, True),
+        (True, False),
+        (True, False),
+    ]
+
+
+@pytest.mark.parametrize("told", ["within a stream", "within JSON"])
+def test_a_refusal_inside_a_success_is_one_too(told: str) -> None:
+    error = {"error": {"message": "stream_options is not supported", "code": 400}}
+    endpoint = ScriptedEndpoint(event(error) if told == "within a stream" else error, said("a"))
+    assert ask(OpenAIProtocol(endpoint)).text == "a"
+
+
+def test_what_was_streamed_is_never_asked_for_again() -> None:
+    error = {"error": {"message": "stream_options is not supported", "code": 400}}
+    broken = [delta(content="a"), event(error)]
+    endpoint = ScriptedEndpoint(broken, broken, said("b"))
+    for way in (OpenAIProtocol(endpoint).chat, lambda *asked: list(OpenAIProtocol(endpoint).stream(*asked))):
+        endpoint.asked.clear()
+        with pytest.raises(ModelError, match="breaks off"):
+            way(ChatRequest((USER,)), Call(10))
+        assert len(endpoint.payloads) == 1
+
+
+# -- fields --------------------------------------------------------------------------------------------
+
+TOKENS_REFUSED = (
+    "Unsupported parameter: 'max_tokens' is not supported with this model."
+    " Use 'max_completion_tokens' instead."
+)
+
+
+def test_the_token_limit_goes_by_its_newer_name_where_the_server_wants_it() -> None:
+    endpoint = ScriptedEndpoint(refusal(TOKENS_REFUSED), said("a"))
+    protocol = OpenAIProtocol(endpoint)
+    for _ in range(2):
+        assert ask(protocol, sampling=Sampling(max_output_tokens=5)).ignored_settings == ()
+    assert [(p.get("max_tokens"), p.get("max_completion_tokens")) for p in endpoint.payloads] == [
+        (5, None),
+        (None, 5),
+        (None, 5),
+    ]
+
+
+def test_a_token_limit_that_is_too_large_is_explained_and_teaches_nothing() -> None:
+    too_large = refusal("'max_tokens' or 'max_completion_tokens' is too large: 9999.")
+    endpoint = ScriptedEndpoint(too_large, too_large, said("a"))
+    protocol = OpenAIProtocol(endpoint)
+    with pytest.raises(BadRequest, match=r"setting 'maxOutputTokens'.*too large: 9999") as caught:
+        ask(protocol, sampling=Sampling(max_output_tokens=9999))
+    assert caught.value.status == 400
+    ask(protocol, sampling=Sampling(max_output_tokens=5))
+    assert endpoint.payloads[-1]["max_tokens"] == 5
+
+
+CALLED = Message("assistant", tool_calls=(ToolCall("c1", "f", "{}"),))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        refusal("messages[1].content must be a string"),
+        ServiceError(
+            "[{'loc': ('body', 'messages', 1, 'content'), 'msg': 'Input should be a valid string'}]",
+            status=500,
+        ),
+    ],
+    ids=["refused", "a validation error"],
+)
+def test_a_server_that_refuses_null_content_gets_an_empty_text(error: ServiceError) -> None:
+    endpoint = ScriptedEndpoint(error, said("a"))
+    protocol = OpenAIProtocol(endpoint)
+    for _ in range(2):
+        ask(protocol, messages=(USER, CALLED))
+    assert [p["messages"][1]["content"] for p in endpoint.payloads] == [None, "", ""]
+
+
+NAMED = [
+    ("topK", Sampling(top_k=3), "top_k", "Extra inputs are not permitted: top_k"),
+    ("topP", Sampling(top_p=3), "top_p", "top_p must be in (0, 1], got 3"),
+    ("temperature", Sampling(temperature=9), "temperature", "'temperature' must be between 0 and 2"),
+    ("stopSequences", Sampling(stop_sequences=("x",)), "stop", "Unsupported parameter: 'stop'"),
+    ("logitBias", Sampling(logit_bias={"1": 2}), "logit_bias", "logit_bias is not supported"),
+    ("logProbs", Sampling(log_probs=True), "logprobs", "`logprobs` is not supported"),
+    ("topLogProbs", Sampling(top_log_probs=30), "top_logprobs", "top_logprobs must be at most 20"),
+    ("seed", Sampling(seed=1), "seed", "unknown field 'seed'"),
+    ("frequencyPenalty", Sampling(frequency_penalty=1), "frequency_penalty", "frequency_penalty: unknown"),
+    ("presencePenalty", Sampling(presence_penalty=1), "presence_penalty", "presence_penalty: unknown"),
+]
+
+
+@pytest.mark.parametrize(("setting", "sampling", "field", "text"), NAMED, ids=[n[0] for n in NAMED])
+def test_a_refused_setting_is_named_as_in_dss(
+    setting: str, sampling: Sampling, field: str, text: str
+) -> None:
+    endpoint = ScriptedEndpoint(refusal(text))
+    with pytest.raises(BadRequest) as caught:
+        ask(OpenAIProtocol(endpoint), sampling=sampling)
+    assert f"refuses the setting '{setting}'" in str(caught.value)
+    assert text in str(caught.value)
+    assert len(endpoint.payloads) == 1
+
+
+@pytest.mark.parametrize(("setting", "sampling", "field", "text"), NAMED, ids=[n[0] for n in NAMED])
+def test_a_refused_setting_is_dropped_and_named_where_the_user_allows_it(
+    setting: str, sampling: Sampling, field: str, text: str
+) -> None:
+    endpoint = ScriptedEndpoint(refusal(text), said("a"))
+    answer = ask(OpenAIProtocol(endpoint, drop_refused_settings=True), sampling=sampling)
+    assert answer.ignored_settings == (setting,)
+    assert [field in p for p in endpoint.payloads] == [True, False]
+
+
+def test_a_streamed_answer_names_what_was_dropped_at_its_end() -> None:
+    protocol = OpenAIProtocol(
+        ScriptedEndpoint(refusal("top_k: unknown"), said("a")), drop_refused_settings=True
+    )
+    request = ChatRequest((USER,), sampling=Sampling(top_k=3))
+    assert list(protocol.stream(request, Call(10)))[-1].ignored_settings == ("topK",)
+
+
+def test_a_setting_that_the_server_lacks_is_not_tried_again() -> None:
+    endpoint = ScriptedEndpoint(refusal("unknown field top_k"), said("a"))
+    protocol = OpenAIProtocol(endpoint, drop_refused_settings=True)
+    for _ in range(3):
+        assert ask(protocol, sampling=Sampling(top_k=3)).ignored_settings == ("topK",)
+    assert ask(protocol).ignored_settings == ()
+    assert len(endpoint.payloads) == 5
+
+
+def test_a_value_that_the_server_refuses_does_not_count_against_other_values() -> None:
+    endpoint = ScriptedEndpoint(refusal("temperature must be at most 2"), said("a"))
+    protocol = OpenAIProtocol(endpoint, drop_refused_settings=True)
+    ask(protocol, sampling=Sampling(temperature=9))
+    ask(protocol, sampling=Sampling(temperature=1))
+    assert [p.get("temperature") for p in endpoint.payloads] == [9, None, 1]
+
+
+def test_several_settings_are_dropped_one_after_the_other() -> None:
+    endpoint = ScriptedEndpoint(refusal("top_k: unknown"), refusal("'seed': unknown"), said("a"))
+    protocol = OpenAIProtocol(endpoint, drop_refused_settings=True)
+    assert ask(protocol, sampling=Sampling(top_k=3, seed=4)).ignored_settings == ("topK", "seed")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        refusal("the server will stop; the seed of doubt; context exceeded"),
+        RequestTooLarge("The request is too large: max_tokens", status=413),
+        ServiceError("The service fails: temperature of the GPU", status=500),
+    ],
+    ids=str,
+)
+def test_words_that_only_look_like_settings_change_nothing(error: ServiceError) -> None:
+    endpoint = ScriptedEndpoint(said("a"), error)
+    protocol = OpenAIProtocol(endpoint, drop_refused_settings=True)
+    ask(protocol)
+    with pytest.raises(type(error)) as caught:
+        ask(protocol, sampling=Sampling(stop_sequences=("x",), seed=1, temperature=1, max_output_tokens=1))
+    assert caught.value.what == error.what
+    assert len(endpoint.payloads) == 2
+
+
+# -- JSON formats --------------------------------------------------------------------------------------
+
+NO_SCHEMA = refusal("response_format: the JSON schema has features that are not supported")
+NO_JSON_SCHEMA = refusal("response_format.type: Input should be 'text' or 'json_object'")
+
+
+def formats(json_format: JsonFormat, *script: Any) -> tuple[ChatAnswer, list[Any]]:
+    endpoint = ScriptedEndpoint(said("unused"), *script)
+    protocol = OpenAIProtocol(endpoint)
+    ask(protocol)
+    answer = ask(protocol, json_format=json_format)
+    return answer, [p.get("response_format") for p in endpoint.payloads[1:]]
+
+
+def test_a_schema_that_is_too_much_is_made_compatible() -> None:
+    answer, sent = formats(JsonFormat(SCHEMA, strict=True), NO_SCHEMA, said("{}"))
+    assert sent[0]["json_schema"]["schema"] == SCHEMA
+    assert "minimum" not in str(sent[1]["json_schema"]["schema"])
+    assert sent[1]["json_schema"]["strict"] is True
+    assert answer.ignored_settings == ()
+
+
+def test_a_schema_is_left_alone_where_the_query_says_so() -> None:
+    with pytest.raises(BadRequest, match=r"responseFormat.*not supported.*ifSupported"):
+        formats(JsonFormat(SCHEMA, compatible=False), NO_SCHEMA)
+
+
+def test_a_schema_that_is_refused_in_any_form_is_explained() -> None:
+    with pytest.raises(BadRequest, match="responseFormat"):
+        formats(JsonFormat(SCHEMA), NO_SCHEMA, NO_SCHEMA)
+
+
+def test_a_format_is_dropped_where_it_is_wanted_only_if_supported() -> None:
+    answer, sent = formats(JsonFormat(SCHEMA, if_supported=True), NO_SCHEMA, NO_SCHEMA, said("text"))
+    assert sent[2] is None
+    assert answer.ignored_settings == ("responseFormat",)
+
+
+def test_plain_json_is_dropped_where_it_is_wanted_only_if_supported() -> None:
+    answer, sent = formats(
+        JsonFormat(if_supported=True), refusal("response_format is not supported"), said("x")
+    )
+    assert sent == [{"type": "json_object"}, None]
+    assert answer.ignored_settings == ("responseFormat",)
+
+
+def test_a_server_that_knows_json_object_alone_gets_the_schema_with_it() -> None:
+    answer, sent = formats(JsonFormat(SCHEMA), NO_JSON_SCHEMA, said("{}"))
+    assert sent[1] == {"type": "json_object", "schema": SCHEMA}
+    assert answer.ignored_settings == ()
+
+
+def test_a_strict_schema_is_not_entrusted_to_a_server_that_may_ignore_it() -> None:
+    with pytest.raises(BadRequest, match="responseFormat"):
+        formats(JsonFormat(SCHEMA, strict=True, compatible=False), NO_JSON_SCHEMA)
+
+
+# -- models --------------------------------------------------------------------------------------------
+
+
+def test_the_first_listed_model_is_used_and_the_list_is_asked_for_once() -> None:
+    endpoint = ScriptedEndpoint(said("a"), models=("first", "second"))
+    protocol = OpenAIProtocol(endpoint)
+    ask(protocol)
+    ask(protocol)
+    assert [p["model"] for p in endpoint.payloads] == ["first", "first"]
+    assert endpoint.paths.count("/v1/models") == 1
+
+
+def test_a_configured_model_needs_no_list() -> None:
+    endpoint = ScriptedEndpoint(said("a"))
+    ask(OpenAIProtocol(endpoint, model="mine"))
+    assert endpoint.paths == ["/v1/chat/completions"]
+    assert endpoint.payloads[0]["model"] == "mine"
+
+
+@pytest.mark.parametrize(
+    "error", [NotFound("no such path", status=404), ServiceError("not implemented", status=501)], ids=str
+)
+def test_a_server_without_a_list_is_asked_for_no_model(error: ServiceError) -> None:
+    endpoint = ScriptedEndpoint(said("a"), models=error)
+    assert ask(OpenAIProtocol(endpoint)).text == "a"
+    assert "model" not in endpoint.payloads[0]
+
+
+@pytest.mark.parametrize("body", [{}, [], {"data": 3}, {"data": []}, {"data": [{}, 4]}], ids=str)
+def test_a_list_of_models_that_is_none_is_a_clear_error(body: Any) -> None:
+    with pytest.raises(ModelError, match="model"):
+        ask(OpenAIProtocol(ScriptedEndpoint(said("a"), models=body)))
+
+
+UNKNOWN = [
+    NotFound("The service has nothing there: The model `mine` does not exist.", status=404),
+    refusal("model mine not found"),
+    ServiceError("The service fails.", status=500),
+]
+
+
+@pytest.mark.parametrize("error", UNKNOWN, ids=str)
+def test_an_unknown_model_is_explained_with_those_there_are(error: ServiceError) -> None:
+    endpoint = ScriptedEndpoint(error, models=("first", "second"))
+    with pytest.raises(NotFound, match=r"no model 'mine'\. It serves: first, second.*'Model name'"):
+        ask(OpenAIProtocol(endpoint, model="mine"))
+
+
+def test_a_long_list_of_models_is_cut() -> None:
+    endpoint = ScriptedEndpoint(UNKNOWN[0], models=tuple(f"m{i:02}" for i in range(25)))
+    with pytest.raises(NotFound, match="m09 and 15 more"):
+        ask(OpenAIProtocol(endpoint, model="mine"))
+
+
+@pytest.mark.parametrize("models", [("mine",), NotFound("no list", status=404)], ids=["listed", "no list"])
+def test_another_404_keeps_its_own_reason(models: Any) -> None:
+    with pytest.raises(NotFound, match="does not exist"):
+        ask(OpenAIProtocol(ScriptedEndpoint(UNKNOWN[0], models=models), model="mine"))
+
+
+def test_a_discovered_model_that_is_gone_is_discovered_anew() -> None:
+    endpoint = ScriptedEndpoint(said("a"), UNKNOWN[0], said("b"), models=("old",))
+    protocol = OpenAIProtocol(endpoint)
+    ask(protocol)
+    endpoint._models = ("new",)
+    with pytest.raises(NotFound):
+        ask(protocol)
+    assert ask(protocol).model == "m1"
+    assert endpoint.payloads[-1]["model"] == "new"
+
+
+def test_a_failure_after_a_success_is_not_blamed_on_the_model() -> None:
+    endpoint = ScriptedEndpoint(said("a"), ServiceError("The service fails.", status=500))
+    protocol = OpenAIProtocol(endpoint, model="mine")
+    ask(protocol)
+    with pytest.raises(ServiceError, match="fails"):
+        ask(protocol)
+    assert "/v1/models" not in endpoint.paths
+
+
+def test_the_rest_of_a_stream_after_done_is_not_read() -> None:
+    assert ask(OpenAIProtocol(ScriptedEndpoint([said("a"), event("{nonsense")]))).text == "a"
+    assert ask(OpenAIProtocol(ScriptedEndpoint(said("a") + DONE + event("{nonsense")))).text == "a"

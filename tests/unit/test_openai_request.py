@@ -1,0 +1,284 @@
+"""What is sent to `/v1/chat/completions` for what LLM Mesh asks."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pytest
+from spcs_llm.domain import (
+    ChatRequest,
+    ImagePart,
+    JsonFormat,
+    Message,
+    Sampling,
+    TextPart,
+    Tool,
+    ToolCall,
+    ToolChoice,
+    ToolResult,
+)
+from spcs_llm.errors import QueryError
+from spcs_llm.protocols.openai_form import Form
+from spcs_llm.protocols.openai_request import chat_payload
+
+PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n....").decode()
+SCHEMA = {"type": "object", "properties": {"a": {"type": "integer", "minimum": 1}}}
+
+
+def text(role: str, content: str, **more: Any) -> Message:
+    return Message(role, (TextPart(content),), **more)
+
+
+AS_OPENAI_HAS_IT = Form()
+
+
+def payload(*messages: Message, form: Form = AS_OPENAI_HAS_IT, **request: Any) -> dict[str, Any]:
+    return chat_payload(ChatRequest(messages or (text("user", "hi"),), **request), form, "m1")
+
+
+def test_a_bare_query_asks_for_a_stream_with_usage_and_nothing_else() -> None:
+    assert payload() == {
+        "model": "m1",
+        "messages": [{"role": "user", "content": "hi"}],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+
+
+def test_a_server_without_a_list_of_models_is_sent_no_model() -> None:
+    assert "model" not in chat_payload(ChatRequest((text("user", "hi"),)), Form(), None)
+
+
+SAMPLING = [
+    (Sampling(max_output_tokens=5), {"max_tokens": 5}),
+    (Sampling(temperature=0.0), {"temperature": 0.0}),
+    (Sampling(top_p=0.9), {"top_p": 0.9}),
+    (Sampling(top_k=40), {"top_k": 40}),
+    (Sampling(stop_sequences=("a", "b")), {"stop": ["a", "b"]}),
+    (Sampling(frequency_penalty=0.5), {"frequency_penalty": 0.5}),
+    (Sampling(presence_penalty=-0.5), {"presence_penalty": -0.5}),
+    (Sampling(logit_bias={"50256": -100}), {"logit_bias": {"50256": -100}}),
+    (Sampling(logit_bias={}), {}),
+    (Sampling(log_probs=True, top_log_probs=3), {"logprobs": True, "top_logprobs": 3}),
+    (Sampling(top_log_probs=3), {"logprobs": True, "top_logprobs": 3}),
+    (Sampling(log_probs=False), {}),
+    (Sampling(seed=7), {"seed": 7}),
+]
+
+
+@pytest.mark.parametrize(("sampling", "expected"), SAMPLING)
+def test_sampling_settings(sampling: Sampling, expected: dict[str, Any]) -> None:
+    bare = payload()
+    assert {k: v for k, v in payload(sampling=sampling).items() if k not in bare} == expected
+
+
+FORMS = [
+    (Form(streams=False), {"max_tokens": 5, "temperature": 1}),
+    (
+        Form(token_limit="max_completion_tokens", streams=False),
+        {"max_completion_tokens": 5, "temperature": 1},
+    ),
+    (Form(unknown=frozenset({"temperature"}), streams=False), {"max_tokens": 5}),
+    (Form(refused=frozenset({"max_tokens"}), streams=False), {"temperature": 1}),
+    (Form(stream_options=False), {"stream": True, "max_tokens": 5, "temperature": 1}),
+]
+
+
+@pytest.mark.parametrize(("form", "expected"), FORMS)
+def test_what_a_server_was_found_not_to_take_is_not_sent(form: Form, expected: dict[str, Any]) -> None:
+    sent = payload(form=form, sampling=Sampling(max_output_tokens=5, temperature=1))
+    assert {k: v for k, v in sent.items() if k not in ("model", "messages")} == expected
+
+
+def test_top_log_probs_go_where_log_probs_go() -> None:
+    sent = payload(
+        form=Form(unknown=frozenset({"logprobs"})), sampling=Sampling(log_probs=True, top_log_probs=2)
+    )
+    assert "logprobs" not in sent
+    assert "top_logprobs" not in sent
+
+
+# -- messages ------------------------------------------------------------------------------------------
+
+CALL = ToolCall("c1", "add", '{"a":1}')
+SENT_CALL = {"id": "c1", "type": "function", "function": {"name": "add", "arguments": '{"a":1}'}}
+
+
+def test_tool_outputs_that_come_bundled_are_sent_one_by_one() -> None:
+    results = (ToolResult("c1", "42"), ToolResult("c2", "43"))
+    assert payload(Message("tool", tool_results=results))["messages"] == [
+        {"role": "tool", "tool_call_id": "c1", "content": "42"},
+        {"role": "tool", "tool_call_id": "c2", "content": "43"},
+    ]
+
+
+def test_a_tool_message_without_outputs_is_the_querys_mistake() -> None:
+    with pytest.raises(QueryError, match="tool outputs"):
+        payload(Message("tool"))
+
+
+def test_assistant_messages_in_a_row_become_one() -> None:
+    sent = payload(
+        text("user", "q"),
+        text("assistant", "one"),
+        text("assistant", "two"),
+        Message("assistant", tool_calls=(CALL,)),
+    )
+    assert sent["messages"][1:] == [{"role": "assistant", "content": "one\ntwo", "tool_calls": [SENT_CALL]}]
+
+
+def test_other_messages_in_a_row_stay_apart() -> None:
+    assert len(payload(text("user", "a"), text("user", "b"))["messages"]) == 2
+
+
+@pytest.mark.parametrize(("form", "content"), [(Form(), None), (Form(null_content=False), "")])
+def test_a_tool_call_without_text_has_no_content(form: Form, content: Any) -> None:
+    [message] = payload(Message("assistant", tool_calls=(CALL,)), form=form)["messages"]
+    assert message == {"role": "assistant", "content": content, "tool_calls": [SENT_CALL]}
+
+
+@pytest.mark.parametrize("arguments", ["", "  "])
+def test_empty_arguments_of_a_past_call_are_an_empty_object(arguments: str) -> None:
+    [message] = payload(Message("assistant", tool_calls=(ToolCall("c1", "now", arguments),)))["messages"]
+    assert message["tool_calls"][0]["function"]["arguments"] == "{}"
+
+
+# -- images --------------------------------------------------------------------------------------------
+
+IMAGES = [
+    (b"\x89PNG\r\n\x1a\nrest", "image/png"),
+    (b"\xff\xd8\xff\xe0rest", "image/jpeg"),
+    (b"GIF89arest", "image/gif"),
+    (b"RIFF\x00\x00\x00\x00WEBPrest", "image/webp"),
+]
+
+
+@pytest.mark.parametrize(("data", "mime_type"), IMAGES)
+@pytest.mark.parametrize("claimed", [None, "image/png", "text/plain"])
+def test_the_type_of_an_inline_image_is_that_of_its_bytes(
+    data: bytes, mime_type: str, claimed: str | None
+) -> None:
+    encoded = base64.b64encode(data).decode()
+    image = ImagePart(data=encoded, mime_type=claimed)
+    assert payload(Message("user", (TextPart("look"), image)))["messages"] == [
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "look"},
+                {"type": "image_url", "image_url": {"url": f"data:{mime_type};base64,{encoded}"}},
+            ],
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    ("image", "url"),
+    [
+        (ImagePart(uri="https://example.org/a.png"), "https://example.org/a.png"),
+        (ImagePart(uri=f"data:image/jpeg;base64,{PNG}"), f"data:image/png;base64,{PNG}"),
+        (ImagePart(data=f"data:image/png;base64,{PNG}"), f"data:image/png;base64,{PNG}"),
+        (ImagePart(data=f"{PNG[:8]}\n{PNG[8:]}\n"), f"data:image/png;base64,{PNG}"),
+    ],
+    ids=["by URI", "data URI", "data URI as data", "base64 with line ends"],
+)
+def test_other_ways_to_give_an_image(image: ImagePart, url: str) -> None:
+    [message] = payload(Message("user", (image,)))["messages"]
+    assert message["content"][0]["image_url"]["url"] == url
+
+
+@pytest.mark.parametrize(
+    ("image", "complaint"),
+    [
+        (ImagePart(data=base64.b64encode(b"hello").decode()), "PNG"),
+        (ImagePart(data=""), "PNG"),
+        (ImagePart(data="not base64!"), "base64"),
+        (ImagePart(data="é"), "base64"),
+        (ImagePart(uri="file:///etc/passwd"), "http"),
+        (ImagePart(), "http"),
+    ],
+)
+def test_an_image_that_is_none_is_the_querys_mistake(image: ImagePart, complaint: str) -> None:
+    with pytest.raises(QueryError, match=complaint) as caught:
+        payload(Message("user", (image,)))
+    assert "passwd" not in str(caught.value)
+
+
+# -- tools ---------------------------------------------------------------------------------------------
+
+
+def test_tools_are_sent_with_what_they_say() -> None:
+    tools = (Tool("add", "adds", SCHEMA, strict=True), Tool("now"))
+    assert payload(tools=tools)["tools"] == [
+        {
+            "type": "function",
+            "function": {"name": "add", "description": "adds", "parameters": SCHEMA, "strict": True},
+        },
+        {"type": "function", "function": {"name": "now", "parameters": {"type": "object", "properties": {}}}},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("choice", "sent"),
+    [
+        (ToolChoice("auto"), "auto"),
+        (ToolChoice("none"), "none"),
+        (ToolChoice("required"), "required"),
+        (ToolChoice("tool", "add"), {"type": "function", "function": {"name": "add"}}),
+    ],
+)
+def test_every_tool_choice(choice: ToolChoice, sent: Any) -> None:
+    assert payload(tools=(Tool("add"),), tool_choice=choice)["tool_choice"] == sent
+
+
+def test_a_tool_choice_without_tools_is_not_sent() -> None:
+    assert "tool_choice" not in payload(tool_choice=ToolChoice("auto"))
+
+
+@pytest.mark.parametrize("name", ["sub", None])
+def test_the_choice_of_a_tool_that_is_not_offered_is_the_querys_mistake(name: str | None) -> None:
+    with pytest.raises(QueryError, match="tool choice"):
+        payload(tools=(Tool("add"),), tool_choice=ToolChoice("tool", name))
+
+
+# -- formats -------------------------------------------------------------------------------------------
+
+FORMATS = [
+    (JsonFormat(), Form(), {"type": "json_object"}),
+    (
+        JsonFormat(SCHEMA),
+        Form(),
+        {"type": "json_schema", "json_schema": {"name": "answer", "schema": SCHEMA}},
+    ),
+    (
+        JsonFormat(SCHEMA, strict=True),
+        Form(),
+        {"type": "json_schema", "json_schema": {"name": "answer", "schema": SCHEMA, "strict": True}},
+    ),
+    (JsonFormat(SCHEMA), Form(schema_type="json_object"), {"type": "json_object", "schema": SCHEMA}),
+    (
+        JsonFormat(SCHEMA),
+        Form(compatible_schema=True),
+        {
+            "type": "json_schema",
+            "json_schema": {
+                "name": "answer",
+                "schema": {
+                    "type": "object",
+                    "properties": {"a": {"type": ["integer", "null"]}},
+                    "required": ["a"],
+                    "additionalProperties": False,
+                },
+            },
+        },
+    ),
+]
+
+
+@pytest.mark.parametrize(("json_format", "form", "sent"), FORMATS)
+def test_formats(json_format: JsonFormat, form: Form, sent: Any) -> None:
+    assert payload(json_format=json_format, form=form)["response_format"] == sent
+
+
+def test_a_format_that_a_server_lacks_is_not_sent() -> None:
+    assert "response_format" not in payload(json_format=JsonFormat(), form=Form(without_format=True))

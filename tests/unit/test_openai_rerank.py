@@ -1,0 +1,112 @@
+"""Reranking: Cohere's and Jina's shape, or that of Text Embeddings Inference."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from spcs_llm.call import Call
+from spcs_llm.domain import RankedDocument, Ranking, Usage
+from spcs_llm.errors import BadRequest, ModelError, NotFound, ServiceDown, ServiceError, SpcsError
+from spcs_llm.protocols.openai import OpenAIProtocol
+
+from tests.unit.scripted_endpoint import ScriptedEndpoint
+
+RESULTS = [{"index": 0, "relevance_score": 0.25}, {"index": 1, "relevance_score": 0.75}]
+BY_TEI = [{"index": 1, "score": 0.75}, {"index": 0, "score": 0.25}]
+BEST_FIRST = (RankedDocument(1, 0.75), RankedDocument(0, 0.25))
+NO_PATH = NotFound("The service has nothing there.", status=404)
+
+
+def rerank(*script: Any) -> Ranking:
+    return OpenAIProtocol(ScriptedEndpoint(*script)).rerank("q", ["a", "b"], Call(10))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"results": RESULTS},
+        {"results": BY_TEI},
+        BY_TEI,
+        {"results": [{**r, "document": {"text": "a"}} for r in RESULTS]},
+    ],
+    ids=["relevance_score", "score", "a bare list", "with documents"],
+)
+def test_documents_are_ranked_by_falling_score(body: Any) -> None:
+    assert rerank(body) == Ranking(BEST_FIRST)
+
+
+def test_usage_is_told_where_the_service_tells_it() -> None:
+    assert rerank({"results": RESULTS, "usage": {"total_tokens": 7}}).usage == Usage(total_tokens=7)
+
+
+def test_documents_of_one_score_keep_their_order() -> None:
+    tied = [{"index": 0, "score": 1}, {"index": 1, "score": 1}]
+    assert [d.index for d in rerank(tied).documents] == [0, 1]
+
+
+def test_the_request_asks_for_all_documents() -> None:
+    endpoint = ScriptedEndpoint({"results": RESULTS})
+    OpenAIProtocol(endpoint).rerank("q", ["a", "b"], Call(10))
+    assert endpoint.asked[-1].path == "/v1/rerank"
+    assert endpoint.payloads == [{"model": "m1", "query": "q", "documents": ["a", "b"], "top_n": 2}]
+
+
+@pytest.mark.parametrize("error", [NO_PATH, ServiceError("no such method", status=405)], ids=str)
+def test_a_server_without_that_path_is_asked_as_tei_from_then_on(error: ServiceError) -> None:
+    endpoint = ScriptedEndpoint(error, BY_TEI)
+    protocol = OpenAIProtocol(endpoint, model="m")
+    for _ in range(2):
+        assert protocol.rerank("q", ["a", "b"], Call(10)).documents == BEST_FIRST
+    assert endpoint.paths == ["/v1/rerank", "/rerank", "/rerank"]
+    assert endpoint.payloads[1] == {"query": "q", "texts": ["a", "b"]}
+
+
+def test_a_server_that_cannot_rerank_says_so_and_is_asked_both_ways_again() -> None:
+    endpoint = ScriptedEndpoint(NO_PATH)
+    protocol = OpenAIProtocol(endpoint, model="m1")
+    for _ in range(2):
+        with pytest.raises(NotFound, match="nothing there"):
+            protocol.rerank("q", ["a", "b"], Call(10))
+    assert endpoint.paths == ["/v1/rerank", "/rerank", "/v1/models"] * 2
+
+
+def test_a_server_that_is_down_is_not_taken_for_tei() -> None:
+    endpoint = ScriptedEndpoint(ServiceDown("down", status=503))
+    with pytest.raises(ServiceDown):
+        OpenAIProtocol(endpoint, model="m1").rerank("q", ["a"], Call(10))
+    assert endpoint.paths == ["/v1/rerank"]
+
+
+def test_no_documents_make_no_request() -> None:
+    endpoint = ScriptedEndpoint({})
+    assert OpenAIProtocol(endpoint).rerank("q", [], Call(10)) == Ranking(())
+    assert endpoint.asked == []
+
+
+def results(*entries: Any) -> dict[str, Any]:
+    return {"results": [{"index": i, "score": s} for i, s in entries]}
+
+
+BAD = [
+    ({}, ModelError, "no ranking"),
+    ("x", ModelError, "no ranking"),
+    ({"results": [3]}, ModelError, "unknown shape"),
+    (results((0, 1.0)), ModelError, "1 of 2"),
+    (results((0, 1.0), (0, 0.5)), ModelError, "twice"),
+    (results((0, 1.0), (2, 0.5)), ModelError, "not given"),
+    (results((0, 1.0), (-1, 0.5)), ModelError, "not given"),
+    (results((0, 1.0), (True, 0.5)), ModelError, "not given"),
+    (results((0, 1.0), (None, 0.5)), ModelError, "not given"),
+    (results((0, 1.0), (1, None)), ModelError, "no number"),
+    (results((0, 1.0), (1, "0.5")), ModelError, "no number"),
+    (results((0, 1.0), (1, math.nan)), ModelError, "no number"),
+    ({"error": {"message": "not a reranker", "code": 400}}, BadRequest, "not a reranker"),
+]
+
+
+@pytest.mark.parametrize(("body", "kind", "complaint"), BAD)
+def test_what_is_no_ranking_is_a_clear_error(body: Any, kind: type[SpcsError], complaint: str) -> None:
+    with pytest.raises(kind, match=complaint):
+        rerank(body)
