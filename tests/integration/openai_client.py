@@ -1,0 +1,72 @@
+"""The OpenAI protocol over a real endpoint, for the tests of this folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from spcs_llm.call import Call
+from spcs_llm.cost import BusyMeter
+from spcs_llm.domain import ChatRequest, Message, TextPart
+from spcs_llm.endpoint import Endpoint
+from spcs_llm.errors import BadRequest, NotFound, ServiceBusy, ServiceDown, ServiceError, SpcsError
+from spcs_llm.limits import Limiter
+from spcs_llm.protocols.openai import OpenAIProtocol
+from spcs_llm.retry import RetryPolicy
+from spcs_llm.transport import Transport
+from spcs_llm.urls import parse_base_url
+
+KINDS = {400: BadRequest, 422: BadRequest, 404: NotFound, 429: ServiceBusy, 503: ServiceDown}
+
+
+@dataclass
+class FixedHeaders:
+    fixed: Mapping[str, str]
+
+    def headers(self, call: Call) -> Mapping[str, str]:
+        return self.fixed
+
+    def refused(self, headers: Mapping[str, str], error: SpcsError) -> None:
+        raise AssertionError("the test's token is good")
+
+
+def explain(status: int, headers: Mapping[str, str], body: bytes) -> SpcsError:
+    try:
+        told: Any = json.loads(body)
+        told = told.get("error", told.get("detail", told))
+        text = told.get("message", "") if isinstance(told, dict) else str(told)
+    except (ValueError, AttributeError):
+        text = body.decode("utf-8", "replace")
+    return KINDS.get(status, ServiceError)(f"The service answers {status}: {text}", status=status)
+
+
+@dataclass
+class Client:
+    """One protocol, with what it shares out and costs in reach."""
+
+    protocol: OpenAIProtocol
+    endpoint: Endpoint
+    limiter: Limiter
+    meter: BusyMeter
+
+
+def client_for(
+    url: str, headers: Mapping[str, str] | None = None, *, idle_seconds: float = 20, **options: Any
+) -> Client:
+    limiter, meter = Limiter(4), BusyMeter()
+    endpoint = Endpoint(
+        Transport(parse_base_url(url)),
+        FixedHeaders(headers or {}),
+        explain,
+        limiter=limiter,
+        meter=meter,
+        retry=RetryPolicy(first_delay=0.01),
+        idle_seconds=idle_seconds,
+    )
+    return Client(OpenAIProtocol(endpoint, **options), endpoint, limiter, meter)
+
+
+def asking(text: str, *more: Message, **request: Any) -> ChatRequest:
+    return ChatRequest((Message("user", (TextPart(text),)), *more), **request)

@@ -1,0 +1,230 @@
+"""The OpenAI protocol over bytes on a socket: framings and endings that no HTTP library would send."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from spcs_llm.call import Call
+from spcs_llm.domain import ChatEnd
+
+from tests.integration.openai_client import Client, asking, client_for
+
+OPENING = 'data: {"choices": [{"index": 0, "delta": {"content": "héllo "}}]}\n\n'.encode()
+CLOSING = b'data: {"choices": [{"index": 0, "delta": {"content": "you"}, "finish_reason": "stop"}]}\n\n'
+DONE = b"data: [DONE]\n\n"
+EVENTS = OPENING + CLOSING + DONE
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+LAST_CHUNK = b"0\r\n\r\n"
+
+Script = Callable[[socket.socket], None]
+
+
+def chunk(data: bytes) -> bytes:
+    return f"{len(data):x}\r\n".encode() + data + b"\r\n"
+
+
+class RawServer:
+    """Answers each request on each connection with `script`, which may keep or close the connection."""
+
+    def __init__(self, script: Script) -> None:
+        self._script = script
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.connections = 0
+        self.over = threading.Event()
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
+        self._threads[0].start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            self._threads.append(threading.Thread(target=self._serve, args=(connection,), daemon=True))
+            self._threads[-1].start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection:
+            try:
+                while self._read_request(connection):
+                    self._script(connection)
+            except OSError:
+                pass
+
+    def _read_request(self, connection: socket.socket) -> bool:
+        received = b""
+        while b"\r\n\r\n" not in received:
+            if not (more := connection.recv(65536)):
+                return False
+            received += more
+        head, _, body = received.partition(b"\r\n\r\n")
+        length = next(
+            int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-l")
+        )
+        while len(body) < length:
+            body += connection.recv(65536)
+        return True
+
+    def stop(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for thread in self._threads:
+            thread.join(5)
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Script], tuple[Client, RawServer]]]:
+    servers: list[RawServer] = []
+
+    def start(script: Script) -> tuple[Client, RawServer]:
+        servers.append(RawServer(script))
+        return client_for(servers[-1].url, model="m", idle_seconds=5), servers[-1]
+
+    yield start
+    for server in servers:
+        server.stop()
+
+
+def byte_by_byte(connection: socket.socket) -> None:
+    connection.sendall(CHUNKED)
+    for at in range(len(EVENTS)):
+        connection.sendall(chunk(EVENTS[at : at + 1]))
+    connection.sendall(LAST_CHUNK)
+
+
+def with_a_length(connection: socket.socket) -> None:
+    connection.sendall(HEAD + f"Content-Length: {len(EVENTS)}\r\n\r\n".encode() + EVENTS)
+
+
+def until_the_connection_closes(connection: socket.socket) -> None:
+    connection.sendall(HEAD + b"Connection: close\r\n\r\n" + EVENTS)
+    connection.shutdown(socket.SHUT_WR)
+
+
+def as_http_1_0(connection: socket.socket) -> None:
+    connection.sendall(b"HTTP/1.0 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" + EVENTS)
+    connection.shutdown(socket.SHUT_WR)
+
+
+def called_json(connection: socket.socket) -> None:
+    connection.sendall(
+        CHUNKED.replace(b"text/event-stream", b"application/json") + chunk(EVENTS) + LAST_CHUNK
+    )
+
+
+def without_a_type(connection: socket.socket) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk(EVENTS) + LAST_CHUNK)
+
+
+def with_carriage_returns(connection: socket.socket) -> None:
+    connection.sendall(CHUNKED + chunk(EVENTS.replace(b"\n", b"\r\n")) + LAST_CHUNK)
+
+
+def ending_a_moment_later(connection: socket.socket) -> None:
+    connection.sendall(CHUNKED + chunk(EVENTS))
+    time.sleep(0.02)
+    connection.sendall(LAST_CHUNK)
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        byte_by_byte,
+        with_a_length,
+        until_the_connection_closes,
+        as_http_1_0,
+        called_json,
+        without_a_type,
+        with_carriage_returns,
+        ending_a_moment_later,
+    ],
+)
+def test_an_answer_is_read_whatever_its_framing(serve: Callable, script: Script) -> None:
+    client, server = serve(script)
+    for _ in range(2):
+        assert client.protocol.chat(asking("hi"), Call(5)).text == "héllo you"
+        assert [type(p) for p in client.protocol.stream(asking("hi"), Call(5))][-1] is ChatEnd
+    keeps_connections = script not in (until_the_connection_closes, as_http_1_0)
+    assert server.connections == (1 if keeps_connections else 4)
+
+
+def test_an_answer_does_not_wait_for_a_response_that_never_ends(serve: Callable) -> None:
+    ended = threading.Event()
+
+    def never_ending(connection: socket.socket) -> None:
+        connection.sendall(CHUNKED + chunk(EVENTS))
+        while connection.recv(4096):
+            pass
+        ended.set()
+
+    client, _ = serve(never_ending)
+    began = time.monotonic()
+    assert client.protocol.chat(asking("hi"), Call(5)).text == "héllo you"
+    assert time.monotonic() - began < 1
+    assert ended.wait(5), "the connection is closed, not kept"
+
+
+def test_an_answer_does_not_wait_for_a_flood_to_end(serve: Callable) -> None:
+    def flood(connection: socket.socket) -> None:
+        connection.sendall(CHUNKED + chunk(EVENTS))
+        while True:
+            connection.sendall(chunk(b": rubbish\n\n" * 1000))
+
+    client, _ = serve(flood)
+    assert client.protocol.chat(asking("hi"), Call(5)).text == "héllo you"
+
+
+def test_abandoning_a_stream_closes_its_socket_at_once(serve: Callable) -> None:
+    ended = threading.Event()
+
+    def half(connection: socket.socket) -> None:
+        connection.sendall(CHUNKED + chunk(OPENING))
+        while connection.recv(4096):
+            pass
+        ended.set()
+
+    client, _ = serve(half)
+    pieces = client.protocol.stream(asking("hi"), Call(5))
+    assert next(pieces).text == "héllo "
+    assert not ended.is_set()
+    pieces.close()
+    assert ended.wait(2)
+
+
+def test_a_stream_that_nobody_holds_any_more_closes_its_socket(serve: Callable) -> None:
+    ended = threading.Event()
+
+    def half(connection: socket.socket) -> None:
+        connection.sendall(CHUNKED + chunk(OPENING))
+        while connection.recv(4096):
+            pass
+        ended.set()
+
+    client, _ = serve(half)
+    pieces = client.protocol.stream(asking("hi"), Call(5))
+    next(pieces)
+    del pieces
+    assert ended.wait(2)
+    assert client.limiter.in_flight == 0
+
+
+def test_the_first_delta_is_there_before_the_second_is_sent(serve: Callable) -> None:
+    first_read = threading.Event()
+
+    def in_two(connection: socket.socket) -> None:
+        connection.sendall(CHUNKED + chunk(OPENING))
+        assert first_read.wait(5)
+        connection.sendall(chunk(CLOSING + DONE) + LAST_CHUNK)
+
+    client, _ = serve(in_two)
+    pieces = client.protocol.stream(asking("hi"), Call(5))
+    assert next(pieces).text == "héllo "
+    first_read.set()
+    assert next(pieces).text == "you"
