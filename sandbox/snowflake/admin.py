@@ -28,7 +28,7 @@ def with_admin(app: App, sandbox: Snowflake, name: str) -> App:
         try:
             body = json.loads(raw or b"{}")
             reply = _act(sandbox, name, scope["method"], scope["path"].removeprefix(PREFIX), body)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             reply = Reply.json({"error": f"{type(error).__name__}: {error}"}, 400)
         await reply.send(send)
 
@@ -52,6 +52,11 @@ def _act(sandbox: Snowflake, name: str, method: str, what: str, body: Any) -> Re
         return Reply.json({"now": sandbox.clock()})
     if (method, what) == ("GET", "counters"):
         return Reply.json(sandbox.counters)
+    if (method, what) == ("POST", "tokens"):
+        issue = {"oauth": sandbox.issue_oauth_token, "pat": sandbox.create_pat}[body.pop("kind")]
+        return Reply.json({"token": issue(**body)}, 201)
+    if (method, what) == ("GET", "batches"):
+        return Reply.json({"batch_sizes": sandbox.service(name).stats.batch_sizes})
     return Reply.json({"error": f"no {method} {what} here"}, 404)
 
 

@@ -168,6 +168,8 @@ class _Forwarding:
             piece, more = message.get("body", b""), message.get("more_body", False)
             size += len(piece)
             if self._endpoint.body_limit is not None and size > self._endpoint.body_limit:
+                if more:
+                    await read_body(self._receive)
                 raise _TooLargeError
             if not more:
                 self._body_read.set()
@@ -184,7 +186,6 @@ class _Forwarding:
             finally:
                 await answer.aclose()
         except _TooLargeError:
-            await read_body(self._receive)
             await gateway.too_large().send(self._send)
         except _CallerLeftError:
             self._endpoint.counters.add("abandoned")

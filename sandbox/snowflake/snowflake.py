@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 
 from sandbox.services import Service, start_service
+from sandbox.services.scripted import Stats
 from sandbox.snowflake.account import account_app, operation
 from sandbox.snowflake.admin import elsewhere_app, with_admin
 from sandbox.snowflake.clock import Clock
@@ -54,6 +55,12 @@ class PublicEndpoint:
     @property
     def counters(self) -> Counters:
         return self.endpoint.counters
+
+    @property
+    def stats(self) -> Stats:
+        """Of a scripted service; AttributeError for any other."""
+        stats: Stats = self.service.stats  # type: ignore[attr-defined]
+        return stats
 
     @property
     def received(self) -> list[Received]:
@@ -209,6 +216,9 @@ class Snowflake:
         public = PublicEndpoint(endpoint, listener, self._loop, running, _scheme(tls))
         self._services[name] = public
         return public
+
+    def service(self, name: str) -> PublicEndpoint:
+        return self._services[name]
 
     # -- listeners ---------------------------------------------------------------------------------
 

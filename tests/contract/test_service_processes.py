@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -62,6 +63,25 @@ def test_a_service_is_ready_within_five_seconds_and_stops_at_once():
     service.stop()
     assert time.monotonic() - start < 2
     assert gone(pid)
+
+
+def test_an_account_runs_in_a_process_of_its_own_until_its_input_ends():
+    services = ["chat=scripted:PREDICT:tokens=3,echo=false", "embed=e5:PREDICT"]
+    command = [sys.executable, "-m", "sandbox.snowflake", *services]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=ROOT, **pipes) as process:
+        where = json.loads(process.stdout.readline())
+        chat = where["services"]["chat"]
+        token = requests.post(where["account"] + "/_sandbox/tokens", json={"kind": "pat"}, timeout=5).json()[
+            "token"
+        ]
+        headers = {"Authorization": f'Snowflake Token="{token}"'}
+        for url in where["services"].values():
+            body = {"data": [[0, {"inputs": "a"}]]}
+            assert requests.post(url + "/predict", json=body, headers=headers, timeout=5).status_code == 200
+        assert requests.get(chat + "/_sandbox/batches", timeout=5).json() == {"batch_sizes": [1]}
+        process.stdin.close()
+        assert process.wait(5) == 0
 
 
 def test_a_service_that_cannot_start_says_why():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import socket
+import threading
 import time
 from pathlib import Path
 
@@ -376,6 +377,56 @@ def test_idle_connections_can_be_closed_behind_the_clients_back(sf, chat, header
         chat.close_idle_connections()
         assert client.post(chat.url + "/predict", json=BODY, headers=header, timeout=5).status_code == 200
     assert chat.counters["connections"] == 2
+
+
+STORM = [
+    "reset",
+    "close",
+    "lost_reply",
+    "garbage",
+    "bad_chunk",
+    "wrong_content_length",
+    "close_mid_body",
+    "reset_mid_body",
+    "truncated_json",
+    "refuse_connection",
+    "no_hosts",
+    "hidden_404",
+    "delay",
+]
+
+
+def test_a_storm_of_faults_mixes_no_answers_up_and_leaves_nothing_in_flight(sf, header):
+    chat = sf.create_service("chat", replicas=8)
+    for kind in STORM:
+        sf.faults.arm(kind, "chat", times=None, chance=0.02)
+    failures, wrong = [], []
+
+    def ask(number):
+        with requests.Session() as client:
+            for i in range(30):
+                text = f"{number}-{i}"
+                body = {"data": [[0, {"inputs": text}]]}
+                try:
+                    reply = client.post(chat.url + "/predict", json=body, headers=header, timeout=5)
+                    if reply.ok and texts(reply) != [answer_to(text)]:
+                        wrong.append(text)
+                except requests.RequestException as error:
+                    failures.append(error)
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert wrong == []
+    assert 5 < len(failures) < 120
+    sf.faults.clear()
+    assert texts(call(chat, header)) == ANSWERS
+    deadline = time.monotonic() + 5
+    while chat.counters["in_flight"] or chat.stats.in_flight:
+        assert time.monotonic() < deadline, "something is still in flight"
+        time.sleep(0.01)
 
 
 def test_every_kind_of_fault_is_in_this_file_and_in_the_readme():
