@@ -41,6 +41,7 @@ def model(dss: Dss):
     """The plugin's instance, its stream held back after the first word."""
     instance = dss.mesh.kernel(dss.model(CHAT), "admin").instance
     instance.go_on.clear()
+    instance.waiting.clear()
     instance.closed.clear()
     yield instance
     instance.go_on.set()
@@ -96,6 +97,7 @@ def test_an_abandoned_stream_closes_the_plugins_generator(llm, model):
 def test_a_connection_cut_while_the_plugin_works_closes_its_generator(url, dss, model):
     with old_client(url, dss, "one two") as reply:
         assert next(reply.iter_content(16)).startswith(b"event: completi")
+        assert model.waiting.wait(10)
     assert not model.closed.is_set()
     model.go_on.set()
     assert model.closed.wait(10)

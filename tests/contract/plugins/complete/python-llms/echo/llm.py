@@ -20,6 +20,7 @@ class EchoLLM(BaseLLM):
         # Tests hold a stream back here; set means go.
         self.go_on = threading.Event()
         self.go_on.set()
+        self.waiting = threading.Event()
         self.closed = threading.Event()
 
     def get_max_parallelism(self):
@@ -60,8 +61,10 @@ class EchoLLM(BaseLLM):
         words = last_text(query).split()
         try:
             for number, word in enumerate(words):
-                if number == 1 and not self.go_on.wait(20):
-                    raise RuntimeError("the test never let the stream go on")
+                if number == 1:
+                    self.waiting.set()
+                    if not self.go_on.wait(20):
+                        raise RuntimeError("the test never let the stream go on")
                 if word == "break":
                     raise ValueError("the stream broke")
                 yield {"chunk": {"text": word + " "}}
