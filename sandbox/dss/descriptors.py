@@ -191,12 +191,14 @@ class _Reader:
             if any(param.name == other.name for other in params):
                 raise DescriptorError(f"{where}: {param.name} is there twice")
             params.append(param)
-        self._look_at_conditions(params, where)
+        self._look_at(params, where)
         return tuple(params)
 
-    def _look_at_conditions(self, params: Iterable[Parameter], where: str) -> None:
+    def _look_at(self, params: Iterable[Parameter], where: str) -> None:
         names = {param.name for param in params}
         for param in params:
+            if oddity := _odd_default(param):
+                self._warnings.append(f"{where}: {param.name}: defaultValue {param.default!r} {oddity}")
             condition = param.raw.get("visibilityCondition")
             mentioned = re.findall(r"\bmodel\.(\w+)", condition) if isinstance(condition, str) else []
             for name in mentioned:
@@ -234,7 +236,6 @@ def _parameter(entry: Mapping[str, Any], where: str) -> Parameter:
     if kind not in PARAMETER_TYPES:
         raise DescriptorError(f"{where}: {name} has the unknown type {kind!r}")
     param = Parameter(name, kind, entry)
-    _check_default(param, where)
     if kind in ("SELECT", "MULTISELECT"):
         _check_choices(param, where)
     if kind == "CREDENTIAL_REQUEST":
@@ -244,29 +245,31 @@ def _parameter(entry: Mapping[str, Any], where: str) -> Parameter:
     return param
 
 
-def _check_default(param: Parameter, where: str) -> None:
+def _check_choices(param: Parameter, where: str) -> None:
+    choices = param.raw.get("selectChoices")
+    if choices is None and not param.raw.get("getChoicesFromPython"):
+        raise DescriptorError(f"{where}: {param.name} has no selectChoices")
+    if not all(
+        isinstance(choice, dict) and "value" in choice and "label" in choice for choice in choices or []
+    ):
+        raise DescriptorError(f"{where}: {param.name}: each of selectChoices needs value and label")
+
+
+def _odd_default(param: Parameter) -> str | None:
+    """What is wrong with a defaultValue; the form shows it all the same."""
     expected = _DEFAULT_TYPES.get(param.type)
     if not param.has_default or expected is None:
-        return
-    value = param.default
+        return None
+    value: Any = param.default
     if not isinstance(value, expected) or (isinstance(value, bool) and bool not in expected):
-        raise DescriptorError(f"{where}: {param.name}: defaultValue {value!r} is no {param.type}")
+        return f"is no {param.type}"
     low = param.raw.get("minI", param.raw.get("minD", float("-inf")))
     high = param.raw.get("maxI", param.raw.get("maxD", float("inf")))
     if param.type in ("INT", "DOUBLE") and not low <= value <= high:
-        raise DescriptorError(f"{where}: {param.name}: defaultValue {value!r} is out of its own bounds")
-
-
-def _check_choices(param: Parameter, where: str) -> None:
+        return "is out of its own bounds"
     choices = param.raw.get("selectChoices")
-    if choices is None:
-        if not param.raw.get("getChoicesFromPython"):
-            raise DescriptorError(f"{where}: {param.name} has no selectChoices")
-        return
-    if not all(isinstance(choice, dict) and "value" in choice and "label" in choice for choice in choices):
-        raise DescriptorError(f"{where}: {param.name}: each of selectChoices needs value and label")
-    values = {choice["value"] for choice in choices}
-    chosen = param.default if param.has_default else []
-    for value in [chosen] if isinstance(chosen, str) else chosen:
-        if value not in values:
-            raise DescriptorError(f"{where}: {param.name}: defaultValue {value!r} is none of its choices")
+    if choices and param.type in ("SELECT", "MULTISELECT"):
+        chosen = {value} if param.type == "SELECT" else set(value)
+        if chosen - {choice["value"] for choice in choices}:
+            return "is none of its choices"
+    return None

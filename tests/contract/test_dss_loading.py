@@ -252,20 +252,6 @@ REQUEST = {"name": "k", "type": "CREDENTIAL_REQUEST", "credentialRequestSettings
         ([{"name": "s", "type": "SELECT"}], "s has no selectChoices"),
         ([{"name": "s", "type": "SELECT", "selectChoices": [{"value": "a"}]}], "needs value and label"),
         (
-            [
-                {
-                    "name": "s",
-                    "type": "SELECT",
-                    "defaultValue": "b",
-                    "selectChoices": [{"value": "a", "label": "A"}],
-                }
-            ],
-            "'b' is none of its choices",
-        ),
-        ([{"name": "n", "type": "INT", "defaultValue": "8"}], "'8' is no INT"),
-        ([{"name": "n", "type": "INT", "defaultValue": 0, "minI": 1}], "out of its own bounds"),
-        ([{"name": "b", "type": "BOOLEAN", "defaultValue": 1}], "1 is no BOOLEAN"),
-        (
             [{"name": "s", "type": "SELECT", "getChoicesFromPython": True}],
             "getChoicesFromPython without paramsPythonSetup",
         ),
@@ -325,6 +311,25 @@ def test_what_dss_would_ignore_is_a_warning(tmp_path):
     assert "no key 'className'" in warnings[0]
     assert "unknown mod" in warnings[1]
     assert "the plugin accepts ('PYTHON36',)" in warnings[2]
+
+
+@pytest.mark.parametrize(
+    ("param", "oddity"),
+    [
+        ({"type": "INT", "defaultValue": "8"}, "'8' is no INT"),
+        ({"type": "INT", "defaultValue": 0, "minI": 1}, "0 is out of its own bounds"),
+        ({"type": "DOUBLE", "defaultValue": 2.5, "maxD": 2.0}, "2.5 is out of its own bounds"),
+        ({"type": "BOOLEAN", "defaultValue": 1}, "1 is no BOOLEAN"),
+        (
+            {"type": "SELECT", "defaultValue": "b", "selectChoices": [{"value": "a", "label": "A"}]},
+            "'b' is none of its choices",
+        ),
+    ],
+)
+def test_a_default_that_does_not_fit_its_parameter_is_a_warning(tmp_path, param, oddity):
+    with Dss() as dss:
+        plugin = dss.install_plugin(write_plugin(tmp_path, CHAT % "x", params=[{"name": "p", **param}]))
+        assert plugin.warnings == (f"python-llms/model: p: defaultValue {oddity}",)
 
 
 def test_unknown_names_in_a_configuration_are_refused_unless_they_are_leftovers(tmp_path):

@@ -136,3 +136,13 @@ def test_a_client_without_error_chunks_gets_the_same_stream(url, dss):
         "event: completion-chunk",
         "event: completion-end",
     ]
+
+
+def test_leaving_serve_ends_open_streams(dss, model):
+    with dss.serve() as url:
+        reply = old_client(url, dss, "one two")
+        assert next(reply.iter_content(16)).startswith(b"event: completi")
+        assert model.waiting.wait(10)
+    model.go_on.set()
+    assert model.closed.wait(10)
+    reply.close()
