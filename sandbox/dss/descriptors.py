@@ -269,7 +269,7 @@ def _odd_default(param: Parameter) -> str | None:
         return "is out of its own bounds"
     choices = param.raw.get("selectChoices")
     if choices and param.type in ("SELECT", "MULTISELECT"):
-        chosen: set[Any] = {value} if param.type == "SELECT" else set(value)
-        if chosen - {choice["value"] for choice in choices}:
+        values = {choice["value"] for choice in choices}
+        if any(one not in values for one in (value if isinstance(value, list) else [value])):
             return "is none of its choices"
     return None
