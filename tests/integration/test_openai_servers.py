@@ -171,17 +171,6 @@ def test_llama_cpp_without_embeddings_says_so(llama: Client) -> None:
         llama.protocol.embed(["a"], call())
 
 
-def test_connections_are_used_again(llama: Client) -> None:
-    llama.protocol.chat(asking("hi", sampling=GREEDY), call())
-    for use in (
-        lambda one: llama.protocol.chat(asking("hi", sampling=GREEDY), one),
-        lambda one: list(llama.protocol.stream(asking("hi", sampling=GREEDY), one)),
-    ):
-        one = call()
-        use(one)
-        assert [step.attributes["reusedConnection"] for step in one.steps] == [True]
-
-
 def test_an_abandoned_stream_frees_its_slot_and_books_its_cost(llama: Client) -> None:
     one = call()
     pieces = llama.protocol.stream(asking("Count to 1000.", sampling=Sampling(max_output_tokens=500)), one)

@@ -110,3 +110,13 @@ BAD = [
 def test_what_is_no_ranking_is_a_clear_error(body: Any, kind: type[SpcsError], complaint: str) -> None:
     with pytest.raises(kind, match=complaint):
         rerank(body)
+
+
+@pytest.mark.parametrize("place", ["query", "documents"])
+def test_an_error_quotes_neither_query_nor_documents(place: str) -> None:
+    secret = "my dog is called Bartholomew"
+    endpoint = ScriptedEndpoint({"error": {"message": f"cannot tokenize: {secret}", "code": 500}})
+    asked = (secret, ["a"]) if place == "query" else ("q", [secret])
+    with pytest.raises(ServiceError, match="cannot tokenize") as caught:
+        OpenAIProtocol(endpoint).rerank(*asked, Call(10))
+    assert "Bartholomew" not in str(caught.value)

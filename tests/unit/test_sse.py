@@ -70,7 +70,7 @@ def by_the_standard(stream: bytes) -> list[tuple[str, bytes]]:
         if field == "data":
             data += value + "\n"
         elif field == "event":
-            name = value
+            name = value.encode("latin-1").decode()
     return found
 
 
