@@ -93,10 +93,11 @@ class OpenAIProtocol:
         if not texts:
             return []
         model = self._models.name(call)
+        known = self._takes_base64
         try:
-            return self._embed(texts, model, call, as_base64=self._takes_base64 is not False)
+            return self._embed(texts, model, call, as_base64=known is not False)
         except ServiceError as error:
-            if self._takes_base64 is False or not self._refuses_base64(error):
+            if known is False or not _may_refuse_base64(error, known):
                 raise self._explained(error, call) from None
         try:
             rows = self._embed(texts, model, call, as_base64=False)
@@ -110,11 +111,12 @@ class OpenAIProtocol:
         if not documents:
             return Ranking(())
         model = self._models.name(call)
+        request = self._rerank_request
         try:
             try:
-                return self._rerank(self._rerank_request(query, documents, model), len(documents), call)
+                return self._rerank(request(query, documents, model), len(documents), call)
             except ServiceError as error:
-                if self._rerank_request is openai_rerank.tei_request or not _has_no_such_path(error):
+                if request is openai_rerank.tei_request or not _has_no_such_path(error):
                     raise
             ranking = self._rerank(openai_rerank.tei_request(query, documents, model), len(documents), call)
         except ServiceError as error:
@@ -166,11 +168,6 @@ class OpenAIProtocol:
         self._has_answered = True
         return rows
 
-    def _refuses_base64(self, error: ServiceError) -> bool:
-        if re.search("encoding_format|base64", error.what):
-            return True
-        return isinstance(error, BadRequest) and self._takes_base64 is None
-
     def _rerank(self, outgoing: Outgoing, count: int, call: Call) -> Ranking:
         ranking = openai_rerank.read_ranking(self._endpoint.send(outgoing, call), count, outgoing.payload)
         self._has_answered = True
@@ -193,3 +190,9 @@ def _reader(request: ChatRequest, outgoing: Outgoing, form: Form) -> AnswerReade
 
 def _has_no_such_path(error: ServiceError) -> bool:
     return isinstance(error, NotFound) or error.status in (405, 501)
+
+
+def _may_refuse_base64(error: ServiceError, takes_base64: bool | None) -> bool:
+    if re.search("encoding_format|base64", error.what):
+        return True
+    return isinstance(error, BadRequest) and takes_base64 is None  # it may be the reason, if none is given
