@@ -14,6 +14,10 @@ class DeploymentError(SpcsError):
 
     place = "deployment"
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows in place of a traceback: the sentence is for the reader of the notebook."""
+        return [str(self)]
+
 
 # Texts of the server's errors 002003, 003001 and 390xxx, as the connector hands them over.
 _MISSING = re.compile(r"(?P<kind>[\w ]+?) '(?P<name>[^']+)' does not exist or not authorized", re.IGNORECASE)
