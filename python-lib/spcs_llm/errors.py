@@ -1,0 +1,162 @@
+"""What can go wrong, where, and the mend.
+
+    SpcsError
+    ├── SettingsError        settings   the model's settings in the DSS connection, or its presets
+    ├── QueryError           query      the query asks what this service or protocol cannot take
+    ├── QueryTimeout         (varies)   the query's own time is up
+    ├── NetworkError         network    no answer came: DNS, refused, reset, silent, proxy
+    │   └── TlsError         network    the certificate is not accepted
+    ├── LoginError           login      Snowflake refuses the credential, or its account does not answer as one
+    │   └── SessionExpired   login      a session or master token is over: a new one helps
+    ├── IngressError         ingress    Snowflake's gateway in front of the service
+    │   ├── TokenRefused     ingress    the token is not accepted: a new one may help
+    │   ├── AccessDenied     ingress    the token is good, the role or the network is not
+    │   └── ServiceStarting  ingress    the service is suspended, starting or restarting: waiting helps
+    ├── ServiceError         service    the container answers with an error
+    │   ├── BadRequest       service    it refuses this request (400, 422)
+    │   ├── NotFound         service    no such path or model (404), or access hidden behind a 404
+    │   ├── RequestTooLarge  service    413, or out of memory
+    │   ├── ServiceBusy      service    429
+    │   └── ServiceDown      service    502, 503, 504
+    └── ModelError           model      it answered, but not with an answer
+
+Every text is safe to show and to log: no prompt, answer, token or key is ever in one.
+"""
+
+from __future__ import annotations
+
+import copy
+
+
+class SpcsError(Exception):
+    """Base of all errors. `what` is one sentence, `mend` another that says what to do (may be empty).
+
+    status: the HTTP status that told, if any. request_id: the gateway's id of the request, for Snowflake's support.
+    retry_after: seconds the server asks to wait, if it said so.
+    """
+
+    place = "plugin"
+
+    def __init__(
+        self,
+        what: str,
+        mend: str = "",
+        *,
+        status: int | None = None,
+        code: str | None = None,
+        request_id: str | None = None,
+        retry_after: float | None = None,
+        place: str | None = None,
+    ) -> None:
+        super().__init__(what, mend)
+        self.what = what
+        self.mend = mend
+        self.status = status
+        self.code = code
+        self.request_id = request_id
+        self.retry_after = retry_after
+        if place is not None:
+            self.place = place
+
+    def __str__(self) -> str:
+        text = f"[{self.place}] {self.what}"
+        if self.request_id:
+            text += f" (request id {self.request_id})"
+        return f"{text} {self.mend}".rstrip()
+
+    def again(self) -> SpcsError:
+        """A copy to raise in another thread: an exception object carries one thread's traceback."""
+        return copy.copy(self).with_traceback(None)
+
+    def __copy__(self) -> SpcsError:
+        clone = self.__class__.__new__(self.__class__, *self.args)
+        clone.__dict__.update(self.__dict__)
+        return clone
+
+    def __reduce__(self):  # type: ignore[no-untyped-def]
+        return (self.__class__, self.args, self.__dict__)
+
+
+class SettingsError(SpcsError):
+    place = "settings"
+
+
+class QueryError(SpcsError):
+    place = "query"
+
+
+class QueryTimeout(SpcsError):
+    place = "service"
+
+
+class NetworkError(SpcsError):
+    """transient: worth another try. silent: connected, but nothing came. reset: closed before a byte of the answer.
+    stale: reset on a connection that was kept alive from before, as servers do with idle ones.
+    """
+
+    place = "network"
+    stale = False
+
+    def __init__(
+        self, what: str, mend: str = "", *, transient: bool = True, silent: bool = False, reset: bool = False
+    ) -> None:
+        super().__init__(what, mend)
+        self.transient = transient
+        self.silent = silent
+        self.reset = reset
+
+
+class TlsError(NetworkError):
+    pass
+
+
+class LoginError(SpcsError):
+    place = "login"
+
+
+class SessionExpired(LoginError):
+    pass
+
+
+class IngressError(SpcsError):
+    place = "ingress"
+
+
+class TokenRefused(IngressError):
+    pass
+
+
+class AccessDenied(IngressError):
+    pass
+
+
+class ServiceStarting(IngressError):
+    pass
+
+
+class ServiceError(SpcsError):
+    place = "service"
+
+
+class BadRequest(ServiceError):
+    pass
+
+
+class NotFound(ServiceError):
+    pass
+
+
+class RequestTooLarge(ServiceError):
+    pass
+
+
+class ServiceBusy(ServiceError):
+    pass
+
+
+class ServiceDown(ServiceError):
+    pass
+
+
+class ModelError(SpcsError):
+    place = "model"

@@ -1,0 +1,128 @@
+"""Addresses as people paste them, and as requests need them."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+_HOST = re.compile(
+    r"^(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$"
+)
+_LOCATOR_WITH_REGION = re.compile(r"^[\w-]+\.[a-z]+(-[a-z]+)+-?\d+(\.(aws|azure|gcp))?$")
+_ENDPOINT_SUFFIXES = ("/predict", "/v1/chat/completions", "/v1/embeddings", "/v1/models", "/v1")
+
+
+class UrlError(ValueError):
+    """The text is no usable address; the message says why, to follow the name of the field."""
+
+
+@dataclass(frozen=True)
+class BaseUrl:
+    """Where requests go: scheme and host (with its port), and the path that stands before every request's own."""
+
+    scheme: str
+    host: str
+    port: int | None = None
+    path: str = ""
+
+    @property
+    def netloc(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port is None else f"{host}:{self.port}"
+
+    @property
+    def origin(self) -> str:
+        return f"{self.scheme}://{self.netloc}"
+
+    def __str__(self) -> str:
+        return self.origin + self.path
+
+
+def is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def parse_base_url(text: str) -> BaseUrl:
+    """Reads an address with or without scheme, path or trailing slash. Underscores in the host become dashes, as
+    Snowflake's certificates want it. Raises UrlError.
+    """
+    text = text.strip().strip("\"'").strip()
+    if "provisioning" in text.lower():
+        raise UrlError(
+            "holds Snowflake's notice that endpoints are still being provisioned, not a URL: "
+            "run SHOW ENDPOINTS IN SERVICE again in a few minutes and copy ingress_url"
+        )
+    if not text or re.search(r"\s", text):
+        raise UrlError("is not a URL: give a host such as abc-myorg-myaccount.snowflakecomputing.app")
+    scheme, separator, rest = text.partition("://")
+    if not separator:
+        scheme, rest = "", text
+    try:
+        parts = urlsplit(f"//{rest}")
+        host, port = (parts.hostname or "").replace("_", "-"), parts.port
+    except ValueError:
+        raise UrlError("is not a URL: its host or port is malformed") from None
+    if parts.username is not None or parts.password is not None:
+        raise UrlError("must not hold a user name or password: sign-in is set in the preset")
+    if not host or not (_HOST.match(host) or is_loopback(host)):
+        raise UrlError("is not a URL: it names no valid host")
+    return BaseUrl(_scheme(scheme.lower(), host), host, port, parts.path.rstrip("/"))
+
+
+def _scheme(given: str, host: str) -> str:
+    if given == "https":
+        return given
+    if is_loopback(host) and given in ("", "http"):
+        return "http"
+    if given == "":
+        return "https"
+    if given == "http":
+        raise UrlError("must begin with https://: a token is never sent over plain http")
+    raise UrlError("must begin with https://")
+
+
+def parse_endpoint_url(text: str) -> BaseUrl:
+    """A service endpoint's address; a request path pasted with it is taken off. Raises UrlError."""
+    url = parse_base_url(text)
+    if url.host.endswith(".snowflakecomputing.com"):
+        raise UrlError(
+            "names a Snowflake account, not a service: copy ingress_url from SHOW ENDPOINTS IN SERVICE"
+        )
+    for suffix in _ENDPOINT_SUFFIXES:
+        if url.path.endswith(suffix):
+            return BaseUrl(url.scheme, url.host, url.port, url.path[: -len(suffix)].rstrip("/"))
+    return url
+
+
+def parse_account_url(text: str) -> BaseUrl:
+    """An account's address: a URL, or an account identifier alone. Paths are dropped. Raises UrlError."""
+    url = parse_base_url(text)
+    host = url.host
+    if host.endswith((".snowflakecomputing.app", ".snowflake.app")):
+        raise UrlError(
+            "names a service endpoint, not the account: it looks like https://myorg-myaccount.snowflakecomputing.com"
+        )
+    if ("." not in host and not is_loopback(host)) or (
+        _LOCATOR_WITH_REGION.match(host) and not is_loopback(host)
+    ):
+        host += ".snowflakecomputing.com"
+    return BaseUrl(url.scheme, host, url.port)
+
+
+def names_another_account(account: BaseUrl, endpoint: BaseUrl) -> bool:
+    """Whether both hosts name their account and the names differ. `<org>-<account>` and `<hash>-<org>-<account>` are
+    compared; locators (`xy12345.us-east-1`) and privatelink hosts say too little to be.
+    """
+    domain = ".snowflakecomputing.com"
+    name = account.host[: -len(domain)] if account.host.endswith(domain) else ""
+    if not endpoint.host.endswith(".snowflakecomputing.app") or "." in name or "-" not in name:
+        return False
+    first_label = endpoint.host.split(".", 1)[0]
+    return first_label.count("-") >= 2 and not first_label.endswith(f"-{name}")
