@@ -1,0 +1,72 @@
+"""One query on its way: until when it may last, on whose behalf, and what it took."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any, Callable
+
+from spcs_llm.errors import QueryTimeout, SpcsError
+
+
+@dataclass
+class Step:
+    """Something done for a call that the trace shows: a login, a request, a wait.
+
+    `began` is seconds since the epoch, `seconds` how long it took. Attributes hold no content, only facts.
+    """
+
+    name: str
+    began: float
+    seconds: float
+    attributes: dict[str, Any] = field(default_factory=dict)
+
+
+class Call:
+    """The time a query has, and the record of what was done for it.
+
+    seconds: how long it may last from now, all included. user: key of the credential it runs under, for fairness
+    between users. busy_seconds: its share of the time in which the service was busy (see `cost`).
+    """
+
+    __slots__ = ("_clock", "attempts", "busy_seconds", "deadline", "last_error", "seconds", "steps", "user")
+
+    def __init__(
+        self, seconds: float, user: str = "", *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._clock = clock
+        self.seconds = seconds
+        self.deadline = clock() + seconds
+        self.user = user
+        self.attempts = 0
+        self.busy_seconds = 0.0
+        self.steps: list[Step] = []
+        self.last_error: SpcsError | None = None
+
+    def remaining(self) -> float:
+        """Seconds left; negative when the time is up."""
+        return self.deadline - self._clock()
+
+    def timeout(self, doing: str) -> QueryTimeout:
+        """The error of a call whose time is up while `doing` something; tells the last failure, if any."""
+        what = (
+            f"No answer within the {self.seconds:g} s that a query may take: the time ran out while {doing}"
+        )
+        if self.attempts:
+            what += f", after {self.attempts} attempt{'s' if self.attempts > 1 else ''}"
+        what += "."
+        if self.last_error is None:
+            return QueryTimeout(
+                what, "Raise 'Query timeout', ask for fewer tokens, or give the service more instances."
+            )
+        return QueryTimeout(
+            f"{what} Last failure: [{self.last_error.place}] {self.last_error.what}",
+            self.last_error.mend,
+            status=self.last_error.status,
+            request_id=self.last_error.request_id,
+            place=self.last_error.place,
+        )
+
+    def note(self, name: str, began: float, seconds: float, **attributes: Any) -> None:
+        """Records a step for the trace."""
+        self.steps.append(Step(name, began, seconds, attributes))

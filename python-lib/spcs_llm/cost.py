@@ -1,0 +1,63 @@
+"""What calls cost: each one's fair share of the time in which its endpoint was busy.
+
+A compute pool costs the same however many requests it serves at once, so while n queries are in flight each is
+charged 1/n of the clock. The charges of all queries add up to the time in which at least one was in flight.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from typing import Callable
+
+
+class BusyMeter:
+    """Shares out the busy time of one endpoint among the queries in flight, in O(1) a start or end.
+
+    A running integral of dt/n is kept while n > 0: what it grew by, between a query's start and its end, is that
+    query's share. It restarts at zero when the endpoint falls idle, so that it never grows large enough to lose digits.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._in_flight = 0
+        self._integral = 0.0
+        self._at = 0.0
+
+    def start(self, queries: int = 1) -> float:
+        """Counts `queries` more in flight; returns the mark to hand to `end`."""
+        with self._lock:
+            self._advance()
+            self._in_flight += queries
+            return self._integral
+
+    def end(self, mark: float, queries: int = 1) -> float:
+        """Counts them out again; returns the busy seconds that they share, all together."""
+        with self._lock:
+            self._advance()
+            share = (self._integral - mark) * queries
+            self._in_flight -= queries
+            if self._in_flight == 0:
+                self._integral = 0.0
+            return share
+
+    def _advance(self) -> None:
+        now = self._clock()
+        if self._in_flight:
+            self._integral += (now - self._at) / self._in_flight
+        self._at = now
+
+
+@dataclass(frozen=True)
+class Rate:
+    """What the compute pool costs. credits_per_hour: of one node. credit_price: USD."""
+
+    credits_per_hour: float
+    credit_price: float
+    nodes: int = 1
+
+    def cost(self, busy_seconds: float) -> float:
+        """USD for `busy_seconds` of the service."""
+        return busy_seconds * self.credits_per_hour * self.nodes * self.credit_price / 3600.0

@@ -1,0 +1,49 @@
+"""Keeps users' texts out of errors that quote a server which quotes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+_WINDOW = 8
+_MASK = "…"
+_TEXTS = ("query", "prompt", "input")
+
+
+def without_private_text(message: str, payload: Any) -> str:
+    """`message` with every stretch of 8 characters or more that also stands in a text of `payload` masked.
+
+    Texts are the strings below the payload's top level (messages, rows), apart from roles and types. Strings at its
+    top level are parameters, such as the model's name, which an error may quote, except those that hold a text.
+    """
+    texts = [text for text in _private_texts(payload) if len(text) >= _WINDOW]
+    if not texts:
+        return message
+    private = "\0".join(texts)
+    masked = [False] * len(message)
+    for start in range(len(message) - _WINDOW + 1):
+        if message[start : start + _WINDOW] in private:
+            masked[start : start + _WINDOW] = [True] * _WINDOW
+    return "".join(
+        _MASK if hidden and not (at and masked[at - 1]) else "" if hidden else character
+        for at, (character, hidden) in enumerate(zip(message, masked))
+    )
+
+
+def _private_texts(payload: Any) -> Iterator[str]:
+    if isinstance(payload, dict):
+        for key, value in payload.items():
+            if key in _TEXTS or not isinstance(value, str):
+                yield from _strings(value)
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            if key not in ("role", "type", "name"):
+                yield from _strings(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _strings(item)
