@@ -13,7 +13,7 @@ from sandbox.snowflake.world import Token, World
 CREDENTIAL = re.compile(r'^Snowflake Token="(?P<token>[^"]+)"$')
 
 
-class Denied(Exception):  # noqa: N818
+class Denied(Exception):
     """The call goes no further; `reply` is what the caller gets."""
 
     def __init__(self, reply: Reply) -> None:

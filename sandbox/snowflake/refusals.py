@@ -48,7 +48,7 @@ MESSAGES = {
 TRACED = frozenset({"390144", "390303", "390318", *(c for c in MESSAGES if c.startswith("3943"))})
 
 
-class Refusal(Exception):  # noqa: N818
+class Refusal(Exception):
     """The account says no: HTTP 200, `success: false`, and this code and message."""
 
     def __init__(self, code: str, message: str | None = None) -> None:

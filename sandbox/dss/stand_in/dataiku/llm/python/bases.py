@@ -10,7 +10,7 @@ import logging
 from typing import Any
 
 
-class RetryableException(Exception):  # noqa: N818 - DSS's own name
+class RetryableException(Exception):
     """Asks the LLM Mesh to try the query again; any other exception fails the query."""
 
 
