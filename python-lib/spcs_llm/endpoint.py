@@ -32,8 +32,11 @@ class TokenSource(Protocol):
     def headers(self, call: Call) -> Mapping[str, str]:
         """The headers that authorise a request now; signs in first when it must. Raises LoginError."""
 
-    def refused(self, headers: Mapping[str, str], error: SpcsError) -> None:
-        """Tells that these headers were refused. A newer token than theirs is not thrown away."""
+    def refused(self, headers: Mapping[str, str], error: SpcsError) -> bool:
+        """Tells that these headers were refused. A newer token than theirs is not thrown away.
+
+        Returns whether it is worth asking for headers again: there are others, or may be.
+        """
 
 
 class ExplainError(Protocol):
@@ -47,8 +50,8 @@ class NoToken:
     def headers(self, call: Call) -> Mapping[str, str]:
         return {}
 
-    def refused(self, headers: Mapping[str, str], error: SpcsError) -> None:
-        """There is nothing to replace."""
+    def refused(self, headers: Mapping[str, str], error: SpcsError) -> bool:
+        return False
 
 
 @dataclass(frozen=True)
@@ -165,7 +168,8 @@ class Endpoint:
                         self._no_replacement_before = now + _SECONDS_BEFORE_ANOTHER_REPLACEMENT
                     raise error from None
                 token_replaced = True
-                self._tokens.refused(headers, error)
+                if not self._tokens.refused(headers, error):
+                    raise error from None
             except SpcsError as error:
                 call.last_error = error
                 if isinstance(error, NetworkError) and error.stale and not fresh_connection_tried:

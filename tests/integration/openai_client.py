@@ -28,7 +28,7 @@ class FixedHeaders:
     def headers(self, call: Call) -> Mapping[str, str]:
         return self.fixed
 
-    def refused(self, headers: Mapping[str, str], error: SpcsError) -> None:
+    def refused(self, headers: Mapping[str, str], error: SpcsError) -> bool:
         raise AssertionError("the test's token is good")
 
 
