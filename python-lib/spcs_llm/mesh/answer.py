@@ -1,0 +1,167 @@
+"""Our answers as LLM Mesh's responses, stream items and trace spans.
+
+Shapes: dataiku-api-client 15.2.0, `dataikuapi/dss/llm.py`, `llm_utils` and `llm_tracing`. Keys without a value are
+left out: a null text breaks LangChain's chunks, null counts its sums.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+from spcs_llm.call import Call, Step
+from spcs_llm.domain import ChatAnswer, ChatDelta, ChatEnd, Embedding, Ranking, ToolCall, ToolCallDelta, Usage
+from spcs_llm.errors import SpcsError
+
+
+def completion_response(answer: ChatAnswer, cost: float) -> dict[str, Any]:
+    """What `process` of a chat model returns. cost: USD."""
+    response: dict[str, Any] = {"text": answer.text}
+    if answer.tool_calls:
+        response["toolCalls"] = [_tool_call(call) for call in answer.tool_calls]
+    if answer.log_probs:
+        response["logProbs"] = list(answer.log_probs)
+    if answer.reasoning:
+        response["artifacts"] = [_reasoning(answer.reasoning, 0)]
+    return {**response, **_outcome(answer.finish_reason, answer.usage, cost)}
+
+
+def stream_footer(end: ChatEnd, cost: float) -> dict[str, Any]:
+    """The last thing `process_stream` yields. cost: USD."""
+    return {"footer": _outcome(end.finish_reason, end.usage, cost)}
+
+
+def embedding_response(row: Embedding, usage: Usage, cost: float) -> dict[str, Any]:
+    """What `process` of an embedding model returns for one text. cost: USD."""
+    return {"embedding": row.vector, **_counts(usage), "estimatedCost": cost}
+
+
+def failed_row(error: SpcsError) -> dict[str, Any]:
+    """A row of a batch of embeddings that has no vector."""
+    return {"errorMessage": str(error)}
+
+
+def ranking_response(ranking: Ranking, cost: float) -> dict[str, Any]:
+    """What `process` of a reranking model returns. cost: USD."""
+    documents = [{"index": ranked.index, "relevanceScore": ranked.score} for ranked in ranking.documents]
+    usage = {**_counts(ranking.usage), "estimatedCost": cost}
+    return {"documents": documents, "estimatedCost": cost, "totalUsage": usage}
+
+
+def trace_call(trace: Any, call: Call) -> None:
+    """Adds what was done for `call` to DSS's span: facts, no content.
+
+    Usage stays out: DSS puts it on its own span, and a second place would count it twice.
+    """
+    if trace is None:
+        return
+    for step in call.steps:
+        trace.append_trace(_span(step))
+    trace.attributes["attempts"] = call.attempts
+    trace.attributes["busySeconds"] = call.busy_seconds
+
+
+def trace_ignored_settings(trace: Any, names: Sequence[str]) -> None:
+    if trace is not None:
+        trace.attributes["ignoredSettings"] = list(names)
+
+
+def _outcome(finish_reason: str | None, usage: Usage, cost: float) -> dict[str, Any]:
+    outcome: dict[str, Any] = {}
+    if finish_reason is not None:
+        outcome["finishReason"] = finish_reason.upper()
+    return {**outcome, **_counts(usage), "estimatedCost": cost}
+
+
+def _counts(usage: Usage) -> dict[str, Any]:
+    counts = {
+        "promptTokens": usage.prompt_tokens,
+        "completionTokens": usage.completion_tokens,
+        "totalTokens": usage.total_tokens,
+        "cacheReadInputTokens": usage.cached_tokens,
+        "reasoningTokens": usage.reasoning_tokens,
+    }
+    known: dict[str, Any] = {key: value for key, value in counts.items() if value is not None}
+    if known:
+        known["tokenCountsAreEstimated"] = usage.estimated
+    return known
+
+
+def _tool_call(call: ToolCall) -> dict[str, Any]:
+    return {
+        "type": "function",
+        "id": call.id,
+        "function": {"name": call.name, "arguments": call.arguments},
+    }
+
+
+def _tool_call_delta(call: ToolCallDelta) -> dict[str, Any]:
+    function: dict[str, Any] = {"arguments": call.arguments}
+    if call.name is not None:
+        function["name"] = call.name
+    delta: dict[str, Any] = {"index": call.index, "type": "function", "function": function}
+    if call.id is not None:
+        delta["id"] = call.id
+    return delta
+
+
+def _reasoning(text: str, index: int) -> dict[str, Any]:
+    part = {"type": "REASONING", "index": index, "text": text}
+    return {"id": "reasoning", "type": "REASONING", "name": "Reasoning", "parts": [part]}
+
+
+class ChunkWriter:
+    """A streamed answer's deltas as LLM Mesh's chunks.
+
+    Reasoning goes out line by line, each line as a part of its own: of two parts with one index the later replaces
+    the earlier when a client puts a stream together, so that pieces under one index would be lost.
+    """
+
+    def __init__(self) -> None:
+        self._line = ""
+        self._lines = 0
+
+    def chunks(self, delta: ChatDelta) -> Iterator[dict[str, Any]]:
+        if delta.reasoning:
+            *lines, self._line = (self._line + delta.reasoning).split("\n")
+            for line in lines:
+                yield self._reasoning(line + "\n")
+        chunk: dict[str, Any] = {"type": "content"}
+        if delta.text:
+            chunk["text"] = delta.text
+        if delta.tool_calls:
+            chunk["toolCalls"] = [_tool_call_delta(call) for call in delta.tool_calls]
+        if delta.log_probs:
+            chunk["logProbs"] = list(delta.log_probs)
+        if len(chunk) > 1:
+            yield from self.end()
+            yield {"chunk": chunk}
+
+    def end(self) -> Iterator[dict[str, Any]]:
+        """What was held back for the end of its line."""
+        if self._line:
+            line, self._line = self._line, ""
+            yield self._reasoning(line)
+
+    def _reasoning(self, line: str) -> dict[str, Any]:
+        self._lines += 1
+        return {"chunk": {"type": "content", "artifacts": [_reasoning(line, self._lines - 1)]}}
+
+
+def _span(step: Step) -> dict[str, Any]:
+    return {
+        "type": "span",
+        "name": step.name,
+        "children": [],
+        "attributes": dict(step.attributes),
+        "inputs": {},
+        "outputs": {},
+        "begin": _moment(step.began),
+        "end": _moment(step.began + step.seconds),
+        "duration": round(step.seconds * 1000),
+    }
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,0 +1,64 @@
+"""What DSS reads of the plugin agrees with what the code reads."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import spcs_llm
+from spcs_llm.settings import HANDLING_MODES, LABELS, read_settings
+
+ROOT = Path(__file__).parents[2]
+FORM: list[dict[str, Any]] = json.loads(
+    (ROOT / "python-llms/snowpark-container-services-llm/llm.json").read_text()
+)["params"]
+FIELDS = {field["name"]: field for field in FORM if field["type"] != "SEPARATOR"}
+
+
+def test_every_label_in_a_complaint_is_one_of_the_form() -> None:
+    assert {name: field["label"] for name, field in FIELDS.items()} == LABELS
+
+
+def test_every_field_tells_what_it_is() -> None:
+    assert [name for name, field in FIELDS.items() if not field.get("description")] == []
+
+
+def test_choices_are_those_that_the_code_knows() -> None:
+    modes = [choice["value"] for choice in FIELDS["modelHandlingMode"]["selectChoices"]]
+    assert sorted(modes) == sorted(HANDLING_MODES)
+    for choice in FIELDS["serviceProtocol"]["selectChoices"]:
+        assert _settings(serviceProtocol=choice["value"]).protocol == choice["value"]
+
+
+def test_defaults_of_the_form_are_those_of_the_code() -> None:
+    defaults = {name: field["defaultValue"] for name, field in FIELDS.items() if "defaultValue" in field}
+    assert _settings(**defaults) == _settings()
+
+
+def test_presets_are_of_parameter_sets_that_exist() -> None:
+    sets = {path.parent.name for path in (ROOT / "parameter-sets").glob("*/parameter-set.json")}
+    assert {field["parameterSetId"] for field in FIELDS.values() if field["type"] == "PRESET"} == sets
+
+
+def test_the_earlier_plugins_fields_are_all_there() -> None:
+    names = "oauth modelHandlingMode llmEndpointUrl snowflakeAccountUrl maxParallelism spcsCreditsPerHourCost"
+    assert {*names.split(), "snowflakeCreditCost"} <= FIELDS.keys()
+    preset = json.loads((ROOT / "parameter-sets/oauth-credentials/parameter-set.json").read_text())
+    names = {"snowflake_oauth", "authorizationEndpoint", "tokenEndpoint", "scope"}
+    assert {field["name"] for field in preset["params"]} == names
+
+
+def test_the_package_and_the_plugin_have_one_version() -> None:
+    assert json.loads((ROOT / "plugin.json").read_text())["version"] == spcs_llm.__version__
+
+
+def _settings(**more: Any) -> Any:
+    return read_settings(
+        {
+            "oauth": {"snowflake_oauth": "token"},
+            "llmEndpointUrl": "abc-o-a.snowflakecomputing.app",
+            "snowflakeAccountUrl": "o-a",
+            **more,
+        }
+    )

@@ -1,0 +1,208 @@
+"""The form's values become settings, or complaints that name the field and the mend."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from spcs_llm.errors import SettingsError
+from spcs_llm.settings import KeyPairSignIn, OAuthSignIn, TokenSignIn, read_settings
+
+EARLIER = {
+    "oauth": {"snowflake_oauth": "the-access-token"},
+    "modelHandlingMode": "TEXT_GENERATION_ZEPHYR",
+    "llmEndpointUrl": "https://abc-myorg-myacct.snowflakecomputing.app",
+    "snowflakeAccountUrl": "https://myorg-myacct.snowflakecomputing.com",
+}
+
+
+def settings(**changes: Any) -> Any:
+    return read_settings({**EARLIER, **changes})
+
+
+def complaint(**changes: Any) -> str:
+    with pytest.raises(SettingsError) as raised:
+        settings(**changes)
+    return str(raised.value)
+
+
+def test_a_config_of_the_earlier_plugin_is_enough() -> None:
+    earlier = {**EARLIER, "maxParallelism": 4.0, "spcsCreditsPerHourCost": 0.57, "snowflakeCreditCost": 2.5}
+    made = read_settings(earlier)
+    assert made.sign_in == OAuthSignIn("the-access-token")
+    assert (made.protocol, made.handling_mode) == ("PREDICT", "TEXT_GENERATION_ZEPHYR")
+    assert (made.max_parallelism, made.max_batch_size) == (4, None)
+    assert (made.rate.credits_per_hour, made.rate.credit_price, made.rate.nodes) == (0.57, 2.5, 1)
+    assert (made.request_timeout, made.query_timeout, made.cold_start_wait) == (90, 600, 300)
+
+
+OPTIONAL = [
+    "authenticationMode",
+    "keyPair",
+    "programmaticAccessToken",
+    "serviceProtocol",
+    "modelHandlingMode",
+    "chatTemplate",
+    "modelName",
+    "methodName",
+    "inputColumn",
+    "serviceApiKey",
+    "dropRefusedSettings",
+    "maxParallelism",
+    "maxBatchSize",
+    "requestTimeoutSeconds",
+    "queryTimeoutSeconds",
+    "coldStartWaitSeconds",
+    "spcsCreditsPerHourCost",
+    "snowflakeCreditCost",
+    "nodeCount",
+]
+
+
+@pytest.mark.parametrize("nothing", [None, "", "  "])
+@pytest.mark.parametrize("name", OPTIONAL)
+def test_an_optional_field_may_be_empty(name: str, nothing: Any) -> None:
+    without = {key: value for key, value in EARLIER.items() if key != name}
+    assert read_settings({**without, name: nothing}) == read_settings(without)
+
+
+@pytest.mark.parametrize("value", [4, 4.0, "4", " 4 ", "4.0"])
+def test_a_whole_number_may_come_as_a_float_or_as_text(value: Any) -> None:
+    assert settings(maxParallelism=value, nodeCount=value).max_parallelism == 4
+
+
+@pytest.mark.parametrize("value", [0, -1, 4.5, "four", True, [4], {}, float("nan"), float("inf"), 1e9])
+def test_a_limit_that_makes_no_sense_is_refused_by_its_label(value: Any) -> None:
+    assert (
+        complaint(maxParallelism=value)
+        == "[settings] 'Max parallelism' must be a whole number from 1 to 1024."
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("maxBatchSize", "Max batch size"),
+        ("requestTimeoutSeconds", "Request timeout"),
+        ("queryTimeoutSeconds", "Query timeout"),
+        ("coldStartWaitSeconds", "Cold start wait"),
+        ("spcsCreditsPerHourCost", "Credits per hour"),
+        ("snowflakeCreditCost", "Cost of a credit"),
+        ("nodeCount", "Number of nodes"),
+    ],
+)
+def test_a_negative_number_is_refused_by_its_label(name: str, label: str) -> None:
+    assert f"'{label}' must be a" in complaint(**{name: -1})
+
+
+def test_nothing_costs_nothing() -> None:
+    assert settings(spcsCreditsPerHourCost=0).rate.cost(3600) == 0
+
+
+def test_all_complaints_are_made_at_once() -> None:
+    text = complaint(oauth=None, llmEndpointUrl="", snowflakeAccountUrl=None, maxParallelism=0)
+    assert text == (
+        "[settings] 'LLM endpoint URL' is empty. 'Snowflake account URL' is empty."
+        " 'OAuth credentials' is empty: choose a preset."
+        " 'Max parallelism' must be a whole number from 1 to 1024."
+    )
+
+
+@pytest.mark.parametrize("config", [None, [], "text", {}])
+def test_a_config_that_is_none_is_complained_of_not_crashed_on(config: Any) -> None:
+    with pytest.raises(SettingsError, match="'LLM endpoint URL' is empty"):
+        read_settings(config)
+
+
+@pytest.mark.parametrize(
+    ("preset", "words"),
+    [
+        ({}, "is empty: choose a preset"),
+        ({"mode": "NONE"}, "is empty: choose a preset"),
+        ({"mode": "INLINE", "inlinedConfig": {}}, "is defined inline: choose a preset"),
+        ({"mode": "PRESET", "name": "main"}, "names a preset that DSS did not resolve"),
+        ("main", "names a preset that DSS did not resolve"),
+        ({"snowflake_oauth": {"usePkce": True}}, "do not define it inline"),
+        (
+            {"snowflake_oauth": None},
+            "sign in to the preset's Snowflake login in DSS, under Profile > Credentials",
+        ),
+        (
+            {"snowflake_oauth": " "},
+            "sign in to the preset's Snowflake login in DSS, under Profile > Credentials",
+        ),
+        (
+            {"snowflake_oauth": 3},
+            "sign in to the preset's Snowflake login in DSS, under Profile > Credentials",
+        ),
+    ],
+)
+def test_what_is_no_oauth_token_is_told_apart(preset: Any, words: str) -> None:
+    assert words in complaint(oauth=preset)
+
+
+def test_the_credentials_that_dss_refreshes_come_along() -> None:
+    handle = {"opaque": True}
+    made = settings(oauth={"snowflake_oauth": "t", "__credentials": {"snowflake_oauth": handle}})
+    assert made.sign_in.credentials is handle
+    alone = settings(oauth={"snowflake_oauth": None, "__credentials": {"snowflake_oauth": handle}})
+    assert alone.sign_in == OAuthSignIn("", handle)
+
+
+def test_an_endpoint_of_another_account_is_refused() -> None:
+    assert "belongs to another Snowflake account" in complaint(
+        llmEndpointUrl="https://abc-otherorg-otheracct.snowflakecomputing.app"
+    )
+
+
+def test_a_provisioning_notice_pasted_as_url_is_explained() -> None:
+    notice = "Endpoints provisioning in progress... check back in a few minutes"
+    assert "still being provisioned" in complaint(llmEndpointUrl=notice)
+
+
+def test_choices_are_listed_when_none_is_made() -> None:
+    assert complaint(serviceProtocol="GRPC") == (
+        "[settings] 'Service protocol' must be one of PREDICT, MODEL_SERVING, OPENAI."
+    )
+
+
+def test_a_custom_template_must_be_there() -> None:
+    assert "'Chat template' is empty" in complaint(modelHandlingMode="TEXT_GENERATION_CUSTOM")
+
+
+def test_a_key_pair_needs_a_user_and_a_key() -> None:
+    text = complaint(authenticationMode="KEY_PAIR", keyPair={"user": "", "privateKey": None})
+    assert "names no user" in text
+    assert "holds no private key" in text
+    made = settings(authenticationMode="KEY_PAIR", keyPair={"user": " SVC ", "privateKey": "PEM", "role": ""})
+    assert made.sign_in == KeyPairSignIn("SVC", "PEM")
+
+
+def test_a_token_alone_needs_no_account_url() -> None:
+    made = settings(
+        authenticationMode="PROGRAMMATIC_ACCESS_TOKEN",
+        programmaticAccessToken={"token": ' "abc.def" '},
+        snowflakeAccountUrl=None,
+        oauth=None,
+    )
+    assert made.sign_in == TokenSignIn("abc.def")
+    assert made.account is None
+
+
+@pytest.mark.parametrize(
+    ("token", "words"), [("", "holds no token"), (None, "holds no token"), ("a b", "is no token")]
+)
+def test_what_is_no_programmatic_access_token_is_said(token: Any, words: str) -> None:
+    text = complaint(authenticationMode="PROGRAMMATIC_ACCESS_TOKEN", programmaticAccessToken={"token": token})
+    assert words in text
+
+
+def test_no_secret_shows_in_the_repr() -> None:
+    made = settings(
+        serviceApiKey="canary-key", chatTemplate="canary-template", oauth={"snowflake_oauth": "canary"}
+    )
+    assert "canary" not in repr(made)
+
+
+def test_unknown_fields_are_ignored() -> None:
+    assert settings(ofALaterVersion=1) == settings()
