@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from spcs_llm.errors import SettingsError
-from spcs_llm.settings import KeyPairSignIn, OAuthSignIn, TokenSignIn, read_settings
+from spcs_llm.settings import LABELS, KeyPairSignIn, OAuthSignIn, TokenSignIn, read_settings
 
 EARLIER = {
     "oauth": {"snowflake_oauth": "the-access-token"},
@@ -36,27 +36,8 @@ def test_a_config_of_the_earlier_plugin_is_enough() -> None:
     assert (made.request_timeout, made.query_timeout, made.cold_start_wait) == (90, 600, 300)
 
 
-OPTIONAL = [
-    "authenticationMode",
-    "keyPair",
-    "programmaticAccessToken",
-    "serviceProtocol",
-    "modelHandlingMode",
-    "chatTemplate",
-    "modelName",
-    "methodName",
-    "inputColumn",
-    "serviceApiKey",
-    "dropRefusedSettings",
-    "maxParallelism",
-    "maxBatchSize",
-    "requestTimeoutSeconds",
-    "queryTimeoutSeconds",
-    "coldStartWaitSeconds",
-    "spcsCreditsPerHourCost",
-    "snowflakeCreditCost",
-    "nodeCount",
-]
+REQUIRED = ("oauth", "llmEndpointUrl", "snowflakeAccountUrl")
+OPTIONAL = [name for name in LABELS if name not in REQUIRED]
 
 
 @pytest.mark.parametrize("nothing", [None, "", "  "])
