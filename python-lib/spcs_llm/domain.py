@@ -56,6 +56,10 @@ class Message:
         """The text parts, joined as they stand."""
         return "".join(part.text for part in self.parts if isinstance(part, TextPart))
 
+    @property
+    def has_images(self) -> bool:
+        return any(isinstance(part, ImagePart) for part in self.parts)
+
 
 @dataclass(frozen=True)
 class Tool:

@@ -1,0 +1,53 @@
+"""Which protocol speaks to which service."""
+
+from __future__ import annotations
+
+from typing import Callable, Union
+
+from spcs_llm.chat_templates import ChatTemplate, TemplateError
+from spcs_llm.endpoint import Endpoint
+from spcs_llm.errors import SettingsError
+from spcs_llm.protocols.model_serving import ModelServingProtocol
+from spcs_llm.protocols.openai import OpenAIProtocol
+from spcs_llm.protocols.predict import PredictProtocol
+from spcs_llm.settings import LABELS, MODEL_SERVING, OPENAI, PREDICT, Settings
+
+ServiceProtocol = Union[PredictProtocol, ModelServingProtocol, OpenAIProtocol]
+
+
+def protocol_for(settings: Settings, endpoint: Endpoint) -> ServiceProtocol:
+    """Raises SettingsError when the chat template is none."""
+    return _PROTOCOLS[settings.protocol](settings, endpoint)
+
+
+def _predict(settings: Settings, endpoint: Endpoint) -> PredictProtocol:
+    return PredictProtocol(endpoint, template=_template(settings), input_column=settings.input_column)
+
+
+def _model_serving(settings: Settings, endpoint: Endpoint) -> ModelServingProtocol:
+    return ModelServingProtocol(
+        endpoint,
+        method=settings.method_name,
+        input_column=settings.input_column,
+        template=_template(settings),
+    )
+
+
+def _openai(settings: Settings, endpoint: Endpoint) -> OpenAIProtocol:
+    return OpenAIProtocol(
+        endpoint, model=settings.model_name, drop_refused_settings=settings.drop_refused_settings
+    )
+
+
+def _template(settings: Settings) -> ChatTemplate:
+    try:
+        return ChatTemplate.for_mode(settings.handling_mode, settings.chat_template)
+    except TemplateError as error:
+        raise SettingsError(f"'{LABELS['chatTemplate']}' cannot be used: {error}") from None
+
+
+_PROTOCOLS: dict[str, Callable[[Settings, Endpoint], ServiceProtocol]] = {
+    PREDICT: _predict,
+    MODEL_SERVING: _model_serving,
+    OPENAI: _openai,
+}

@@ -1,0 +1,1 @@
+"""Signing in to Snowflake, and what its gateway says of a request."""
