@@ -5,7 +5,9 @@ It knows no kind of token: it asks its token source for headers, and tells it wh
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -15,10 +17,11 @@ from typing import Any, Callable, Protocol, TypeVar
 from spcs_llm.call import Call
 from spcs_llm.cost import BusyMeter
 from spcs_llm.errors import ModelError, NetworkError, SpcsError, TokenRefused
+from spcs_llm.exchange import Exchange
 from spcs_llm.limits import Limiter
 from spcs_llm.redaction import without_private_text
 from spcs_llm.retry import Retries, RetryBudget, RetryPolicy
-from spcs_llm.transport import Exchange, Transport
+from spcs_llm.transport import Transport
 
 _SECONDS_BEFORE_ANOTHER_REPLACEMENT = 30.0
 _LONGEST_ERROR_BODY = 64 * 1024
@@ -58,7 +61,7 @@ class NoToken:
 class Outgoing:
     """A request: `path` below the endpoint's URL, and its JSON `payload` or, already encoded, its `body`.
 
-    weight: how many queries share it. retried_here: whether transient failures are tried again.
+    weight: how many queries share it. step: its name in the trace, where it is not the endpoint's usual one.
     """
 
     path: str
@@ -67,6 +70,7 @@ class Outgoing:
     weight: int = 1
     body: bytes | None = field(default=None, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    step: str | None = None
 
     def encoded(self) -> bytes | None:
         if self.body is not None or self.payload is None:
@@ -106,7 +110,8 @@ class Endpoint:
         self._clock = clock
         self._sleep = sleep
         self._step_name = step_name
-        self._no_replacement_before = 0.0
+        self._refused_though_fresh: Mapping[str, str] = {}
+        self._no_replacement_before = -math.inf
 
     @property
     def host(self) -> str:
@@ -118,16 +123,7 @@ class Endpoint:
 
     def send_for_body(self, outgoing: Outgoing, call: Call) -> bytes:
         """Sends the request and returns the bytes of its answer. Raises SpcsError."""
-
-        def read(attempt: Attempt) -> bytes:
-            try:
-                body = attempt.exchange.body()
-                refuse_html(attempt.exchange.headers, body)
-                return body
-            finally:
-                attempt.end()
-
-        return self._with_retries(outgoing, call, read)
+        return self._with_retries(outgoing, call, _whole_body)
 
     def open(self, outgoing: Outgoing, call: Call) -> Stream:
         """Sends the request and returns its answer as a stream, whose first bytes are there. Raises SpcsError.
@@ -155,32 +151,37 @@ class Endpoint:
         while True:
             try:
                 result = self._attempt(outgoing, body, call, receive)
-                self._budget.earn(retries.count)
+                retries.succeeded()
                 return result
+            except _NotSignedIn as failure:
+                raise failure.error from None
             except _Refused as refusal:
-                error, headers = refusal.error, refusal.headers
-                call.last_error = error
-                now = self._clock()
-                if token_replaced or now < self._no_replacement_before:
-                    if (
-                        token_replaced
-                    ):  # the fresh one is refused too: signing in again and again would not help
-                        self._no_replacement_before = now + _SECONDS_BEFORE_ANOTHER_REPLACEMENT
-                    raise error from None
+                call.last_error = refusal.error
+                if not self._may_replace(refusal.headers, token_replaced):
+                    raise refusal.error from None
                 token_replaced = True
-                if not self._tokens.refused(headers, error):
-                    raise error from None
+                if not self._tokens.refused(refusal.headers, refusal.error):
+                    raise refusal.error from None
             except SpcsError as error:
                 call.last_error = error
                 if isinstance(error, NetworkError) and error.stale and not fresh_connection_tried:
                     fresh_connection_tried = (
-                        True  # an idle connection had been closed: not a failure of the service
+                        True  # the server had closed an idle connection: no failure of it
                     )
                     continue
                 delay = retries.delay_after(error)
                 if delay is None:
                     raise
                 self._wait(delay, error, call)
+
+    def _may_replace(self, headers: Mapping[str, str], replaced_already: bool) -> bool:
+        """A refusal that a fresh token did not cure has another reason: signing in for each call would not help."""
+        now = self._clock()
+        if replaced_already:
+            self._refused_though_fresh = dict(headers)
+            self._no_replacement_before = now + _SECONDS_BEFORE_ANOTHER_REPLACEMENT
+            return False
+        return now >= self._no_replacement_before or headers != self._refused_though_fresh
 
     def _wait(self, delay: float, error: SpcsError, call: Call) -> None:
         if delay >= call.remaining():
@@ -199,7 +200,7 @@ class Endpoint:
             self._limiter.acquire(call)
         attempt = Attempt(self._transport, self._limiter, self._meter, call, outgoing, self._step_name)
         try:
-            headers = self._tokens.headers(call)
+            headers = self._token_headers(call)
             exchange = attempt.start(outgoing, body, headers, self._idle_seconds)
             if not 200 <= exchange.status < 300:
                 raise self._refusal(exchange, outgoing, headers)
@@ -209,25 +210,44 @@ class Endpoint:
             raise
         except SpcsError as error:
             attempt.fail(error)
-            if call.remaining() <= 0:
-                call.last_error = None if isinstance(error, NetworkError) and error.silent else error
-                raise call.timeout("waiting for the service's answer") from None
-            raise
+            if call.remaining() > 0:
+                raise
+            if not (isinstance(error, NetworkError) and error.silent):
+                call.last_error = error
+            raise call.timeout("waiting for the service's answer") from None
         finally:
             if not attempt.handed_over:
                 attempt.end()
 
+    def _token_headers(self, call: Call) -> Mapping[str, str]:
+        try:
+            return self._tokens.headers(call)
+        except SpcsError as error:
+            raise _NotSignedIn(error) from None
+
     def _refusal(self, exchange: Exchange, outgoing: Outgoing, headers: Mapping[str, str]) -> Exception:
-        body = b""
-        for chunk in exchange.chunks():
-            body += chunk
-            if len(body) > _LONGEST_ERROR_BODY:
-                break
-        error = self._explain(exchange.status, exchange.headers, body)
+        error = self._explain(exchange.status, exchange.headers, _beginning_of_body(exchange))
         error.what = without_private_text(error.what, outgoing.payload)
         if isinstance(error, TokenRefused):
             return _Refused(error, headers)
         return error
+
+
+def _whole_body(attempt: Attempt) -> bytes:
+    body = attempt.exchange.body()
+    refuse_html(attempt.exchange.headers, body)
+    return body
+
+
+def _beginning_of_body(exchange: Exchange) -> bytes:
+    """What there is of an error's body: the status says enough if it breaks off, or is not readable."""
+    body = b""
+    with contextlib.suppress(SpcsError):
+        for chunk in exchange.chunks():
+            body += chunk
+            if len(body) > _LONGEST_ERROR_BODY:
+                break
+    return body
 
 
 class _Refused(Exception):
@@ -237,6 +257,14 @@ class _Refused(Exception):
         super().__init__()
         self.error = error
         self.headers = headers
+
+
+class _NotSignedIn(Exception):
+    """There is no token to send. Signing in has retries of its own: trying it again here would multiply them."""
+
+    def __init__(self, error: SpcsError) -> None:
+        super().__init__()
+        self.error = error
 
 
 class Attempt:
@@ -256,7 +284,7 @@ class Attempt:
         self._meter = meter
         self._call = call
         self._weight = outgoing.weight
-        self._step = step_name
+        self._step = outgoing.step or step_name
         self._path = outgoing.path
         self._mark: float | None = None
         self._began = 0.0
@@ -303,14 +331,16 @@ class Attempt:
             if self._ended:
                 return
             self._ended = True
-        if self._exchange is not None:
-            self._transport.finish(self._exchange)
         busy = 0.0
-        if self._meter is not None and self._mark is not None:
-            busy = self._meter.end(self._mark, self._weight)
-            self._call.busy_seconds += busy
-        if self._limiter is not None:
-            self._limiter.release()
+        try:
+            if self._exchange is not None:
+                self._transport.finish(self._exchange)
+        finally:
+            if self._meter is not None and self._mark is not None:
+                busy = self._meter.end(self._mark, self._weight)
+                self._call.busy_seconds += busy
+            if self._limiter is not None:
+                self._limiter.release()
         if self._began:
             self._call.note(self._step, self._began, time.time() - self._began, **self._facts(busy))
 
@@ -346,7 +376,9 @@ class Stream:
     def __enter__(self) -> Stream:
         return self
 
-    def __exit__(self, *exc: object) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if isinstance(error, SpcsError):
+            self._attempt.fail(error)
         self.close()
 
     def chunks(self) -> Iterator[bytes]:

@@ -49,14 +49,30 @@ class SpcsError(Exception):
         place: str | None = None,
     ) -> None:
         super().__init__(what, mend)
-        self.what = what
-        self.mend = mend
         self.status = status
         self.code = code
         self.request_id = request_id
         self.retry_after = retry_after
         if place is not None:
             self.place = place
+
+    # The two texts are kept in `args` alone, where `repr` and pickle read them: a text that was masked is masked there.
+
+    @property
+    def what(self) -> str:
+        return str(self.args[0])
+
+    @what.setter
+    def what(self, text: str) -> None:
+        self.args = (text, *self.args[1:])
+
+    @property
+    def mend(self) -> str:
+        return str(self.args[1])
+
+    @mend.setter
+    def mend(self, text: str) -> None:
+        self.args = (self.what, text)
 
     def __str__(self) -> str:
         text = f"[{self.place}] {self.what}"
@@ -67,14 +83,6 @@ class SpcsError(Exception):
     def again(self) -> SpcsError:
         """A copy to raise in another thread: an exception object carries one thread's traceback."""
         return copy.copy(self).with_traceback(None)
-
-    def __copy__(self) -> SpcsError:
-        clone = self.__class__.__new__(self.__class__, *self.args)
-        clone.__dict__.update(self.__dict__)
-        return clone
-
-    def __reduce__(self):  # type: ignore[no-untyped-def]
-        return (self.__class__, self.args, self.__dict__)
 
 
 class SettingsError(SpcsError):

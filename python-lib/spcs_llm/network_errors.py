@@ -1,11 +1,12 @@
 """Why no answer came, in a sentence: from the exceptions of requests, urllib3, http.client, ssl and socket.
 
-Only their types and TLS reasons are used, never their texts: those hold addresses of proxies with passwords.
+Of their texts only fixed phrases and statuses are looked for: they hold addresses of proxies, with passwords.
 """
 
 from __future__ import annotations
 
 import http.client
+import re
 import socket
 import ssl
 from collections.abc import Iterator
@@ -15,85 +16,137 @@ import urllib3
 
 from spcs_llm.errors import NetworkError, TlsError
 
+_REACH = "Check the URL, and that this DSS node may reach it (firewall, proxy)."
+# X509_V_ERR_* of OpenSSL's x509_vfy.h
+_NOT_YET_VALID, _EXPIRED, _OTHER_HOST, _OTHER_ADDRESS = 9, 10, 62, 64
+
 
 def explain_failure(
-    error: BaseException, host: str, *, cut: bool = False, answered: bool = False
+    error: BaseException, host: str, *, cut: bool = False, sent: bool = False, answered: bool = False
 ) -> NetworkError:
-    """The failure of an exchange with `host`. cut: the watchdog ended it. answered: the body had begun."""
+    """The failure of an exchange with `host`. cut: the watchdog ended it. sent: a connection was there, and ready for
+    the request. answered: the body had begun.
+    """
     causes = list(_causes(error))
     if cut:
         return NetworkError(f"{host} had not ended its answer when the query's time was up.", silent=True)
-    if _any(causes, requests.exceptions.ProxyError, urllib3.exceptions.ProxyError):
-        return _proxy_failure(causes)
-    if _any(causes, ssl.SSLError, urllib3.exceptions.SSLError, ssl.CertificateError):
-        return _tls_failure(causes, host)
+    if answered or sent:
+        return _failure_of_exchange(causes, host, answered)
+    if _any(causes, requests.exceptions.ProxyError, urllib3.exceptions.ProxyError) or _tunnel_status(causes):
+        return _proxy_failure(causes, host)
     if _any(causes, socket.gaierror):
         return NetworkError(
             f"The name {host} cannot be resolved.",
             "Check the URL; a service that was dropped and created again has a new one: SHOW ENDPOINTS IN SERVICE.",
         )
-    if _any(causes, urllib3.exceptions.ConnectTimeoutError, requests.exceptions.ConnectTimeout):
-        return NetworkError(f"{host} could not be reached in time.", _REACH)
     if _any(causes, ConnectionRefusedError):
         return NetworkError(f"{host} refuses connections.", _REACH)
-    if _any(causes, socket.timeout, urllib3.exceptions.ReadTimeoutError, requests.exceptions.ReadTimeout):
-        return NetworkError(
-            f"{host} was silent for longer than a request may wait.",
-            "Raise 'Request timeout', ask for fewer tokens, or let the model stream.",
-            silent=True,
-        )
-    if _any(causes, urllib3.exceptions.NewConnectionError):
-        return NetworkError(f"{host} could not be reached.", _REACH)
-    if answered:
-        return body_cut_short(host)
-    if _any(causes, http.client.BadStatusLine) and not _any(causes, http.client.RemoteDisconnected):
-        return NetworkError(f"{host} answered with something that is not HTTP.", _REACH)
-    if _any(causes, ConnectionError, urllib3.exceptions.ProtocolError, requests.exceptions.ConnectionError):
-        return NetworkError(f"{host} closed the connection before it answered.", reset=True)
-    return NetworkError(f"The request to {host} failed ({type(error).__name__}).", _REACH)
-
-
-_REACH = "Check the URL, and that this DSS node may reach it (firewall, proxy)."
+    if _timed_out(causes):
+        return NetworkError(f"{host} could not be reached in time.", _REACH)
+    if _any(causes, ssl.SSLError, urllib3.exceptions.SSLError, ssl.CertificateError):
+        return _tls_failure(causes, host)
+    if _any(causes, ConnectionError):
+        return NetworkError(f"{host} closed the connection before it was ready.", _REACH)
+    return NetworkError(f"{host} could not be reached ({_name(causes)}).", _REACH)
 
 
 def body_cut_short(host: str) -> NetworkError:
     return NetworkError(f"{host} closed the connection in the middle of its answer.")
 
 
-def _proxy_failure(causes: list[BaseException]) -> NetworkError:
-    wants_password = any("407" in str(cause) for cause in causes)
-    if wants_password:
+def _failure_of_exchange(causes: list[BaseException], host: str, answered: bool) -> NetworkError:
+    if _timed_out(causes):
+        return NetworkError(
+            f"{host} was silent for longer than a request may wait.",
+            "Raise 'Request timeout', ask for fewer tokens, or let the model stream.",
+            silent=True,
+        )
+    if answered:
+        return body_cut_short(host)
+    if _any(causes, ConnectionError, ssl.SSLError):  # http.client.RemoteDisconnected is a ConnectionError
+        return NetworkError(f"{host} closed the connection before it answered.", reset=True)
+    malformed = (http.client.HTTPException, urllib3.exceptions.InvalidHeader)
+    if _any(causes, *malformed) and not _any(causes, http.client.InvalidURL):
+        return NetworkError(f"{host} answered with something that is not HTTP.", _REACH)
+    if _any(causes, ValueError, http.client.InvalidURL):
+        return NetworkError(
+            "The request cannot be sent: its path or a header holds a character that HTTP forbids.",
+            "Check tokens and keys for line breaks and for characters of other alphabets.",
+            transient=False,
+        )
+    return NetworkError(f"The request to {host} failed ({_name(causes)}).", _REACH)
+
+
+def _tunnel_status(causes: list[BaseException]) -> int:
+    """The status with which a proxy refused to connect through (http.client tells it in an OSError's text), or 0."""
+    for cause in causes:
+        if isinstance(cause, OSError) and (found := _TUNNEL_REFUSED.match(str(cause))):
+            return int(found[1])
+    return 0
+
+
+_TUNNEL_REFUSED = re.compile(r"Tunnel connection failed: (\d{3})\b")
+
+
+def _proxy_failure(causes: list[BaseException], host: str) -> NetworkError:
+    status = _tunnel_status(causes)
+    if status == 407:
         return NetworkError(
             "The proxy wants a user name and password (407).",
             "Set them in HTTPS_PROXY of DSS.",
             transient=False,
         )
+    if status:
+        return NetworkError(
+            f"The proxy refuses to connect to {host} ({status}).",
+            "Have it allow this host, or add the host to NO_PROXY of DSS.",
+            transient=status >= 500,
+        )
     return NetworkError("The proxy cannot be used.", "Check HTTPS_PROXY and NO_PROXY of DSS.")
 
 
 def _tls_failure(causes: list[BaseException], host: str) -> NetworkError:
-    reasons = " ".join(str(cause) for cause in causes).lower()
-    if "expired" in reasons:
+    codes = {getattr(cause, "verify_code", None) for cause in causes}
+    if _EXPIRED in codes:
         return TlsError(
             f"The certificate of {host} has expired.", "Its owner must renew it.", transient=False
         )
-    if "hostname" in reasons or "doesn't match" in reasons or "mismatch" in reasons:
+    if _NOT_YET_VALID in codes:
+        return TlsError(
+            f"The certificate of {host} is not valid yet.",
+            "Check the clock of this DSS node.",
+            transient=False,
+        )
+    if codes & {_OTHER_HOST, _OTHER_ADDRESS} or any("doesn't match" in str(cause) for cause in causes):
         return TlsError(
             f"The certificate of {host} is for another name.",
             "Check the URL: in hosts, Snowflake writes a dash where an account name has an underscore.",
             transient=False,
         )
-    if "certificate" in reasons and "verify" in reasons:
+    if _any(causes, ssl.CertificateError):
         return TlsError(
             f"The certificate of {host} is from an authority that is not trusted here.",
             "Behind a TLS-inspecting proxy, set REQUESTS_CA_BUNDLE of DSS to a bundle with its authority.",
             transient=False,
         )
-    return TlsError(f"The TLS connection to {host} could not be set up.", _REACH)
+    cut_off = _any(causes, ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
+    return TlsError(f"The TLS connection to {host} could not be set up.", _REACH, transient=cut_off)
+
+
+def _timed_out(causes: list[BaseException]) -> bool:
+    # urllib3 1.26 counts every failure to connect among the timeouts
+    kinds = (socket.timeout, urllib3.exceptions.TimeoutError, requests.exceptions.Timeout)
+    failed = urllib3.exceptions.NewConnectionError
+    return any(isinstance(cause, kinds) and not isinstance(cause, failed) for cause in causes)
 
 
 def _any(causes: list[BaseException], *types: type[BaseException]) -> bool:
     return any(isinstance(cause, types) for cause in causes)
+
+
+def _name(causes: list[BaseException]) -> str:
+    """The type of the innermost: what wraps it says less."""
+    return type(causes[-1]).__name__
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
 _WINDOW = 8
 _MASK = "…"
 _TEXTS = ("query", "prompt", "input")
+_NAMES = ("role", "type", "name", "columns")  # of the protocols' own: an error about them should be readable
+_HEAD_OF_IMAGE = (
+    4096  # of a data URL: an error quotes its head, if anything, and searching megabytes takes seconds
+)
 
 
 def without_private_text(message: str, payload: Any) -> str:
-    """`message` with every stretch of 8 characters or more that also stands in a text of `payload` masked.
+    """`message` with every stretch of 8 characters or more that also stands in a text of `payload` masked, written
+    plainly or escaped as in JSON or Python.
 
     Texts are the strings below the payload's top level (messages, rows), apart from roles and types. Strings at its
     top level are parameters, such as the model's name, which an error may quote, except those that hold a text.
@@ -19,7 +25,7 @@ def without_private_text(message: str, payload: Any) -> str:
     texts = [text for text in _private_texts(payload) if len(text) >= _WINDOW]
     if not texts:
         return message
-    private = "\0".join(texts)
+    private = "\0".join(dict.fromkeys(form for text in texts for form in _forms(text)))
     masked = [False] * len(message)
     for start in range(len(message) - _WINDOW + 1):
         if message[start : start + _WINDOW] in private:
@@ -28,6 +34,10 @@ def without_private_text(message: str, payload: Any) -> str:
         _MASK if hidden and not (at and masked[at - 1]) else "" if hidden else character
         for at, (character, hidden) in enumerate(zip(message, masked))
     )
+
+
+def _forms(text: str) -> tuple[str, ...]:
+    return text, json.dumps(text), json.dumps(text, ensure_ascii=False), repr(text)
 
 
 def _private_texts(payload: Any) -> Iterator[str]:
@@ -39,10 +49,10 @@ def _private_texts(payload: Any) -> Iterator[str]:
 
 def _strings(value: Any) -> Iterator[str]:
     if isinstance(value, str):
-        yield value
+        yield value[:_HEAD_OF_IMAGE] if value.startswith("data:") else value
     elif isinstance(value, dict):
         for key, item in value.items():
-            if key not in ("role", "type", "name"):
+            if key not in _NAMES:
                 yield from _strings(item)
     elif isinstance(value, (list, tuple)):
         for item in value:

@@ -44,20 +44,21 @@ class RetryBudget:
         self._lock = threading.Lock()
         self._tokens = self.CAPACITY
 
-    def spend(self, error: SpcsError) -> bool:
-        cost = 10 if isinstance(error, NetworkError) and error.silent else 5
+    def spend(self, error: SpcsError) -> int | None:
+        """Pays for a retry after `error`; returns the price, or None when there is not enough left for it."""
+        price = 10 if _is_silence(error) else 5
         with self._lock:
-            if cost > self._tokens:
-                return False
-            self._tokens -= cost
-            return True
+            if price > self._tokens:
+                return None
+            self._tokens -= price
+            return price
 
-    def earn(self, retries: int) -> None:
-        """Called for each success: a retried one gives its last cost back, a plain one a token."""
-        if retries == 0 and self._tokens == self.CAPACITY:  # the usual case takes no lock
+    def earn(self, spent: int) -> None:
+        """Called for each success. spent: the price of its last retry, which it gets back; 0 without one."""
+        if spent == 0 and self._tokens == self.CAPACITY:  # the usual case takes no lock
             return
         with self._lock:
-            self._tokens = min(self.CAPACITY, self._tokens + (5 if retries else 1))
+            self._tokens = min(self.CAPACITY, self._tokens + (spent or 1))
 
 
 @dataclass(frozen=True)
@@ -74,13 +75,18 @@ class RetryPolicy:
 
     def delay(self, failure: int) -> float:
         """Full jitter: anywhere between nothing and a limit that doubles with each failure (the first is 1)."""
-        return min(self.longest_delay, self.first_delay * 2.0 ** (failure - 1)) * self.random()
+        return _doubled(self.first_delay, failure, self.longest_delay) * self.random()
 
     def cold_delay(self, failure: int) -> float:
         """Between half and the whole of a limit that doubles: a service that starts is not made to start sooner."""
-        return min(self.cold_longest_delay, self.cold_first_delay * 2.0 ** (failure - 1)) * (
-            0.5 + self.random() / 2
-        )
+        limit = _doubled(self.cold_first_delay, failure, self.cold_longest_delay)
+        return limit * (0.5 + self.random() / 2)
+
+
+def _doubled(first: float, failure: int, most: float) -> float:
+    return min(
+        most, first * 2.0 ** min(failure - 1, 32)
+    )  # a long cold start has more failures than floats have powers
 
 
 class Retries:
@@ -94,10 +100,10 @@ class Retries:
         self._silences = 0
         self._cold_failures = 0
         self._cold_since: float | None = None
+        self._spent = 0
 
-    @property
-    def count(self) -> int:
-        return self._failures + self._cold_failures
+    def succeeded(self) -> None:
+        self._budget.earn(self._spent)
 
     def delay_after(self, error: SpcsError) -> float | None:
         """Seconds to wait before the next attempt, or None when there must be none."""
@@ -111,9 +117,12 @@ class Retries:
             return None
         if error.retry_after is not None and error.retry_after > LONGEST_OBEYED_RETRY_AFTER:
             return None
-        if not self._budget.spend(error):
+        price = self._budget.spend(error)
+        if price is None:
+            error.mend = f"{error.mend} So many requests fail that this one was not tried again.".strip()
             return None
-        return self._at_least(error, self._policy.delay(self._failures))
+        self._spent = price
+        return max(self._policy.delay(self._failures), error.retry_after or 0.0)
 
     def _cold_delay(self, error: SpcsError) -> float | None:
         now = self._clock()
@@ -123,11 +132,8 @@ class Retries:
         left = self._cold_since + self._policy.cold_start - now
         if left <= 0:
             return None
-        return self._at_least(error, min(left, self._policy.cold_delay(self._cold_failures)))
-
-    @staticmethod
-    def _at_least(error: SpcsError, delay: float) -> float:
-        return delay if error.retry_after is None else max(delay, error.retry_after)
+        delay = max(self._policy.cold_delay(self._cold_failures), error.retry_after or 0.0)
+        return min(left, delay)  # the last look is at the end of the window
 
 
 def _is_transient(error: SpcsError) -> bool:
