@@ -43,6 +43,12 @@ class Call:
         self.steps: list[Step] = []
         self.last_error: SpcsError | None = None
 
+    def aside(self) -> Call:
+        """A call for what is done on the way, such as a login: its time and its record are this one's."""
+        aside = Call(self.seconds, self.user, clock=self._clock)
+        aside.deadline, aside.steps = self.deadline, self.steps
+        return aside
+
     def remaining(self) -> float:
         """Seconds left; negative when the time is up."""
         return self.deadline - self._clock()

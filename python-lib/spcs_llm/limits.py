@@ -21,6 +21,10 @@ class Limiter:
         self._waiting: OrderedDict[str, deque[threading.Event]] = OrderedDict()
 
     @property
+    def limit(self) -> int:
+        return self._limit
+
+    @property
     def in_flight(self) -> int:
         return self._in_flight
 

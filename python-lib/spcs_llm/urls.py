@@ -10,8 +10,25 @@ from urllib.parse import urlsplit
 _HOST = re.compile(
     r"^(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$"
 )
-_LOCATOR_WITH_REGION = re.compile(r"^[\w-]+\.[a-z]+(-[a-z]+)+-?\d+(\.(aws|azure|gcp))?$")
-_ENDPOINT_SUFFIXES = ("/predict", "/v1/chat/completions", "/v1/embeddings", "/v1/models", "/v1")
+_INVISIBLE = re.compile("[\u200b-\u200f\u2060\ufeff]")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_ACCOUNT_DOMAINS = (".snowflakecomputing.com", ".snowflakecomputing.cn")
+_ENDPOINT_DOMAINS = (".snowflakecomputing.app", ".snowflake.app")
+# What follows a locator: its region, cloud or network (Snowflake documentation, "Account identifiers").
+_LOCATOR_WITH_REGION = re.compile(
+    r"^[a-z0-9-]+\.([a-z]+(-[a-z]+)+-?\d+|([a-z0-9-]+\.)*(aws|azure|gcp|fhplus|dod|privatelink|global))$"
+)
+_ORGANIZATION_AND_ACCOUNT = re.compile(r"^[a-z0-9]+\.[a-z][a-z0-9-]*$")
+_ENDPOINT_SUFFIXES = (
+    "/predict",
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/embeddings",
+    "/v1/rerank",
+    "/v1/models",
+    "/v1",
+)
+_SNOWSIGHT = "app.snowflake.com"
 
 
 class UrlError(ValueError):
@@ -53,7 +70,7 @@ def parse_base_url(text: str) -> BaseUrl:
     """Reads an address with or without scheme, path or trailing slash. Underscores in the host become dashes, as
     Snowflake's certificates want it. Raises UrlError.
     """
-    text = text.strip().strip("\"'").strip()
+    text = _INVISIBLE.sub("", text).strip().strip("\"'`<>,;").strip()
     if "provisioning" in text.lower():
         raise UrlError(
             "holds Snowflake's notice that endpoints are still being provisioned, not a URL: "
@@ -66,14 +83,17 @@ def parse_base_url(text: str) -> BaseUrl:
         scheme, rest = "", text
     try:
         parts = urlsplit(f"//{rest}")
-        host, port = (parts.hostname or "").replace("_", "-"), parts.port
+        host, port = (parts.hostname or "").rstrip(".").replace("_", "-"), parts.port
     except ValueError:
         raise UrlError("is not a URL: its host or port is malformed") from None
     if parts.username is not None or parts.password is not None:
         raise UrlError("must not hold a user name or password: sign-in is set in the preset")
-    if not host or not (_HOST.match(host) or is_loopback(host)):
+    if host in _DEFAULT_PORTS or not (_HOST.match(host) or is_loopback(host)):
         raise UrlError("is not a URL: it names no valid host")
-    return BaseUrl(_scheme(scheme.lower(), host), host, port, parts.path.rstrip("/"))
+    if port == 0:
+        raise UrlError("is not a URL: its port is 0")
+    scheme = _scheme(scheme.lower(), host)
+    return BaseUrl(scheme, host, None if port == _DEFAULT_PORTS[scheme] else port, parts.path.rstrip("/"))
 
 
 def _scheme(given: str, host: str) -> str:
@@ -91,10 +111,12 @@ def _scheme(given: str, host: str) -> str:
 def parse_endpoint_url(text: str) -> BaseUrl:
     """A service endpoint's address; a request path pasted with it is taken off. Raises UrlError."""
     url = parse_base_url(text)
-    if url.host.endswith(".snowflakecomputing.com"):
+    if url.host.endswith(_ACCOUNT_DOMAINS):
         raise UrlError(
             "names a Snowflake account, not a service: copy ingress_url from SHOW ENDPOINTS IN SERVICE"
         )
+    if url.host == _SNOWSIGHT or ("." not in url.host and not is_loopback(url.host)):
+        raise UrlError("names no service's endpoint: copy ingress_url from SHOW ENDPOINTS IN SERVICE")
     for suffix in _ENDPOINT_SUFFIXES:
         if url.path.endswith(suffix):
             return BaseUrl(url.scheme, url.host, url.port, url.path[: -len(suffix)].rstrip("/"))
@@ -105,14 +127,19 @@ def parse_account_url(text: str) -> BaseUrl:
     """An account's address: a URL, or an account identifier alone. Paths are dropped. Raises UrlError."""
     url = parse_base_url(text)
     host = url.host
-    if host.endswith((".snowflakecomputing.app", ".snowflake.app")):
+    if host.endswith(_ENDPOINT_DOMAINS):
         raise UrlError(
             "names a service endpoint, not the account: it looks like https://myorg-myaccount.snowflakecomputing.com"
         )
-    if ("." not in host and not is_loopback(host)) or (
-        _LOCATOR_WITH_REGION.match(host) and not is_loopback(host)
-    ):
-        host += ".snowflakecomputing.com"
+    if host == _SNOWSIGHT:
+        raise UrlError(
+            "is Snowsight's address, not the account's: it looks like https://myorg-myaccount.snowflakecomputing.com"
+        )
+    if not is_loopback(host) and not host.endswith(_ACCOUNT_DOMAINS):
+        if _LOCATOR_WITH_REGION.match(host) or "." not in host:
+            host += _ACCOUNT_DOMAINS[0]
+        elif "://" not in text and url.port is None and _ORGANIZATION_AND_ACCOUNT.match(host):
+            host = host.replace(".", "-") + _ACCOUNT_DOMAINS[0]  # as SHOW and Snowsight write the identifier
     return BaseUrl(url.scheme, host, url.port)
 
 
@@ -120,9 +147,9 @@ def names_another_account(account: BaseUrl, endpoint: BaseUrl) -> bool:
     """Whether both hosts name their account and the names differ. `<org>-<account>` and `<hash>-<org>-<account>` are
     compared; locators (`xy12345.us-east-1`) and privatelink hosts say too little to be.
     """
-    domain = ".snowflakecomputing.com"
+    domain = _ACCOUNT_DOMAINS[0]
     name = account.host[: -len(domain)] if account.host.endswith(domain) else ""
-    if not endpoint.host.endswith(".snowflakecomputing.app") or "." in name or "-" not in name:
+    if not endpoint.host.endswith(_ENDPOINT_DOMAINS[0]) or "." in name or "-" not in name:
         return False
     first_label = endpoint.host.split(".", 1)[0]
     return first_label.count("-") >= 2 and not first_label.endswith(f"-{name}")

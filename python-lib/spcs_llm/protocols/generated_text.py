@@ -1,7 +1,7 @@
 """The text that a text-generation pipeline gives, and what has to be taken off it.
 
-Shapes: Hugging Face transformers 4.4x, `TextGenerationPipeline`: a list of `{"generated_text"}`, whose value is a text or,
-for chats, the list of messages.
+Shapes: Hugging Face transformers 4.4x, `TextGenerationPipeline`: a list of `{"generated_text"}`, whose value is a
+text or, for chats, the list of messages.
 """
 
 from __future__ import annotations

@@ -11,9 +11,9 @@ from __future__ import annotations
 import collections
 import contextlib
 import re
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
-from typing import Callable, TypeVar, Union
+from typing import Callable, Literal, TypeVar, Union
 
 from spcs_llm.call import Call
 from spcs_llm.domain import ChatAnswer, ChatDelta, ChatEnd, ChatRequest, Ranking
@@ -41,7 +41,7 @@ class OpenAIProtocol:
     drop_refused_settings: whether sampling settings that the server refuses are left out; answers name them.
     """
 
-    coalesces_chat = False  # these engines batch by themselves: parallel requests are the way
+    coalesces_chat: Literal[False] = False  # these engines batch by themselves: parallel requests are the way
 
     def __init__(
         self, endpoint: Endpoint, *, model: str | None = None, drop_refused_settings: bool = False
@@ -73,7 +73,7 @@ class OpenAIProtocol:
 
         return self._ask(request, call, ask)
 
-    def stream(self, request: ChatRequest, call: Call) -> Iterator[ChatDelta | ChatEnd]:
+    def stream(self, request: ChatRequest, call: Call) -> Pieces:
         """The answer as it comes: deltas, then one end. Closing the iterator closes the connection.
 
         Raises SpcsError; after the first delta nothing is tried again.

@@ -7,7 +7,7 @@ fixed when a model is logged: none can be sent.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from spcs_llm.call import Call
 from spcs_llm.chat_templates import ChatTemplate, TemplateError
@@ -25,7 +25,7 @@ _INPUTS, _OUTPUTS = "inputs", "outputs"
 class PredictProtocol:
     """Chats and embeddings at one endpoint, several rows a request. Thread-safe."""
 
-    coalesces_chat = True
+    coalesces_chat: Literal[True] = True
 
     def __init__(
         self, endpoint: Endpoint, *, template: ChatTemplate, input_column: str | None = None

@@ -7,12 +7,11 @@ from typing import Callable, Union
 from spcs_llm.chat_templates import ChatTemplate, TemplateError
 from spcs_llm.endpoint import Endpoint
 from spcs_llm.errors import SettingsError
-from spcs_llm.protocols.model_serving import ModelServingProtocol
 from spcs_llm.protocols.openai import OpenAIProtocol
 from spcs_llm.protocols.predict import PredictProtocol
-from spcs_llm.settings import LABELS, MODEL_SERVING, OPENAI, PREDICT, Settings
+from spcs_llm.settings import LABELS, OPENAI, PREDICT, Settings
 
-ServiceProtocol = Union[PredictProtocol, ModelServingProtocol, OpenAIProtocol]
+ServiceProtocol = Union[PredictProtocol, OpenAIProtocol]
 
 
 def protocol_for(settings: Settings, endpoint: Endpoint) -> ServiceProtocol:
@@ -22,15 +21,6 @@ def protocol_for(settings: Settings, endpoint: Endpoint) -> ServiceProtocol:
 
 def _predict(settings: Settings, endpoint: Endpoint) -> PredictProtocol:
     return PredictProtocol(endpoint, template=_template(settings), input_column=settings.input_column)
-
-
-def _model_serving(settings: Settings, endpoint: Endpoint) -> ModelServingProtocol:
-    return ModelServingProtocol(
-        endpoint,
-        method=settings.method_name,
-        input_column=settings.input_column,
-        template=_template(settings),
-    )
 
 
 def _openai(settings: Settings, endpoint: Endpoint) -> OpenAIProtocol:
@@ -48,6 +38,5 @@ def _template(settings: Settings) -> ChatTemplate:
 
 _PROTOCOLS: dict[str, Callable[[Settings, Endpoint], ServiceProtocol]] = {
     PREDICT: _predict,
-    MODEL_SERVING: _model_serving,
     OPENAI: _openai,
 }

@@ -1,0 +1,187 @@
+"""What a newcomer sees: every kind of query, asked through DSS's own Python client."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+from rich.tree import Tree
+
+from sandbox.instance import PROJECT, Instance
+from sandbox.models import CHAT, CHAT_OPENAI, EMBEDDING, add_models
+
+HANDBOOK = {
+    "travel.md": "Trains are booked in first class from four hours of travel on. Flights need a manager's approval.",
+    "leave.md": "Every employee has 28 days of paid leave a year. Unused days expire at the end of March.",
+    "laptops.md": "Laptops are replaced every four years. A stolen laptop is reported to the service desk at once.",
+    "expenses.md": "Receipts are handed in within 30 days. Meals are refunded up to 40 euros a day.",
+    "parking.md": "Parking spaces are free on the third floor. Bicycles are kept in the courtyard.",
+}
+QUESTION = "How many days of paid leave does an employee have?"
+CAPITAL = {
+    "type": "object",
+    "properties": {"country": {"type": "string"}, "capital": {"type": "string"}},
+    "required": ["country", "capital"],
+    "additionalProperties": False,
+}
+
+
+@contextlib.contextmanager
+def started(console: Console) -> Iterator[Instance]:
+    """An instance with its models; each step is told before it is taken."""
+
+    def say(step: str) -> None:
+        console.print(f"  • {step}")
+
+    say("DSS with this plugin, and a Snowflake account with an ingress")
+    with Instance() as instance:
+        add_models(instance, say)
+        yield instance
+
+
+def demo(console: Console) -> None:
+    """Starts everything, shows it, and stops it."""
+    began = time.monotonic()
+    console.rule("[bold]Starting, all on this machine")
+    with started(console) as instance:
+        console.print(f"  ready after {time.monotonic() - began:.0f} s\n")
+        response = _chat(console, instance)
+        _stream(console, instance)
+        _json_schema(console, instance)
+        _similarities(console, instance)
+        _knowledge_bank(console, instance)
+        _trace(console, response.trace)
+        breaches = instance.dss.violations
+    if breaches:
+        raise SystemExit(f"the plugin broke DSS's contract: {breaches}")
+    _what_next(console)
+
+
+def _chat(console: Console, instance: Instance) -> Any:
+    console.rule("[bold]Chat[/bold]: PREDICT, the protocol of the earlier notebook's services")
+    completion = instance.llm(CHAT).new_completion()
+    completion.with_message("You are a helpful assistant.", role="system")
+    completion.with_message("What is the capital of France?")
+    completion.settings["temperature"] = 0.5  # this protocol cannot carry it: the trace says so
+    response = completion.execute()
+    console.print("[cyan]  question[/cyan]  What is the capital of France?")
+    console.print(f"[cyan]  answer[/cyan]    {_text(response)}")
+    _print_usage(console, response._raw)
+    return response
+
+
+def _stream(console: Console, instance: Instance) -> None:
+    console.rule(
+        "[bold]Stream[/bold]: OPENAI, llama.cpp's own server; each [dim]·[/dim] is a chunk as it came"
+    )
+    completion = instance.llm(CHAT_OPENAI).new_completion()
+    completion.with_message("Write two sentences about the sea.")
+    completion.settings.update(temperature=0, maxOutputTokens=48)
+    console.print("[cyan]  answer[/cyan]    ", end="")
+    for item in completion.execute_streamed():
+        data = item.data
+        if data.get("type") == "footer":
+            console.print()
+            _print_usage(console, data)
+        elif data.get("text"):
+            console.print(f"[dim]·[/dim]{data['text']}", end="", highlight=False)
+
+
+def _json_schema(console: Console, instance: Instance) -> None:
+    console.rule("[bold]JSON[/bold]: an answer held to a schema")
+    completion = instance.llm(CHAT_OPENAI).new_completion()
+    completion.with_message("Which city is the capital of Italy? Answer in JSON.")
+    completion.with_json_output(schema=CAPITAL)
+    completion.settings.update(temperature=0, maxOutputTokens=64)
+    answer = _text(completion.execute())
+    console.print(f"[cyan]  answer[/cyan]    {json.dumps(json.loads(answer))}\n")
+
+
+def _similarities(console: Console, instance: Instance) -> None:
+    console.rule("[bold]Embeddings[/bold]: what is near to “How do I get my money back?”")
+    texts = ["How do I get my money back?", "Refunds are paid within a week.", "The cat sleeps on the sofa."]
+    query = instance.llm(EMBEDDING).new_embeddings()
+    for text in texts:
+        query.add_text(text)
+    question, *others = (np.array(vector) for vector in query.execute().get_embeddings())
+    table = Table(box=None, show_header=False, padding=(0, 2))
+    for text, vector in zip(texts[1:], others, strict=True):
+        cosine = question @ vector / np.linalg.norm(question) / np.linalg.norm(vector)
+        table.add_row(f"{cosine:.3f}", text)
+    console.print(table)
+    console.print(f"  [dim]{len(question)} dimensions[/dim]\n")
+
+
+def _knowledge_bank(console: Console, instance: Instance) -> None:
+    console.rule("[bold]RAG[/bold]: a knowledge bank of a small handbook")
+    documents = [{"text": text, "metadata": {"source": source}} for source, text in HANDBOOK.items()]
+    instance.dss.create_knowledge_bank(PROJECT, "handbook", EMBEDDING, documents, "ALICE")
+    bank = instance.project.get_knowledge_bank("handbook")
+    (found,) = bank.search(QUESTION, max_documents=1).documents
+    completion = instance.llm(CHAT_OPENAI).new_completion()
+    completion.with_message(f"Answer in one sentence from this text: {found.text}\n\nQuestion: {QUESTION}")
+    completion.settings.update(temperature=0, maxOutputTokens=48)
+    console.print(f"[cyan]  question[/cyan]  {QUESTION}")
+    console.print(f"[cyan]  answer[/cyan]    {_text(completion.execute())}")
+    console.print(f"[cyan]  source[/cyan]    {found.metadata['source']} (score {found.score:.3f})\n")
+
+
+def _trace(console: Console, trace: Mapping[str, Any]) -> None:
+    console.rule("[bold]Trace[/bold] of the first chat, as LLM Mesh keeps it")
+    tree = Tree(_span(trace))
+    _grow(tree, trace)
+    console.print(tree)
+    console.print()
+
+
+def _grow(tree: Tree, span: Mapping[str, Any]) -> None:
+    for child in span.get("children", []):
+        _grow(tree.add(_span(child)), child)
+
+
+def _span(span: Mapping[str, Any]) -> str:
+    facts = {**span.get("attributes", {}), **span.get("usageMetadata", {})}
+    shown = " ".join(f"{key}={_short(value)}" for key, value in facts.items() if value not in (None, [], {}))
+    duration = f"{span['duration']} ms" if "duration" in span else ""
+    return f"[bold]{span['name']}[/bold] {duration}  [dim]{shown}[/dim]"
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _text(response: Any) -> str:
+    if not response.success:
+        raise SystemExit(f"the query failed: {response._raw.get('errorMessage')}")
+    return str(response.text).strip()
+
+
+def _print_usage(console: Console, raw: Mapping[str, Any]) -> None:
+    counted = "estimated" if raw.get("tokenCountsAreEstimated") else "counted by the server"
+    console.print(
+        f"[cyan]  tokens[/cyan]    {raw.get('promptTokens')} in, {raw.get('completionTokens')} out ({counted})"
+        f"    [cyan]cost[/cyan] ${raw.get('estimatedCost', 0.0):.7f}"
+        f"    [cyan]finish reason[/cyan] {raw.get('finishReason')}\n"
+    )
+
+
+def _what_next(console: Console) -> None:
+    console.print(
+        Panel(
+            "[bold]make serve[/bold]   keep it running, and talk to it with dataikuapi\n"
+            "[bold]make test[/bold]    the proof that it works\n"
+            "[bold]make plugin[/bold]  the zip to install in DSS\n"
+            "README.md    how to deploy models in Snowflake and set DSS up",
+            title="What next",
+            expand=False,
+        )
+    )

@@ -1,0 +1,84 @@
+"""DSS with the plugin installed, joined to a Snowflake account: all on loopback."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import dataikuapi
+
+from sandbox.dss import Dss, OAuthToken
+from sandbox.snowflake import USER, PublicEndpoint, Snowflake
+
+PROJECT = "DEMO"
+_PLUGIN = Path(__file__).parents[1]
+
+
+class Instance:
+    """Ready when entered, gone when left: DSS, a Snowflake account, and ALICE signed in by OAuth.
+
+    plugin: its folder, or a zip of it. Further arguments are those of `Dss`. `client` is the real one, with ALICE's
+    API key; `dss` and `snowflake` are what stands in.
+    """
+
+    def __init__(self, plugin: Path = _PLUGIN, version: str = "15.0", **dss: Any) -> None:
+        self._plugin = plugin
+        self._version = version
+        self._dss_options = dss
+
+    def __enter__(self) -> Instance:
+        with contextlib.ExitStack() as undo:
+            self.snowflake = undo.enter_context(Snowflake())
+            self.dss = undo.enter_context(Dss(self._version, clock=self.snowflake.clock, **self._dss_options))
+            self.plugin_id = self.dss.install_plugin(self._plugin).id
+            self._sign_in()
+            self.url = undo.enter_context(self.dss.serve())
+            self.api_key = self.dss.create_api_key(USER)
+            self.client = dataikuapi.DSSClient(self.url, self.api_key)
+            self.project = self.client.get_project(PROJECT)
+            self._undo = undo.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._undo.close()
+
+    def add_model(self, name: str, capability: str, service: PublicEndpoint, **params: Any) -> Any:
+        """Adds a model to the connection `snowflake`; returns the client's handle on it.
+
+        params: the component's, besides the sign-in and both URLs; None leaves one of those out.
+        """
+        common = {
+            "oauth": "snowflake",
+            "snowflakeAccountUrl": self.snowflake.account_url,
+            "llmEndpointUrl": service.url,
+        }
+        model = {"id": name, "capability": capability, "params": {**common, **params}}
+        (llm_id,) = self.dss.create_connection("snowflake", self.plugin_id, models=[model])
+        return self.llm(llm_id)
+
+    def llm(self, llm_id: str) -> Any:
+        """The client's handle on a model."""
+        return self.project.get_llm(llm_id)
+
+    def _sign_in(self) -> None:
+        account_url = self.snowflake.account_url
+        login = self.dss.create_preset(
+            self.plugin_id,
+            "oauth-credentials",
+            "snowflake",
+            {
+                "authorizationEndpoint": f"{account_url}/oauth/authorize",
+                "tokenEndpoint": f"{account_url}/oauth/token-request",
+                "scope": "refresh_token session:role:DATAIKU_SPCS_ROLE",
+            },
+        )
+        self.dss.set_user_credential(USER, login, "snowflake_oauth", self._access_token)
+
+    def _access_token(self) -> OAuthToken:
+        """What DSS gets when a user's access token is about to expire."""
+        lifetime = self.snowflake.world.lifetimes.oauth_access
+        return OAuthToken(self.snowflake.issue_oauth_token(USER), self.snowflake.clock() + lifetime)
