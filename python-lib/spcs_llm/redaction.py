@@ -37,7 +37,7 @@ def without_private_text(message: str, payload: Any) -> str:
 
 
 def _forms(text: str) -> tuple[str, ...]:
-    return text, json.dumps(text), json.dumps(text, ensure_ascii=False), repr(text)
+    return text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], repr(text)[1:-1]
 
 
 def _private_texts(payload: Any) -> Iterator[str]:

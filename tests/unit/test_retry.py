@@ -1,0 +1,270 @@
+"""What is tried again, when, and how often."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from spcs_llm.errors import (
+    AccessDenied,
+    BadRequest,
+    LoginError,
+    ModelError,
+    NetworkError,
+    NotFound,
+    QueryTimeout,
+    RequestTooLarge,
+    ServiceBusy,
+    ServiceDown,
+    ServiceError,
+    ServiceStarting,
+    SettingsError,
+    SpcsError,
+    TlsError,
+    TokenRefused,
+)
+from spcs_llm.retry import LONGEST_OBEYED_RETRY_AFTER, Retries, RetryBudget, RetryPolicy, parse_retry_after
+
+NOON = datetime(2026, 11, 24, 12, 0, 0, tzinfo=timezone.utc)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def retries(clock: Clock | None = None, budget: RetryBudget | None = None, **policy: object) -> Retries:
+    return Retries(
+        RetryPolicy(**{"random": lambda: 1.0, **policy}), budget or RetryBudget(), clock or Clock()
+    )
+
+
+def delays(failures: Retries, *errors: SpcsError) -> list[float | None]:
+    return [failures.delay_after(error) for error in errors]
+
+
+# -- Retry-After ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("2", 2.0),
+        (" 2 ", 2.0),
+        ("0", 0.0),
+        ("1.5", 1.5),
+        ("Tue, 24 Nov 2026 12:00:10 GMT", 10.0),
+        ("Tuesday, 24-Nov-26 12:00:10 GMT", 10.0),
+        ("Tue Nov 24 12:00:10 2026", 10.0),
+        ("Tue, 24 Nov 2026 11:00:00 GMT", 0.0),
+        ("Tue, 24 Nov 2026 13:00:00 +0100", 0.0),
+        ("1000000000", 1e9),
+        ("9" * 400, float("inf")),
+        ("", None),
+        (None, None),
+        ("-1", None),
+        ("nan", None),
+        ("inf", None),
+        ("1e3", None),
+        ("0x10", None),
+        ("²", None),
+        ("1 2", None),
+        ("soon", None),
+        (".", None),
+        ("Tue, 24 Nov 100000 12:00:00 GMT", None),
+        ("Tue, 99 Nov 2026 12:00:00 GMT", None),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date_and_nonsense_is_ignored(
+    value: str | None, seconds: float | None
+) -> None:
+    assert parse_retry_after(value, lambda: NOON) == seconds
+
+
+@given(
+    st.text(max_size=40) | st.from_regex(r"[A-Z][a-z]{2}, \d{1,5} [A-Z][a-z]{2} \d{1,6} \d\d:\d\d:\d\d \S*")
+)
+def test_no_text_makes_retry_after_fail_or_negative(value: str) -> None:
+    seconds = parse_retry_after(value, lambda: NOON)
+    assert seconds is None or seconds >= 0
+
+
+def test_a_retry_after_is_obeyed() -> None:
+    busy = ServiceBusy("busy", retry_after=7.0)
+    assert retries(random=lambda: 0.0).delay_after(busy) == 7.0
+
+
+def test_a_retry_after_shorter_than_the_backoff_does_not_shorten_it() -> None:
+    assert retries(first_delay=5.0).delay_after(ServiceBusy("busy", retry_after=1.0)) == 5.0
+
+
+def test_a_retry_after_beyond_reason_ends_the_call() -> None:
+    patient, impatient = LONGEST_OBEYED_RETRY_AFTER, LONGEST_OBEYED_RETRY_AFTER + 1
+    assert retries().delay_after(ServiceBusy("busy", retry_after=patient)) == patient
+    assert retries().delay_after(ServiceBusy("busy", retry_after=impatient)) is None
+    assert retries().delay_after(ServiceBusy("busy", retry_after=float("inf"))) is None
+
+
+# -- what is retried, and how often ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "error", [NetworkError("reset"), TlsError("cut"), ServiceBusy("429"), ServiceDown("503")], ids=repr
+)
+def test_what_may_pass_is_tried_three_times_more(error: SpcsError) -> None:
+    assert delays(retries(), *[error] * 4) == [0.5, 1.0, 2.0, None]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        TlsError("expired", transient=False),
+        NetworkError("407", transient=False),
+        SettingsError("wrong"),
+        LoginError("refused"),
+        TokenRefused("refused"),
+        AccessDenied("no grant"),
+        BadRequest("400"),
+        NotFound("404"),
+        RequestTooLarge("413"),
+        ServiceError("500"),
+        ModelError("no answer"),
+        QueryTimeout("over"),
+    ],
+    ids=repr,
+)
+def test_what_would_fail_again_is_not_tried_again(error: SpcsError) -> None:
+    assert retries().delay_after(error) is None
+
+
+@pytest.mark.parametrize(
+    "silence", [NetworkError("silent", silent=True), ServiceDown("cut by the ingress", status=504)], ids=repr
+)
+def test_a_silence_gets_one_more_try_and_not_three(silence: SpcsError) -> None:
+    assert delays(retries(), silence, silence) == [0.5, None]
+
+
+def test_a_second_silence_ends_the_call_whatever_was_between() -> None:
+    silence = NetworkError("silent", silent=True)
+    assert delays(retries(), silence, ServiceDown("503"), silence) == [0.5, 1.0, None]
+
+
+def test_the_delay_is_anywhere_below_a_limit_that_doubles_up_to_a_bound() -> None:
+    policy = RetryPolicy(first_delay=0.5, longest_delay=8.0, random=lambda: 0.25)
+    assert [policy.delay(failure) for failure in range(1, 8)] == [0.125, 0.25, 0.5, 1.0, 2.0, 2.0, 2.0]
+
+
+def test_delays_differ_between_calls() -> None:
+    policy = RetryPolicy()
+    assert len({policy.delay(1) for _ in range(20)}) > 1
+
+
+# -- cold start -----------------------------------------------------------------------------------------------
+
+
+def test_a_starting_service_is_asked_again_until_its_window_ends() -> None:
+    clock, asked = Clock(), []
+    starting = retries(clock, cold_start=60.0)
+    while (delay := starting.delay_after(ServiceStarting("starting"))) is not None:
+        clock.now += delay
+        asked.append(round(clock.now - 100.0, 3))
+    assert asked == [1.0, 3.0, 7.0, 15.0, 30.0, 45.0, 60.0]
+
+
+def test_the_window_of_a_cold_start_begins_with_the_first_sign_of_it() -> None:
+    clock = Clock()
+    call = retries(clock, cold_start=10.0)
+    call.delay_after(ServiceDown("503"))
+    clock.now += 100.0
+    assert call.delay_after(ServiceStarting("starting")) == 1.0
+
+
+def test_a_cold_start_does_not_use_up_the_other_attempts() -> None:
+    call = retries()
+    starting, down = ServiceStarting("starting"), ServiceDown("503")
+    assert delays(call, *[starting] * 6)[-1] == 15.0
+    assert delays(call, *[down] * 4) == [0.5, 1.0, 2.0, None]
+
+
+def test_without_a_window_a_starting_service_is_not_asked_again() -> None:
+    assert retries(cold_start=0.0).delay_after(ServiceStarting("starting")) is None
+
+
+def test_a_retry_after_does_not_stretch_the_wait_for_a_cold_start() -> None:
+    call = retries(cold_start=30.0)
+    assert call.delay_after(ServiceStarting("starting", retry_after=20.0)) == 20.0
+    assert call.delay_after(ServiceStarting("starting", retry_after=3600.0)) == 30.0
+
+
+def test_a_cold_start_of_hours_can_be_waited_for() -> None:
+    clock = Clock()
+    call = retries(clock, cold_start=1e6)
+    for _ in range(5000):
+        delay = call.delay_after(ServiceStarting("starting"))
+        assert delay is not None and delay <= 15.0
+        clock.now += delay
+
+
+def test_cold_delays_are_at_least_half_of_their_limit() -> None:
+    assert RetryPolicy(random=lambda: 0.0).cold_delay(10) == 7.5
+
+
+# -- the budget -----------------------------------------------------------------------------------------------
+
+
+def test_an_outage_is_not_multiplied_once_the_budget_is_spent() -> None:
+    budget, attempts = RetryBudget(), 0
+    for _ in range(1000):
+        call = retries(budget=budget)
+        attempts += 1
+        while call.delay_after(ServiceDown("503")) is not None:
+            attempts += 1
+    assert attempts == 1000 + RetryBudget.CAPACITY // 5
+
+
+def test_who_is_not_tried_again_for_want_of_budget_is_told_so() -> None:
+    budget = RetryBudget()
+    while budget.spend(ServiceDown("503")):
+        pass
+    error = ServiceDown("503", "Look at its logs.")
+    assert retries(budget=budget).delay_after(error) is None
+    assert error.mend == "Look at its logs. So many requests fail that this one was not tried again."
+
+
+def test_a_success_after_a_retry_gives_back_what_the_last_retry_cost() -> None:
+    silence = NetworkError("silent", silent=True)
+    for error, left in ((ServiceDown("503"), 100), (silence, 100)):
+        budget = RetryBudget()
+        call = retries(budget=budget)
+        call.delay_after(error)
+        call.succeeded()
+        spent = 0
+        while budget.spend(ServiceDown("503")):
+            spent += 1
+        assert spent == left
+
+
+def test_a_plain_success_earns_one_token_and_never_more_than_there_were() -> None:
+    budget = RetryBudget()
+    for _ in range(10):
+        retries(budget=budget).succeeded()
+    while budget.spend(ServiceDown("503")):
+        pass
+    for _ in range(4):
+        retries(budget=budget).succeeded()
+    assert budget.spend(ServiceDown("503")) is None
+    retries(budget=budget).succeeded()
+    assert budget.spend(ServiceDown("503")) == 5
+
+
+def test_waiting_for_a_cold_start_costs_no_budget() -> None:
+    budget, call = RetryBudget(), None
+    for _ in range(300):
+        call = retries(budget=budget)
+        call.delay_after(ServiceStarting("starting"))
+    assert budget.spend(ServiceDown("503")) == 5

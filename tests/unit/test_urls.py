@@ -1,0 +1,214 @@
+"""Addresses in every form in which people paste them."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from spcs_llm.urls import (
+    UrlError,
+    is_loopback,
+    names_another_account,
+    parse_account_url,
+    parse_base_url,
+    parse_endpoint_url,
+)
+
+HOST = "abc12-myorg-myacct.snowflakecomputing.app"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        HOST,
+        f"https://{HOST}",
+        f"HTTPS://{HOST.upper()}",
+        f"https://{HOST}/",
+        f"https://{HOST}//",
+        f"https://{HOST}:443",
+        f"https://{HOST}.",
+        f"  https://{HOST}\n",
+        f'"https://{HOST}"',
+        f"'{HOST}'",
+        f"`{HOST}`",
+        f"<https://{HOST}>",
+        f"https://{HOST},",
+        f"\ufeff{HOST}\u200b",
+        f"{HOST}/predict",
+        f"{HOST}/predict/",
+        f"{HOST}/v1",
+        f"{HOST}/v1/models",
+        f"{HOST}/v1/chat/completions",
+        f"{HOST}/v1/completions",
+        f"{HOST}/v1/embeddings",
+        f"{HOST}/v1/rerank",
+        f"{HOST}/predict?x=1#top",
+        HOST.replace("-myacct", "_myacct"),
+    ],
+)
+def test_every_paste_of_an_endpoint_means_the_same(text: str) -> None:
+    assert str(parse_endpoint_url(text)) == f"https://{HOST}"
+
+
+def test_a_path_of_the_service_stays() -> None:
+    assert str(parse_endpoint_url(f"{HOST}/models/llm/v1/")) == f"https://{HOST}/models/llm"
+    assert str(parse_endpoint_url(f"{HOST}/predictions")) == f"https://{HOST}/predictions"
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("127.0.0.1:5000", "http://127.0.0.1:5000"),
+        ("http://localhost:8080/predict", "http://localhost:8080"),
+        ("https://localhost:8443", "https://localhost:8443"),
+        ("http://[::1]:8080/", "http://[::1]:8080"),
+        ("https://[::1]:443/", "https://[::1]"),
+        ("http://127.0.0.1:80", "http://127.0.0.1"),
+        ("https://host.example:8443/x", "https://host.example:8443/x"),
+        ("10.1.2.3:8443", "https://10.1.2.3:8443"),
+        (
+            "x.myorg-acct.us-west-2.aws.privatelink.snowflake.app",
+            "https://x.myorg-acct.us-west-2.aws.privatelink.snowflake.app",
+        ),
+    ],
+)
+def test_ports_loopback_and_private_hosts(text: str, url: str) -> None:
+    assert str(parse_endpoint_url(text)) == url
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("Endpoints provisioning in progress... check back in a few minutes", "SHOW ENDPOINTS IN SERVICE"),
+        ("", "is not a URL"),
+        ("   ", "is not a URL"),
+        ("my service", "is not a URL"),
+        ("https://", "names no valid host"),
+        ("https:///predict", "names no valid host"),
+        (f"https://https://{HOST}", "names no valid host"),
+        (f"https//{HOST}", "names no valid host"),
+        (f"https:/{HOST}", "names no valid host"),
+        (f"https:{HOST}", "malformed"),
+        (f"https:\\\\{HOST}", "malformed"),
+        (f"http://{HOST}", "never sent over plain http"),
+        (f"ftp://{HOST}", "must begin with https://"),
+        (f"wss://{HOST}", "must begin with https://"),
+        (f"https://alice:secret@{HOST}", "must not hold a user name or password"),
+        (f"https://alice@{HOST}", "must not hold a user name or password"),
+        ("https://exa mple.app", "is not a URL"),
+        ("https://exämple.app", "names no valid host"),
+        ("https://-x.app", "names no valid host"),
+        ("https://a..b", "names no valid host"),
+        ("https://" + "a" * 64 + ".app", "names no valid host"),
+        ("https://" + "a." * 130 + "app", "names no valid host"),
+        ("https://host.app:99999", "malformed"),
+        ("https://host.app:x", "malformed"),
+        ("https://host.app:0", "port is 0"),
+        ("https://[::1", "malformed"),
+        ("https://[fe80::1]", "names no valid host"),
+        ("null", "SHOW ENDPOINTS IN SERVICE"),
+        ("https://app.snowflake.com/myorg/myacct/#/compute", "SHOW ENDPOINTS IN SERVICE"),
+        ("https://myorg-myacct.snowflakecomputing.com", "names a Snowflake account, not a service"),
+        ("myorg-myacct.privatelink.snowflakecomputing.com", "names a Snowflake account, not a service"),
+    ],
+)
+def test_what_is_no_endpoint_is_refused_with_the_reason(text: str, reason: str) -> None:
+    with pytest.raises(UrlError) as refused:
+        parse_endpoint_url(text)
+    assert reason in str(refused.value)
+    assert "secret" not in str(refused.value)
+
+
+ACCOUNT = "myorg-myacct.snowflakecomputing.com"
+
+
+@pytest.mark.parametrize(
+    ("text", "host"),
+    [
+        (ACCOUNT, ACCOUNT),
+        (f"https://{ACCOUNT}/console/login#/", ACCOUNT),
+        (f"https://{ACCOUNT}:443", ACCOUNT),
+        ("https://MYORG-MY_ACCT.snowflakecomputing.com", "myorg-my-acct.snowflakecomputing.com"),
+        ("myorg-myacct", ACCOUNT),
+        ("MYORG-MYACCT", ACCOUNT),
+        ("MYORG.MYACCT", ACCOUNT),
+        ("MYORG.MY_ACCT", "myorg-my-acct.snowflakecomputing.com"),
+        ("xy12345", "xy12345.snowflakecomputing.com"),
+        ("xy12345.us-east-1", "xy12345.us-east-1.snowflakecomputing.com"),
+        ("xy12345.us-east-2.aws", "xy12345.us-east-2.aws.snowflakecomputing.com"),
+        ("xy12345.us-gov-west-1.fhplus.aws", "xy12345.us-gov-west-1.fhplus.aws.snowflakecomputing.com"),
+        ("xy12345.west-europe.azure", "xy12345.west-europe.azure.snowflakecomputing.com"),
+        ("xy12345.us-central1.gcp", "xy12345.us-central1.gcp.snowflakecomputing.com"),
+        ("xy12345.us-east-1.privatelink", "xy12345.us-east-1.privatelink.snowflakecomputing.com"),
+        ("myorg-myacct.privatelink", "myorg-myacct.privatelink.snowflakecomputing.com"),
+        ("myorg-myacct.snowflakecomputing.cn", "myorg-myacct.snowflakecomputing.cn"),
+        ("https://snowflake.internal.example", "snowflake.internal.example"),
+        ("https://proxy.example", "proxy.example"),
+        ("127.0.0.1:8123", "127.0.0.1"),
+    ],
+)
+def test_every_way_to_name_an_account_leads_to_its_host(text: str, host: str) -> None:
+    assert parse_account_url(text).host == host
+    assert parse_account_url(text).path == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (HOST, "names a service endpoint, not the account"),
+        ("abc.snowflake.app", "names a service endpoint, not the account"),
+        ("https://app.snowflake.com/myorg/myacct/", "is Snowsight's address"),
+        ("http://myorg-myacct.snowflakecomputing.com", "never sent over plain http"),
+        ("my account", "is not a URL"),
+    ],
+)
+def test_what_is_no_account_is_refused_with_the_reason(text: str, reason: str) -> None:
+    with pytest.raises(UrlError, match=reason):
+        parse_account_url(text)
+
+
+@pytest.mark.parametrize(
+    ("account", "endpoint", "another"),
+    [
+        ("myorg-myacct", HOST, False),
+        ("MYORG-MY_ACCT", "abc12-myorg-my-acct.snowflakecomputing.app", False),
+        ("myorg-other", HOST, True),
+        ("org-myacct", HOST, True),
+        ("xy12345", HOST, False),
+        ("xy12345.us-east-1", HOST, False),
+        ("myorg-myacct.privatelink", HOST, False),
+        ("myorg-other", "abc12.snowflakecomputing.app", False),
+        ("myorg-other", "x.myorg-myacct.us-west-2.aws.privatelink.snowflake.app", False),
+        ("myorg-other", "127.0.0.1:5000", False),
+        ("127.0.0.1:8000", HOST, False),
+    ],
+)
+def test_another_accounts_endpoint_is_told_where_the_names_say_so(
+    account: str, endpoint: str, another: bool
+) -> None:
+    assert names_another_account(parse_account_url(account), parse_endpoint_url(endpoint)) is another
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [
+        ("localhost", True),
+        ("127.9.9.9", True),
+        ("::1", True),
+        ("10.0.0.1", False),
+        ("localhost.example", False),
+    ],
+)
+def test_what_is_loopback(host: str, loopback: bool) -> None:
+    assert is_loopback(host) is loopback
+
+
+@given(st.text(max_size=60))
+def test_any_text_is_read_or_refused(text: str) -> None:
+    for parse in (parse_base_url, parse_endpoint_url, parse_account_url):
+        try:
+            url = parse(text)
+        except UrlError:
+            continue
+        assert url.scheme == "https" or is_loopback(url.host)
+        assert parse(str(url)) == url
