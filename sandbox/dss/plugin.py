@@ -126,8 +126,10 @@ class InstalledPlugin:
         self._classes.update({(component_id, family): cls for family, cls in found.items()})
 
     def _owns(self, module: Any) -> bool:
+        """Not all that is below the plugin's folder is the plugin's: a virtual environment may be."""
         file = getattr(module, "__file__", None)
-        return file is not None and Path(file).is_relative_to(self.descriptor.folder)
+        folders = (self._lib, self.descriptor.folder / "python-llms")
+        return file is not None and any(Path(file).is_relative_to(folder) for folder in folders)
 
 
 def install(source: Path, package: DataikuPackage) -> InstalledPlugin:
