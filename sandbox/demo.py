@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
+from rich.text import Text
 from rich.tree import Tree
 
 from sandbox.instance import PROJECT, Instance
@@ -49,6 +51,7 @@ def started(console: Console) -> Iterator[Instance]:
 def demo(console: Console) -> None:
     """Starts everything, shows it, and stops it."""
     began = time.monotonic()
+    logging.basicConfig(format="  log: %(message)s", level=logging.WARNING, stream=console.file)
     console.rule("[bold]Starting, all on this machine")
     with started(console) as instance:
         console.print(f"  ready after {time.monotonic() - began:.0f} s\n")
@@ -146,11 +149,11 @@ def _grow(tree: Tree, span: Mapping[str, Any]) -> None:
         _grow(tree.add(_span(child)), child)
 
 
-def _span(span: Mapping[str, Any]) -> str:
+def _span(span: Mapping[str, Any]) -> Text:
     facts = {**span.get("attributes", {}), **span.get("usageMetadata", {})}
-    shown = " ".join(f"{key}={_short(value)}" for key, value in facts.items() if value not in (None, [], {}))
-    duration = f"{span['duration']} ms" if "duration" in span else ""
-    return f"[bold]{span['name']}[/bold] {duration}  [dim]{shown}[/dim]"
+    shown = "  ".join(f"{key}={_short(value)}" for key, value in facts.items() if value not in (None, [], {}))
+    label = Text(overflow="fold").append(span["name"], "bold").append(f"  {span.get('duration', 0)} ms")
+    return label.append(f"\n{shown}", "dim") if shown else label
 
 
 def _short(value: Any) -> str:

@@ -285,7 +285,7 @@ class Attempt:
         self._call = call
         self._weight = outgoing.weight
         self._step = outgoing.step or step_name
-        self._path = outgoing.path
+        self._path = outgoing.path.partition("?")[0]
         self._mark: float | None = None
         self._began = 0.0
         self._ended = False
