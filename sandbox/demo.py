@@ -27,10 +27,10 @@ HANDBOOK = {
     "parking.md": "Parking spaces are free on the third floor. Bicycles are kept in the courtyard.",
 }
 QUESTION = "How many days of paid leave does an employee have?"
-CAPITAL = {
+PLACE = {
     "type": "object",
-    "properties": {"country": {"type": "string"}, "capital": {"type": "string"}},
-    "required": ["country", "capital"],
+    "properties": {"city": {"type": "string"}, "country": {"type": "string"}},
+    "required": ["city", "country"],
     "additionalProperties": False,
 }
 
@@ -100,11 +100,12 @@ def _stream(console: Console, instance: Instance) -> None:
 def _json_schema(console: Console, instance: Instance) -> None:
     console.rule("[bold]JSON[/bold]: an answer held to a schema")
     completion = instance.llm(CHAT_OPENAI).new_completion()
-    completion.with_message("Which city is the capital of Italy? Answer in JSON.")
-    completion.with_json_output(schema=CAPITAL)
+    question = "Extract the city and its country from: 'Alice lives in Berlin, Germany.'"
+    completion.with_message(question).with_json_output(schema=PLACE)
     completion.settings.update(temperature=0, maxOutputTokens=64)
-    answer = _text(completion.execute())
-    console.print(f"[cyan]  answer[/cyan]    {json.dumps(json.loads(answer))}\n")
+    answer = json.loads(_text(completion.execute()))
+    console.print(f"[cyan]  question[/cyan]  {question}")
+    console.print(f"[cyan]  answer[/cyan]    {json.dumps(answer)}\n")
 
 
 def _similarities(console: Console, instance: Instance) -> None:
