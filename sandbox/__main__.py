@@ -27,6 +27,7 @@ DSS listens at {instance.url}. In another shell, with [bold].venv-demo/bin/pytho
 Models: {CHAT}, {CHAT_OPENAI}, {EMBEDDING}
 Ctrl-C stops it.""",
             highlight=False,
+            soft_wrap=True,
         )
         threading.Event().wait()
 
@@ -38,7 +39,7 @@ def main() -> int:
         return 2
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        commands[sys.argv[1]](Console(soft_wrap=True))
+        commands[sys.argv[1]](Console())
     except KeyboardInterrupt:
         print("\nstopped")
         return 130

@@ -29,6 +29,8 @@ def sandbox(command: str) -> Iterator[subprocess.Popen[str]]:
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(30)
+        if process.stdout is not None:
+            process.stdout.close()
         until = time.monotonic() + 10
         while _is_there(process.pid) and time.monotonic() < until:
             time.sleep(0.05)
