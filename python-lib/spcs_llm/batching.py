@@ -1,39 +1,36 @@
-"""Group commit: queries that arrive together share a request.
+"""Group commit: queries that come while a request is in flight share the next one.
 
-The first row goes at once, alone. Those that arrive while requests are in flight wait, and go together as soon as one
-of them returns. No timer holds a lone caller back, and there is no thread: one of those who wait sends for all.
-
-When a request returns, the callers just answered are on their way back with their next rows; to send without them
-makes batches of one and of all but one in turns. So the next sender gives them a few milliseconds, counted from the
-return, unless as many as were there are there already.
+There is no thread of its own. Whoever changes what there is to send (a query that comes, a request that ends, a caller
+that gives up) composes the next requests, and appoints one of the waiting callers to send each.
 """
 
 from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Callable, Generic, TypeVar
 
+from spcs_llm.batch_sizes import BatchSizes, Refusal, is_refusal
 from spcs_llm.call import Call
-from spcs_llm.errors import BadRequest, ModelError, RequestTooLarge, ServiceError, SpcsError
+from spcs_llm.errors import ModelError, SpcsError
 from spcs_llm.limits import Limiter
+
+_BODY_LIMIT = 900_000  # bytes; Snowflake's ingress takes 1 MB for model services
+_PENDING = object()
 
 Row = TypeVar("Row")
 Result = TypeVar("Result")
 
-LARGEST_BODY = 900_000  # the ingress takes 1 MB: Snowflake documentation, "Real-time inference REST API"
-_REGROUP_SECONDS = 0.003
-_DEADLINE_SLACK = 0.05
-
 
 @dataclass(frozen=True)
 class Job(Generic[Row, Result]):
-    """What rows have in common. Those of equal `key` may share a request.
+    """How rows are sent. Only rows of equal `key` share a request.
 
-    send: one request for some rows; gives a result or an error for each, raises what concerns them all.
-    size: the bytes that a row takes in the request's body.
+    send: makes one HTTP request and returns a result or an error for each row, in order; raises the SpcsError that
+    concerns them all. size: bytes that a row takes in the request's body.
     """
 
     key: Hashable
@@ -42,24 +39,13 @@ class Job(Generic[Row, Result]):
     size: Callable[[Row], int]
 
 
-@dataclass(eq=False)
-class _Entry:
-    """A row on its way, and what its thread is told while it waits."""
-
-    row: Any
-    call: Call
-    job: Job[Any, Any]
-    size: int
-    told: threading.Event = field(default_factory=threading.Event)
-    result: Any = None
-    gathers: bool = False
-    sends: list[_Entry] | None = None
-
-
 class Batcher:
-    """Groups the rows that one credential sends to one endpoint. Thread-safe.
+    """Group commit for the rows that one credential sends to one endpoint. Thread-safe.
 
-    limiter: the endpoint's, whose limit is how many requests are sent at once.
+    The first query goes at once, alone. While as many requests are in flight as the limiter allows, queries wait; each
+    request then takes its share of the callers, which is their number over the limit. Callers who were just answered
+    are likely to ask again: a request that has not got its share waits for them, but no longer than `regroup_seconds`
+    from the last answer. So a lone caller never waits.
     """
 
     def __init__(
@@ -67,189 +53,288 @@ class Batcher:
         limiter: Limiter,
         *,
         clock: Callable[[], float] = time.monotonic,
-        regroup_seconds: float = _REGROUP_SECONDS,
+        regroup_seconds: float = 0.003,
+        body_limit: int = _BODY_LIMIT,
     ) -> None:
         self._limiter = limiter
         self._clock = clock
         self._regroup_seconds = regroup_seconds
+        self._body_limit = body_limit
+        self._sizes = BatchSizes(clock)
         self._lock = threading.Lock()
-        self._arrival = threading.Condition(self._lock)
-        self._queue: list[_Entry] = []
-        self._gatherer: _Entry | None = None
-        self._requests = 0
-        self._rows_in_flight = 0
-        self._expected = 0
-        self._returned_at = -1.0
-        self._most_rows: int | None = None
+        self._queue: list[_Request] = []
+        self._in_flight = 0
+        self._callers = 0
+        self._expected = 0  # callers just answered, who may come back
+        self._expected_until = 0.0
+        self._watch: _Caller | None = None  # who wakes when they are expected no more
 
     def submit(self, row: Row, call: Call, job: Job[Row, Result]) -> Result:
-        """Sends the row, with others where there are some. Raises this row's SpcsError."""
-        entry = _Entry(row, call, job, job.size(row))
-        with self._lock:
-            self._queue.append(entry)
-            if self._gatherer is None and self._requests < self._limiter.limit:
-                self._gatherer, entry.gathers = entry, True
-            elif self._gatherer is not None:
-                self._arrival.notify()
-        result = self._outcome(entry)
+        """The result of this row, which may share a request with others. Raises this row's SpcsError."""
+        (result,) = self._run([row], call, job, joinable=True)
         if isinstance(result, SpcsError):
             raise result
         return result  # type: ignore[no-any-return]
 
     def submit_all(self, rows: Sequence[Row], call: Call, job: Job[Row, Result]) -> list[Result | SpcsError]:
-        """The rows of one query, by as few requests as they fit in; a result or an error for each, in order."""
+        """A result or an error for each row, in order; by as many requests as it takes, one after the other."""
         results: list[Result | SpcsError] = []
-        rest = list(rows)
-        while rest:
-            taken = _fitting([job.size(row) for row in rest], self._cap(job))
-            results.extend(self._sent([_Entry(row, call, job, 0) for row in rest[:taken]], call))
-            rest = rest[taken:]
+        while len(results) < len(rows):
+            results += self._run(self._chunk(rows[len(results) :], job), call, job, joinable=False)
+            last = results[-1]
+            if isinstance(last, SpcsError) and not is_refusal(
+                last
+            ):  # an outage, which the rest would only meet again
+                results += [last.again() for _ in rows[len(results) :]]
         return results
 
-    # -- what a row's thread does until its row is answered -------------------------------------------------
+    def _chunk(self, rows: Sequence[Row], job: Job[Row, Result]) -> Sequence[Row]:
+        rows = rows[: self._sizes.most_rows(job.key, job.max_rows)]
+        size = 0
+        for count, row in enumerate(rows):
+            size += job.size(row)
+            if count and size > self._body_limit:
+                return rows[:count]
+        return rows
 
-    def _outcome(self, entry: _Entry) -> Any:
-        while True:
-            if entry.gathers:
-                self._gather(entry)
-            if entry.sends is not None:
-                batch, entry.sends = entry.sends, None
-                self._send(batch, entry)
-            if entry.result is not None:
-                return entry.result
-            if not entry.told.wait(max(0.0, entry.call.remaining())) and self._gave_up(entry):
-                raise entry.call.timeout("waiting for the answer to a shared request")
-            entry.told.clear()
-
-    def _gave_up(self, entry: _Entry) -> bool:
-        """Takes the row back, unless its thread has just been told something: it must act on that."""
+    def _run(self, rows: Sequence[Any], call: Call, job: Job[Any, Any], *, joinable: bool) -> list[Any]:
+        caller = _Caller(call, len(rows))
+        entries = [_Entry(row, job.size(row), caller) for row in rows]
         with self._lock:
-            if entry.told.is_set():
-                return False
-            if entry in self._queue:
-                self._queue.remove(entry)
-            return True
-
-    def _gather(self, entry: _Entry) -> None:
-        """Waits for the callers who are about to come back, forms the batch, and finds who sends it."""
-        with self._lock:
-            try:
-                while len(self._queue) < self._expected:
-                    left = self._returned_at + self._regroup_seconds - self._clock()
-                    if left <= 0 or not self._arrival.wait(left):
-                        self._expected = 0  # the others do not come back
-            finally:
-                entry.gathers = False
-                self._gatherer = None
-                batch = self._taken()
-                if batch:
-                    self._requests += 1
-                    self._rows_in_flight += len(batch)
-                    sender = max(batch, key=lambda one: one.call.deadline)
-                    if entry in batch and entry.call.deadline + _DEADLINE_SLACK >= sender.call.deadline:
-                        sender = entry
-                    sender.sends = batch
-                    if sender is not entry:
-                        sender.told.set()
-                self._choose_gatherer()
-
-    def _taken(self) -> list[_Entry]:
-        """The next batch, taken from the queue: rows like the first, a fair share of all that are there."""
-        if not self._queue:
-            return []
-        job = self._queue[0].job
-        alike = [entry for entry in self._queue if entry.job.key == job.key]
-        there = max(self._expected, len(self._queue)) + self._rows_in_flight
-        share = -(-there // self._limiter.limit)
-        batch = alike[: _fitting([entry.size for entry in alike], min(self._cap(job), max(1, share)))]
-        chosen = set(map(id, batch))
-        self._queue = [entry for entry in self._queue if id(entry) not in chosen]
-        self._expected = max(0, self._expected - len(batch))
-        return batch
-
-    def _choose_gatherer(self) -> None:
-        if self._queue and self._gatherer is None and self._requests < self._limiter.limit:
-            next_one = self._queue[-1]  # its deadline is the latest, as a rule: it can send for the others
-            self._gatherer, next_one.gathers = next_one, True
-            next_one.told.set()
-
-    def _send(self, batch: list[_Entry], sender: _Entry) -> None:
-        results: Sequence[Any] = ()
+            self._callers += 1
+            self._expected = max(0, self._expected - 1)
+            self._queue.append(_Request(job, entries, joinable=joinable))
+            self._appoint()
         try:
-            call = sender.call if len(batch) == 1 else Call(sender.call.remaining(), sender.call.user)
-            results = self._sent(batch, call)
+            while (request := self._next_to_send(caller)) is not None:
+                self._send(request)
         finally:
+            if caller.pending:
+                self._give_up(caller)
+        return [entry.outcome() for entry in entries]
+
+    def _next_to_send(self, caller: _Caller) -> _Request | None:
+        """Waits for a request that this caller is to send. None when all its rows are done, or its time is up."""
+        while caller.pending:
             with self._lock:
-                self._requests -= 1
-                self._rows_in_flight -= len(batch)
-                self._expected = len(batch) + len(self._queue)
-                self._returned_at = self._clock()
-                self._choose_gatherer()
-            for at, entry in enumerate(batch):
-                entry.result = results[at] if results else _lost()
-                if entry is not sender:
-                    entry.told.set()
+                if caller.to_send:
+                    return caller.to_send[0]
+                seconds = caller.call.remaining()
+                if seconds <= 0:
+                    break
+                if self._watch is caller:
+                    seconds = min(seconds, self._expected_until - self._clock())
+                    if seconds <= 0:
+                        self._appoint()
+                        continue
+                caller.wake.clear()
+            if caller.pending:
+                caller.wake.wait(seconds)
+        return None
 
-    # -- requests -------------------------------------------------------------------------------------------
+    def _give_up(self, caller: _Caller) -> None:
+        """Its rows that are not in flight will not be sent; answers to the others are dropped."""
+        with self._lock:
+            self._callers -= 1
+            caller.gone = True
+            self._in_flight -= len(
+                caller.to_send
+            )  # it was appointed in that very moment: somebody else sends
+            self._queue[:0] = caller.to_send
+            caller.to_send.clear()
+            for request in self._queue:
+                request.entries = [entry for entry in request.entries if not entry.caller.gone]
+            self._queue = [request for request in self._queue if request.entries]
+            self._appoint()
 
-    def _sent(self, batch: list[_Entry], call: Call) -> list[Any]:
-        """The results of one request, or of several where one is refused and may be for the sake of one row."""
-        job = batch[0].job
-        shared = len(batch) > 1 and call is not batch[0].call
+    # -- what the next requests hold, and who sends them; all under the lock ----------------------------------
+
+    def _appoint(self) -> None:
+        limit = max(1, self._limiter.limit)
+        watch = None
+        while self._queue and self._in_flight < limit:
+            request = self._compose(limit)
+            if request is None:
+                watch = self._queue[0].entries[0].caller
+                if watch is not self._watch:
+                    watch.wake.set()
+                break
+            self._in_flight += 1
+            request.appoint_sender()
+        self._watch = watch
+
+    def _compose(self, limit: int) -> _Request | None:
+        """Takes the next request off the queue. None when it is better to wait for the callers who are expected."""
+        first = self._queue[0]
+        if not first.joinable:
+            return self._queue.pop(0)
+        if self._expected and self._clock() >= self._expected_until:
+            self._expected = 0
+        share = -(-(self._callers + self._expected) // limit)
+        share = min(share, self._sizes.most_rows(first.job.key, first.job.max_rows))
+        if self._expected and len(self._queue) < share:
+            return None
+        taken: list[_Entry] = []
+        left: list[_Request] = []
+        size = 0
+        for request in self._queue:
+            if request.joinable and request.job.key == first.job.key:
+                (entry,) = request.entries
+                if not taken or (len(taken) < share and size + entry.size <= self._body_limit):
+                    taken.append(entry)
+                    size += entry.size
+                    continue
+                share = len(taken)  # it is full
+            left.append(request)
+        if self._expected and len(taken) < share:
+            return None
+        self._queue = left
+        return _Request(first.job, taken)
+
+    # -- sending, and what comes of it ------------------------------------------------------------------------
+
+    def _send(self, request: _Request) -> None:
+        with self._lock:
+            call = request.depart()
+        rows = [entry.row for entry in request.entries]
+        results: Sequence[Any] = rows
+        refusal = None
+        began = self._clock()
         try:
-            results = list(job.send([entry.row for entry in batch], call))
-            if len(results) != len(batch):
-                raise ModelError(f"The service answers with {len(results)} rows for {len(batch)}.")
+            if rows:
+                results = _one_for_each(rows, request.job.send(rows, call))
+                if request.half_of is not None:
+                    self._sizes.half_accepted(request.job.key, request.half_of)
         except SpcsError as error:
-            if len(batch) == 1 or not _may_be_one_rows_fault(error):
-                results = [error.again() for _ in batch]
+            results = [error.again() for _ in rows]
+            if len(rows) > 1 and is_refusal(error):
+                refusal = Refusal(error, len(rows), self._clock() - began)
+        except BaseException as error:
+            results = [_unexpected(error) for _ in rows]
+            raise
+        finally:
+            self._end(request, call, results, refusal)
+
+    def _end(self, request: _Request, call: Call, results: Sequence[Any], refusal: Refusal | None) -> None:
+        with self._lock:
+            self._in_flight -= 1
+            request.sender.to_send.remove(request)
+            present = [pair for pair in zip(request.entries, results) if not pair[0].caller.gone]
+            _share_out(call, [entry.caller.call for entry, _ in present])
+            if refusal is not None:
+                self._queue[:0] = request.halves([entry for entry, _ in present], refusal)
             else:
-                if isinstance(error, RequestTooLarge):
-                    self._most_rows = min(self._most_rows or len(batch), len(batch) // 2)
-                results = []
-        if shared:
-            _share_out(call, batch)
-        if results:
-            return results
-        half = len(batch) // 2
-        return [
-            result
-            for part in (batch[:half], batch[half:])
-            for result in self._sent(part, _next_call(call, part))
-        ]
+                self._settle(present)
+            self._appoint()
+        for entry, _ in present:
+            entry.caller.wake.set()
 
-    def _cap(self, job: Job[Any, Any]) -> int:
-        return job.max_rows if self._most_rows is None else max(1, min(job.max_rows, self._most_rows))
-
-
-def _next_call(call: Call, part: list[_Entry]) -> Call:
-    """The call for a part of a refused batch: the row's own where it is alone, or one query's that holds all rows."""
-    if len(part) == 1 or part[0].call is call:
-        return part[0].call
-    return Call(call.remaining(), call.user)
+    def _settle(self, answers: Sequence[tuple[_Entry, Any]]) -> None:
+        now = self._clock()
+        if now >= self._expected_until:
+            self._expected = 0
+        self._expected_until = now + self._regroup_seconds
+        for entry, result in answers:
+            entry.result = result
+            entry.caller.pending -= 1
+            if not entry.caller.pending:
+                self._callers -= 1
+                self._expected += 1
 
 
-def _fitting(sizes: Sequence[int], most: int) -> int:
-    """How many of the first rows fit in one request: one at least, however large."""
-    total = 0
-    for count, size in enumerate(sizes):
-        total += size
-        if count and (count >= most or total > LARGEST_BODY):
-            return count
-    return len(sizes)
+@dataclass(eq=False)
+class _Caller:
+    """A thread that waits for `pending` results, and meanwhile sends the requests that it is appointed to."""
+
+    call: Call
+    pending: int
+    gone: bool = False
+    to_send: deque[_Request] = field(default_factory=deque)
+    wake: threading.Event = field(default_factory=threading.Event)
 
 
-def _may_be_one_rows_fault(error: SpcsError) -> bool:
-    return isinstance(error, (BadRequest, RequestTooLarge, ModelError)) or type(error) is ServiceError
+@dataclass(eq=False)
+class _Entry:
+    """A row on its way. sent: the call of the request that carries it."""
+
+    row: Any
+    size: int
+    caller: _Caller
+    sent: Call | None = None
+    result: Any = _PENDING
+
+    def outcome(self) -> Any:
+        """Its result, or a timeout that tells what it was waiting for."""
+        if self.result is not _PENDING:
+            return self.result
+        call = self.caller.call
+        if self.sent is None:
+            return call.timeout("waiting for other requests to the endpoint to end ('Max parallelism')")
+        if self.sent is not call:
+            call.attempts += self.sent.attempts
+            call.last_error = self.sent.last_error
+        return call.timeout("waiting for the service's answer")
 
 
-def _share_out(call: Call, batch: list[_Entry]) -> None:
-    """Gives each row its part of what the request cost, and the record of it."""
-    for entry in batch:
-        entry.call.busy_seconds += call.busy_seconds / len(batch)
-        entry.call.attempts += call.attempts
-        entry.call.steps.extend(call.steps)
+class _Request:
+    """Rows that go together. joinable: one row, which others may join. half_of: the request that was refused."""
+
+    def __init__(
+        self,
+        job: Job[Any, Any],
+        entries: list[_Entry],
+        *,
+        joinable: bool = False,
+        half_of: Refusal | None = None,
+    ) -> None:
+        self.job = job
+        self.entries = entries
+        self.joinable = joinable
+        self.half_of = half_of
+        self.sender = entries[0].caller
+
+    def appoint_sender(self) -> None:
+        """Whoever has most time left: when that is up, so is everybody's."""
+        self.sender = max((entry.caller for entry in self.entries), key=lambda caller: caller.call.deadline)
+        self.sender.to_send.append(self)
+        self.sender.wake.set()
+
+    def depart(self) -> Call:
+        """Leaves behind the rows whose time is up. Returns the call to send by: the sender's, or one for them all."""
+        self.entries = [entry for entry in self.entries if entry.caller.call.remaining() > 0]
+        call = self.sender.call
+        if any(entry.caller is not self.sender for entry in self.entries):
+            call = call.aside()
+            call.steps = []
+        for entry in self.entries:
+            entry.sent = call
+        return call
+
+    def halves(self, entries: list[_Entry], refusal: Refusal) -> list[_Request]:
+        for entry in entries:
+            entry.sent = None
+        parts = entries[: refusal.half], entries[refusal.half :]
+        return [_Request(self.job, part, half_of=refusal) for part in parts if part]
 
 
-def _lost() -> SpcsError:
-    return SpcsError("The query that sent this one along with its own broke off.", "Send it again.")
+def _share_out(call: Call, calls: Sequence[Call]) -> None:
+    """What a shared request took, to those who are still there to be charged for it."""
+    for own in calls:
+        if own is not call:
+            own.attempts += call.attempts
+            own.busy_seconds += call.busy_seconds / len(calls)
+            own.steps += call.steps
+            own.last_error = call.last_error
+
+
+def _one_for_each(rows: Sequence[Any], results: Sequence[Any]) -> Sequence[Any]:
+    if len(results) != len(rows):
+        raise ModelError(f"The service gives {len(results)} results for {len(rows)} queries.")
+    return results
+
+
+def _unexpected(error: BaseException) -> SpcsError:
+    return SpcsError(
+        f"The request that carried this query broke off ({type(error).__name__}).",
+        "Please report this to the plugin's authors.",
+    )

@@ -1,0 +1,88 @@
+"""How many rows a service takes at once, and what becomes of a request that it refuses."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Callable
+
+from spcs_llm.errors import (
+    BadRequest,
+    ModelError,
+    NetworkError,
+    QueryError,
+    RequestTooLarge,
+    ServiceError,
+    SpcsError,
+)
+
+_FEWER_FOR = 600.0
+_FEWER_PER_SECOND_LOST = 100.0
+_KEPT = 256
+
+
+def is_refusal(error: SpcsError) -> bool:
+    """Whether a request of several rows may have failed for one of them, or for their number.
+
+    If so, its halves may fare better. All else (sign-in, gateway, network, an overloaded service) is everybody's.
+    """
+    if isinstance(error, (BadRequest, RequestTooLarge, ModelError, QueryError)):
+        return True
+    return type(error) is ServiceError or _took_too_long(error)
+
+
+def _took_too_long(error: SpcsError) -> bool:
+    """The ingress cuts a request after 90 s of silence; with fewer rows the answer comes sooner."""
+    return error.status == 504 or (isinstance(error, NetworkError) and error.silent)
+
+
+@dataclass(eq=False)
+class Refusal:
+    """A refused request of `rows`, which goes on as two halves. seconds: what the refusal took."""
+
+    error: SpcsError
+    rows: int
+    seconds: float
+    accepted_halves: int = 0
+
+    @property
+    def half(self) -> int:
+        return (self.rows + 1) // 2
+
+    @property
+    def was_for_size(self) -> bool:
+        """One bad row would have spoiled one half again. A model's own failure (500) may have been a passing one."""
+        stable = isinstance(self.error, (RequestTooLarge, BadRequest)) or _took_too_long(self.error)
+        return stable and self.accepted_halves == 2
+
+
+class BatchSizes:
+    """The number of rows per request that was found to work, by kind of request. Thread-safe.
+
+    It grows back, or one batch of large rows would make batches small for good. But not soon, as a batch too large may
+    cost a container its memory: it doubles after ten minutes, or after a hundred times what the refusal took.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._fewer: dict[Hashable, tuple[int, float, float]] = {}
+
+    def most_rows(self, key: Hashable, asked: int) -> int:
+        """How many rows a request may have; not more than `asked`, and at least one."""
+        learnt = self._fewer.get(key)
+        if learnt is not None:
+            rows, since, lasts = learnt
+            asked = min(asked, rows << min(30, int((self._clock() - since) / lasts)))
+        return max(1, asked)
+
+    def half_accepted(self, key: Hashable, refusal: Refusal) -> None:
+        with self._lock:
+            refusal.accepted_halves += 1
+            if refusal.was_for_size:
+                lasts = max(_FEWER_FOR, refusal.seconds * _FEWER_PER_SECOND_LOST)
+                self._fewer[key] = (refusal.half, self._clock(), lasts)
+                if len(self._fewer) > _KEPT:
+                    del self._fewer[next(iter(self._fewer))]
