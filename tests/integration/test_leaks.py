@@ -33,12 +33,13 @@ def everything_logged() -> Iterator[io.StringIO]:
         root.setLevel(level)
 
 
+PATHS = {"PREDICT": "/predict", "MODEL_SERVING": "/__call__", "OPENAI": "/v1/chat/completions"}
 FAULTS: list[dict[str, Any]] = [
     {},
     {
         "kind": "respond",
         "status": 400,
-        "json": {"error": f"Prediction failed: ValueError: {PROMPT} {ANSWER}"},
+        "json": {"error": f"Prediction failed: ValueError: cannot take {PROMPT}"},
     },
     {
         "kind": "respond",
@@ -67,7 +68,7 @@ def test_no_canary_gets_out(protocol: str, fault: dict[str, Any], caplog: pytest
         )
         if fault:
             details = {name: value for name, value in fault.items() if name != "kind"}
-            instance.snowflake.faults.arm(fault["kind"], "chat", **details)
+            instance.snowflake.faults.arm(fault["kind"], "chat", on=PATHS[protocol], **details)
         completion = instance.llm("custom:snowflake:chat").new_completion().with_message(PROMPT)
         completion.settings["stopSequences"] = [PROMPT[:4] + "-stop"]
         response = completion.execute()
