@@ -196,9 +196,9 @@ def test_documents_are_ranked(instance: Instance) -> None:
     query = llm.new_reranking().with_query("apple pie")
     for text in ("a car", "an apple pie", "a pear", "apple"):
         query.with_document(text)
-    documents = query.execute()._raw["documents"]
-    assert documents[0]["index"] == 1
-    assert sorted(document["index"] for document in documents) == [0, 1, 2, 3]
+    documents = query.execute().documents
+    assert documents[0].index == 1
+    assert sorted(document.index for document in documents) == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("version", ["14.1", "14.5", "15.0"])
