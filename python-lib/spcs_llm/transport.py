@@ -78,10 +78,8 @@ class Transport:
         seconds: for the whole exchange, body included. idle_seconds: the longest silence. The caller must `finish`
         the exchange. Raises NetworkError, TlsError.
         """
-        if (
-            self._process != os.getpid()
-        ):  # a fork: a connection shared with the parent would mix up the answers
-            self._renew()
+        if self._process != os.getpid():
+            self._renew()  # after a fork: a connection shared with the parent would mix up the answers
         idle_seconds = max(0.001, min(idle_seconds, seconds))
         exchange = Exchange(self.url.netloc, seconds, idle_seconds)
         request = self._request(method, path, headers, body)
@@ -188,8 +186,10 @@ class _Adapter(HTTPAdapter):
 
     def _proxy_manager(self, proxy: str) -> Any:
         try:
-            with_scheme = prepend_scheme_if_needed(proxy, "http")  # type: ignore[no-untyped-call]
-            return self.proxy_manager_for(with_scheme)
+            proxy_url = prepend_scheme_if_needed(proxy, "http")  # type: ignore[no-untyped-call]
+            if not urllib3.util.parse_url(proxy_url).host:
+                raise ValueError("no host")
+            return self.proxy_manager_for(proxy_url)
         except (ValueError, urllib3.exceptions.HTTPError):
             raise NetworkError(
                 "The proxy that the environment names cannot be used.",

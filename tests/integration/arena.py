@@ -1,0 +1,118 @@
+"""Where faults are met: an endpoint with an injected clock, whose pauses take no time."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import ssl
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import trustme
+from spcs_llm.call import Call
+from spcs_llm.cost import BusyMeter
+from spcs_llm.endpoint import Endpoint, Outgoing
+from spcs_llm.errors import SpcsError
+from spcs_llm.limits import Limiter
+from spcs_llm.retry import RetryPolicy
+from spcs_llm.snowflake.ingress import explain
+from spcs_llm.transport import Transport
+from spcs_llm.urls import parse_base_url
+
+from tests.integration.raw_server import RawServer, Step
+
+TOKEN = 'Snowflake Token="token-canary"'
+
+
+class OneToken:
+    """A token that is as good as any other: there is no second one."""
+
+    def headers(self, call: Call) -> Mapping[str, str]:
+        return {"Authorization": TOKEN}
+
+    def refused(self, headers: Mapping[str, str], error: SpcsError) -> bool:
+        return False
+
+
+class Pauses:
+    """The real clock, moved on by what was slept. `slept` holds the pauses, which take no time."""
+
+    def __init__(self) -> None:
+        self.slept: list[float] = []
+
+    def __call__(self) -> float:
+        return time.monotonic() + sum(self.slept)
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+
+
+class Arena:
+    """Servers that end with the test, and the endpoint that asks one of them."""
+
+    def __init__(self, monkeypatch: Any, folder: Path) -> None:
+        self.environment = monkeypatch
+        self.folder = folder
+        self.undo = contextlib.ExitStack()
+        self.pauses = Pauses()
+        self.limiter = Limiter(4)
+        self.meter = BusyMeter()
+        self.server: RawServer | None = None
+        self.elsewhere: RawServer | None = None
+
+    def serve(self, *script: Step, **options: Any) -> str:
+        """Starts the server that the script is for; returns its URL."""
+        self.server = self.undo.enter_context(RawServer(*script, **options))
+        return self.server.url
+
+    @property
+    def authority(self) -> trustme.CA:
+        if not hasattr(self, "_authority"):
+            self._authority = trustme.CA()
+        return self._authority
+
+    def trust(self) -> None:
+        """Has the environment name the arena's certificate authority."""
+        bundle = self.folder / "ca.pem"
+        self.authority.cert_pem.write_to_path(str(bundle))
+        self.environment.setenv("REQUESTS_CA_BUNDLE", str(bundle))
+
+    def certificate(self, *names: str, **options: Any) -> ssl.SSLContext:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        self.authority.issue_cert(*(names or ("127.0.0.1", "localhost")), **options).configure_cert(context)
+        return context
+
+    def expired(self) -> ssl.SSLContext:
+        return self.certificate(not_after=dt.datetime.now(dt.timezone.utc) - dt.timedelta(days=1))
+
+    def endpoint(
+        self, url: str, *, pool_size: int = 4, idle_seconds: float = 5.0, cold_start: float = 60.0
+    ) -> Endpoint:
+        return Endpoint(
+            Transport(parse_base_url(url), pool_size),
+            OneToken(),
+            explain,
+            limiter=self.limiter,
+            meter=self.meter,
+            retry=RetryPolicy(random=lambda: 1.0, cold_start=cold_start),
+            idle_seconds=idle_seconds,
+            clock=self.pauses,
+            sleep=self.pauses.sleep,
+        )
+
+    def call(self, seconds: float = 600.0) -> Call:
+        return Call(seconds, clock=self.pauses)
+
+    def assert_nothing_is_held(self) -> None:
+        assert self.limiter.in_flight == 0
+        mark = self.meter.start()
+        began = time.perf_counter()
+        threading.Event().wait(0.002)
+        share, passed = self.meter.end(mark), time.perf_counter() - began
+        assert share > 0.6 * passed, "somebody else is still counted as in flight"
+
+
+POST = Outgoing("/predict", {"data": [[0, {"inputs": "prompt-canary of some length"}]]})

@@ -1,0 +1,608 @@
+"""Exchanges over real sockets: connections and their reuse, bounds of time and size, proxies, TLS, threads, forks."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import gzip
+import multiprocessing
+import os
+import socket
+import threading
+import time
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from spcs_llm import exchange as exchange_module
+from spcs_llm.endpoint import Endpoint, Outgoing
+from spcs_llm.errors import ModelError, NetworkError, QueryTimeout, TlsError
+from spcs_llm.transport import WATCHDOG, Transport
+from spcs_llm.urls import parse_base_url
+
+from tests.integration.arena import POST, TOKEN, Arena
+from tests.integration.raw_server import (
+    CHUNKED,
+    Proxy,
+    RawServer,
+    chunk,
+    dripping,
+    head,
+    reply,
+    then_close,
+    then_reset,
+    then_silence,
+)
+
+PROXIES = ("http_proxy", "https_proxy", "no_proxy", "all_proxy")
+
+
+@pytest.fixture
+def arena(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Arena]:
+    for name in PROXIES:
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    made = Arena(monkeypatch, tmp_path)
+    with made.undo:
+        yield made
+        made.assert_nothing_is_held()
+
+
+def send(transport: Transport, path: str = "/x", body: bytes | None = b"{}", **times: float) -> Any:
+    return transport.send("POST", path, {}, body, **{"seconds": 10.0, "idle_seconds": 5.0, **times})
+
+
+def whole(transport: Transport, **times: float) -> bytes:
+    exchange = send(transport, **times)
+    try:
+        return exchange.body()
+    finally:
+        transport.finish(exchange)
+
+
+# -- connections ----------------------------------------------------------------------------------------------
+
+
+def test_a_connection_is_used_again_after_a_whole_answer(arena: Arena) -> None:
+    endpoint = arena.endpoint(arena.serve(reply()))
+    for _ in range(5):
+        assert endpoint.send(POST, arena.call()) == {"ok": 1}
+    assert arena.server is not None
+    assert [request.over for request in arena.server.requests] == [1] * 5
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        reply(),
+        head(**CHUNKED) + chunk(b'{"ok"') + chunk(b": 1}") + b"0\r\n\r\n",
+        head(**CHUNKED) + chunk(b'{"ok": 1}') + b"0\r\nx-trailer: 1\r\n\r\n",
+        reply(400, b'{"error": "no"}'),
+        reply(204, b"", content_length="0"),
+    ],
+    ids=["length", "chunks", "trailer", "error", "no content"],
+)
+def test_every_framing_leaves_the_connection_usable(arena: Arena, answer: bytes) -> None:
+    transport = Transport(parse_base_url(arena.serve(answer)))
+    first, second = whole(transport), whole(transport)
+    assert first == second
+    assert arena.server is not None
+    assert arena.server.connections == 1
+
+
+def test_an_answer_that_is_not_read_to_its_end_takes_its_connection_along(arena: Arena) -> None:
+    endpoint = arena.endpoint(arena.serve(head(content_length="100000") + b"x" * 50_000))
+    with endpoint.open(POST, arena.call()) as stream:
+        next(stream.chunks())
+        assert arena.server is not None
+    assert arena.server.gone.wait(2), "the connection must close at once"
+
+
+def test_the_end_of_an_answer_that_comes_late_does_not_hold_its_reader(arena: Arena) -> None:
+    endpoint = arena.endpoint(arena.serve(then_silence(head(**CHUNKED) + chunk(b"data: [DONE]"))))
+    stream = endpoint.open(POST, arena.call())
+    next(stream.chunks())
+    began = time.monotonic()
+    stream.done()
+    assert time.monotonic() - began < 1.0
+    assert arena.server is not None
+    assert arena.server.gone.wait(2)
+
+
+def test_connections_closed_by_the_server_while_idle_are_replaced_unnoticed(arena: Arena) -> None:
+    endpoint = arena.endpoint(arena.serve(reply()))
+    endpoint.send(POST, arena.call())
+    assert arena.server is not None
+    for reset in (False, True):
+        arena.server.close_connections(reset=reset)
+        call = arena.call()
+        assert endpoint.send(POST, call) == {"ok": 1}
+    assert arena.pauses.slept == []
+
+
+@pytest.mark.parametrize("end", [then_reset(), then_close(b"")], ids=["reset", "closed"])
+def test_a_connection_that_dies_under_a_request_is_replaced_without_a_pause(arena: Arena, end: Any) -> None:
+    endpoint = arena.endpoint(arena.serve(reply(), end, reply()))
+    endpoint.send(POST, arena.call())
+    call = arena.call()
+    assert endpoint.send(POST, call) == {"ok": 1}
+    assert (call.attempts, arena.pauses.slept) == (2, [])
+    assert [step.attributes.get("reusedConnection") for step in call.steps] == [None, False]
+
+
+def test_the_other_idle_connections_go_with_a_stale_one(arena: Arena) -> None:
+    """After a firewall forgot them all, a call must not meet one after the other."""
+    wait = threading.Barrier(4)
+
+    def together(connection: Any) -> None:
+        wait.wait(5)
+        connection.sendall(reply())
+
+    endpoint = arena.endpoint(arena.serve(*[together] * 4, then_reset(), reply()))
+    threads = [threading.Thread(target=endpoint.send, args=(POST, arena.call())) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(5)
+    assert arena.server is not None
+    assert arena.server.connections == 4
+    endpoint.send(POST, arena.call())
+    assert arena.server.requests[-1].over == 5, "a new one, though three others were idle"
+
+
+def test_a_new_connection_that_is_reset_is_a_failure(arena: Arena) -> None:
+    endpoint = arena.endpoint(arena.serve(then_reset(), reply()))
+    endpoint.send(POST, arena.call())
+    assert arena.pauses.slept == [0.5]
+
+
+def test_a_connection_that_was_opened_anew_is_not_taken_for_a_used_one(arena: Arena) -> None:
+    closing = then_close(reply(connection="close"))
+    endpoint = arena.endpoint(arena.serve(closing, closing, then_reset(), reply()))
+    for _ in range(3):
+        endpoint.send(POST, arena.call())
+    assert arena.pauses.slept == [0.5], (
+        "the reset struck a new connection, whatever object urllib3 keeps it in"
+    )
+
+
+def test_a_pool_grows_with_the_parallelism(arena: Arena) -> None:
+    wait = threading.Barrier(6)
+
+    def together(connection: Any) -> None:
+        wait.wait(5)
+        connection.sendall(reply())
+
+    transport = Transport(parse_base_url(arena.serve(together)), pool_size=1)
+    transport.grow(6)
+    for _ in range(3):
+        threads = [threading.Thread(target=whole, args=(transport,)) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(5)
+    assert arena.server is not None
+    assert arena.server.connections == 6
+
+
+def test_requests_above_the_pools_size_work_too(arena: Arena, caplog: pytest.LogCaptureFixture) -> None:
+    transport = Transport(parse_base_url(arena.serve(reply())), pool_size=1)
+    first, second = send(transport), send(transport)
+    assert (first.body(), second.body()) == (b'{"ok": 1}', b'{"ok": 1}')
+    transport.finish(first)
+    transport.finish(second)
+
+
+# -- time -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "drip",
+    [
+        dripping(b"", b"HTTP/1.1 "),
+        dripping(b"HTTP/1.1 200 OK\r\nx: ", b"y"),
+        dripping(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        dripping(head(**CHUNKED), b"1\r\n \r\n"),
+        dripping(head(content_length="1000000"), b" "),
+        dripping(head(), b" "),
+        dripping(head(**CHUNKED) + b"1;", b"x"),
+        then_silence(head(**CHUNKED) + chunk(b"{")),
+    ],
+    ids=["status", "header", "continue", "chunks", "length", "no length", "chunk's extension", "silence"],
+)
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
+def test_nothing_stretches_a_query(arena: Arena, drip: Any, tls: bool) -> None:
+    arena.trust()
+    endpoint = arena.endpoint(arena.serve(drip, tls=arena.certificate() if tls else None))
+    began = time.monotonic()
+    with pytest.raises(QueryTimeout):
+        endpoint.send(POST, arena.call(0.3))
+    assert time.monotonic() - began < 1.0
+    assert arena.server is not None
+    assert arena.server.gone.wait(2)
+
+
+def test_a_tls_handshake_that_trickles_is_cut(arena: Arena) -> None:
+    """Each byte would renew the socket's own timeout."""
+
+    def record_without_end(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(b"\x16\x03\x03\x3f\xff")  # a handshake record of 16 kB
+        wait = threading.Event()
+        while True:
+            connection.sendall(b"\x02")
+            wait.wait(0.02)
+
+    arena.trust()
+    url = arena.serve(reply(), on_connect=record_without_end).replace("http:", "https:")
+    began = time.monotonic()
+    with pytest.raises(QueryTimeout):
+        arena.endpoint(url).send(POST, arena.call(0.3))
+    assert time.monotonic() - began < 1.0
+
+
+def test_silence_is_bounded_by_the_idle_time(arena: Arena) -> None:
+    endpoint = arena.endpoint(arena.serve(then_silence()), idle_seconds=0.1)
+    with pytest.raises(NetworkError, match="silent for longer than a request may wait"):
+        endpoint.send(POST, arena.call())
+    assert len(arena.pauses.slept) == 1
+
+
+def test_an_answer_may_take_longer_than_the_idle_time_if_it_is_never_silent(arena: Arena) -> None:
+    def slowly(connection: Any) -> None:
+        connection.sendall(head(**CHUNKED))
+        for piece in (b'{"o', b'k": ', b"1", b"}", b" ", b" ", b" ", b" "):
+            time.sleep(0.05)
+            connection.sendall(chunk(piece))
+        connection.sendall(b"0\r\n\r\n")
+
+    endpoint = arena.endpoint(arena.serve(slowly), idle_seconds=0.25)
+    assert endpoint.send(POST, arena.call()) == {"ok": 1}
+    assert arena.pauses.slept == []
+
+
+def test_a_large_request_has_more_time_than_connecting_and_than_the_call_before_left(
+    arena: Arena, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spcs_llm.transport.CONNECT_SECONDS", 0.2)
+
+    def slow_to_read(connection: socket.socket) -> None:
+        time.sleep(0.5)
+
+    large = Outgoing("/predict", body=b"[" + b" " * 30_000_000 + b"]")
+    endpoint = arena.endpoint(arena.serve(reply(), on_connect=slow_to_read))
+    assert endpoint.send(large, arena.call()) == {"ok": 1}
+    assert arena.pauses.slept == []
+
+
+def test_a_query_that_ended_does_not_cut_the_next_on_its_connection(arena: Arena) -> None:
+    endpoint = arena.endpoint(arena.serve(reply(), lambda c: (time.sleep(0.4), c.sendall(reply()))[1]))
+    endpoint.send(POST, arena.call(0.2))
+    call = arena.call()
+    assert endpoint.send(POST, call) == {"ok": 1}
+    assert call.attempts == 1
+    assert arena.server is not None
+    assert arena.server.connections == 1
+
+
+def test_the_watchdog_forgets_what_has_ended(arena: Arena) -> None:
+    endpoint = arena.endpoint(arena.serve(reply(), then_reset(), reply(400), reply()))
+    for _ in range(4):
+        with contextlib.suppress(Exception):
+            endpoint.send(POST, arena.call())
+    assert WATCHDOG._watched == {}
+
+
+# -- bodies ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("coding", "packed"),
+    [
+        ("gzip", gzip.compress(b'{"ok": 1}' + b" " * 200_000)),
+        ("x-gzip", gzip.compress(b'{"ok": 1}')),
+        ("deflate", zlib.compress(b'{"ok": 1}')),
+        ("Identity", b'{"ok": 1}'),
+    ],
+)
+def test_compressed_answers_are_unpacked(arena: Arena, coding: str, packed: bytes) -> None:
+    answer = reply(body=packed, content_encoding=coding)
+    assert arena.endpoint(arena.serve(answer)).send(POST, arena.call()) == {"ok": 1}
+
+
+def test_a_compressed_answer_that_lacks_its_end_is_asked_for_again(arena: Arena) -> None:
+    half = gzip.compress(b'{"ok": 1}')[:-12]
+    endpoint = arena.endpoint(arena.serve(reply(body=half, content_encoding="gzip"), reply()))
+    assert endpoint.send(POST, arena.call()) == {"ok": 1}
+    assert arena.pauses.slept == [0.5]
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip bomb"])
+def test_a_body_without_measure_is_given_up_at_the_limit(
+    arena: Arena, packed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exchange_module, "LARGEST_BODY", 1 << 20)
+    body = b"[" + b" " * (64 << 20)
+    answer = reply(body=gzip.compress(body), content_encoding="gzip") if packed else reply(body=body)
+    read = 0
+    transport = Transport(parse_base_url(arena.serve(answer)))
+    exchange = send(transport)
+    with pytest.raises(ModelError, match="larger than 1 MB"):
+        for piece in exchange.chunks():
+            assert len(piece) <= 65536
+            read += len(piece)
+    transport.finish(exchange)
+    assert read <= 1 << 20
+    assert arena.server is not None
+    assert arena.server.gone.wait(2)
+
+
+# -- what is sent ---------------------------------------------------------------------------------------------
+
+
+def test_the_request_on_the_wire(arena: Arena) -> None:
+    endpoint = arena.endpoint(arena.serve(reply()) + "/base")
+    endpoint.send(Outgoing("/v1/x?y=1", {"a": "é"}), arena.call())
+    assert arena.server is not None
+    (request,) = arena.server.requests
+    assert request.line == "POST /base/v1/x?y=1 HTTP/1.1"
+    assert request.body == '{"a":"é"}'.encode()
+    assert request.headers["host"] == arena.server.address
+    assert request.headers["authorization"] == TOKEN
+    assert request.headers["content-type"] == "application/json"
+    assert request.headers["content-length"] == "10"
+    assert "transfer-encoding" not in request.headers
+    assert "cookie" not in request.headers
+
+
+def test_cookies_are_not_kept(arena: Arena) -> None:
+    endpoint = arena.endpoint(arena.serve(reply(set_cookie="sfc-ss-ingress-auth-v1=x; Path=/")))
+    for _ in range(2):
+        endpoint.send(POST, arena.call())
+    assert arena.server is not None
+    assert "cookie" not in arena.server.requests[1].headers
+
+
+def test_netrc_never_replaces_the_token(arena: Arena) -> None:
+    netrc = arena.folder / ".netrc"
+    netrc.write_text("machine 127.0.0.1 login mallory password netrc-canary\n")
+    netrc.chmod(0o600)
+    arena.environment.setenv("HOME", str(arena.folder))
+    arena.environment.setenv("NETRC", str(netrc))
+    url = arena.serve(reply())
+    assert requests.utils.get_netrc_auth(url) is not None, "requests itself would use it"
+    arena.endpoint(url).send(POST, arena.call())
+    assert arena.server is not None
+    assert arena.server.requests[0].headers["authorization"] == TOKEN
+
+
+def test_responses_can_stand_in_for_the_network() -> None:
+    responses = pytest.importorskip("responses")
+    with responses.RequestsMock() as mock:
+        mock.post("https://host.example/x", json={"ok": 1})
+        transport = Transport(parse_base_url("host.example"))
+        assert whole(transport) == b'{"ok": 1}'
+
+
+# -- proxies --------------------------------------------------------------------------------------------------
+
+
+def test_a_proxy_of_the_environment_is_used_and_sees_no_token(arena: Arena) -> None:
+    arena.trust()
+    url = arena.serve(reply(), tls=arena.certificate())
+    proxy = arena.undo.enter_context(Proxy())
+    arena.environment.setenv("HTTPS_PROXY", proxy.url)
+    endpoint = arena.endpoint(url)
+    for _ in range(3):
+        assert endpoint.send(POST, arena.call()) == {"ok": 1}
+    assert arena.server is not None
+    assert [line.rpartition(" ")[0] for line in proxy.asked] == [f"CONNECT {arena.server.address}"]
+    seen = proxy.server.requests[0].headers
+    assert seen["proxy-authorization"].startswith("Basic ")
+    assert "authorization" not in seen
+    assert "proxy-authorization" not in arena.server.requests[0].headers
+
+
+def test_a_stale_tunnel_is_replaced(arena: Arena) -> None:
+    arena.trust()
+    url = arena.serve(reply(), then_reset(), reply(), tls=arena.certificate())
+    proxy = arena.undo.enter_context(Proxy())
+    arena.environment.setenv("HTTPS_PROXY", proxy.url)
+    endpoint = arena.endpoint(url)
+    for _ in range(2):
+        endpoint.send(POST, arena.call())
+    assert arena.pauses.slept == []
+
+
+@pytest.mark.parametrize("excepted", ["127.0.0.1", "*"])
+def test_no_proxy_is_honoured(arena: Arena, excepted: str) -> None:
+    arena.trust()
+    url = arena.serve(reply(), tls=arena.certificate())
+    proxy = arena.undo.enter_context(Proxy())
+    arena.environment.setenv("HTTPS_PROXY", proxy.url)
+    arena.environment.setenv("NO_PROXY", excepted)
+    arena.endpoint(url).send(POST, arena.call())
+    assert proxy.asked == []
+
+
+def test_a_plain_request_goes_through_a_proxy_whole(arena: Arena) -> None:
+    """Only loopback is spoken to without TLS, and seldom through a proxy; it works as with requests."""
+    proxy = arena.undo.enter_context(RawServer(reply()))
+    arena.environment.setenv("HTTP_PROXY", proxy.url)
+    arena.endpoint("http://127.0.0.1:9").send(POST, arena.call())
+    assert proxy.requests[0].line == "POST http://127.0.0.1:9/predict HTTP/1.1"
+
+
+@pytest.mark.parametrize("proxy", ["http://", "socks5://127.0.0.1:1"])
+def test_a_proxy_that_cannot_be_used_is_told_at_once(arena: Arena, proxy: str) -> None:
+    arena.environment.setenv("HTTPS_PROXY", proxy)
+    with pytest.raises(NetworkError, match="HTTPS_PROXY") as refused:
+        arena.endpoint("https://host.example")
+    assert not refused.value.transient
+
+
+# -- TLS ------------------------------------------------------------------------------------------------------
+
+
+def test_the_bundle_of_the_environment_is_the_one_that_counts(arena: Arena) -> None:
+    url = arena.serve(reply(), tls=arena.certificate())
+    with pytest.raises(TlsError, match="not trusted here"):
+        arena.endpoint(url).send(POST, arena.call())
+    arena.trust()
+    assert arena.endpoint(url).send(POST, arena.call()) == {"ok": 1}
+
+
+def test_a_folder_of_authorities_is_a_bundle_too(arena: Arena) -> None:
+    url = arena.serve(reply(), tls=arena.certificate())
+    arena.environment.setenv("REQUESTS_CA_BUNDLE", str(arena.folder))
+    with pytest.raises(TlsError):
+        arena.endpoint(url).send(POST, arena.call())
+
+
+@pytest.mark.parametrize("content", [None, b"no certificate"], ids=["missing", "unreadable"])
+def test_a_bundle_that_cannot_be_read_is_told_at_once(arena: Arena, content: bytes | None) -> None:
+    bundle = arena.folder / "bundle.pem"
+    if content is not None:
+        bundle.write_bytes(content)
+    arena.environment.setenv("REQUESTS_CA_BUNDLE", str(bundle))
+    with pytest.raises(NetworkError, match="REQUESTS_CA_BUNDLE names cannot be read") as refused:
+        arena.endpoint("https://host.example")
+    assert not refused.value.transient
+
+
+def test_tls_connections_are_used_again(arena: Arena) -> None:
+    arena.trust()
+    endpoint = arena.endpoint(arena.serve(reply(), tls=arena.certificate()))
+    for _ in range(5):
+        endpoint.send(POST, arena.call())
+    assert arena.server is not None
+    assert arena.server.connections == 1
+
+
+# -- threads, forks and leaks ---------------------------------------------------------------------------------
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+
+
+def test_128_threads_never_exceed_the_limit_nor_open_more_connections(arena: Arena) -> None:
+    lock, in_flight, most, limit = threading.Lock(), 0, 0, 32
+    all_slots = threading.Barrier(limit)
+
+    def all_at_once(connection: Any) -> None:
+        all_slots.wait(10)
+        connection.sendall(reply())
+
+    def counted(connection: Any) -> None:
+        nonlocal in_flight, most
+        with lock:
+            in_flight += 1
+            most = max(most, in_flight)
+        time.sleep(0.002)
+        with lock:
+            in_flight -= 1
+        connection.sendall(reply())
+
+    arena.limiter.resize(limit)
+    endpoint = arena.endpoint(arena.serve(*[all_at_once] * limit, counted), pool_size=limit)
+    failures: list[Exception] = []
+
+    def ask() -> None:
+        try:
+            for _ in range(8):
+                assert endpoint.send(POST, arena.call()) == {"ok": 1}
+        except Exception as failure:  # noqa: BLE001
+            failures.append(failure)
+
+    def all_ask() -> None:
+        threads = [threading.Thread(target=ask) for _ in range(128)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+
+    all_ask()
+    assert arena.server is not None
+    opened = arena.server.connections
+    all_ask()
+    assert failures == []
+    assert most <= limit
+    assert opened == limit
+    assert arena.server.connections == opened, "in steady state no connection is made"
+    assert len(arena.server.requests) == 2 * 128 * 8
+
+
+def test_nothing_leaks_over_thousands_of_calls_that_succeed_and_fail(arena: Arena) -> None:
+    answers = [
+        reply(),
+        reply(400, b'{"error": "no"}'),
+        then_reset(),
+        then_close(head(content_length="100") + b"half"),
+        reply(body=b"<html>", content_type="text/html"),
+        then_close(reply(connection="close")),
+        reply(503, b"down"),
+        reply(body=b"not JSON"),
+    ]
+    endpoint = arena.endpoint(arena.serve(*answers * 600))
+
+    def ask(times: int) -> None:
+        for _ in range(times):
+            with contextlib.suppress(Exception):
+                endpoint.send(POST, arena.call())
+
+    def settled() -> tuple[int, int, int]:
+        gc.collect()
+        deadline = time.monotonic() + 5
+        while arena.server is not None and arena.server.open_connections > 4 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return threading.active_count(), descriptors(), len(gc.get_objects())
+
+    ask(100)
+    threads, files, objects = settled()
+    ask(2000)
+    threads_after, files_after, objects_after = settled()
+    assert threads_after <= threads + 4
+    assert files_after <= files + 8
+    assert objects_after - objects < 30_000, "some 10 of the server's for each request it remembers"
+    assert WATCHDOG._watched == {}
+
+
+def _ask_in_child(endpoint: Endpoint, arena: Arena, results: Any) -> None:
+    try:
+        answers = [endpoint.send(POST, arena.call()) for _ in range(3)]
+        try:
+            endpoint.send(Outgoing("/drip", {}), arena.call(0.3))
+            results.put((answers, "no timeout"))
+        except QueryTimeout:
+            results.put((answers, "timeout"))
+    except Exception as error:  # noqa: BLE001
+        results.put((repr(error), "failed"))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_child_has_connections_and_a_watchdog_of_its_own(arena: Arena) -> None:
+    def step(connection: Any) -> Any:
+        assert arena.server is not None
+        if "/drip" in arena.server.requests[-1].line:
+            return dripping(head(**CHUNKED), b"1\r\n \r\n")(connection)  # type: ignore[operator]
+        return connection.sendall(reply())
+
+    endpoint = arena.endpoint(arena.serve(step))
+    endpoint.send(POST, arena.call())
+    fork = multiprocessing.get_context("fork")
+    results = fork.Queue()
+    child = fork.Process(target=_ask_in_child, args=(endpoint, arena, results))
+    child.start()
+    answers, end = results.get(timeout=20)
+    child.join(10)
+    assert (answers, end) == ([{"ok": 1}] * 3, "timeout")
+    endpoint.send(POST, arena.call())
+    assert arena.server is not None
+    used = [request.over for request in arena.server.requests]
+    assert used[0] == used[-1] == 1, "the parent's connection is still good"
+    assert 1 not in used[1:-1], "and the child did not touch it"
