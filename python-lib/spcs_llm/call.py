@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, field
 from typing import Any, Callable
@@ -43,10 +44,12 @@ class Call:
         self.steps: list[Step] = []
         self.last_error: SpcsError | None = None
 
-    def aside(self) -> Call:
-        """A call for what is done on the way, such as a login: its time and its record are this one's."""
+    def aside(self, seconds: float = math.inf) -> Call:
+        """A call for what is done on the way, such as a login: its record is this one's, and so is its time, of which
+        it may take no more than `seconds`.
+        """
         aside = Call(self.seconds, self.user, clock=self._clock)
-        aside.deadline, aside.steps = self.deadline, self.steps
+        aside.deadline, aside.steps = min(self.deadline, self._clock() + seconds), self.steps
         return aside
 
     def remaining(self) -> float:

@@ -57,3 +57,8 @@ def _strings(value: Any) -> Iterator[str]:
     elif isinstance(value, (list, tuple)):
         for item in value:
             yield from _strings(item)
+
+
+def last_line(text: str) -> str:
+    """Of a traceback, only the last line tells what is wrong; the others are the service's code."""
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from spcs_llm.errors import BadRequest, ModelError, RequestTooLarge, ServiceBusy, ServiceDown, ServiceError
-from spcs_llm.redaction import without_private_text
+from spcs_llm.redaction import last_line, without_private_text
 
 _LONGEST_TEXT = 300
 _BY_STATUS: dict[int, type[ServiceError]] = {
@@ -39,9 +39,9 @@ def error_within(body: Any, private: Any) -> ServiceError | None:
 def told_error(message: Any, private: Any, *, kind: Any = None, code: Any = None) -> ServiceError:
     """The error behind a server's `message`. kind: its type in words. code: an HTTP status, if a number."""
     status = code if isinstance(code, int) and 400 <= code < 600 else None
-    text = message if isinstance(message, str) else ""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    quoted = without_private_text(lines[-1] if lines else "", private)[:_LONGEST_TEXT]
+    quoted = without_private_text(last_line(message if isinstance(message, str) else ""), private)[
+        :_LONGEST_TEXT
+    ]
     what = f"The service answers with an error: {quoted}" if quoted else "The service answers with an error."
     return _class_of(status, str(kind or code or ""))(what, status=status)
 

@@ -9,8 +9,11 @@ connector, results come as Arrow, which the ingress cannot read (snowflake-ml-py
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
-from collections.abc import Mapping
+import math
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
@@ -18,30 +21,43 @@ from uuid import uuid4
 
 from spcs_llm.call import Call
 from spcs_llm.endpoint import Endpoint, NoToken, Outgoing
-from spcs_llm.errors import LoginError, ModelError, ServiceBusy, ServiceDown, SpcsError
+from spcs_llm.errors import ModelError, NetworkError, QueryTimeout, ServiceBusy, ServiceDown, SpcsError
+from spcs_llm.redaction import without_private_text
 from spcs_llm.retry import RetryPolicy, parse_retry_after
-from spcs_llm.snowflake.codes import login_error
+from spcs_llm.snowflake.login_errors import CHECK_URL, login_error, login_timeout, no_account
 from spcs_llm.transport import Transport
 from spcs_llm.urls import BaseUrl
 
 _JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
-_LIFE_NOT_TOLD = 300.0
 _FORM = {"Content-Type": "application/x-www-form-urlencoded"}
-_CHECK_URL = "Check 'Snowflake account URL': https://<organization>-<account>.snowflakecomputing.com."
+_LIFE_NOT_TOLD = 300.0
+_IDLE_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
 class Session:
-    """What a login or renewal gives. Lives are in seconds from then on."""
+    """What a login or renewal grants. Lives are in seconds from then on.
+
+    master_token: None when there is none, or, in a renewal, when the old one stays. master_seconds: infinite when
+    Snowflake does not tell.
+    """
 
     token: str = field(repr=False)
     seconds: float
     master_token: str | None = field(default=None, repr=False)
-    master_seconds: float = 0.0
+    master_seconds: float = math.inf
+
+
+@dataclass(frozen=True)
+class EndpointToken:
+    """seconds: how long it lives from now on."""
+
+    token: str = field(repr=False)
+    seconds: float
 
 
 class Account:
-    """Signs in. Thread-safe. Every method raises LoginError, NetworkError or QueryTimeout."""
+    """Signs in. Thread-safe. Every method raises LoginError, ServiceDown, ServiceBusy, NetworkError or QueryTimeout."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
@@ -49,133 +65,161 @@ class Account:
     @classmethod
     def at(cls, url: BaseUrl) -> Account:
         retry = RetryPolicy(attempts=3)
-        return cls(Endpoint(Transport(url), NoToken(), explain, retry=retry, idle_seconds=30.0))
+        return cls(Endpoint(Transport(url), NoToken(), explain, retry=retry, idle_seconds=_IDLE_SECONDS))
 
     def login(self, access_token: str, call: Call) -> Session:
         """A session for an OAuth access token."""
         body = {"data": {"AUTHENTICATOR": "OAUTH", "TOKEN": access_token}}
-        data = self._ask("SNOWFLAKE_LOGIN", f"/session/v1/login-request?request_id={uuid4()}", body, {}, call)
-        return Session(
-            _token(data, "token"),
-            _seconds(data, "validityInSeconds"),
-            data.get("masterToken") or None,
-            _seconds(data, "masterValidityInSeconds", 0.0),
-        )
+        path = f"/session/v1/login-request?request_id={uuid4()}"
+        with _never_quoting(access_token):
+            data = self._ask("SNOWFLAKE_LOGIN", path, body, {}, call)
+        return _session(data, "token", "validityInSeconds", "masterValidityInSeconds")
 
-    def renew(self, session: Session, call: Call) -> Session:
-        """A session token in place of one that expires; a master token as well, where Snowflake gives a new one."""
-        body = {"oldSessionToken": session.token, "requestType": "RENEW"}
-        headers = {"Authorization": f'Snowflake Token="{session.master_token}"'}
+    def renew(self, token: str, master_token: str, call: Call) -> Session:
+        """A session token in place of `token`; a master token as well, where Snowflake gives a new one."""
+        body = {"oldSessionToken": token, "requestType": "RENEW"}
         path = f"/session/token-request?requestId={uuid4()}&request_guid={uuid4()}"
-        data = self._ask("SNOWFLAKE_RENEW", path, body, headers, call)
-        return Session(
-            _token(data, "sessionToken"),
-            _seconds(data, "validityInSecondsST"),
-            data.get("masterToken") or session.master_token,
-            _seconds(data, "validityInSecondsMT", session.master_seconds),
-        )
+        with _never_quoting(token, master_token):
+            data = self._ask("SNOWFLAKE_RENEW", path, body, authorization(master_token), call)
+        return _session(data, "sessionToken", "validityInSecondsST", "validityInSecondsMT")
 
-    def endpoint_token(self, assertion: str, host: str, role: str | None, call: Call, now: float) -> Session:
+    def endpoint_token(
+        self, assertion: str, host: str, role: str | None, call: Call, now: float
+    ) -> EndpointToken:
         """A token for one endpoint and role, for a signed assertion. Bound to `host` (a port belongs to it).
 
-        now: seconds since the epoch, which the token's own `exp` is read against.
+        now: seconds since the epoch, which the token's own `exp` is read against when it has no `iat`.
         """
         scope = f"session:role:{role} {host}" if role else host
         form = urlencode({"grant_type": _JWT_BEARER, "scope": scope, "assertion": assertion}).encode()
         outgoing = Outgoing("/oauth/token", body=form, headers=_FORM, step="SNOWFLAKE_ENDPOINT_TOKEN")
-        reply = self._endpoint.send_for_body(outgoing, call.aside())
-        token = _token_in_text(reply)
-        expires = _expiry_of_jwt(token)
-        return Session(token, _LIFE_NOT_TOLD if expires is None else expires - now)
+        with _never_quoting(assertion):
+            token = _token_in_text(self._send(outgoing, call))
+        return EndpointToken(token, _life_of_jwt(token, now) or _LIFE_NOT_TOLD)
 
     def _ask(
         self, step: str, path: str, body: Any, headers: Mapping[str, str], call: Call
     ) -> Mapping[str, Any]:
         outgoing = Outgoing(path, body, headers={"Accept": "application/json", **headers}, step=step)
-        try:
-            reply = self._endpoint.send(outgoing, call.aside())
-        except ModelError:
-            raise _no_account("answers with no JSON") from None
+        reply = _json(self._send(outgoing, call))
         if not isinstance(reply, dict) or "success" not in reply:
-            raise _no_account("answers with JSON that is no login's")
+            raise no_account("answers with something else than a login's JSON")
         data = reply.get("data")
-        if not reply["success"] or not isinstance(data, dict):
-            raise login_error(reply.get("code"), reply.get("message"))
-        return data
+        if reply["success"] is True and isinstance(data, dict):
+            return data
+        raise login_error(reply.get("code"), reply.get("message"))
+
+    def _send(self, outgoing: Outgoing, call: Call) -> bytes:
+        aside = call.aside()
+        try:
+            return self._endpoint.send_for_body(outgoing, aside)
+        except QueryTimeout:
+            call.last_error = aside.last_error or call.last_error
+            raise login_timeout(call, "signing in to Snowflake") from None
+        except ModelError:
+            raise no_account("answers with a web page") from None
+        except NetworkError as error:
+            if error.silent:
+                error.mend = CHECK_URL
+            raise
+
+
+def authorization(token: str) -> Mapping[str, str]:
+    """The header that carries a token: Snowflake documentation, "Service network communications"."""
+    return {"Authorization": f'Snowflake Token="{token}"'}
 
 
 def explain(status: int, headers: Mapping[str, str], body: bytes) -> SpcsError:
     """The error behind an account's response that is no success."""
-    if status == 429:
-        retry_after = parse_retry_after(headers.get("Retry-After"))
-        return ServiceBusy(
-            "Snowflake's login is busy (429).", status=status, retry_after=retry_after, place="login"
+    if status == 429 or (status >= 500 and status != 513):  # 513: there is no such account
+        kind = ServiceBusy if status == 429 else ServiceDown
+        return kind(
+            f"Snowflake's login does not answer (HTTP {status}).",
+            "Try again; status.snowflake.com tells of outages.",
+            status=status,
+            retry_after=parse_retry_after(headers.get("Retry-After")),
+            place="login",
         )
-    if status in (500, 502, 503, 504):
-        retry_after = parse_retry_after(headers.get("Retry-After"))
-        what = f"Snowflake's login fails (HTTP {status})."
-        return ServiceDown(
-            what, "See status.snowflake.com.", status=status, retry_after=retry_after, place="login"
-        )
-    told = _told(body)
-    if told is not None:
-        return login_error(*told, status=status)
-    return _no_account(f"answers HTTP {status}", status)
+    refusal = _refusal(_json(body))
+    if 400 <= status < 500 and refusal is not None:
+        return login_error(*refusal, status=status)
+    return no_account(f"answers HTTP {status}", status)
 
 
-def _told(body: bytes) -> tuple[object, object] | None:
-    """Code and message of a refusal in JSON: the account's own shape, or OAuth's (RFC 6749 §5.2)."""
+@contextlib.contextmanager
+def _never_quoting(*secrets: str) -> Iterator[None]:
+    """Whatever Snowflake's message says, an error does not hold these."""
     try:
-        reply = json.loads(body)
-    except ValueError:
-        return None
+        yield
+    except SpcsError as error:
+        error.what = without_private_text(error.what, {"secrets": secrets})
+        raise
+
+
+def _refusal(reply: Any) -> tuple[object, object] | None:
+    """Code and message of a refusal: the account's own shape, its gateway's, or OAuth's (RFC 6749 §5.2)."""
     if not isinstance(reply, dict):
         return None
-    message = reply.get("message") or reply.get("error_description") or reply.get("error")
+    named = ("message", "error_description", "detail", "error")
+    message = next((reply[name] for name in named if isinstance(reply.get(name), str)), None)
     return (reply.get("code"), message) if message or reply.get("code") else None
 
 
-def _no_account(what: str, status: int | None = None) -> LoginError:
-    return LoginError(
-        f"The address does not answer as a Snowflake account: it {what}.", _CHECK_URL, status=status
+def _session(data: Mapping[str, Any], token: str, life: str, master_life: str) -> Session:
+    """Renewals name their fields otherwise than logins."""
+    master_token = data.get("masterToken")
+    return Session(
+        _checked(data.get(token)),
+        _seconds(data.get(life)) or _LIFE_NOT_TOLD,
+        _checked(master_token) if master_token else None,
+        _seconds(data.get(master_life)) or math.inf,
     )
 
 
-def _token(data: Mapping[str, Any], name: str) -> str:
-    token = data.get(name)
-    if not isinstance(token, str) or not token or not token.isprintable():
-        raise _no_account("grants a sign-in without a token")
-    return token
+_TOKEN = re.compile(r"[!#-~]+")  # what can stand between the quotes of the header
 
 
-def _seconds(data: Mapping[str, Any], name: str, default: float = _LIFE_NOT_TOLD) -> float:
-    value = data.get(name)
-    return float(value) if isinstance(value, (int, float)) and value > 0 else default
+def _checked(token: object) -> str:
+    if isinstance(token, str) and _TOKEN.fullmatch(token):
+        return token
+    raise no_account("grants a sign-in without a token")
+
+
+def _seconds(value: Any) -> float | None:
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        return None
+    return seconds if 0 < seconds < math.inf else None
 
 
 def _token_in_text(reply: bytes) -> str:
-    """The reply is the bare token; JSON is understood too."""
+    """The reply of `/oauth/token` is the bare token; JSON is understood, too."""
     text = reply.decode("utf-8", "replace").strip()
-    if text[:1] in ("{", '"'):
-        told = _told(reply)
-        try:
-            data = json.loads(text)
-        except ValueError:
-            raise _no_account("answers with no token") from None
-        text = data if isinstance(data, str) else str(data.get("access_token") or data.get("token") or "")
-        if not text and told is not None:
-            raise login_error(*told)
-    if not text or not text.isascii() or any(character.isspace() for character in text):
-        raise _no_account("answers with no token")
-    return text
+    if text[:1] not in ("{", '"'):
+        return _checked(text)
+    granted = _json(reply)
+    if not isinstance(granted, dict):
+        return _checked(granted)
+    token = granted.get("access_token") or granted.get("token")
+    refusal = _refusal(granted)
+    if token is None and refusal is not None:
+        raise login_error(*refusal)
+    return _checked(token)
 
 
-def _expiry_of_jwt(token: str) -> float | None:
-    parts = token.split(".")
-    if len(parts) != 3:
-        return None
+def _life_of_jwt(token: str, now: float) -> float | None:
+    """Seconds from its issue to its end, by the issuer's clock alone if it tells; None for what is no JWT."""
     try:
-        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-        return float(claims["exp"])
-    except (ValueError, KeyError, TypeError):
+        _, claims, _ = token.split(".")
+        claims = json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))
+        return _seconds(float(claims["exp"]) - float(claims.get("iat", now)))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
         return None

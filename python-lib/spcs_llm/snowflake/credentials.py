@@ -1,4 +1,4 @@
-"""The ways to sign in to a service endpoint, each as a TokenSource or as the Fetcher of one.
+"""The ways to sign in to a service endpoint: two that `session.RenewedToken` drives, and a fixed token.
 
 Header forms: Snowflake documentation, "Snowpark Container Services: service network communications".
 """
@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Callable
 
 from spcs_llm.call import Call
 from spcs_llm.endpoint import TokenSource
 from spcs_llm.errors import LoginError, SpcsError
-from spcs_llm.snowflake.account import Account, Session
-from spcs_llm.snowflake.codes import ACCESS_TOKEN_REFUSED
+from spcs_llm.snowflake.account import Account, Session, authorization
 from spcs_llm.snowflake.key_pair import KeyPair
+from spcs_llm.snowflake.login_errors import SIGN_IN_AGAIN
 from spcs_llm.snowflake.session import Token
 
 
@@ -34,68 +35,54 @@ class OAuthLogin:
         self._read_access_token = read_access_token
         self._clock = clock
 
-    def fetch(self, previous: Token | None, call: Call) -> Token:
-        if previous is not None and not previous.refused and self._can_renew(previous):
-            try:
-                return self._renewed(previous, call)
-            except LoginError:
-                pass  # the session or its master is gone: only a login helps
+    def credential(self) -> str:
         try:
-            return self._logged_in(call)
-        except LoginError as error:
-            if previous is not None and error.code in ACCESS_TOKEN_REFUSED and self._can_renew(previous):
-                return self._renewed(previous, call)
-            raise
-
-    def credential(self) -> object:
-        try:
-            return hash(self._read_access_token())
+            text = self._read_access_token()
         except Exception as error:  # noqa: BLE001 - DSS's own code: whatever it raises, there is no token
             raise LoginError(
-                f"DSS gives no access token for the user ({type(error).__name__}).",
-                "Sign in again in DSS, under Profile > Credentials.",
+                f"DSS gives no access token for the user ({type(error).__name__}).", SIGN_IN_AGAIN
             ) from None
+        if not isinstance(text, str) or not text.strip():
+            raise LoginError("DSS gives no access token for the user.", SIGN_IN_AGAIN)
+        return text.strip()
 
-    def _logged_in(self, call: Call) -> Token:
-        access_token = self._access_token()
-        try:
-            session = self._account.login(access_token, call)
-        except LoginError as error:
-            if error.code not in ACCESS_TOKEN_REFUSED:
-                raise
-            newer = self._access_token()
-            if newer == access_token:
-                raise
-            session = self._account.login(newer, call)
-        return self._token(session)
-
-    def _access_token(self) -> str:
-        self.credential()
-        token = self._read_access_token()
-        if not isinstance(token, str) or not token.strip():
-            raise LoginError(
-                "DSS gives no access token for the user.",
-                "Sign in again in DSS, under Profile > Credentials.",
-            )
-        return token.strip()
-
-    def _can_renew(self, token: Token) -> bool:
-        session, master_expires_at = token.grant
-        return session.master_token is not None and self._clock() < master_expires_at
-
-    def _renewed(self, token: Token, call: Call) -> Token:
-        session, _ = token.grant
-        return self._token(self._account.renew(session, call))
-
-    def _token(self, session: Session) -> Token:
+    def log_in(self, credential: str, call: Call) -> Token:
         now = self._clock()
-        return Token.lasting(
-            authorization(session.token), session.seconds, now, (session, now + session.master_seconds)
-        )
+        return _token(self._account.login(credential, call), now, None)
+
+    def renew(self, token: Token, call: Call) -> Token | None:
+        master, now = token.grant.master, self._clock()
+        if master is None or now >= master.expires_at:
+            return None
+        try:
+            return _token(self._account.renew(token.grant.token, master.token, call), now, master)
+        except LoginError:
+            return None
+
+
+@dataclass(frozen=True)
+class _Master:
+    token: str = field(repr=False)
+    expires_at: float
+
+
+@dataclass(frozen=True)
+class _Grant:
+    """A session token, and what it is renewed by."""
+
+    token: str = field(repr=False)
+    master: _Master | None
+
+
+def _token(session: Session, since: float, master: _Master | None) -> Token:
+    """since: when it was asked for. master: the one so far, which stays when there is no new one."""
+    if session.master_token is not None:
+        master = _Master(session.master_token, since + session.master_seconds)
+    return Token.lasting(authorization(session.token), session.seconds, since, _Grant(session.token, master))
 
 
 class KeyPairLogin:
-    """Tokens for one endpoint and role, each for an assertion signed anew."""
+    """Tokens for one endpoint and role, each for an assertion signed anew. They cannot be renewed."""
 
     def __init__(
         self,
@@ -113,13 +100,17 @@ class KeyPairLogin:
         self._clock = clock
         self._wall_clock = wall_clock
 
-    def fetch(self, previous: Token | None, call: Call) -> Token:
-        assertion = self._key_pair.assertion(self._wall_clock())
-        granted = self._account.endpoint_token(assertion, self._host, self._role, call, self._wall_clock())
-        return Token.lasting(authorization(granted.token), max(1.0, granted.seconds), self._clock())
+    def credential(self) -> str:
+        return "key pair"  # always the same one
 
-    def credential(self) -> object:
-        return self._key_pair
+    def log_in(self, credential: str, call: Call) -> Token:
+        now, wall_now = self._clock(), self._wall_clock()
+        assertion = self._key_pair.assertion(wall_now)
+        granted = self._account.endpoint_token(assertion, self._host, self._role, call, wall_now)
+        return Token.lasting(authorization(granted.token), granted.seconds, now)
+
+    def renew(self, token: Token, call: Call) -> Token | None:
+        return None
 
 
 class FixedToken:
@@ -136,27 +127,18 @@ class FixedToken:
 
 
 class WithServiceKey:
-    """The container's own bearer key in `Authorization`; the Snowflake token moves to the header that the ingress
-    takes off, so that both arrive where they belong.
+    """A TokenSource with the container's own bearer key in `Authorization`.
+
+    The Snowflake token moves to the header that the ingress takes off, so that both arrive where they belong.
     """
 
     def __init__(self, tokens: TokenSource, key: str) -> None:
         self._tokens = tokens
         self._key = f"Bearer {key}"
-        self._latest: tuple[Mapping[str, str], Mapping[str, str]] = ({}, {})
 
     def headers(self, call: Call) -> Mapping[str, str]:
-        snowflake = self._tokens.headers(call)
-        known, both = self._latest
-        if snowflake is not known:
-            both = {"Authorization": self._key, "X-SF-SPCS-Authorization": snowflake["Authorization"]}
-            self._latest = (snowflake, both)
-        return both
+        token = self._tokens.headers(call)["Authorization"]
+        return {"Authorization": self._key, "X-SF-SPCS-Authorization": token}
 
     def refused(self, headers: Mapping[str, str], error: SpcsError) -> bool:
-        snowflake, both = self._latest
-        return self._tokens.refused(snowflake, error) if headers is both else True
-
-
-def authorization(token: str) -> Mapping[str, str]:
-    return {"Authorization": f'Snowflake Token="{token}"'}
+        return self._tokens.refused({"Authorization": headers["X-SF-SPCS-Authorization"]}, error)
