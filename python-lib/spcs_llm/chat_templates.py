@@ -1,157 +1,156 @@
 """Conversations as the one text that a model continues, by the Jinja templates in `resource/chat_templates/`.
 
-Templates follow Hugging Face's conventions (`messages`, `add_generation_prompt`, `bos_token`, `eos_token`,
-`raise_exception`) and run in Jinja's sandbox. Those that the plugin ships also say, by what they set, how their format
-takes system texts and which texts are structure:
+Each template says by what it sets how its format takes a conversation; one from the form may do so too:
 
-    system_turn             "own" (default), "first": only as the first message, or "in user turn"
-    user_turn_first         turns alternate and begin with the user's
-    control_tokens          what must not come from a message's text
-    stop_strings            where an answer ends
-    lone_user_message_as_is a single user message is sent without the template
+    system_turn              "own" (default): in turns of their own, where they stand; "first": joined before all
+                             others; "in user turn": joined before the first user's text
+    user_turn_first          user and assistant alternate, the user first
+    control_tokens           what a message's text must not hold as it stands
+    stop_strings             where an answer ends
+    bos_token, eos_token     what begins the text and ends an answer
+    lone_user_message_as_is  a single user message is sent without the template
 """
 
 from __future__ import annotations
 
 import functools
-import json
-import re
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import jinja2
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-
+from spcs_llm.control_tokens import ControlTokens, likely_control_tokens
 from spcs_llm.domain import Message
+from spcs_llm.jinja_sandbox import TemplateError, compiled, rendered, top_level_variables
+
+__all__ = ["ChatTemplate", "TemplateError"]
 
 _FOLDER = Path(__file__).parents[2] / "resource" / "chat_templates"
 _CUSTOM = "TEXT_GENERATION_CUSTOM"
 _PREFIX = "TEXT_GENERATION_"
-# Between the first character of a control token and the rest: to a reader it is not there, to a tokenizer it is.
-_SEPARATOR = "\N{ZERO WIDTH SPACE}"
-
-
-class TemplateError(ValueError):
-    """A template that does not compile, or messages that it refuses. The text quotes no message."""
+_PROBE = "hello"
+_HERE_THE_MODEL_GOES_ON = "\uf8ff"  # of Unicode's private area
+_BLANKED = "…"
+# Templates of models leave these two to the tokenizer. What in a template tells whose it is, bos_token, eos_token:
+_BOS_AND_EOS = (
+    ("<|start_header_id|>", "<|begin_of_text|>", "<|eot_id|>"),
+    ("<start_of_turn>", "<bos>", "<eos>"),
+    ("<|im_start|>", "", "<|im_end|>"),
+    ("<|end|>", "<s>", "<|endoftext|>"),
+    ("[INST]", "<s>", "</s>"),
+    ("<|user|>", "<s>", "</s>"),
+)
 
 
 class ChatTemplate:
     """One format of conversations. Thread-safe."""
 
     def __init__(self, name: str, source: str) -> None:
-        """Raises TemplateError, with the line, for a source that is no template."""
+        """Raises TemplateError for a source that does not compile, fails or loses what the user says."""
+        if not source.strip():
+            raise TemplateError("it is empty")
         self.name = name
-        try:
-            self._template = _environment().from_string(source)
-            facts: Any = self._template.make_module({"messages": [], "add_generation_prompt": False})
-        except jinja2.TemplateSyntaxError as error:
-            raise TemplateError(f"{error.message} (line {error.lineno})") from None
-        except Exception:  # noqa: BLE001 - a template of one's own need not render without messages
-            facts = None
-        self._system_turn = getattr(facts, "system_turn", "own")
-        self._user_turn_first = bool(getattr(facts, "user_turn_first", False))
-        self._alone_as_is = bool(getattr(facts, "lone_user_message_as_is", False))
-        self.stop_strings: tuple[str, ...] = tuple(getattr(facts, "stop_strings", ()))
-        self._control_tokens = tuple(getattr(facts, "control_tokens", ()))
-        self._structure = _pattern(self._control_tokens)
+        self._template = compiled(source)
+        bos, eos = next((ends for sign, *ends in _BOS_AND_EOS if sign in source), ("", ""))
+        self._variables = {"bos_token": bos, "eos_token": eos, "tools": None, "documents": None}
+        probe = self._with([{"role": "user", "content": _PROBE}], True)
+        if _PROBE not in rendered(self._template, probe).lower():
+            raise TemplateError("it leaves out what the user says")
+        says = top_level_variables(self._template, probe)
+        self._bos = str(getattr(says, "bos_token", bos))
+        self.stop_strings: tuple[str, ...] = tuple(getattr(says, "stop_strings", ()))
+        self._system_turn = getattr(says, "system_turn", "own")
+        self._user_turn_first = bool(getattr(says, "user_turn_first", False))
+        self._alone_as_is = bool(getattr(says, "lone_user_message_as_is", False))
+        self._control_tokens = ControlTokens(
+            getattr(says, "control_tokens", None) or {bos, eos, *likely_control_tokens(source)}
+        )
 
     @classmethod
     def for_mode(cls, mode: str, custom: str | None = None) -> ChatTemplate:
-        """The template of a `modelHandlingMode`. Raises TemplateError."""
+        """The template of a `modelHandlingMode`; `custom` is the form's own. Raises TemplateError."""
         if mode == _CUSTOM:
-            return cls("of the form", custom or "")
+            return _of_form(custom or "")
         return _shipped(mode[len(_PREFIX) :].lower())
 
-    def render(self, messages: Sequence[Message]) -> str:
-        """The text that the model is to continue. Raises TemplateError."""
+    def render(self, messages: Sequence[Message], *, bos: bool = True) -> str:
+        """The text that the model is to continue: a new answer, or the one that comes last. Raises TemplateError.
+
+        bos: False leaves out the format's begin-of-text token, for a server that adds one itself.
+        """
+        if not messages:
+            raise TemplateError("there is no message to render")
         if self._alone_as_is and len(messages) == 1 and messages[0].role == "user":
             return messages[0].text
-        turns = self._turns(messages)
+        turns = [{"role": message.role, "content": message.text} for message in messages]
+        for turn in turns:
+            turn["content"] = self._control_tokens.made_plain(turn["content"])
+        turns = self._arranged(turns)
         try:
-            return self._template.render(
-                messages=turns,
-                add_generation_prompt=not turns or turns[-1]["role"] != "assistant",
-                bos_token="",
-                eos_token="",
-            )
+            text = self._filled(turns)
         except TemplateError:
-            raise
-        except jinja2.UndefinedError as error:
-            raise TemplateError(f"it uses something that is not there: {error.message}") from None
-        except Exception as error:  # noqa: BLE001 - a template may do whatever Jinja's sandbox allows
-            raise TemplateError(f"it fails ({type(error).__name__})") from None
+            raise self._refusal(turns) from None
+        return text[len(self._bos) :] if not bos and text.startswith(self._bos) else text
 
-    def _turns(self, messages: Sequence[Message]) -> list[dict[str, str]]:
-        turns = [{"role": message.role, "content": self._neutral(message.text)} for message in messages]
+    def _filled(self, turns: list[dict[str, str]]) -> str:
+        last = turns[-1]
+        if last["role"] != "assistant":
+            return rendered(self._template, self._with(turns, True))
+        if not last["content"].strip():
+            return rendered(self._template, self._with(turns[:-1], True))
+        marked = {**last, "content": last["content"] + _HERE_THE_MODEL_GOES_ON}
+        text = rendered(self._template, self._with([*turns[:-1], marked], False))
+        return text[: text.rindex(_HERE_THE_MODEL_GOES_ON)] if _HERE_THE_MODEL_GOES_ON in text else text
+
+    def _with(self, turns: list[dict[str, str]], add_generation_prompt: bool) -> dict[str, Any]:
+        return {**self._variables, "messages": turns, "add_generation_prompt": add_generation_prompt}
+
+    def _refusal(self, turns: list[dict[str, str]]) -> TemplateError:
+        """What the template says to a conversation of this form, but without its texts, which it might quote."""
+        try:
+            self._filled([{**turn, "content": _BLANKED} for turn in turns])
+        except TemplateError as refusal:
+            return refusal
+        return TemplateError("it fails with the texts of this conversation")
+
+    def _arranged(self, turns: list[dict[str, str]]) -> list[dict[str, str]]:
         if self._system_turn != "own":
-            turns = self._with_system_first(turns)
+            turns = _with_system_first(turns, as_user=self._system_turn == "in user turn")
         if self._user_turn_first:
             turns = _alternating(turns)
         return turns
 
-    def _with_system_first(self, turns: list[dict[str, str]]) -> list[dict[str, str]]:
-        system = "\n\n".join(turn["content"] for turn in turns if turn["role"] == "system")
-        others = [turn for turn in turns if turn["role"] != "system"]
-        if not system:
-            return others
-        if self._system_turn == "first":
-            return [{"role": "system", "content": system}, *others]
-        if others and others[0]["role"] == "user":
-            return [{"role": "user", "content": f"{system}\n\n{others[0]['content']}"}, *others[1:]]
-        return [{"role": "user", "content": system}, *others]
-
-    def _neutral(self, text: str) -> str:
-        """`text` with its control tokens made plain text."""
-        if self._structure is None:
-            return text
-        padded = f"\n{text}"  # a text's first line begins after a line end of the format
-        neutral = self._structure.sub(
-            lambda token: token.group()[:1] + _SEPARATOR + token.group()[1:], padded
-        )
-        return neutral[1:]
-
 
 @functools.cache
 def _shipped(name: str) -> ChatTemplate:
-    return ChatTemplate(name, (_FOLDER / f"{name}.jinja").read_text(encoding="utf-8"))
+    try:
+        source = (_FOLDER / f"{name}.jinja").read_text(encoding="utf-8")
+    except OSError:
+        raise TemplateError(f"there is no chat template named {name}") from None
+    return ChatTemplate(name, source)
 
 
-def _pattern(tokens: Sequence[str]) -> re.Pattern[str] | None:
-    if not tokens:
-        return None
-    longest_first = sorted(tokens, key=len, reverse=True)
-    # Overlapping tokens too: only the first character is consumed, the rest is looked at.
-    return re.compile("|".join(f"{re.escape(token[0])}(?={re.escape(token[1:])})" for token in longest_first))
+@functools.lru_cache(maxsize=32)
+def _of_form(source: str) -> ChatTemplate:
+    return ChatTemplate("of the form", source)
+
+
+def _with_system_first(turns: list[dict[str, str]], *, as_user: bool) -> list[dict[str, str]]:
+    system = [turn["content"] for turn in turns if turn["role"] == "system"]
+    others = [turn for turn in turns if turn["role"] != "system"]
+    if not system:
+        return others
+    role = "user" if as_user or not others else "system"
+    return [{"role": role, "content": "\n\n".join(system)}, *others]
 
 
 def _alternating(turns: list[dict[str, str]]) -> list[dict[str, str]]:
-    """User and assistant in turns, the user first: neighbours of one role are joined."""
+    """Neighbours of one role are joined; where the assistant speaks first, an empty user turn goes before it."""
     joined: list[dict[str, str]] = []
     for turn in turns:
         if joined and joined[-1]["role"] == turn["role"]:
-            joined[-1] = {"role": turn["role"], "content": f"{joined[-1]['content']}\n\n{turn['content']}"}
+            joined[-1] = {**turn, "content": f"{joined[-1]['content']}\n\n{turn['content']}"}
+        elif turn["role"] == "assistant" and (not joined or joined[-1]["role"] == "system"):
+            joined += [{"role": "user", "content": ""}, turn]
         else:
             joined.append(turn)
-    first = next((turn["role"] for turn in joined if turn["role"] != "system"), "user")
-    if first == "assistant":
-        raise TemplateError(
-            "the conversation begins with an answer of the assistant, which this format cannot have"
-        )
     return joined
-
-
-@functools.lru_cache(maxsize=1)
-def _environment() -> ImmutableSandboxedEnvironment:
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
-    )
-    environment.filters["tojson"] = lambda value, **options: json.dumps(value, ensure_ascii=False, **options)
-    environment.globals["raise_exception"] = _raise
-    environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
-    return environment
-
-
-def _raise(message: object) -> str:
-    raise TemplateError(str(message)[:200])
