@@ -196,7 +196,7 @@ def _seconds(value: Any) -> float | None:
 def _token_in_text(reply: bytes) -> str:
     """The reply of `/oauth/token` is the bare token; JSON is understood, too."""
     text = reply.decode("utf-8", "replace").strip()
-    if text[:1] not in ("{", '"'):
+    if text[:1] not in ("{", "[", '"'):
         return _checked(text)
     granted = _json(reply)
     if not isinstance(granted, dict):
