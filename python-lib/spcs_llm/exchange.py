@@ -15,7 +15,7 @@ import requests
 import urllib3
 
 from spcs_llm.errors import ModelError, NetworkError
-from spcs_llm.network_errors import body_cut_short, explain_failure
+from spcs_llm.network_errors import body_cut_short, explain_failure, time_is_up
 
 LARGEST_BODY = 256 * 1024 * 1024
 _CHUNK = 65536
@@ -90,12 +90,17 @@ class Exchange:
         raw = self._response.raw
         # http.client's response: its read1 gives what is there, whatever the framing
         stream = getattr(raw, "_fp", raw)
+        # It takes a connection that is closed within the headers for their end: what follows is then empty.
+        may_lack_headers = getattr(stream, "length", 0) is None and not stream.chunked
         try:
             while chunk := stream.read1(_CHUNK):
+                may_lack_headers = False
                 yield chunk
         except (OSError, ValueError, http.client.HTTPException, urllib3.exceptions.HTTPError) as error:
             raise explain_failure(error, self._host, cut=self.cut, sent=True, answered=True) from None
-        if self.cut or getattr(stream, "length", None):
+        if self.cut:
+            raise time_is_up(self._host)
+        if may_lack_headers or getattr(stream, "length", None):
             raise body_cut_short(self._host)
         stream.close()
         self._drained = True

@@ -29,7 +29,7 @@ def explain_failure(
     """
     causes = list(_causes(error))
     if cut:
-        return NetworkError(f"{host} had not ended its answer when the query's time was up.", silent=True)
+        return time_is_up(host)
     if answered or sent:
         return _failure_of_exchange(causes, host, answered)
     if _any(causes, requests.exceptions.ProxyError, urllib3.exceptions.ProxyError) or _tunnel_status(causes):
@@ -48,6 +48,10 @@ def explain_failure(
     if _any(causes, ConnectionError):
         return NetworkError(f"{host} closed the connection before it was ready.", _REACH)
     return NetworkError(f"{host} could not be reached ({_name(causes)}).", _REACH)
+
+
+def time_is_up(host: str) -> NetworkError:
+    return NetworkError(f"{host} had not ended its answer when the query's time was up.", silent=True)
 
 
 def body_cut_short(host: str) -> NetworkError:

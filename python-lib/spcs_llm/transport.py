@@ -147,6 +147,13 @@ class _ObservedConnection:
         self._used = True
         return super().putrequest(*args, **options)  # type: ignore[misc]
 
+    def send(self, data: Any) -> None:
+        try:
+            super().send(data)  # type: ignore[misc]
+        except ConnectionResetError:
+            # A server may refuse a body before it has read it. urllib3 then reads its answer, if told by this error.
+            raise BrokenPipeError from None
+
 
 class _HttpConnection(_ObservedConnection, urllib3.connection.HTTPConnection):
     pass

@@ -30,7 +30,7 @@ class RawServer:
     """Reads requests and does one step of the script for each; the last step stays.
 
     A step is bytes to send, or a function of the connection; one that returns CLOSE, or raises OSError, closes it.
-    tls: wraps each connection. on_connect: done to a connection before anything is read; may return another one.
+    tls: wraps each connection. on_connect: done to a connection before anything is read.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class RawServer:
     def _serve(self, connection: Any, number: int) -> None:
         try:
             if self._on_connect is not None:
-                connection = self._on_connect(connection) or connection
+                self._on_connect(connection)
             if self._tls is not None:
                 connection = self._tls.wrap_socket(connection, server_side=True)
             with self._lock:
@@ -143,17 +143,19 @@ def _read_request(connection: Any, number: int) -> Request | None:
 
 def reply(status: int = 200, body: bytes = b'{"ok": 1}', reason: str = "Reason", **headers: str) -> bytes:
     """A whole response that is framed by its length. Header names: `content_type` for Content-Type."""
-    fields = {"content-type": "application/json", "content-length": str(len(body))}
-    fields.update({name.replace("_", "-"): value for name, value in headers.items()})
+    fields = {"content_type": "application/json", "content_length": str(len(body)), **headers}
     return head(status, reason, **fields) + body
 
 
 def head(status: int = 200, reason: str = "Reason", **headers: str) -> bytes:
-    lines = [f"HTTP/1.1 {status} {reason}", *(f"{name}: {value}" for name, value in headers.items())]
+    lines = [
+        f"HTTP/1.1 {status} {reason}",
+        *(f"{name.replace('_', '-')}: {value}" for name, value in headers.items()),
+    ]
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
-CHUNKED = {"transfer-encoding": "chunked", "content-type": "application/json"}
+CHUNKED = {"transfer_encoding": "chunked", "content_type": "application/json"}
 
 
 def chunk(data: bytes) -> bytes:
