@@ -223,7 +223,7 @@ def test_others_go_on_with_the_old_token_while_one_renews_it(life: Life) -> None
     life.ask()
     life.passes(3590)
     renewing, done = threading.Event(), threading.Event()
-    life.sign_in.on_renewal = lambda call: (renewing.set(), done.wait(10)) and None
+    life.sign_in.on_renewal = lambda call: (renewing.set(), done.wait(10))
     with ThreadPoolExecutor(1) as pool:
         renewed = pool.submit(life.ask)
         assert renewing.wait(10)
