@@ -20,7 +20,7 @@ class Instance:
     """Ready when entered, gone when left: DSS, a Snowflake account, and ALICE signed in by OAuth.
 
     plugin: its folder, or a zip of it. Further arguments are those of `Dss`. `client` is the real one, with ALICE's
-    API key; `dss` and `snowflake` are what stands in.
+    API key; `dss` and `snowflake` are what stands in, `login` is the preset.
     """
 
     def __init__(self, plugin: Path = _PLUGIN, version: str = "15.0", **dss: Any) -> None:
@@ -66,7 +66,7 @@ class Instance:
 
     def _sign_in(self) -> None:
         account_url = self.snowflake.account_url
-        login = self.dss.create_preset(
+        self.login = self.dss.create_preset(
             self.plugin_id,
             "oauth-credentials",
             "snowflake",
@@ -76,7 +76,7 @@ class Instance:
                 "scope": "refresh_token session:role:DATAIKU_SPCS_ROLE",
             },
         )
-        self.dss.set_user_credential(USER, login, "snowflake_oauth", self._access_token)
+        self.dss.set_user_credential(USER, self.login, "snowflake_oauth", self._access_token)
 
     def _access_token(self) -> OAuthToken:
         """What DSS gets when a user's access token is about to expire."""
