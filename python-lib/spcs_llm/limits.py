@@ -41,15 +41,14 @@ class Limiter:
                 return
             turn = threading.Event()
             self._waiting.setdefault(call.user, deque()).append(turn)
-        if turn.wait(max(0.0, call.remaining())):
-            return
-        with self._lock:
-            if turn.is_set():  # admitted in the very moment of giving up
-                self._in_flight -= 1
-                self._admit()
-            else:
-                self._forget(call.user, turn)
-        raise call.timeout("waiting for other requests to the endpoint to end ('Max parallelism')")
+        admitted = False
+        try:
+            admitted = turn.wait(max(0.0, call.remaining()))
+        finally:
+            if not admitted:
+                self._give_up(call.user, turn)
+        if not admitted:
+            raise call.timeout("waiting for other requests to the endpoint to end ('Max parallelism')")
 
     def release(self) -> None:
         with self._lock:
@@ -64,8 +63,13 @@ class Limiter:
             if turns:
                 self._waiting[user] = turns  # to the end: the other users come first
 
-    def _forget(self, user: str, turn: threading.Event) -> None:
-        turns = self._waiting[user]
-        turns.remove(turn)
-        if not turns:
-            del self._waiting[user]
+    def _give_up(self, user: str, turn: threading.Event) -> None:
+        with self._lock:
+            if turn.is_set():  # admitted in that very moment
+                self._in_flight -= 1
+                self._admit()
+                return
+            turns = self._waiting[user]
+            turns.remove(turn)
+            if not turns:
+                del self._waiting[user]
