@@ -135,7 +135,7 @@ def _of_form(source: str) -> ChatTemplate:
 
 
 def _with_system_first(turns: list[dict[str, str]], *, as_user: bool) -> list[dict[str, str]]:
-    system = [turn["content"] for turn in turns if turn["role"] == "system"]
+    system = [turn["content"] for turn in turns if turn["role"] == "system" and turn["content"].strip()]
     others = [turn for turn in turns if turn["role"] != "system"]
     if not system:
         return others
