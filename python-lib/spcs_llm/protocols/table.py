@@ -1,17 +1,19 @@
-"""Which protocol speaks to which service."""
+"""Which protocol speaks to which service. A protocol is imported when a model uses it: a process has one or two."""
 
 from __future__ import annotations
 
-from typing import Callable, Union
+from typing import TYPE_CHECKING, Callable, Union
 
-from spcs_llm.chat_templates import ChatTemplate, TemplateError
 from spcs_llm.endpoint import Endpoint
 from spcs_llm.errors import SettingsError
-from spcs_llm.protocols.openai import OpenAIProtocol
-from spcs_llm.protocols.predict import PredictProtocol
 from spcs_llm.settings import LABELS, OPENAI, PREDICT, Settings
 
-ServiceProtocol = Union[PredictProtocol, OpenAIProtocol]
+if TYPE_CHECKING:
+    from spcs_llm.chat_templates import ChatTemplate
+    from spcs_llm.protocols.openai import OpenAIProtocol
+    from spcs_llm.protocols.predict import PredictProtocol
+
+    ServiceProtocol = Union[PredictProtocol, OpenAIProtocol]
 
 
 def protocol_for(settings: Settings, endpoint: Endpoint) -> ServiceProtocol:
@@ -19,17 +21,23 @@ def protocol_for(settings: Settings, endpoint: Endpoint) -> ServiceProtocol:
     return _PROTOCOLS[settings.protocol](settings, endpoint)
 
 
-def _predict(settings: Settings, endpoint: Endpoint) -> PredictProtocol:
+def _predict(settings: Settings, endpoint: Endpoint) -> ServiceProtocol:
+    from spcs_llm.protocols.predict import PredictProtocol
+
     return PredictProtocol(endpoint, template=_template(settings), input_column=settings.input_column)
 
 
-def _openai(settings: Settings, endpoint: Endpoint) -> OpenAIProtocol:
+def _openai(settings: Settings, endpoint: Endpoint) -> ServiceProtocol:
+    from spcs_llm.protocols.openai import OpenAIProtocol
+
     return OpenAIProtocol(
         endpoint, model=settings.model_name, drop_refused_settings=settings.drop_refused_settings
     )
 
 
 def _template(settings: Settings) -> ChatTemplate:
+    from spcs_llm.chat_templates import ChatTemplate, TemplateError
+
     try:
         return ChatTemplate.for_mode(settings.handling_mode, settings.chat_template)
     except TemplateError as error:
