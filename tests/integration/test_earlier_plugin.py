@@ -80,7 +80,7 @@ def test_texts_share_requests_and_requests_run_in_parallel(instance: Instance) -
     vectors = query.execute().get_embeddings()
     assert vectors == [pytest.approx(vector_of(f"text {number}")) for number in range(200)]
     assert len(service.stats.batch_sizes) < 50
-    assert service.counters["max_in_flight"] == 2
+    assert service.stats.max_in_flight == 2
 
 
 def test_settings_reach_a_service_that_can_take_them(instance: Instance) -> None:
