@@ -6,18 +6,18 @@ fixed when a model is logged: none can be sent.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, TypeVar
+from collections.abc import Sequence
+from typing import Any, Literal
 
 from spcs_llm.call import Call
-from spcs_llm.chat_templates import ChatTemplate, TemplateError
+from spcs_llm.chat_templates import ChatTemplate
 from spcs_llm.domain import ChatAnswer, ChatRequest, Embedding
 from spcs_llm.endpoint import Endpoint, Outgoing
-from spcs_llm.errors import QueryError, SpcsError
-from spcs_llm.protocols.generated_text import answer_of, generated_text, ignored_settings, refuse_beyond_text
-from spcs_llm.protocols.rows import column, embedding, matched_rows, of_one_length
-
-T = TypeVar("T")
+from spcs_llm.errors import SpcsError
+from spcs_llm.protocols.generated_text import Echo, Prompt, prompt_of, text_answers
+from spcs_llm.protocols.row_embeddings import embeddings_of
+from spcs_llm.protocols.rows import column, each, matched_rows, without_errors
+from spcs_llm.protocols.text_queries import ignored_settings, refuse_beyond_text, refuse_json
 
 _INPUTS, _OUTPUTS = "inputs", "outputs"
 
@@ -33,53 +33,35 @@ class PredictProtocol:
         self._endpoint = endpoint
         self._template = template
         self._column = input_column or _INPUTS
+        self._echo = Echo()
 
     def check(self, request: ChatRequest) -> None:
         """Raises QueryError for what this protocol cannot carry."""
         refuse_beyond_text(request)
-        self._prompt(request)
+        refuse_json(request)
 
     def chat_rows(self, requests: Sequence[ChatRequest], call: Call) -> list[ChatAnswer | SpcsError]:
-        """An answer, or the error that is this row's alone, for each request in order. Raises SpcsError."""
-        prompts = [self._prompt(request) for request in requests]
-        contents = self._send(prompts, call)
+        """An answer, or the error that is this row's alone, for each request in order. Raises SpcsError.
 
-        def answer(at: int, content: Any) -> ChatAnswer:
-            request, prompt = requests[at], prompts[at]
-            return answer_of(
-                generated_text(column(content, _OUTPUTS)),
-                prompt,
-                (*request.sampling.stop_sequences, *self._template.stop_strings),
-                ignored_settings(request),
-                raw=len(request.messages) == 1 and prompt == request.messages[0].text,
-            )
+        The requests differ in their messages only. Such services do not tell why a model stopped, nor count tokens:
+        "stop" is what is reported.
+        """
+        prompts = each(requests, lambda at, request: prompt_of(request, self._template))
+        texts = without_errors(prompts, lambda sound: self._texts(sound, requests[0], call))
+        return each(
+            texts, lambda at, text: ChatAnswer(text, "stop", ignored_settings=ignored_settings(requests[at]))
+        )
 
-        return _each(contents, answer)
+    def _texts(self, prompts: Sequence[Prompt], request: ChatRequest, call: Call) -> list[str | SpcsError]:
+        contents = self._send([prompt.text for prompt in prompts], call)
+        outputs = each(contents, lambda at, content: column(content, _OUTPUTS))
+        return text_answers(outputs, prompts, request.sampling.stop_sequences, self._template, self._echo)
 
     def embed(self, texts: Sequence[str], call: Call) -> list[Embedding | SpcsError]:
         """An embedding, or the error that is this text's alone, for each text in order. Raises SpcsError."""
-        contents = self._send(texts, call)
-        return of_one_length(_each(contents, lambda at, content: embedding(column(content, _OUTPUTS))))
+        return embeddings_of(self._send(texts, call)) if texts else []
 
-    def _send(self, texts: Sequence[str], call: Call) -> list[Any | SpcsError]:
+    def _send(self, texts: Sequence[str], call: Call) -> list[Any]:
         payload = {"data": [[index, {self._column: text}] for index, text in enumerate(texts)]}
         body = self._endpoint.send(Outgoing("/predict", payload, weight=len(texts)), call)
-        return matched_rows(body, len(texts))
-
-    def _prompt(self, request: ChatRequest) -> str:
-        try:
-            return self._template.render(request.messages)
-        except TemplateError as error:
-            raise QueryError(
-                f"The messages do not fit the chat template {self._template.name}: {error}"
-            ) from None
-
-
-def _each(contents: Sequence[Any], read: Callable[[int, Any], T]) -> list[T | SpcsError]:
-    rows: list[T | SpcsError] = []
-    for at, content in enumerate(contents):
-        try:
-            rows.append(content if isinstance(content, SpcsError) else read(at, content))
-        except SpcsError as error:
-            rows.append(error)
-    return rows
+        return matched_rows(body, len(texts), payload)

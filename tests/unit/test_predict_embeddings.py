@@ -1,0 +1,136 @@
+"""Embeddings over `/predict`: every way a vector is written, and what is none."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from spcs_llm.domain import Embedding
+from spcs_llm.errors import SpcsError
+from spcs_llm.protocols.predict import PredictProtocol
+
+from tests.unit.protocol_rows import SECRET, assert_tells_nothing, call, error_of, outputs, rows, template
+from tests.unit.scripted_endpoint import ScriptedEndpoint, refusal
+
+VECTOR = [0.25, -1.5, 3e-05]
+
+
+def embed(answer: Any, *texts: str) -> list[Any]:
+    protocol = PredictProtocol(ScriptedEndpoint(answer), template=template("OTHER"))
+    return protocol.embed(texts or ("a text",), call())
+
+
+def vector(row: Any) -> list[float]:
+    assert isinstance(row, Embedding), repr(row)
+    return row.vector
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        pytest.param(str(VECTOR), id="Python, as the earlier notebook"),
+        pytest.param(json.dumps(VECTOR), id="JSON in a text"),
+        pytest.param(VECTOR, id="native"),
+        pytest.param([VECTOR], id="nested once"),
+        pytest.param(json.dumps([[VECTOR]]), id="nested twice in a text"),
+        pytest.param(str(tuple(VECTOR)), id="a tuple"),
+        pytest.param("\n " + str(VECTOR) + " ", id="with blanks around"),
+    ],
+)
+def test_a_vector_is_read_however_it_is_written(written: Any) -> None:
+    assert vector(embed(outputs(written))[0]) == VECTOR
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=2))
+def test_what_python_writes_is_read_back_to_the_bit(numbers: list[float]) -> None:
+    assert vector(embed(outputs(str(numbers)))[0]) == numbers
+
+
+def test_whole_numbers_become_floats() -> None:
+    (row,) = embed(outputs([1, 0]))
+    assert [type(number) for number in vector(row)] == [float, float]
+
+
+@pytest.mark.parametrize("name", ["embedding", "output", "output_feature_0", "0"])
+def test_another_output_column_is_found(name: str) -> None:
+    assert vector(embed(rows({name: VECTOR}))[0]) == VECTOR
+    assert vector(embed(rows({"id": "x", name: VECTOR, "n": 3}))[0]) == VECTOR
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [
+        ("[0.1, nan, 0.2]", "NaN"),
+        ("[0.1, NaN, 0.2]", "NaN"),
+        ("[0.1, -inf]", "Infinity"),
+        ("[0.1, -Infinity]", "Infinity"),
+        ("[None, 0.1]", "null"),
+        ("[nan, None]", "NaN"),
+        ([0.1, None], "null"),
+        ([0.1, True], "no number"),
+        ([0.1, "0.2"], "no number"),
+        ([0.1, {}], "no number"),
+        ([0.1, 10**400], "Infinity"),
+    ],
+)
+def test_what_is_no_number_is_refused_by_name_for_its_row_alone(written: Any, name: str) -> None:
+    good, bad = embed(outputs(VECTOR, written), "good", SECRET)
+    assert vector(good) == VECTOR
+    assert name in error_of(bad).what
+    assert_tells_nothing(error_of(bad))
+
+
+def test_the_number_that_json_cannot_hold_comes_as_one() -> None:
+    assert "NaN" in error_of(embed(outputs([math.nan]))[0]).what
+
+
+@pytest.mark.parametrize("written", ["[]", [], [[]], "[[]]"])
+def test_an_empty_vector_is_refused(written: Any) -> None:
+    assert "empty" in error_of(embed(outputs(written))[0]).what
+
+
+@pytest.mark.parametrize(
+    "written", ["hello", "", "{}", "0.5", 0.5, None, {"a": 1}, "[0.1, 0.2", "[__import__('os')]"]
+)
+def test_what_is_no_list_of_numbers_is_refused(written: Any) -> None:
+    assert "no list of numbers" in error_of(embed(outputs(written))[0]).what
+
+
+def test_an_embedding_for_each_token_is_refused_with_a_mend() -> None:
+    error = error_of(embed(outputs([[VECTOR, VECTOR]]))[0])
+    assert "each token" in error.what
+    assert "pools" in error.mend
+
+
+def test_vectors_of_unequal_lengths_fail_every_row_and_are_not_asked_for_again() -> None:
+    for row in embed(outputs([0.1, 0.2], [0.1, 0.2, 0.3]), "a", "b"):
+        assert "unequal lengths ([2, 3])" in error_of(row).what
+
+
+def test_texts_go_in_one_request_that_weighs_as_many() -> None:
+    endpoint = ScriptedEndpoint(outputs(VECTOR, VECTOR))
+    PredictProtocol(endpoint, template=template("OTHER")).embed(["a", "b"], call())
+    (outgoing,) = endpoint.asked
+    assert (outgoing.method, outgoing.path, outgoing.weight) == ("POST", "/predict", 2)
+    assert outgoing.payload == {"data": [[0, {"inputs": "a"}], [1, {"inputs": "b"}]]}
+
+
+def test_the_input_column_can_be_set() -> None:
+    endpoint = ScriptedEndpoint(outputs(VECTOR))
+    PredictProtocol(endpoint, template=template("OTHER"), input_column="TEXT").embed(["a"], call())
+    assert endpoint.payloads == [{"data": [[0, {"TEXT": "a"}]]}]
+
+
+def test_no_text_asks_nothing() -> None:
+    endpoint = ScriptedEndpoint(outputs())
+    assert PredictProtocol(endpoint, template=template("OTHER")).embed([], call()) == []
+    assert endpoint.asked == []
+
+
+def test_a_refusal_is_raised_for_all_rows() -> None:
+    with pytest.raises(SpcsError, match="exploded"):
+        embed(refusal("model exploded"), "a", "b")
