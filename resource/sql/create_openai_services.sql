@@ -1,5 +1,5 @@
 -- Containers of your own in place of the registry's: vLLM and a CPU embedding server, with OpenAI's API (streaming,
--- tools, images). In the form: service protocol OPENAI. After setup.sql.
+-- tools, images). In the form: "Service protocol" OpenAI. After setup.sql.
 USE ROLE SYSADMIN;
 GRANT CREATE IMAGE REPOSITORY ON SCHEMA DATAIKU_SPCS.MODEL_REGISTRY TO ROLE DATAIKU_SPCS_DEPLOYER_ROLE;
 
