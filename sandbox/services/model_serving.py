@@ -39,10 +39,11 @@ class Param:
 
 @dataclass(frozen=True)
 class Signature:
-    """The columns that a method takes, and the parameters (`params`) beside them."""
+    """The columns that a method takes, of which the `optional` may be left out, and its parameters (`params`)."""
 
     columns: tuple[str, ...]
     params: tuple[Param, ...] = ()
+    optional: tuple[str, ...] = ()
 
 
 NUMBER = (int, float)
@@ -58,7 +59,14 @@ SAMPLING = (
     Param("presence_penalty", NUMBER, 0.0),
     Param("response_format", (dict,)),
 )
-GENERATION = (Param("max_new_tokens", (int,), 250), Param("temperature", NUMBER, 1.0))
+# Of transformers' GenerationConfig.
+GENERATION = (
+    Param("max_new_tokens", (int,)),
+    Param("do_sample", (bool,)),
+    Param("temperature", NUMBER),
+    Param("top_k", (int,)),
+    Param("top_p", NUMBER),
+)
 SAMPLING_COLUMNS = tuple(param.name for param in SAMPLING)
 
 OUTPUT_COLUMNS = ("id", "object", "created", "model", "choices", "usage")
@@ -81,18 +89,21 @@ def model_serving_app(
     content: str = "parts",
     paths: str = "both",
     engine: str = "python",
-    input_column: str = "sentence",
+    input_column: str | None = None,
     output_column: str = "output",
+    columns_required: bool = False,
 ) -> Starlette:
     """Serve a model under one of the signatures that the registry gives.
 
     `signature`: "chat" (`messages` and `params`), "chat_columns" (sampling as columns, before 1.38), "text"
-    (`inputs` to a list of `generated_text`) or "embedding" (`encode`, `encode_query`, `encode_document`).
+    (`inputs` to a list of `generated_text`), "text_messages" (1.8.6: the same for `inputs` that are messages) or
+    "embedding" (`encode`, `encode_query`, `encode_document` of `sentence`). `input_column`: another name for `inputs`
+    or `sentence`. `columns_required`: sampling columns that are left out are a 400.
     `content`: "parts" or "string"; the other one is a type error. `paths`: whether `__call__` is found at
     "dunder" `/__call__`, "dashed" `/--call--` or "both". `engine`: "python" refuses a parameter of the wrong
     type, "vllm" drops it.
     """
-    methods = _methods(model, signature, content, input_column, output_column)
+    methods = _methods(model, signature, content, input_column, output_column, columns_required)
     routes = [
         Route(path, _handler(method, engine), methods=["POST"])
         for name, method in methods.items()
@@ -195,9 +206,7 @@ def _data(data: Any, signature: Signature) -> tuple[list[tuple[Any, dict[str, An
 def _row(index: Any, values: Any, signature: Signature, extra: list[str]) -> Row:
     if not isinstance(values, dict):
         raise BadInputError("a row is not an object")
-    # The sampling columns of the older chat signature may be left out; the model has defaults.
-    needed = [name for name in signature.columns if name not in SAMPLING_COLUMNS]
-    missing = [name for name in needed if name not in values]
+    missing = [name for name in signature.columns if name not in values and name not in signature.optional]
     if missing:
         raise BadInputError(f"column {missing[0]!r} is missing")
     return Row(index, values, {name: values.get(name) for name in extra})
@@ -223,18 +232,29 @@ def checked(params: dict[str, Any], signature: Signature, engine: str) -> dict[s
 
 
 def _methods(
-    model: ServedModel, signature: str, content: str, input_column: str, output_column: str
+    model: ServedModel,
+    signature: str,
+    content: str,
+    input_column: str | None,
+    output_column: str,
+    columns_required: bool,
 ) -> dict[str, Method]:
     if signature == "chat":
         return {"__call__": (Signature(("messages",), SAMPLING), _chat(model, content))}
     if signature == "chat_columns":
-        return {"__call__": (Signature(("messages", *SAMPLING_COLUMNS)), _chat(model, content))}
-    if signature == "text":
-        return {"__call__": (Signature(("inputs",), GENERATION), _text(model))}
+        optional = ("response_format",) if columns_required else SAMPLING_COLUMNS
+        columns = Signature(("messages", *SAMPLING_COLUMNS), optional=optional)
+        return {"__call__": (columns, _chat(model, content))}
+    if signature in ("text", "text_messages"):
+        column = input_column or "inputs"
+        if signature == "text":
+            return {"__call__": (Signature((column,), GENERATION), _text(model, column))}
+        return {"__call__": (Signature((column,)), _text_of_messages(model, column))}
     if signature == "embedding":
-        encode = Signature((input_column,), (Param("truncate_dim", (int,)),))
-        document = (encode, _encode(model, input_column, output_column, query=False))
-        query = (encode, _encode(model, input_column, output_column, query=True))
+        column = input_column or "sentence"
+        encode = Signature((column,), (Param("truncate_dim", (int,)),))
+        document = (encode, _encode(model, column, output_column, query=False))
+        query = (encode, _encode(model, column, output_column, query=True))
         return {"encode": document, "encode_document": document, "encode_query": query}
     raise ValueError(f"unknown signature {signature!r}")
 
@@ -255,24 +275,43 @@ def _chat(model: ServedModel, content: str) -> Any:
     return chat
 
 
-def _check_messages(messages: Any, content: str) -> None:
+def _check_messages(messages: Any, content: str, column: str = "messages") -> None:
     wanted = list if content == "parts" else str
-    for message in _list(messages, "messages"):
+    if not isinstance(messages, list):
+        raise BadInputError(f"column {column!r} expected list, got {type(messages).__name__}")
+    for message in messages:
         if not isinstance(message, dict) or "role" not in message:
-            raise BadInputError("column 'messages': a message is no object with a role")
+            raise BadInputError(f"column {column!r}: a message is no object with a role")
         given = message.get("content")
         if not isinstance(given, wanted):
             raise BadInputError(
-                f"column 'messages': content expected {wanted.__name__}, got {type(given).__name__}"
+                f"column {column!r}: content expected {wanted.__name__}, got {type(given).__name__}"
             )
 
 
-def _text(model: ServedModel) -> Any:
+def _text(model: ServedModel, column: str) -> Any:
     async def text(rows: list[Row], params: dict[str, Any]) -> list[dict[str, Any]]:
-        answers = await model.predict([str(row.values["inputs"]) for row in rows])
-        return [{"outputs": json.loads(a) if isinstance(a, str) else a} for a in answers]
+        prompts = [row.values[column] for row in rows]
+        if not all(isinstance(prompt, str) for prompt in prompts):
+            raise BadInputError(f"column {column!r} expected str")
+        if params.get("temperature") == 0:  # transformers 4.57, TemperatureLogitsWarper
+            raise ValueError("`temperature` (=0) has to be a strictly positive float")
+        return _outputs(await model.predict(prompts))
 
     return text
+
+
+def _text_of_messages(model: ServedModel, column: str) -> Any:
+    async def text(rows: list[Row], params: dict[str, Any]) -> list[dict[str, Any]]:
+        for row in rows:
+            _check_messages(row.values[column], "string", column)
+        return _outputs(await model.predict([row.values[column][-1]["content"] for row in rows]))
+
+    return text
+
+
+def _outputs(answers: list[Any]) -> list[dict[str, Any]]:
+    return [{"outputs": json.loads(answer) if isinstance(answer, str) else answer} for answer in answers]
 
 
 def _encode(model: ServedModel, input_column: str, output_column: str, *, query: bool) -> Any:

@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Callable, Union
 
 from spcs_llm.endpoint import Endpoint
 from spcs_llm.errors import SettingsError
-from spcs_llm.settings import LABELS, OPENAI, PREDICT, Settings
+from spcs_llm.settings import LABELS, MODEL_SERVING, OPENAI, PREDICT, Settings
 
 if TYPE_CHECKING:
     from spcs_llm.chat_templates import ChatTemplate
+    from spcs_llm.protocols.model_serving import ModelServingProtocol
     from spcs_llm.protocols.openai import OpenAIProtocol
     from spcs_llm.protocols.predict import PredictProtocol
 
-    ServiceProtocol = Union[PredictProtocol, OpenAIProtocol]
+    ServiceProtocol = Union[PredictProtocol, ModelServingProtocol, OpenAIProtocol]
 
 
 def protocol_for(settings: Settings, endpoint: Endpoint) -> ServiceProtocol:
@@ -25,6 +26,17 @@ def _predict(settings: Settings, endpoint: Endpoint) -> ServiceProtocol:
     from spcs_llm.protocols.predict import PredictProtocol
 
     return PredictProtocol(endpoint, template=_template(settings), input_column=settings.input_column)
+
+
+def _model_serving(settings: Settings, endpoint: Endpoint) -> ServiceProtocol:
+    from spcs_llm.protocols.model_serving import ModelServingProtocol
+
+    return ModelServingProtocol(
+        endpoint,
+        template=_template(settings),
+        method=settings.method_name,
+        input_column=settings.input_column,
+    )
 
 
 def _openai(settings: Settings, endpoint: Endpoint) -> ServiceProtocol:
@@ -46,5 +58,6 @@ def _template(settings: Settings) -> ChatTemplate:
 
 _PROTOCOLS: dict[str, Callable[[Settings, Endpoint], ServiceProtocol]] = {
     PREDICT: _predict,
+    MODEL_SERVING: _model_serving,
     OPENAI: _openai,
 }
