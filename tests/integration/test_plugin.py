@@ -220,3 +220,20 @@ def test_the_zip_is_installed_and_answers(tmp_path: Path) -> None:
         service = instance.snowflake.create_service("chat")
         assert ask(instance.add_model("chat", "CHAT", service), "Hello").text == answer_to("Hello")
         assert not instance.dss.violations
+
+
+@pytest.mark.parametrize("content", ["parts", "string"])
+def test_a_model_of_the_registry_chats_and_embeds(instance: Instance, content: str) -> None:
+    chats = instance.snowflake.create_service("registry", "scripted", "MODEL_SERVING", content=content)
+    llm = instance.add_model("registry", "CHAT", chats, serviceProtocol="MODEL_SERVING", maxBatchSize=4)
+    for _ in range(2):
+        response = ask(llm, "Hello", maxOutputTokens=400, temperature=0.1)
+        assert response.text == answer_to("Hello")
+        assert response._raw["tokenCountsAreEstimated"] is False
+        assert response._raw["finishReason"] == "STOP"
+    embeds = instance.snowflake.create_service("encoder", "scripted", "MODEL_SERVING", signature="embedding")
+    llm = instance.add_model("encoder", "EMBEDDING", embeds, serviceProtocol="MODEL_SERVING")
+    query = llm.new_embeddings()
+    for text in ("one", "two"):
+        query.add_text(text)
+    assert query.execute().get_embeddings() == [pytest.approx(vector_of(text)) for text in ("one", "two")]
