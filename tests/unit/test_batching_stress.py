@@ -122,7 +122,9 @@ class Crowd:
                 self.busy_seconds += call.busy_seconds
                 if late > 2.0:
                     self.wrong.append(f"{late:.1f} s too late")
-                for row, outcome in zip(rows, outcomes, strict=True):
+                if len(outcomes) != len(rows):
+                    self.wrong.append(f"{len(outcomes)} outcomes for {len(rows)} rows")
+                for row, outcome in zip(rows, outcomes):
                     self._check(row, outcome, seconds)
 
     def _row(self, choose: random.Random) -> Row:

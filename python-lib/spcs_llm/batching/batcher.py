@@ -1,4 +1,4 @@
-"""Group commit: queries that come while a request is in flight share the next one.
+"""Composes requests from the queries that wait, and lets the callers send them for each other.
 
 There is no thread of its own. Whoever changes what there is to send (a query that comes, a request that ends, a caller
 that gives up) composes the next requests, and appoints one of the waiting callers to send each.
@@ -8,38 +8,19 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Callable, Generic, TypeVar
+from collections.abc import Sequence
+from typing import Any, Callable
 
-from spcs_llm.batch_sizes import BatchSizes, Refusal, is_refusal
+from spcs_llm.batching.request import Caller, Entry, Job, Request, Result, Row
+from spcs_llm.batching.sizes import BatchSizes, Refusal, is_refusal
 from spcs_llm.call import Call
 from spcs_llm.errors import ModelError, SpcsError
 from spcs_llm.limits import Limiter
 
 _BODY_LIMIT = 900_000  # bytes; Snowflake's ingress takes 1 MB for model services
-_LONGEST_REGROUPING = 4
+_LONGEST_REGROUPING = 4  # times `regroup_seconds`
 _CROWD = 8
 _HEAD_START = 0.001
-_PENDING = object()
-
-Row = TypeVar("Row")
-Result = TypeVar("Result")
-
-
-@dataclass(frozen=True)
-class Job(Generic[Row, Result]):
-    """How rows are sent. Only rows of equal `key` share a request.
-
-    send: makes one HTTP request and returns a result or an error for each row, in order; raises the SpcsError that
-    concerns them all. size: bytes that a row takes in the request's body.
-    """
-
-    key: Hashable
-    send: Callable[[Sequence[Row], Call], Sequence[Result | SpcsError]]
-    max_rows: int
-    size: Callable[[Row], int]
 
 
 class Batcher:
@@ -67,12 +48,12 @@ class Batcher:
         self._sleep = sleep
         self._sizes = BatchSizes(clock)
         self._lock = threading.Lock()
-        self._queue: list[_Request] = []
-        self._in_flight = 0
+        self._queue: list[Request] = []
+        self._in_flight = 0  # requests that have a sender
         self._callers = 0
         self._expected = 0  # callers just answered, who may come back
         self._expected_until = self._answered_at = 0.0
-        self._watch: _Caller | None = None  # who wakes when they are expected no more
+        self._watch: Caller | None = None  # who wakes when they are expected no more
 
     def submit(self, row: Row, call: Call, job: Job[Row, Result]) -> Result:
         """The result of this row, which may share a request with others. Raises this row's SpcsError."""
@@ -85,33 +66,31 @@ class Batcher:
         """A result or an error for each row, in order; by as many requests as it takes, one after the other."""
         results: list[Result | SpcsError] = []
         while len(results) < len(rows):
-            results += self._run(self._chunk(rows[len(results) :], job), call, job, joinable=False)
+            results += self._run(self._chunk(rows, len(results), job), call, job, joinable=False)
             last = results[-1]
             if isinstance(last, SpcsError) and not is_refusal(
                 last
-            ):  # an outage, which the rest would only meet again
-                results += [last.again() for _ in rows[len(results) :]]
+            ):  # an outage: the rest would only meet it again
+                return results + [last.again() for _ in rows[len(results) :]]
         return results
 
-    def _chunk(self, rows: Sequence[Row], job: Job[Row, Result]) -> Sequence[Row]:
-        rows = rows[: self._sizes.most_rows(job.key, job.max_rows)]
+    def _chunk(self, rows: Sequence[Row], start: int, job: Job[Row, Result]) -> Sequence[Row]:
+        chunk = rows[start : start + self._sizes.most_rows(job.key, job.max_rows)]
         size = 0
-        for count, row in enumerate(rows):
+        for count, row in enumerate(chunk):
             size += job.size(row)
             if count and size > self._body_limit:
-                return rows[:count]
-        return rows
+                return chunk[:count]
+        return chunk
+
+    # -- what a caller does until its rows are done -----------------------------------------------------------
 
     def _run(self, rows: Sequence[Any], call: Call, job: Job[Any, Any], *, joinable: bool) -> list[Any]:
-        caller = _Caller(call, len(rows))
-        entries = [_Entry(row, job.size(row), caller) for row in rows]
-        with self._lock:
-            self._callers += 1
-            if self._expected:
-                self._one_came_back()
-            self._queue.append(_Request(job, entries, joinable=joinable))
-            self._appoint()
+        caller = Caller(call, len(rows))
+        entries = [Entry(row, job.size(row), caller) for row in rows]
         try:
+            with self._lock:
+                self._arrive(Request(job, entries, joinable=joinable))
             while (request := self._next_to_send(caller)) is not None:
                 self._send(request)
         finally:
@@ -119,7 +98,20 @@ class Batcher:
                 self._give_up(caller)
         return [entry.outcome() for entry in entries]
 
-    def _next_to_send(self, caller: _Caller) -> _Request | None:
+    def _arrive(self, request: Request) -> None:
+        self._callers += 1
+        if self._expected:
+            self._expected -= 1
+            now = self._clock()
+            if (
+                now < self._expected_until
+            ):  # the others are on their way too, in a process that has much to do
+                longest = self._answered_at + _LONGEST_REGROUPING * self._regroup_seconds
+                self._expected_until = max(self._expected_until, min(longest, now + self._regroup_seconds))
+        self._queue.append(request)
+        self._appoint()
+
+    def _next_to_send(self, caller: Caller) -> Request | None:
         """Waits for a request that this caller is to send. None when all its rows are done, or its time is up."""
         while caller.pending:
             with self._lock:
@@ -133,19 +125,15 @@ class Batcher:
                     if seconds <= 0:
                         self._appoint()
                         continue
-                caller.wake.clear()
-            if caller.pending:
-                caller.wake.wait(seconds)
+            caller.sleep(seconds)
         return None
 
-    def _give_up(self, caller: _Caller) -> None:
+    def _give_up(self, caller: Caller) -> None:
         """Its rows that are not in flight will not be sent; answers to the others are dropped."""
         with self._lock:
             self._callers -= 1
             caller.gone = True
-            self._in_flight -= len(
-                caller.to_send
-            )  # it was appointed in that very moment: somebody else sends
+            self._in_flight -= len(caller.to_send)  # appointed in that very moment: another will be
             self._queue[:0] = caller.to_send
             caller.to_send.clear()
             for request in self._queue:
@@ -163,16 +151,16 @@ class Batcher:
         while self._queue and self._in_flight < limit:
             request = self._compose(limit)
             if request is None:
-                watch = self._queue[0].entries[0].caller
+                watch = self._queue[0].sender
                 if watch is not self._watch:
-                    watch.wake.set()
+                    watch.wake()
                 break
             self._in_flight += 1
             request.appoint_sender()
         self._watch = watch
         return self._in_flight > before
 
-    def _compose(self, limit: int) -> _Request | None:
+    def _compose(self, limit: int) -> Request | None:
         """Takes the next request off the queue. None when it is better to wait for the callers who are expected."""
         first = self._queue[0]
         if not first.joinable:
@@ -183,8 +171,8 @@ class Batcher:
         share = min(share, self._sizes.most_rows(first.job.key, first.job.max_rows))
         if self._expected and len(self._queue) < share:
             return None
-        taken: list[_Entry] = []
-        left: list[_Request] = []
+        taken: list[Entry] = []
+        left: list[Request] = []
         size = 0
         for request in self._queue:
             if request.joinable and request.job.key == first.job.key:
@@ -198,11 +186,11 @@ class Batcher:
         if self._expected and len(taken) < share:
             return None
         self._queue = left
-        return _Request(first.job, taken)
+        return Request(first.job, taken)
 
     # -- sending, and what comes of it ------------------------------------------------------------------------
 
-    def _send(self, request: _Request) -> None:
+    def _send(self, request: Request) -> None:
         with self._lock:
             call = request.depart()
         rows = [entry.row for entry in request.entries]
@@ -224,125 +212,38 @@ class Batcher:
         finally:
             self._end(request, call, results, refusal)
 
-    def _end(self, request: _Request, call: Call, results: Sequence[Any], refusal: Refusal | None) -> None:
+    def _end(self, request: Request, call: Call, results: Sequence[Any], refusal: Refusal | None) -> None:
         with self._lock:
             self._in_flight -= 1
             request.sender.to_send.remove(request)
-            present = [pair for pair in zip(request.entries, results) if not pair[0].caller.gone]
-            _share_out(call, [entry.caller.call for entry, _ in present])
+            present = request.share_out(call)
             if refusal is not None:
-                self._queue[:0] = request.halves([entry for entry, _ in present], refusal)
+                self._queue[:0] = request.halves(present, refusal)
             else:
-                self._settle(present)
+                self._settle(request, results)
             more = self._appoint()
-        if more and len(present) >= _CROWD:  # awake, they would keep the interpreter from the next sender
-            self._sleep(_HEAD_START)
-        for entry, _ in present:
-            entry.caller.wake.set()
+        try:
+            if more and len(present) >= _CROWD:  # awake, they would keep the interpreter from the next sender
+                self._sleep(_HEAD_START)
+        finally:
+            with self._lock:
+                for entry in present:
+                    entry.caller.wake()
 
-    def _one_came_back(self) -> None:
-        self._expected -= 1
-        now = self._clock()
-        if now < self._expected_until:  # the others are still on their way, in a process that has much to do
-            longest = self._answered_at + _LONGEST_REGROUPING * self._regroup_seconds
-            self._expected_until = max(self._expected_until, min(longest, now + self._regroup_seconds))
-
-    def _settle(self, answers: Sequence[tuple[_Entry, Any]]) -> None:
+    def _settle(self, request: Request, results: Sequence[Any]) -> None:
         self._answered_at = now = self._clock()
         if now >= self._expected_until:
             self._expected = 0
         self._expected_until = now + self._regroup_seconds
-        for entry, result in answers:
+        for entry, result in zip(request.entries, results):
+            caller = entry.caller
+            if caller.gone:
+                continue
             entry.result = result
-            entry.caller.pending -= 1
-            if not entry.caller.pending:
+            caller.pending -= 1
+            if not caller.pending:
                 self._callers -= 1
                 self._expected += 1
-
-
-@dataclass(eq=False)
-class _Caller:
-    """A thread that waits for `pending` results, and meanwhile sends the requests that it is appointed to."""
-
-    call: Call
-    pending: int
-    gone: bool = False
-    to_send: deque[_Request] = field(default_factory=deque)
-    wake: threading.Event = field(default_factory=threading.Event)
-
-
-@dataclass(eq=False)
-class _Entry:
-    """A row on its way. sent: the call of the request that carries it."""
-
-    row: Any
-    size: int
-    caller: _Caller
-    sent: Call | None = None
-    result: Any = _PENDING
-
-    def outcome(self) -> Any:
-        """Its result, or a timeout that tells what it was waiting for."""
-        if self.result is not _PENDING:
-            return self.result
-        call = self.caller.call
-        if self.sent is None:
-            return call.timeout("waiting for other requests to the endpoint to end ('Max parallelism')")
-        if self.sent is not call:
-            call.attempts += self.sent.attempts
-            call.last_error = self.sent.last_error
-        return call.timeout("waiting for the service's answer")
-
-
-class _Request:
-    """Rows that go together. joinable: one row, which others may join. half_of: the request that was refused."""
-
-    def __init__(
-        self,
-        job: Job[Any, Any],
-        entries: list[_Entry],
-        *,
-        joinable: bool = False,
-        half_of: Refusal | None = None,
-    ) -> None:
-        self.job = job
-        self.entries = entries
-        self.joinable = joinable
-        self.half_of = half_of
-        self.sender = entries[0].caller
-
-    def appoint_sender(self) -> None:
-        """Whoever has most time left: when that is up, so is everybody's."""
-        self.sender = max((entry.caller for entry in self.entries), key=lambda caller: caller.call.deadline)
-        self.sender.to_send.append(self)
-        self.sender.wake.set()
-
-    def depart(self) -> Call:
-        """Leaves behind the rows whose time is up. Returns the call to send by: the sender's, or one for them all."""
-        self.entries = [entry for entry in self.entries if entry.caller.call.remaining() > 0]
-        call = self.sender.call
-        if any(entry.caller is not self.sender for entry in self.entries):
-            call = call.aside()
-            call.steps = []
-        for entry in self.entries:
-            entry.sent = call
-        return call
-
-    def halves(self, entries: list[_Entry], refusal: Refusal) -> list[_Request]:
-        for entry in entries:
-            entry.sent = None
-        parts = entries[: refusal.half], entries[refusal.half :]
-        return [_Request(self.job, part, half_of=refusal) for part in parts if part]
-
-
-def _share_out(call: Call, calls: Sequence[Call]) -> None:
-    """What a shared request took, to those who are still there to be charged for it."""
-    for own in calls:
-        if own is not call:
-            own.attempts += call.attempts
-            own.busy_seconds += call.busy_seconds / len(calls)
-            own.steps += call.steps
-            own.last_error = call.last_error
 
 
 def _one_for_each(rows: Sequence[Any], results: Sequence[Any]) -> Sequence[Any]:
