@@ -134,6 +134,8 @@ def _end_of_prompt(text: str, prompt: str) -> int | None:
     """
     if text.startswith(prompt):
         return len(prompt)
+    if _first_character(text) != _first_character(prompt):  # as a rule, and much cheaper than to compare
+        return None
     wanted, done, at = _BLANKS.sub("", prompt), 0, 0
     if not wanted:
         return None
@@ -148,6 +150,12 @@ def _end_of_prompt(text: str, prompt: str) -> int | None:
     ends_blank = any(blank.end() == len(prompt) for blank in _BLANKS.finditer(prompt))
     blank = _BLANKS.match(text, at) if ends_blank else None
     return blank.end() if blank else at
+
+
+def _first_character(text: str) -> str:
+    blank = _BLANKS.match(text)
+    at = blank.end() if blank else 0
+    return text[at : at + 1]
 
 
 def cut(text: str, stops: Sequence[str]) -> str:
