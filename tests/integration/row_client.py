@@ -1,0 +1,54 @@
+"""The row-indexed protocols over a real endpoint and real sockets, without the ingress."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from spcs_llm.batching import Batcher, Job
+from spcs_llm.call import Call
+from spcs_llm.chat_templates import ChatTemplate
+from spcs_llm.domain import ChatAnswer, Embedding
+from spcs_llm.endpoint import Endpoint
+from spcs_llm.errors import SpcsError
+from spcs_llm.limits import Limiter
+from spcs_llm.retry import RetryPolicy
+from spcs_llm.snowflake.ingress import explain
+from spcs_llm.transport import Transport
+from spcs_llm.urls import parse_base_url
+
+from tests.integration.openai_client import FixedHeaders
+
+
+def endpoint_for(url: str) -> Endpoint:
+    return Endpoint(
+        Transport(parse_base_url(url)),
+        FixedHeaders({}),
+        explain,
+        limiter=Limiter(4),
+        retry=RetryPolicy(first_delay=0.01),
+        idle_seconds=60,
+    )
+
+
+def template(mode: str) -> ChatTemplate:
+    return ChatTemplate.for_mode(f"TEXT_GENERATION_{mode}")
+
+
+def call() -> Call:
+    return Call(60)
+
+
+def text_of(row: Any) -> str:
+    assert isinstance(row, ChatAnswer), repr(row)
+    return row.text
+
+
+def vector_in(row: Any) -> list[float]:
+    assert isinstance(row, Embedding), repr(row)
+    return row.vector
+
+
+def in_batches(protocol: Any, texts: list[str]) -> list[Embedding | SpcsError]:
+    """As the facade embeds: a request that is refused for one text is split."""
+    job: Job[str, Embedding] = Job("texts", protocol.embed, 64, len)
+    return Batcher(Limiter(1)).submit_all(texts, call(), job)
