@@ -188,6 +188,25 @@ def test_callers_who_do_not_come_back_are_waited_for_a_moment_only() -> None:
     assert service.requests[-1] == ["c"]
 
 
+def test_a_flood_of_one_user_does_not_starve_another() -> None:
+    limiter, service = Limiter(1), Service(hold=True)
+
+    def send(rows: Sequence[str], call: Call) -> list[str]:
+        limiter.acquire(call)
+        try:
+            return service.send(rows, call)
+        finally:
+            limiter.release()
+
+    job = Job("job", send, 4, len)
+    flood = waiting_behind_one(Batcher(limiter), service, list("abcdefgh"), job)
+    lone = Caller(Batcher(limiter), "lone", job, Call(BOUND, "another user"))
+    wait_until(lambda: sum(map(len, limiter._waiting.values())) == 1)
+    service.let_go()
+    assert outcomes([lone, *flood]) == ["LONE", "FIRST", *"ABCDEFGH"]
+    assert service.requests[1] == ["lone"]
+
+
 # -- a refused request
 
 

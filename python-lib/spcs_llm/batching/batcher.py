@@ -68,10 +68,8 @@ class Batcher:
         while len(results) < len(rows):
             results += self._run(self._chunk(rows, len(results), job), call, job, joinable=False)
             last = results[-1]
-            if isinstance(last, SpcsError) and not is_refusal(
-                last
-            ):  # an outage: the rest would only meet it again
-                return results + [last.again() for _ in rows[len(results) :]]
+            if isinstance(last, SpcsError) and not is_refusal(last):
+                return results + [last.again() for _ in rows[len(results) :]]  # an outage: not met again
         return results
 
     def _chunk(self, rows: Sequence[Row], start: int, job: Job[Row, Result]) -> Sequence[Row]:
