@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -222,9 +223,9 @@ def usage_of(usage: Any) -> Usage:
 
 def _count(counts: Any, name: str) -> int | None:
     value = counts.get(name) if isinstance(counts, dict) else None
-    return (
-        int(value) if isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0 else None
-    )
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return int(value) if 0 <= value < math.inf else None
 
 
 def _text(content: Any) -> str:

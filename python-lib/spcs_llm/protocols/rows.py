@@ -58,7 +58,7 @@ def _row(row: Any) -> tuple[int | None, Any]:
 
 
 def _index(value: Any) -> int | None:
-    if isinstance(value, str) and value.isdigit():
+    if isinstance(value, str) and value.isdecimal() and len(value) < 10:
         return int(value)
     if isinstance(value, float) and value.is_integer():
         return int(value)
