@@ -1,0 +1,94 @@
+"""Runs the plugin's own tests on every Python that DSS runs plugins with, with the oldest and the newest packages.
+
+    python -m tests.compatibility [3.9-oldest 3.13-newest ...]
+
+Environments are made once in .venvs/ and kept until their lock changes. A Python that this machine does not have is
+told and left out. Exits with 1 when a run fails, or when there was none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+ENVIRONMENTS = ROOT / ".venvs"
+LOCKS = {
+    "oldest": ROOT / "requirements" / "oldest.txt",
+    "newest": ROOT / "requirements" / "matrix.txt",
+}
+# The oldest packages came before Python 3.11, and some have no wheels for it.
+RUNS = ("3.9-oldest", "3.10-oldest", "3.9-newest", "3.10-newest", "3.11-newest", "3.12-newest", "3.13-newest")
+# What needs the sandbox's packages skips itself, and says so.
+TESTS = ("tests/unit", "tests/integration/test_transport.py", "tests/integration/test_faults.py")
+
+
+def main(names: list[str]) -> int:
+    unknown = set(names) - set(RUNS)
+    if unknown:
+        print(f"No such run: {', '.join(sorted(unknown))}. There are: {', '.join(RUNS)}.")
+        return 2
+    results = {name: _run(name) for name in names or RUNS}
+    for name, (outcome, seconds) in results.items():
+        print(f"{name:12} {seconds:6.1f} s  {outcome}")
+    outcomes = [outcome for outcome, _ in results.values() if outcome != "no such Python here"]
+    return 0 if outcomes and all(outcome.startswith("passed") for outcome in outcomes) else 1
+
+
+def _run(name: str) -> tuple[str, float]:
+    began = time.monotonic()
+    version, _, packages = name.partition("-")
+    python = find_python(version)
+    if python is None:
+        return "no such Python here", 0.0
+    try:
+        interpreter = _environment(name, python, LOCKS[packages])
+    except subprocess.CalledProcessError:
+        return "FAILED: its packages cannot be installed", time.monotonic() - began
+    command = [str(interpreter), "-m", "pytest", *TESTS, "-p", "no:cacheprovider"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
+    summary = done.stdout.strip().splitlines()[-1] if done.stdout.strip() else done.stderr.strip()[-200:]
+    if done.returncode != 0:
+        print(f"===== {name}\n{done.stdout[-20_000:]}{done.stderr[-2_000:]}")
+        return f"FAILED: {summary}", time.monotonic() - began
+    return f"passed: {summary}", time.monotonic() - began
+
+
+def find_python(version: str) -> Path | None:
+    """An interpreter of this version: pyenv's newest, or the one on the path."""
+    root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    installed = sorted(root.glob(f"versions/{version}.*/bin/python"), key=_patch_level)
+    on_path = shutil.which(f"python{version}")
+    for candidate in [*reversed(installed), *([Path(on_path)] if on_path else [])]:
+        probe = [str(candidate), "-c", "import ssl, sys, venv; print('%d.%d' % sys.version_info[:2])"]
+        told = subprocess.run(probe, capture_output=True, text=True, timeout=60)
+        if told.returncode == 0 and told.stdout.strip() == version:
+            return candidate
+    return None
+
+
+def _patch_level(python: Path) -> list[int]:
+    return [int(part) for part in python.parents[1].name.split(".") if part.isdigit()]
+
+
+def _environment(name: str, python: Path, lock: Path) -> Path:
+    folder = ENVIRONMENTS / name
+    interpreter, stamp = folder / "bin" / "python", folder / "made-from"
+    wanted = f"{python} {hashlib.sha256(lock.read_bytes()).hexdigest()}"
+    if stamp.exists() and stamp.read_text() == wanted:
+        return interpreter
+    shutil.rmtree(folder, ignore_errors=True)
+    subprocess.run([str(python), "-m", "venv", str(folder)], check=True, timeout=300)
+    install = [str(interpreter), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
+    subprocess.run([*install, "--require-hashes", "-r", str(lock)], check=True, timeout=900)
+    stamp.write_text(wanted)
+    return interpreter
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
