@@ -1,0 +1,258 @@
+"""Answers of an ingress that are no success: whose they are, what they mean, and what is told of them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from spcs_llm.errors import (
+    AccessDenied,
+    BadRequest,
+    IngressError,
+    NotFound,
+    RequestTooLarge,
+    ServiceBusy,
+    ServiceDown,
+    ServiceError,
+    ServiceStarting,
+    SpcsError,
+    TokenRefused,
+)
+from spcs_llm.snowflake.ingress import explain
+
+HTML = {"Content-Type": "text/html; charset=utf-8"}
+REQUEST_ID = "0b6f3c1e-58ce-4b8e-a3b1-0d3c5f1f2a11"
+
+
+def gateway(detail: str, response_type: str = "ERROR") -> dict[str, str]:
+    return {"responseType": response_type, "requestId": REQUEST_ID, "detail": detail}
+
+
+def told(status: int, body: Any = b"", headers: dict[str, str] | None = None) -> SpcsError:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    error = explain(status, headers or {}, raw)
+    assert error.status == status
+    return error
+
+
+# -- the gateway ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_means_that_the_token_is_not_accepted(status: int) -> None:
+    error = told(status, b"", {"Location": "https://elsewhere.example/sign-in"})
+    assert type(error) is TokenRefused
+    assert "elsewhere" not in str(error)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize(
+    "body", [b"", b"Forbidden", b"<html>Sign in</html>", gateway("Token is invalid.", "ERROR_INVALID_TOKEN")]
+)
+def test_the_gateway_refuses_a_token(status: int, body: Any) -> None:
+    assert type(told(status, body)) is TokenRefused
+
+
+def test_the_gateways_reason_and_request_id_are_told() -> None:
+    error = told(401, gateway("Programmatic access token has expired.", "ERROR_INVALID_TOKEN"))
+    assert error.what.endswith("(HTTP 401): Programmatic access token has expired.")
+    assert error.request_id == REQUEST_ID
+    assert REQUEST_ID in str(error)
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (503, gateway("Service CHAT not reachable: no service hosts found.")),
+        (404, gateway("Service CHAT not reachable: no service hosts found.")),
+        (500, gateway("Service CHAT not reachable: no service hosts found.")),
+        (503, b"upstream connect error or disconnect/reset before headers. reset reason: connection failure"),
+        (502, b"connection refused"),
+        (503, b"no service hosts found"),
+    ],
+)
+def test_a_service_that_is_suspended_or_starting_is_worth_waiting_for(status: int, body: Any) -> None:
+    error = told(status, body, {"Retry-After": "5"})
+    assert type(error) is ServiceStarting
+    assert "SHOW SERVICE CONTAINERS" in error.mend
+    assert error.retry_after == 5.0
+
+
+DENIALS = {
+    "network policy": (403, gateway("Incoming request: a network policy is required.", "ERROR_ACCESS_DENIED"), {}),
+    "network policy, other status": (401, gateway("Network policy refuses 1.2.3.4."), {}),
+    "another host": (403, b"Could not find the service associated with endpoint abc-org-acct.", {}),
+    "another host, 404": (404, b"Could not find the service associated with endpoint abc-org-acct.", {}),
+    "another host, in JSON": (403, gateway("Could not find the service associated with endpoint abc."), {}),
+    "no privilege": (403, b"<html>Access denied. Insufficient privileges to use abc.example</html>", HTML),
+    "no privilege, 404": (404, b"<html>Access denied</html>", HTML),
+}  # fmt: skip
+MENDS = {
+    "network": "must list the address",
+    "another": "SHOW ENDPOINTS IN SERVICE",
+    "no": "GRANT SERVICE ROLE",
+}
+
+
+@pytest.mark.parametrize("case", DENIALS)
+def test_a_good_token_without_access_is_told_with_what_to_grant(case: str) -> None:
+    status, body, headers = DENIALS[case]
+    error = told(status, body, headers)
+    assert type(error) is AccessDenied
+    assert MENDS[case.split(maxsplit=1)[0]] in error.mend
+
+
+def test_a_failure_of_the_gateway_names_the_one_that_is_known() -> None:
+    error = told(500, gateway("empty data"))
+    assert type(error) is IngressError
+    assert "connector" in error.mend
+
+
+# -- 404: of whom? -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("body", [b"", b"Not Found", b"<html>404</html>", b"[]", gateway("Not found.")])
+def test_a_404_without_an_owner_names_both_causes_and_is_worth_another_token(body: Any) -> None:
+    error = told(404, body)
+    assert isinstance(error, TokenRefused), "a new token is tried"
+    assert isinstance(error, NotFound), "and then another path may be"
+    assert "URL" in error.what
+    assert "access" in error.what
+    assert "GRANT SERVICE ROLE" in error.mend
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"detail": "Not Found"},
+        {"object": "error", "message": "The model `x` does not exist.", "code": 404},
+        {"error": {"message": "The model `x` does not exist.", "code": "model_not_found"}},
+        {"error": "model 'x' not found"},
+    ],
+)
+def test_a_404_of_the_container_is_only_that(body: Any) -> None:
+    error = told(404, body)
+    assert type(error) is NotFound
+    assert not isinstance(error, TokenRefused)
+
+
+# -- the container -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"error": {"message": "Invalid API Key", "type": "authentication_error", "code": 401}},
+        {"detail": "Invalid API key"},
+        {"error": "Unauthorized"},
+        {"object": "error", "message": "Unauthorized"},
+    ],
+)
+def test_a_refusal_of_the_container_is_about_its_own_key(status: int, body: Any) -> None:
+    error = told(status, body)
+    assert type(error) is ServiceError
+    assert "'Service API key'" in error.mend
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, BadRequest),
+        (422, BadRequest),
+        (405, ServiceError),
+        (409, ServiceError),
+        (413, RequestTooLarge),
+        (418, ServiceError),
+        (429, ServiceBusy),
+        (500, ServiceError),
+        (501, ServiceError),
+        (502, ServiceDown),
+        (503, ServiceDown),
+        (504, ServiceDown),
+        (599, ServiceError),
+    ],
+)
+@pytest.mark.parametrize(
+    "body", [b"", b"Some text", {"error": "Some text"}, b"<html>a page</html>", b"\xff\xfe"]
+)
+def test_each_status_has_a_kind_whatever_the_body(status: int, kind: type, body: Any) -> None:
+    error = told(status, body)
+    assert type(error) is kind
+    assert f"HTTP {status}" in error.what
+    assert error.mend
+    assert "a page" not in str(error)
+
+
+def test_a_service_that_says_itself_that_it_starts_is_down_not_suspended() -> None:
+    error = told(503, {"error": {"message": "Loading model: connection refused by worker", "code": 503}})
+    assert type(error) is ServiceDown
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"), [("3", 3.0), ("0.5", 0.5), ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0), ("soon", None)]
+)
+@pytest.mark.parametrize("status", [429, 503])
+def test_the_time_to_wait_is_taken_from_either_form_of_the_header(
+    status: int, header: str, seconds: float | None
+) -> None:
+    assert told(status, b"", {"Retry-After": header}).retry_after == seconds
+
+
+TRACEBACK = (
+    "Prediction failed: no\nTraceback (most recent call last):\n"
+    '  File "/app/x.py", line 3\nValueError: too long'
+)
+MESSAGES = [
+    ({"error": "too long"}, "too long"),
+    ({"error": TRACEBACK}, "ValueError: too long"),
+    ({"error": {"message": "too long", "type": "invalid_request_error", "param": None}}, "too long"),
+    ({"error": {"message": "not supported", "param": "max_tokens"}}, "max_tokens: not supported"),
+    ({"error": {"message": "'max_tokens' is too large", "param": "max_tokens"}}, "'max_tokens' is too large"),
+    ({"error": {"type": "invalid_request_error"}}, "invalid_request_error"),
+    ({"object": "error", "message": "too long", "code": 400}, "too long"),
+    ({"object": "error", "message": "bad value", "param": "top_k"}, "top_k: bad value"),
+    ({"detail": "too long"}, "too long"),
+    (
+        {"detail": [{"loc": ["body", "top_k"], "msg": "Extra inputs are not permitted", "input": "private"},
+                    {"loc": ["body", "n"], "msg": "Input should be 1"}]},
+        "body.top_k: Extra inputs are not permitted; body.n: Input should be 1",
+    ),
+    ({"message": "too long"}, "too long"),
+    (b"too long", "too long"),
+    (TRACEBACK.encode(), "ValueError: too long"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("body", "said"), MESSAGES, ids=lambda value: str(value)[:40])
+def test_the_message_is_found_in_each_shape_and_tracebacks_are_cut(body: Any, said: str) -> None:
+    error = told(400, body)
+    assert error.what == f"The service refuses the request (HTTP 400): {said}."
+    assert "/app" not in str(error)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"error": {}},
+        {"error": None, "detail": None},
+        {"error": []},
+        {"error": 5},
+        {"detail": [5, None, {"loc": None}]},
+        [1],
+        5,
+        b"[" * 100_000,
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_a_body_of_any_shape_gives_a_clear_error(body: Any) -> None:
+    for status in (400, 401, 404, 500, 503):
+        assert told(status, body).what.startswith(("The service", "Nothing", "Snowflake's gateway"))
+
+
+def test_messages_are_cut_at_500_characters() -> None:
+    for body in ({"error": "x" * 5000}, b"y" * 5000, gateway("z" * 5000)):
+        for status in (400, 401, 500):
+            assert len(told(status, body).what) < 600
