@@ -63,6 +63,10 @@ class Transport:
             self._pool_size = pool_size
             self._adapter.grow(pool_size)
 
+    def close(self) -> None:
+        """Ends the idle connections; it may be used on, with new ones."""
+        self._adapter.close_idle_connections()
+
     def send(
         self,
         method: str,

@@ -88,11 +88,16 @@ class Arena:
     def expired(self) -> ssl.SSLContext:
         return self.certificate(not_after=dt.datetime.now(dt.timezone.utc) - dt.timedelta(days=1))
 
+    def transport(self, url: str, pool_size: int = 4) -> Transport:
+        transport = Transport(parse_base_url(url), pool_size)
+        self.undo.callback(transport.close)
+        return transport
+
     def endpoint(
         self, url: str, *, pool_size: int = 4, idle_seconds: float = 5.0, cold_start: float = 60.0
     ) -> Endpoint:
         return Endpoint(
-            Transport(parse_base_url(url), pool_size),
+            self.transport(url, pool_size),
             OneToken(),
             explain,
             limiter=self.limiter,

@@ -86,7 +86,7 @@ def test_a_connection_is_used_again_after_a_whole_answer(arena: Arena) -> None:
     ids=["length", "chunks", "trailer", "error", "no content"],
 )
 def test_every_framing_leaves_the_connection_usable(arena: Arena, answer: bytes) -> None:
-    transport = Transport(parse_base_url(arena.serve(answer)))
+    transport = arena.transport(arena.serve(answer))
     first, second = whole(transport), whole(transport)
     assert first == second
     assert arena.server is not None
@@ -176,7 +176,7 @@ def test_a_pool_grows_with_the_parallelism(arena: Arena) -> None:
         wait.wait(5)
         connection.sendall(reply())
 
-    transport = Transport(parse_base_url(arena.serve(together)), pool_size=1)
+    transport = arena.transport(arena.serve(together), 1)
     transport.grow(6)
     for _ in range(3):
         threads = [threading.Thread(target=whole, args=(transport,)) for _ in range(6)]
@@ -189,7 +189,7 @@ def test_a_pool_grows_with_the_parallelism(arena: Arena) -> None:
 
 
 def test_requests_above_the_pools_size_work_too(arena: Arena, caplog: pytest.LogCaptureFixture) -> None:
-    transport = Transport(parse_base_url(arena.serve(reply())), pool_size=1)
+    transport = arena.transport(arena.serve(reply()), 1)
     first, second = send(transport), send(transport)
     assert (first.body(), second.body()) == (b'{"ok": 1}', b'{"ok": 1}')
     transport.finish(first)
@@ -328,7 +328,7 @@ def test_a_body_without_measure_is_given_up_at_the_limit(
     body = b"[" + b" " * (64 << 20)
     answer = reply(body=gzip.compress(body), content_encoding="gzip") if packed else reply(body=body)
     read = 0
-    transport = Transport(parse_base_url(arena.serve(answer)))
+    transport = arena.transport(arena.serve(answer))
     exchange = send(transport)
     with pytest.raises(ModelError, match="larger than 1 MB"):
         for piece in exchange.chunks():
