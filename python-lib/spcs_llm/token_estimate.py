@@ -1,23 +1,52 @@
-"""How many tokens a text has, where the service does not tell."""
+"""How many tokens a text has, where the service does not tell.
+
+The weights are a least-squares fit over 650 pieces of real text (manual pages in seven languages, Python, JSON, SQL,
+licences), to the mean of three tokenizers: Mistral's first (32,000 entries, near Llama 2's) and Tekken (131,000), both
+of mistral-common 1.9.1, and SmolLM2's (49,152). How far off the estimate is on other texts:
+`tests/unit/test_token_estimate.py`.
+"""
 
 from __future__ import annotations
 
-import re
+import string
 
-_PIECES = re.compile(r"[A-Za-z]+|\d+|[^\sA-Za-z\d]+|\n+")
+_UPPER = string.ascii_uppercase.encode()
+_LOWER = string.ascii_lowercase.encode()
+_DIGITS = string.digits.encode()
+_PUNCTUATION = string.punctuation.encode()
+_BEYOND_ASCII = bytes(range(128, 256))
+
+# Tokens for each
+_UPPER_LETTER = 0.35
+_LOWER_LETTER = 0.25
+_DIGIT = 1.5
+_MARK = 0.75
+_TWO_BYTES = 0.5  # a character with an accent, a Cyrillic, Greek, Arabic or Hebrew one
+_MORE_BYTES = 1.25  # one of Chinese, Japanese, Korean or an Indian script, an emoji
+_FOREIGN_LETTER = 0.25  # on top, for an ASCII letter in a language other than English
 
 
 def estimate_tokens(text: str) -> int:
-    """An estimate of the number of tokens of `text`."""
-    tokens = 0.0
-    for piece in _PIECES.findall(text):
-        first = piece[0]
-        if first.isascii() and first.isalpha():
-            tokens += 1 if len(piece) <= 7 else len(piece) / 4.5
-        elif first.isdigit():
-            tokens += len(piece)
-        elif first.isascii():
-            tokens += max(1, len(piece) / 2)
-        else:
-            tokens += len(piece) * 0.9
-    return max(1, round(tokens)) if text else 0
+    """An estimate of the number of tokens of `text`, in a few passes that run at the speed of C."""
+    if not text:
+        return 0
+    encoded = text.encode("utf-8", "replace")
+    upper, lower = _count(encoded, _UPPER), _count(encoded, _LOWER)
+    tokens = _UPPER_LETTER * upper + _LOWER_LETTER * lower
+    tokens += _DIGIT * _count(encoded, _DIGITS) + _MARK * _count(encoded, _PUNCTUATION)
+    if len(encoded) > len(text):
+        tokens += _beyond_ascii(text, encoded, upper + lower)
+    return max(1, round(tokens))
+
+
+def _beyond_ascii(text: str, encoded: bytes, letters: int) -> float:
+    high = _count(encoded, _BEYOND_ASCII)
+    characters = len(text) - (len(encoded) - high)
+    two = max(0, 3 * characters - high)  # of them, were each of two or three bytes
+    # One accent in twelve letters tells another language than English, whose words tokenizers cut smaller.
+    foreign = min(letters, 12 * two)
+    return _TWO_BYTES * two + _MORE_BYTES * (characters - two) + _FOREIGN_LETTER * foreign
+
+
+def _count(encoded: bytes, of: bytes) -> int:
+    return len(encoded) - len(encoded.translate(None, of))
