@@ -382,7 +382,6 @@ ERRORS: dict[str, tuple[Any, type[Exception], str]] = {
     "an event that is no object": (event("[1]"), ModelError, "no JSON object"),
     "an event that is nested too deeply": (event("[" * 100_000), ModelError, "no JSON"),
     "rubbish": (b"hello\nworld\n\n", ModelError, "neither JSON nor an event stream"),
-    "nothing": (b"", ModelError, "neither JSON nor an event stream"),
 }
 
 

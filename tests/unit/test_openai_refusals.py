@@ -70,6 +70,19 @@ def test_a_server_that_has_streamed_is_not_suspected_again() -> None:
     assert len(endpoint.payloads) == 2
 
 
+def test_an_empty_stream_is_asked_again_whole_for_the_reason() -> None:
+    """As llama-cpp-python refuses a streamed request whose prompt is too long."""
+    endpoint = ScriptedEndpoint(
+        said("a"), b"", refusal("the prompt is too long"), b"", completion(content="b"), said("c")
+    )
+    protocol = OpenAIProtocol(endpoint)
+    assert ask(protocol).text == "a"
+    with pytest.raises(BadRequest, match="too long"):
+        ask(protocol)
+    assert [ask(protocol).text, ask(protocol).text] == ["b", "c"]
+    assert ["stream" in p for p in endpoint.payloads] == [True, True, False, True, False, True]
+
+
 def test_a_server_without_stream_options_streams_without() -> None:
     endpoint = ScriptedEndpoint(refusal("stream_options: Extra inputs are not permitted"), said("a"))
     protocol = OpenAIProtocol(endpoint)

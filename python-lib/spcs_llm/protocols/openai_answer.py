@@ -28,6 +28,10 @@ _GAVE_UP = ("error", "abort")
 _BLANK = b"\xef\xbb\xbf \t\r\n"
 
 
+class EmptyStream(ServiceError):
+    """A success without a word: what llama-cpp-python 0.3.36 sends where it refuses a streamed request."""
+
+
 class AnswerReader:
     """Reads one answer, whichever way it comes: first its deltas, to their end, then `end` or `answer`.
 
@@ -58,6 +62,11 @@ class AnswerReader:
             head += chunk
             if head.lstrip(_BLANK):
                 break
+        else:
+            raise EmptyStream(
+                "The service's answer is empty.",
+                "Read its logs: SYSTEM$GET_SERVICE_LOGS tells why it failed.",
+            )
         rest = itertools.chain((head,), chunks)
         if head.lstrip(_BLANK)[:1] in (b"{", b"["):
             yield from self.deltas_of_body(parse_json(b"".join(rest)))

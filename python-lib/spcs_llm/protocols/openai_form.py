@@ -9,6 +9,7 @@ from typing import Any
 from spcs_llm.domain import ChatRequest, JsonFormat
 from spcs_llm.errors import BadRequest, ServiceError, SpcsError
 from spcs_llm.json_schema import compatible_schema
+from spcs_llm.protocols.openai_answer import EmptyStream
 
 # JSON field -> setting, as LLM Mesh names it.
 SETTINGS = {
@@ -44,7 +45,8 @@ class Form:
     """How to put a chat request. It starts as OpenAI's own and only ever loses.
 
     streams: None until the server has shown it. unknown: fields that the server does not have at all.
-    The last three are about one request: fields refused it, and what became of its JSON schema.
+    The last four are about one request: fields refused it, what became of its JSON schema, and whether it is asked
+    whole because its stream was empty.
     """
 
     streams: bool | None = None
@@ -56,10 +58,11 @@ class Form:
     refused: frozenset[str] = frozenset()
     compatible_schema: bool = False
     without_format: bool = False
+    whole: bool = False
 
     @property
     def asks_for_stream(self) -> bool:
-        return self.streams is not False
+        return self.streams is not False and not self.whole
 
     @property
     def left_out(self) -> frozenset[str]:
@@ -78,6 +81,8 @@ def next_form(
 
     drop_settings: whether a sampling setting may be left out.
     """
+    if isinstance(error, EmptyStream) and form.asks_for_stream:
+        return replace(form, whole=True) if form.streams else replace(form, streams=False)
     text = error.what
     not_known = _NOT_KNOWN.search(text) is not None
     if not (isinstance(error, BadRequest) or not_known or _INVALID in text):
