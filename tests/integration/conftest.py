@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 @pytest.fixture
 def instance() -> Iterator[Instance]:
     """Every test ends with no breach of DSS's contract."""
-    from sandbox.instance import Instance  # here: other tests of this folder do without the sandbox's packages
+    # Here, as other tests of this folder do without the sandbox's packages.
+    from sandbox.instance import Instance
 
     with Instance() as made:
         yield made

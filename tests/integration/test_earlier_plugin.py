@@ -59,7 +59,7 @@ def test_parallel_queries_share_the_price_of_the_time(instance: Instance) -> Non
     began = time.perf_counter()
     with ThreadPoolExecutor(8) as pool:
         costs = list(pool.map(lambda _: float(ask(llm, "Hello")._raw["estimatedCost"]), range(8)))
-    # Each billed for its own time, the eight would cost 8 × 0.2 s; together they cannot cost more than the clock.
+    # Each billed for its own time, the eight would cost 8 times 0.2 s; together they cannot cost more than the clock.
     assert 0.2 <= sum(costs) <= time.perf_counter() - began
 
 
@@ -85,7 +85,9 @@ def test_texts_share_requests_and_requests_run_in_parallel(instance: Instance) -
 
 def test_settings_reach_a_service_that_can_take_them(instance: Instance) -> None:
     service = {"service": "smollm2", "protocol": "OPENAI"}
-    response = ask(chat(instance, service=service, serviceProtocol="OPENAI"), "Count to 20.", maxOutputTokens=2)
+    response = ask(
+        chat(instance, service=service, serviceProtocol="OPENAI"), "Count to 20.", maxOutputTokens=2
+    )
     assert response._raw["finishReason"] == "LENGTH"
     assert response._raw["completionTokens"] == 2
 

@@ -195,7 +195,10 @@ def test_the_next_query_is_answered_after_every_kind_of_fault(snowflake: Snowfla
     }
     model = Model(config, connections=Connections())
     for row in FAULTS:
-        if not any(fault["where"] == "chat" and fault["times"] is None for fault in row.arm) or row.within > 8:
+        if (
+            not any(fault["where"] == "chat" and fault["times"] is None for fault in row.arm)
+            or row.within > 8
+        ):
             continue
         (fault,) = row.arm
         if fault["kind"] in ("no_hosts", "hang", "trickle_body"):
@@ -206,4 +209,3 @@ def test_the_next_query_is_answered_after_every_kind_of_fault(snowflake: Snowfla
         snowflake.faults.clear()
         response = model.complete({"messages": [{"role": "user", "content": row.name}]}, {}, None)
         assert response["text"] == answer_to(row.name)
-
