@@ -27,11 +27,12 @@ class Exchange:
     """Must be closed; the connection is used again only when the body was read to its end.
 
     until: when the watchdog cuts it. idle_seconds: the longest silence. sent: whether a connection was there to send
-    the request on. reused_connection: whether that had served an earlier request.
+    the request on. reused_connection: whether that had served an earlier request. has_body: whether the request has.
     """
 
-    def __init__(self, host: str, seconds: float, idle_seconds: float) -> None:
+    def __init__(self, host: str, seconds: float, idle_seconds: float, *, has_body: bool = False) -> None:
         self.until = time.monotonic() + seconds
+        self.has_body = has_body
         self.sent = False
         self.reused_connection = False
         self.cut = False
@@ -68,7 +69,7 @@ class Exchange:
                 socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
     def answered(self, response: requests.Response) -> None:
-        self._response = response
+        self._response = response.raw
         self.status = response.status_code
         self.headers = response.headers
 
@@ -87,9 +88,8 @@ class Exchange:
         return b"".join(self.chunks())
 
     def _raw_chunks(self) -> Iterator[bytes]:
-        raw = self._response.raw
         # http.client's response: its read1 gives what is there, whatever the framing
-        stream = getattr(raw, "_fp", raw)
+        stream = getattr(self._response, "_fp", self._response)
         # It takes a connection that is closed within the headers for their end: what follows is then empty.
         may_lack_headers = getattr(stream, "length", 0) is None and not stream.chunked
         try:
@@ -109,9 +109,8 @@ class Exchange:
         """Reads the end of a body whose content is over, if it comes at once: the connection can be used again then."""
         if self._drained or self._socket is None:
             return
-        with contextlib.suppress(
-            NetworkError, OSError
-        ):  # it stays undrained, and closing closes the connection
+        # Where that fails it stays undrained, and closing closes the connection.
+        with contextlib.suppress(NetworkError, OSError):
             self._socket.settimeout(_DRAIN_SECONDS)
             for _ in itertools.islice(self._raw_chunks(), _DRAIN_CHUNKS):
                 pass
@@ -129,9 +128,9 @@ class Exchange:
         if self._response is None:
             return
         if keep_connection and self._drained and not self.cut:
-            self._response.raw.release_conn()
+            self._response.release_conn()
         else:
-            self._response.raw.close()
+            self._response.close()
 
     def _drop_handle(self) -> None:
         if self._handle is not None:

@@ -85,7 +85,7 @@ class Transport:
         if self._process != os.getpid():
             self._renew()  # after a fork: a connection shared with the parent would mix up the answers
         idle_seconds = max(0.001, min(idle_seconds, seconds))
-        exchange = Exchange(self.url.netloc, seconds, idle_seconds)
+        exchange = Exchange(self.url.netloc, seconds, idle_seconds, has_body=bool(body))
         request = self._request(method, path, headers, body)
         timeout = (max(0.001, min(CONNECT_SECONDS, seconds)), idle_seconds)
         WATCHDOG.watch(exchange)
@@ -128,10 +128,15 @@ class Transport:
 
 
 class _ObservedConnection:
-    """Tells the exchange under way which connection carries it."""
+    """Tells the exchange under way which connection carries it, and sends head and body in one go.
+
+    http.client sends them one after the other: twice the system calls, each of which lets go of Python's lock.
+    """
 
     sock: Any
     _used = False
+    _body_follows = False
+    _head = b""
 
     def _new_conn(self) -> Any:
         sock = super()._new_conn()  # type: ignore[misc]
@@ -144,14 +149,21 @@ class _ObservedConnection:
         self._used = False
 
     def putrequest(self, *args: Any, **options: Any) -> Any:
+        self._body_follows, self._head = False, b""  # of a request that failed half-way
         if self.sock is None:
             self.connect()
         if (exchange := getattr(_current, "exchange", None)) is not None:
             exchange.on_wire(self.sock, self._used)
+        self._body_follows = exchange is not None and exchange.has_body
         self._used = True
         return super().putrequest(*args, **options)  # type: ignore[misc]
 
     def send(self, data: Any) -> None:
+        if self._body_follows:
+            self._body_follows, self._head = False, data
+            return
+        if self._head:
+            data, self._head = self._head + data, b""
         try:
             super().send(data)  # type: ignore[misc]
         except ConnectionResetError:

@@ -59,9 +59,7 @@ class Watchdog:
             with self._wake:
                 while (pause := self._next_look - time.monotonic()) > 0:
                     self._wake.wait(min(pause, threading.TIMEOUT_MAX))
-                self._next_look = (
-                    math.inf
-                )  # before looking, so that none slips between the look and the sleep
+                self._next_look = math.inf  # before the look: none may slip between it and the sleep
                 now = time.monotonic()
                 for exchange in list(self._watched.values()):
                     if exchange.until > now:
