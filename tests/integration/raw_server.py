@@ -7,6 +7,7 @@ import socket
 import ssl
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Union
@@ -78,9 +79,11 @@ class RawServer:
                 with contextlib.suppress(OSError):
                     if reset:
                         reset_on_close(connection)
-                        connection.close()
-                    else:
-                        socket.socket.shutdown(connection, socket.SHUT_RDWR)
+                    # Wakes the thread that reads, which closes; before that the kernel would hold the connection.
+                    socket.socket.shutdown(connection, socket.SHUT_RD if reset else socket.SHUT_RDWR)
+        until = time.monotonic() + 5
+        while reset and self.open_connections and time.monotonic() < until:
+            time.sleep(0.001)
 
     def _accept(self) -> None:
         while True:
@@ -107,11 +110,11 @@ class RawServer:
             pass
         finally:
             self.gone.set()
+            with contextlib.suppress(OSError):
+                connection.close()
             with self._lock:
                 if connection in self._open:
                     self._open.remove(connection)
-            with contextlib.suppress(OSError):
-                connection.close()
 
     def _step(self, connection: Any, request: Request) -> Any:
         with self._lock:
