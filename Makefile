@@ -27,8 +27,8 @@ test-real: .venv/installed  ## real model servers from large packages: several G
 soak: .venv/installed  ## minutes of random faults
 	$(DEV) -m pytest -m soak -s
 
-bench: .venv/installed  ## side by side with peers; writes docs/benchmarks
-	$(DEV) -m tests.benchmarks
+bench: .venvs/bench/installed  ## side by side with peers; writes docs/benchmarks
+	.venvs/bench/bin/python -m tests.benchmarks
 
 lint: .venv/installed
 	$(DEV) -m ruff check .
@@ -44,11 +44,11 @@ plugin:  ## the zip to install in DSS, of what is committed
 	@echo $(ZIP)
 
 lock:  ## resolve requirements/*.in anew; needs uv
-	@for name in sandbox dev matrix; do \
-		uv pip compile -q --universal --python-version $$([ $$name = matrix ] && echo 3.9 || echo 3.11) \
-			--generate-hashes --no-emit-index-url --no-annotate --no-header \
-			$$([ $$name = dev ] && echo -c requirements/sandbox.txt) \
-			requirements/$$name.in -o requirements/$$name.txt; done
+	@for name in sandbox dev bench matrix oldest real-llama-cpp real-transformers; do \
+		case $$name in matrix|oldest) version=3.9;; *) version=3.11;; esac; \
+		case $$name in dev|bench) with="-c requirements/sandbox.txt";; *) with=;; esac; \
+		uv pip compile -q --universal --python-version $$version --generate-hashes --no-emit-index-url \
+			--no-annotate --no-header $$with requirements/$$name.in -o requirements/$$name.txt; done
 
 clean:
 	rm -rf .venv .venv-demo .venvs dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -58,6 +58,9 @@ clean:
 
 .venv/installed: requirements/dev.txt requirements/models.txt
 	@$(call install,.venv,requirements/dev.txt,about a minute)
+
+.venvs/bench/installed: requirements/bench.txt requirements/models.txt
+	@$(call install,.venvs/bench,requirements/bench.txt,two minutes)
 
 # $(1): environment, $(2): lock, $(3): how long
 define install

@@ -1,25 +1,22 @@
 """Single texts from many callers, embedded by a service that takes 20 ms and 1 ms a row, one request at a time on each
 replica: how near group commit comes to the best possible, and how far it leaves one text per request behind.
 
-All ways are measured in turns, several times over; figures are medians. They are also written to
-`.cache/benchmarks/batching.json`.
+All ways are measured in turns, several times over; figures are medians.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import platform
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.benchmarks.batching_runs import MAX_ROWS, Client, best_seconds, seconds_for, service, warm
+from tests.benchmarks.report import record, spread
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(900)]
 
@@ -34,17 +31,6 @@ NOISE = 1.25  # what a busy machine may add before a goal counts as missed
 # Times the best possible, by replicas and callers; and times faster than one text after the other, by callers.
 GOALS = {1: {8: 1.2, 32: 1.2, 128: 1.1}, 2: dict.fromkeys(CALLERS, 1.3), 4: dict.fromkeys(CALLERS, 1.5)}
 FASTER = {8: 5, 32: 10, 128: 14}
-
-RESULTS = Path(__file__).parents[2] / ".cache" / "benchmarks" / "batching.json"
-
-
-@pytest.fixture(scope="module")
-def results() -> Iterator[dict[str, Any]]:
-    machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-    found: dict[str, Any] = {"machine": machine, "rounds": ROUNDS}
-    yield found
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    RESULTS.write_text(json.dumps(found, indent=1))
 
 
 def per_text(embed: Callable[[str], Any], texts: int, callers: int) -> float:
@@ -75,11 +61,10 @@ def measure() -> tuple[dict[Any, list[float]], dict[Any, float]]:
     return times, rows
 
 
-def test_group_commit_comes_near_the_best_possible(
-    results: dict[str, Any], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_group_commit_comes_near_the_best_possible() -> None:
     times, rows = measure()
     ms = {way: statistics.median(values) * 1000 for way, values in times.items()}
+    before = ms["one by one"]
     table = []
     for replicas in REPLICAS:
         for callers in CALLERS:
@@ -89,41 +74,40 @@ def test_group_commit_comes_near_the_best_possible(
                 {
                     "replicas": replicas,
                     "callers": callers,
-                    "ms per text": round(ms[replicas, callers], 3),
-                    "times the best": round(statistics.median(values), 3),
-                    "from": round(min(values), 3),
-                    "to": round(max(values), 3),
-                    "goal": GOALS[replicas][callers],
-                    "rows": round(rows[replicas, callers], 1),
-                    "times faster than one by one": round(ms["one by one"] / ms[replicas, callers], 1),
+                    "ms a text": round(ms[replicas, callers], 3),
+                    "times the best possible": spread(values, digits=2),
+                    "aim": GOALS[replicas][callers],
+                    "rows a request": round(rows[replicas, callers], 1),
+                    "times faster than one by one": round(before / ms[replicas, callers], 1),
                 }
             )
-    others = {
-        way: {"ms per text": round(ms[way], 3), "times the best": round(ms[way] / best_ms, 3)}
-        for way, best_ms in {
-            "one by one": best_seconds(1, 1, 1) * 1000,
-            "one by one, 32 threads": best_seconds(1, 32, 1) * 1000,
-            "one query": best_seconds(1, MAX_ROWS, 1) * 1000,
-        }.items()
-    }
-    results["group commit"] = table
-    results["others"] = others
-    with capsys.disabled():
-        print()
-        print(" ".join(f"{name:>8}" for name in table[0]))
-        for line in table:
-            print(" ".join(f"{value:>{max(8, len(name))}}" for name, value in line.items()))
-        for way, figures in others.items():
-            print(f"{way}, one replica: {figures}")
-    for line in table:
-        assert line["times the best"] <= line["goal"] * NOISE, line
-        if line["replicas"] == 1:
-            assert line["times faster than one by one"] >= FASTER[line["callers"]] / NOISE, line
+    one_query = ms["one query"] / (best_seconds(1, MAX_ROWS, 1) * 1000)
+    record(
+        "batching",
+        "Single texts of many callers",
+        "A service of 20 ms a request and 1 ms a text, one request at a time on each replica, maxParallelism as many as"
+        " replicas. The best possible has every caller's text in a request, in even shares and without a pause."
+        f" One by one a text took {before:.1f} ms, with 32 threads {ms['one by one, 32 threads']:.1f}; one query of"
+        f" {10 * MAX_ROWS} texts took {one_query:.2f} times the best possible.",
+        table,
+        {
+            f"{replicas}, {callers}": [
+                value * 1000 / (best_seconds(1, callers, replicas) * 1000)
+                for value in times[replicas, callers]
+            ]
+            for replicas in REPLICAS
+            for callers in CALLERS
+        },
+    )
+    for replicas in REPLICAS:
+        for callers in CALLERS:
+            ratio = ms[replicas, callers] / (best_seconds(1, callers, replicas) * 1000)
+            assert ratio <= GOALS[replicas][callers] * NOISE, (replicas, callers)
+            if replicas == 1:
+                assert before / ms[replicas, callers] >= FASTER[callers] / NOISE
 
 
-def test_a_lone_caller_pays_next_to_nothing(
-    results: dict[str, Any], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_lone_caller_pays_next_to_nothing() -> None:
     """Alternating calls of a service that answers at once, with and without group commit."""
     samples: dict[str, list[tuple[float, float]]] = {"alone": [], "together": []}
     with service(instant=True) as url:
@@ -137,10 +121,17 @@ def test_a_lone_caller_pays_next_to_nothing(
         {way: statistics.median(row[column] for row in rows) * 1e6 for way, rows in samples.items()}
         for column in (0, 1)
     )
-    added = {name: round(us["together"] - us["alone"], 1) for name, us in (("wall", wall), ("cpu", cpu))}
-    results["lone caller"] = {"µs of a call": round(wall["alone"]), "µs added": added}
-    with capsys.disabled():
-        print(
-            f"\nA lone call of {wall['alone']:.0f} µs takes {added['wall']} µs more, {added['cpu']} of CPU."
-        )
+    record(
+        "lone_caller",
+        "A lone caller",
+        "What batching adds to a call that has nobody to share a request with;"
+        f" {LONE_CALLS:,} calls of each kind, in turns.",
+        [
+            {
+                "µs a call, without": wall["alone"],
+                "µs added": round(wall["together"] - wall["alone"], 1),
+                "CPU µs added": round(cpu["together"] - cpu["alone"], 1),
+            }
+        ],
+    )
     assert cpu["together"] <= 1.15 * cpu["alone"]
