@@ -15,10 +15,12 @@ from tests.benchmarks import pictures
 from tests.benchmarks.report import FOLDER, as_markdown, machine
 
 DOCS = pictures.ROOT / "docs"
+ORDER = ["calls", "streamed_calls", "streaming", "throughput", "tls", "embeddings", "batching", "lone_caller"]
 HEAD = """# Benchmarks
 
-Written by `make bench`, on {machine}. Client and service share those cores. Ways are measured in turns within one run;
-only ratios mean something on another machine. Figures are medians, in brackets the least and the most.
+Written by `make bench`, on {machine}.
+Client and service share those cores. Ways are measured in turns within one run; only ratios mean something on another
+machine. Figures are medians, in brackets the least and the most.
 """
 
 
@@ -34,7 +36,8 @@ def main(arguments: list[str]) -> int:
 def write(found: dict[str, Any]) -> None:
     drawn = pictures.draw(found)
     parts = [HEAD.format(machine=machine())]
-    for name, benchmark in found.items():
+    for name in sorted(found, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER)):
+        benchmark = found[name]
         parts.append(f"\n## {benchmark['title']}\n\n{benchmark['note']}\n")
         if name in drawn:
             parts.append(f"\n![{benchmark['title']}](benchmarks/{drawn[name]})\n")

@@ -141,6 +141,7 @@ def _save(figure: Any, file: Path) -> None:
 
 PICTURES: dict[str, Callable[[dict[str, Any], Path], None]] = {
     "calls": _calls,
+    "streamed_calls": _calls,
     "streaming": _streaming,
     "embeddings": _embeddings,
     "throughput": _throughput,
