@@ -21,8 +21,9 @@ test: .venv/installed  ## the proof that all of it works
 test-all: .venv/installed  ## unit tests on every Python that is here, with the oldest and newest libraries
 	$(DEV) -m tests.compatibility
 
-test-real: .venv/installed  ## real model servers from large packages: several GB, many minutes
-	$(DEV) -m pytest -m real -s
+test-real: .venv/installed .venvs/registry/installed  ## real servers and packages that are large: several GB, many minutes
+	$(DEV) -m pytest -m real -s tests/real
+	.venvs/registry/bin/python -m pytest -m real tests/integration/test_model_registry.py tests/integration/test_notebook.py
 
 soak: .venv/installed  ## minutes of random faults
 	$(DEV) -m pytest -m soak -s
@@ -61,6 +62,9 @@ clean:
 
 .venvs/bench/installed: requirements/bench.txt requirements/models.txt
 	@$(call install,.venvs/bench,requirements/bench.txt,two minutes)
+
+.venvs/registry/installed: requirements/registry.txt requirements/models.txt
+	@$(call install,.venvs/registry,requirements/registry.txt,two minutes)
 
 # $(1): environment, $(2): lock, $(3): how long
 define install

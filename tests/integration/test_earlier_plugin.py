@@ -148,3 +148,22 @@ def test_roles_stay_readable_for_a_model_of_unknown_format(instance: Instance) -
     prompt_of_roles = "System: Be brief.\n\nUser: Why?\n\nAssistant:"
     assert completion.execute().text == answer_to(prompt_of_roles)
     assert ask(llm, " as it is\n").text == answer_to(" as it is\n")
+
+
+PROMPTS = {
+    "TEXT_GENERATION_LLAMA_2": "<s>[INST] <<SYS>>\nBe terse.\n<</SYS>>\n\nWhy? [/INST]",
+    "TEXT_GENERATION_MISTRAL": "<s>[INST] Be terse.\n\nWhy? [/INST]",
+    "TEXT_GENERATION_ZEPHYR": "<|system|>\nBe terse.</s>\n<|user|>\nWhy?</s>\n<|assistant|>\n",
+    "TEXT_GENERATION_FALCON": "Be terse.\n\nUser: Why?\n\nAssistant:",
+    "TEXT_GENERATION_PHI_2": "Instruct: Be terse.\n\nWhy?\nOutput:",
+}
+
+
+@pytest.mark.parametrize("mode", PROMPTS)
+def test_each_of_its_chat_models_is_asked_in_its_own_format(instance: Instance, mode: str) -> None:
+    """Logged as its notebook did, so that the answer begins with the prompt."""
+    service = instance.snowflake.create_service("chat", echo=True)
+    llm = instance.add_model("chat", "CHAT", service, modelHandlingMode=mode)
+    response = llm.new_completion().with_message("Be terse.", role="system").with_message("Why?").execute()
+    assert list(service.stats.inputs) == [PROMPTS[mode]]
+    assert response.text == answer_to(PROMPTS[mode])
