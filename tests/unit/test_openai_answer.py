@@ -97,6 +97,10 @@ ANSWERS: dict[str, tuple[Any, ChatAnswer]] = {
         ChatAnswer("Paris", "stop", model="m1"),
     ),
     "content null": (delta(content=None) + delta("stop"), ChatAnswer("", "stop", model="m1")),
+    "a refusal in place of a content": (
+        delta(content=None, refusal="I will not.") + delta("stop"),
+        ChatAnswer("I will not.", "stop", model="m1"),
+    ),
     "content as parts": (
         completion(content=[{"type": "text", "text": "Par"}, {"type": "text", "text": "is"}]),
         ChatAnswer("Paris", "stop", model="m1"),

@@ -191,7 +191,7 @@ class AnswerReader:
         if not piece:
             return None
         get = piece.get
-        text = _text(get("content"))
+        text = _text(get("content")) or _text(get("refusal"))  # OpenAI's field for why there is no content
         reasoning = get("reasoning_content") or get("reasoning") or ""
         tool_calls = self._calls.add(get("tool_calls"), whole=whole) if get("tool_calls") else ()
         log_probs = choice.get("logprobs")
