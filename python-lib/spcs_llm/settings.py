@@ -58,6 +58,10 @@ HANDLING_MODES = (
     CUSTOM_TEMPLATE,
 )
 _MOST_PARALLEL = 1024  # the pool sets aside a place for each
+_FILL_IN = {
+    "llmEndpointUrl": "copy ingress_url from SHOW ENDPOINTS IN SERVICE",
+    "snowflakeAccountUrl": "give https://<org>-<account>.snowflakecomputing.com",
+}
 
 T = TypeVar("T")
 
@@ -271,7 +275,7 @@ class _Form:
     def url(self, name: str, parse: Callable[[str], BaseUrl]) -> Any:
         value = self.text(name)
         if value is None:
-            self.complain(name, "is empty")
+            self.complain(name, f"is empty: {_FILL_IN[name]}")
             return None
         try:
             return parse(value)

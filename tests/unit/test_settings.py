@@ -83,7 +83,8 @@ def test_nothing_costs_nothing() -> None:
 def test_all_complaints_are_made_at_once() -> None:
     text = complaint(oauth=None, llmEndpointUrl="", snowflakeAccountUrl=None, maxParallelism=0)
     assert text == (
-        "[settings] 'LLM endpoint URL' is empty. 'Snowflake account URL' is empty."
+        "[settings] 'LLM endpoint URL' is empty: copy ingress_url from SHOW ENDPOINTS IN SERVICE."
+        " 'Snowflake account URL' is empty: give https://<org>-<account>.snowflakecomputing.com."
         " 'OAuth credentials' is empty: choose a preset."
         " 'Max parallelism' must be a whole number from 1 to 1024."
     )
