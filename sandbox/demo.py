@@ -116,7 +116,7 @@ def _similarities(console: Console, instance: Instance) -> None:
         query.add_text(text)
     question, *others = (np.array(vector) for vector in query.execute().get_embeddings())
     table = Table(box=None, show_header=False, padding=(0, 2))
-    for text, vector in zip(texts[1:], others, strict=True):
+    for text, vector in zip(texts[1:], others):
         cosine = question @ vector / np.linalg.norm(question) / np.linalg.norm(vector)
         table.add_row(f"{cosine:.3f}", text)
     console.print(table)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import json
+import sys
 import traceback
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -26,6 +27,8 @@ from jinja2.utils import missing
 _MOST_ROUNDS = 1_000_000  # of all loops of one rendering
 _MOST_CHARACTERS = 50_000_000
 _LOOP_COUNTER = "count_rounds_of_loop"
+# Before version 3, Jinja writes the tracebacks that tell a template's lines in a way that ended with Python 3.9.
+TELLS_LINES = not (jinja2.__version__.startswith("2.") and sys.version_info >= (3, 10))
 
 
 class TemplateError(ValueError):
@@ -71,7 +74,7 @@ def _explained(error: Exception) -> TemplateError:
     lines = [
         frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == "<template>"
     ]
-    where = f" (line {lines[-1]})" if lines else ""
+    where = f" (line {lines[-1]})" if lines and TELLS_LINES else ""
     if isinstance(error, SecurityError):
         return TemplateError(f"it does what Jinja's sandbox forbids{where}: {error}")
     if isinstance(error, jinja2.UndefinedError):

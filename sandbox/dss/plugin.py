@@ -175,7 +175,7 @@ def _top_level_modules(lib: Path) -> frozenset[str]:
         return frozenset()
     files = {path.stem for path in lib.glob("*.py")}
     folders = {path.name for path in lib.iterdir() if path.is_dir() and path.name.isidentifier()}
-    return frozenset((files | folders) - sys.stdlib_module_names - {"__pycache__"})
+    return frozenset((files | folders) - getattr(sys, "stdlib_module_names", frozenset()) - {"__pycache__"})
 
 
 def _take_modules_named(top_level: frozenset[str]) -> dict[str, ModuleType]:

@@ -136,7 +136,7 @@ def _handler(method: Method, engine: str) -> Callable[[Request], Awaitable[Respo
             raise
         except Exception as error:
             return PlainTextResponse(f"Prediction failed: {error}", status_code=500)
-        data = [[row.index, {**row.extra, **output}] for row, output in zip(rows, outputs, strict=True)]
+        data = [[row.index, {**row.extra, **output}] for row, output in zip(rows, outputs)]
         return JSONResponse({"data": data})
 
     return inference
@@ -182,7 +182,7 @@ def _split(split: Any) -> list[tuple[Any, dict[str, Any]]]:
     index = split.get("index") or list(range(len(data)))
     if len(index) != len(data) or any(len(_list(row, "a row")) != len(columns) for row in data):
         raise BadInputError("index, columns and data of dataframe_split differ in length")
-    return [(i, dict(zip(columns, row, strict=True))) for i, row in zip(index, data, strict=True)]
+    return [(i, dict(zip(columns, row))) for i, row in zip(index, data)]
 
 
 def _data(data: Any, signature: Signature) -> tuple[list[tuple[Any, dict[str, Any]]], dict[str, Any]]:
@@ -197,7 +197,7 @@ def _data(data: Any, signature: Signature) -> tuple[list[tuple[Any, dict[str, An
             continue
         if len(values) != len(names):
             raise BadInputError(f"expected {len(names)} values ({', '.join(names)}), got {len(values)}")
-        given = dict(zip(names, values, strict=True))
+        given = dict(zip(names, values))
         rows.append((index, {name: given[name] for name in signature.columns}))
         params = {param.name: given[param.name] for param in signature.params}
     return rows, params

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import hashlib
 import json
 import re
@@ -99,12 +100,18 @@ class ScriptedModel:
         self.stats = Stats()
         self.token_seconds = token_seconds
         self._cost = (request_seconds, row_seconds)
-        self._replicas = asyncio.Semaphore(replicas)
+        self._count = replicas
         self._max_rows = max_rows
         self._echo = echo
         self._dimensions = dimensions
         self._outputs = outputs
         self._tokens = tokens
+
+    @functools.cached_property
+    def _replicas(self) -> asyncio.Semaphore:
+        return asyncio.Semaphore(
+            self._count
+        )  # made where it serves: before Python 3.10 it belongs to one event loop
 
     @contextlib.asynccontextmanager
     async def _turn(self, inputs: list[str]) -> AsyncIterator[None]:

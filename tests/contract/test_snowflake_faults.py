@@ -58,7 +58,7 @@ def raw(chat, header, body=BODY, seconds=3.0):
                 received += piece
         except ConnectionResetError:
             return received, "reset"
-        except TimeoutError:
+        except socket.timeout:
             return received, "open"
     return received, "closed"
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from spcs_llm.chat_templates import ChatTemplate, TemplateError
 from spcs_llm.control_tokens import SEPARATOR
 from spcs_llm.domain import Message, TextPart
+from spcs_llm.jinja_sandbox import TELLS_LINES
 from spcs_llm.settings import HANDLING_MODES
 
 _HERE = Path(__file__).parent
@@ -317,7 +318,7 @@ def test_it_is_compiled_once() -> None:
         ("{% for m in mesages %}{{ m.content }}{% endfor %}", r"not there \(line 1\): 'mesages' is undefined"),
         ("{{ messages[0].content.shout() }}", "has no attribute 'shout'"),
         ("{{ ''.__class__.__mro__[1].__subclasses__() }}", r"sandbox forbids \(line 1\): .*'__class__'"),
-        ("{{ messages.append(1) }}", "sandbox forbids .*'append'"),
+        ("{{ messages.append(1) }}", "sandbox forbids.*'append'"),
         ("{{ 1 // 0 }}", "fails with a ZeroDivisionError"),
         ("{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}", "fails with a RecursionError"),
         ("{{ " + "(" * 5000, "cannot be compiled"),
@@ -326,6 +327,8 @@ def test_it_is_compiled_once() -> None:
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_it_is_said_when_it_is_set(source: str, complaint: str) -> None:
+    if not TELLS_LINES:
+        complaint = re.sub(r" \\\(line \d\\\)", "", complaint)
     with pytest.raises(TemplateError, match=complaint):
         custom(source)
 
