@@ -1,6 +1,7 @@
 """The classes that DSS finds by their base: one each for chat, embedding and reranking models."""
 
 from dataiku.llm.python import BaseLLM
+
 from spcs_llm.model import Model
 
 try:

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from sandbox.services import ChildService
+from sandbox.services.scripted import vector_of
 from spcs_llm.batching import Batcher, Job
 from spcs_llm.call import Call
 from spcs_llm.chat_templates import ChatTemplate
@@ -19,9 +21,6 @@ from spcs_llm.protocols.predict import PredictProtocol
 from spcs_llm.snowflake.ingress import explain
 from spcs_llm.transport import Transport
 from spcs_llm.urls import parse_base_url
-
-from sandbox.services import ChildService
-from sandbox.services.scripted import vector_of
 
 REQUEST_SECONDS = 0.020
 ROW_SECONDS = 0.001

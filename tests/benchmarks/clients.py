@@ -10,6 +10,7 @@ from typing import Any
 import requests
 import urllib3
 from dataikuapi.dss.llm_tracing import SpanBuilder
+
 from spcs_llm.connections import Connections
 from spcs_llm.model import Model
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 from dataikuapi.dss.llm_tracing import SpanBuilder
-from spcs_llm.connections import Connections
-from spcs_llm.model import Model
 
 from sandbox.services.scripted import vector_of
+from spcs_llm.connections import Connections
+from spcs_llm.model import Model
 from tests.benchmarks.report import record, spread
 from tests.benchmarks.services import snowflake
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import trustme
+
 from spcs_llm.call import Call
 from spcs_llm.cost import BusyMeter
 from spcs_llm.endpoint import Endpoint, Outgoing
@@ -21,7 +22,6 @@ from spcs_llm.retry import RetryPolicy
 from spcs_llm.snowflake.ingress import explain
 from spcs_llm.transport import Transport
 from spcs_llm.urls import parse_base_url
-
 from tests.integration.raw_server import RawServer, Step
 
 TOKEN = 'Snowflake Token="token-canary"'

@@ -15,7 +15,6 @@ from spcs_llm.retry import RetryPolicy
 from spcs_llm.snowflake.ingress import explain
 from spcs_llm.transport import Transport
 from spcs_llm.urls import parse_base_url
-
 from tests.integration.openai_client import FixedHeaders
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from spcs_llm import exchange
 from spcs_llm.call import Call
 from spcs_llm.endpoint import Outgoing
@@ -41,7 +42,6 @@ from spcs_llm.errors import (
     TlsError,
     TokenRefused,
 )
-
 from tests.integration.arena import POST, Arena
 from tests.integration.raw_server import (
     CHUNKED,

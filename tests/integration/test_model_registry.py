@@ -14,6 +14,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
+
 from spcs_llm.deployment import CATALOGUE, CatalogueModel, DeploymentError, plan, registry
 from spcs_llm.deployment.interface import interface_of
 

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from spcs_llm.call import Call
-from spcs_llm.domain import ChatDelta, ChatEnd, Message, Sampling, TextPart, Tool, ToolChoice
-from spcs_llm.errors import ModelError, NetworkError, SpcsError
 
 from sandbox.services.scripted import answer_to, vector_of
 from sandbox.snowflake import Snowflake
+from spcs_llm.call import Call
+from spcs_llm.domain import ChatDelta, ChatEnd, Message, Sampling, TextPart, Tool, ToolChoice
+from spcs_llm.errors import ModelError, NetworkError, SpcsError
 from tests.integration.openai_client import Client, asking, client_for
 
 Start = Callable[..., Client]

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 import jsonschema
 import pytest
+
+from sandbox.services import ChildService
 from spcs_llm.call import Call
 from spcs_llm.domain import (
     ChatDelta,
@@ -22,8 +24,6 @@ from spcs_llm.domain import (
     ToolResult,
 )
 from spcs_llm.errors import BadRequest, ServiceError
-
-from sandbox.services import ChildService
 from tests.integration.openai_client import Client, asking, client_for
 
 CAPITAL = "What is the capital of France? One sentence."

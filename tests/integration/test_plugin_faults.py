@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from spcs_llm.connections import Connections
-from spcs_llm.errors import SpcsError
-from spcs_llm.model import Model
 
 from sandbox.services.scripted import answer_to
 from sandbox.snowflake import Snowflake
+from spcs_llm.connections import Connections
+from spcs_llm.errors import SpcsError
+from spcs_llm.model import Model
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from spcs_llm.domain import Sampling
-from spcs_llm.errors import BadRequest, SpcsError
-from spcs_llm.protocols.predict import PredictProtocol
 
 from sandbox.instance import Instance
 from sandbox.services import ChildService, ScriptedService
 from sandbox.services.scripted import answer_to, vector_of
+from spcs_llm.domain import Sampling
+from spcs_llm.errors import BadRequest, SpcsError
+from spcs_llm.protocols.predict import PredictProtocol
 from tests.integration.openai_client import asking
 from tests.integration.row_client import call, endpoint_for, in_batches, template, text_of, vector_in
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from spcs_llm.connections import Connections
 from spcs_llm.model import Model
 

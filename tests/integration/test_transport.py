@@ -17,12 +17,12 @@ from typing import Any
 
 import pytest
 import requests
+
 from spcs_llm import exchange as exchange_module
 from spcs_llm.endpoint import Endpoint, Outgoing
 from spcs_llm.errors import ModelError, NetworkError, QueryTimeout, TlsError
 from spcs_llm.transport import WATCHDOG, Transport
 from spcs_llm.urls import parse_base_url
-
 from tests.integration.arena import POST, TOKEN, Arena
 from tests.integration.raw_server import (
     CHUNKED,

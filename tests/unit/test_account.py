@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
+
 from spcs_llm.call import Call
 from spcs_llm.endpoint import Outgoing
 from spcs_llm.errors import (

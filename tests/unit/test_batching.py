@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 
 import pytest
+
 from spcs_llm.batching import Batcher, Job
 from spcs_llm.call import Call
 from spcs_llm.errors import (
@@ -26,7 +27,6 @@ from spcs_llm.errors import (
     SpcsError,
 )
 from spcs_llm.limits import Limiter
-
 from tests.unit.scripted_service import BOUND, Caller, ImpatientCall, Service, wait_until, waiting_behind_one
 
 MAY_BE_ONE_ROWS_FAULT = [

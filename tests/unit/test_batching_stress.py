@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pytest
+
 from spcs_llm.batching import Batcher, Job
 from spcs_llm.call import Call
 from spcs_llm.errors import BadRequest, ModelError, RequestTooLarge, ServiceDown, SpcsError

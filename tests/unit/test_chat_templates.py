@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+
 from spcs_llm.chat_templates import ChatTemplate, TemplateError
 from spcs_llm.control_tokens import SEPARATOR
 from spcs_llm.domain import Message, TextPart

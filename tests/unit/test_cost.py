@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from spcs_llm.batching import Batcher, Job
 from spcs_llm.call import Call
 from spcs_llm.cost import BusyMeter, Rate

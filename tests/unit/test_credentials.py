@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+
 from spcs_llm.call import Call
 from spcs_llm.errors import LoginError, NetworkError, TokenRefused
 from spcs_llm.snowflake.account import EndpointToken, Session

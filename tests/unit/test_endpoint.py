@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+
 from spcs_llm.call import Call
 from spcs_llm.cost import BusyMeter
 from spcs_llm.endpoint import Endpoint, NoToken, Outgoing, Stream, parse_json

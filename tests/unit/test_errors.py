@@ -8,6 +8,7 @@ import pickle
 import threading
 
 import pytest
+
 from spcs_llm import errors
 from spcs_llm.errors import NetworkError, QueryTimeout, ServiceDown, SpcsError, TlsError
 

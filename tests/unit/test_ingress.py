@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+
 from spcs_llm.errors import (
     AccessDenied,
     BadRequest,

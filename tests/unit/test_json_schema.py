@@ -6,6 +6,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+
 from spcs_llm.json_schema import compatible_schema
 
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {

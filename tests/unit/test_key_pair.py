@@ -11,6 +11,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+
 from spcs_llm.errors import SettingsError
 from spcs_llm.snowflake.key_pair import KeyPair
 

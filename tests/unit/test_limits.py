@@ -8,10 +8,10 @@ import time
 from collections import Counter
 
 import pytest
+
 from spcs_llm.call import Call
 from spcs_llm.errors import QueryTimeout
 from spcs_llm.limits import Limiter
-
 from tests.unit.scripted_service import BOUND, ImpatientCall, wait_until
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from spcs_llm.domain import ImagePart, JsonFormat, Message, TextPart, ToolCall, ToolChoice, ToolResult
 from spcs_llm.errors import QueryError
 from spcs_llm.mesh.query import chat_request, embedding_texts, reranking_query

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+
 from spcs_llm.domain import (
     ChatAnswer,
     ChatRequest,
@@ -28,7 +29,6 @@ from spcs_llm.errors import (
     TokenRefused,
 )
 from spcs_llm.protocols.model_serving import ModelServingProtocol
-
 from tests.unit.protocol_rows import (
     SECRET,
     assert_tells_nothing,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from spcs_llm.domain import Embedding
 from spcs_llm.errors import BadRequest, NotFound, ServiceError, SpcsError
 from spcs_llm.protocols.model_serving import ModelServingProtocol
-
 from tests.unit.protocol_rows import SECRET, assert_tells_nothing, call, error_of, rows, template
 from tests.unit.scripted_endpoint import ScriptedEndpoint, refusal
 

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+
 from spcs_llm.call import Call
 from spcs_llm.domain import (
     ChatAnswer,
@@ -30,7 +31,6 @@ from spcs_llm.errors import (
     SpcsError,
 )
 from spcs_llm.protocols.openai import OpenAIProtocol
-
 from tests.unit.scripted_endpoint import (
     CHUNK,
     DONE,

@@ -8,11 +8,11 @@ import struct
 from typing import Any
 
 import pytest
+
 from spcs_llm.call import Call
 from spcs_llm.domain import Embedding
 from spcs_llm.errors import BadRequest, ModelError, NotFound, ServiceError, SpcsError
 from spcs_llm.protocols.openai import OpenAIProtocol
-
 from tests.unit.scripted_endpoint import ScriptedEndpoint, refusal
 
 ONE, TWO = [0.5, -1.25], [2.0, 3.0]

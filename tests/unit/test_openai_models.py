@@ -6,6 +6,7 @@ import threading
 from typing import Any
 
 import pytest
+
 from spcs_llm.call import Call
 from spcs_llm.errors import QueryTimeout, ServiceDown
 from spcs_llm.protocols.openai_models import ServedModels

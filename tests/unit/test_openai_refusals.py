@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from spcs_llm.call import Call
 from spcs_llm.domain import ChatAnswer, ChatRequest, JsonFormat, Message, Sampling, TextPart, ToolCall
 from spcs_llm.errors import BadRequest, ModelError, NotFound, RequestTooLarge, ServiceError
 from spcs_llm.protocols.openai import OpenAIProtocol
-
 from tests.unit.scripted_endpoint import DONE, ScriptedEndpoint, completion, delta, event, refusal, said
 
 USER = Message("user", (TextPart("a question"),))

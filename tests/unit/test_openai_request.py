@@ -6,6 +6,7 @@ import base64
 from typing import Any
 
 import pytest
+
 from spcs_llm.domain import (
     ChatRequest,
     ImagePart,

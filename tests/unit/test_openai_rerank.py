@@ -6,11 +6,11 @@ import math
 from typing import Any
 
 import pytest
+
 from spcs_llm.call import Call
 from spcs_llm.domain import RankedDocument, Ranking, Usage
 from spcs_llm.errors import BadRequest, ModelError, NotFound, ServiceDown, ServiceError, SpcsError
 from spcs_llm.protocols.openai import OpenAIProtocol
-
 from tests.unit.scripted_endpoint import ScriptedEndpoint
 
 RESULTS = [{"index": 0, "relevance_score": 0.25}, {"index": 1, "relevance_score": 0.75}]

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+
 from spcs_llm.domain import (
     ChatAnswer,
     ChatRequest,
@@ -21,7 +22,6 @@ from spcs_llm.domain import (
 )
 from spcs_llm.errors import ModelError, QueryError
 from spcs_llm.protocols.predict import PredictProtocol
-
 from tests.unit.protocol_rows import (
     SECRET,
     assert_tells_nothing,

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from spcs_llm.domain import Embedding
 from spcs_llm.errors import SpcsError
 from spcs_llm.protocols.predict import PredictProtocol
-
 from tests.unit.protocol_rows import SECRET, assert_tells_nothing, call, error_of, outputs, rows, template
 from tests.unit.scripted_endpoint import ScriptedEndpoint, refusal
 

@@ -8,6 +8,7 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from spcs_llm.redaction import without_private_text
 
 PROMPT = "My name is Ada Lovelace, born 10 Dec 1815"

@@ -7,6 +7,7 @@ from datetime import datetime, timezone
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from spcs_llm.errors import (
     AccessDenied,
     BadRequest,

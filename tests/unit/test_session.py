@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+
 from spcs_llm.call import Call
 from spcs_llm.errors import LoginError, NetworkError, QueryTimeout, ServiceDown, SpcsError, TokenRefused
 from spcs_llm.snowflake.session import RenewedToken, Token

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from spcs_llm.errors import SettingsError
 from spcs_llm.settings import LABELS, KeyPairSignIn, OAuthSignIn, TokenSignIn, read_settings
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from spcs_llm.errors import ModelError
 from spcs_llm.sse import Event, events
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from spcs_llm.token_estimate import estimate_tokens
 
 ROOT = Path(__file__).parents[2]
