@@ -145,13 +145,14 @@ def test_every_query_ends_in_its_own_answer_or_in_an_error_of_ours() -> None:
     ended = sum(tally.outcomes.values())
     refusals = sum(fault["kind"] in ("redirect", "gateway_error") for fault in FAULTS) / len(FAULTS) * CHANCE
     attempts = sum(counters[name].get("requests", 0) for name in ("chat", "embed", "openai"))
+    faults = sum(counters[name].get("faults", 0) for name in ("account", "chat", "embed", "openai"))
     needed = 1 + seconds / SESSION_SECONDS + attempts * refusals
     signed_in = counters["account"].get("login", 0) + counters["account"].get("token", 0)
     print(
         f"queries {sum(asked.values())}, ended {ended}, {dict(tally.outcomes)}, slowest {tally.slowest:.1f} s"
     )
     print(
-        f"requests {attempts}, sign-ins {signed_in}, needed at most {needed:.0f}; account {counters['account']}"
+        f"requests {attempts}, faults {faults}, sign-ins {signed_in}, needed at most {needed:.0f}; account {counters['account']}"
     )
     assert hung == 0
     assert ended == sum(asked.values())
