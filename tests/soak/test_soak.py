@@ -152,7 +152,8 @@ def test_every_query_ends_in_its_own_answer_or_in_an_error_of_ours() -> None:
         f"queries {sum(asked.values())}, ended {ended}, {dict(tally.outcomes)}, slowest {tally.slowest:.1f} s"
     )
     print(
-        f"requests {attempts}, faults {faults}, sign-ins {signed_in}, needed at most {needed:.0f}; account {counters['account']}"
+        f"requests {attempts}, faults {faults}, sign-ins {signed_in}, needed at most {needed:.0f};"
+        f" account {counters['account']}"
     )
     assert hung == 0
     assert ended == sum(asked.values())
