@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -243,6 +244,22 @@ CALLS: dict[str, tuple[Any, tuple[ToolCall, ...]]] = {
     "with id and name in every piece": (
         call_piece(0, "c1", "add", '{"a"') + call_piece(0, "c1", "add", ": 1}") + END,
         (ADD,),
+    ),
+    "with the name and a new id in every piece": (
+        call_piece(0, "c1", "add", "")
+        + call_piece(0, "c7", "add", '{"a"')
+        + call_piece(0, "c8", "add", ": 1}")
+        + call_piece(0, "c9", "add", "")
+        + END,
+        (ADD,),
+    ),
+    "of one tool, all numbered 0": (
+        call_piece(0, "c1", "now", "")
+        + call_piece(0, "", arguments="{}")
+        + call_piece(0, "c2", "now", "")
+        + call_piece(0, "", arguments="{}")
+        + END,
+        (replace(NOW, id="c1"), NOW),
     ),
     "with empty ids after the first": (
         call_piece(0, "c1", "add", '{"a"') + call_piece(0, "", "", ": 1}") + END,

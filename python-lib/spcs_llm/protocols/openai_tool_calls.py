@@ -18,13 +18,23 @@ class _Call:
     id: str
     name: str
     arguments: list[str] = field(default_factory=list, repr=False)
+    id_changes: bool = False
+
+    def goes_on(self, call_id: str | None, name: str) -> bool:
+        """Whether a piece with this call's index and a name, this one or another, is still of this call."""
+        if call_id in (None, self.id) or self.id_changes:
+            return True
+        self.id_changes = name == self.name and not _is_json_object("".join(self.arguments))
+        return self.id_changes
 
 
 class ToolCalls:
     """The calls of one answer. `offered`: names of the tools that the model may call.
 
     Pieces belong together by their `index`. Where a server leaves it out, a piece with a name begins a call,
-    and one without goes on with the last. Some number all 0 (Ollama did): a new id with a name begins one.
+    and one without goes on with the last. Some number all 0 (Ollama did): a new id with a name begins one. For a
+    named tool choice vLLM (0.6 to 0.8) gives every piece the name and a new id: one that comes within the
+    arguments goes on with them.
     """
 
     def __init__(self, offered: Collection[str]) -> None:
@@ -91,8 +101,7 @@ class ToolCalls:
     def _known(self, index: Any, call_id: str | None, name: str | None) -> _Call | None:
         if isinstance(index, int):
             call = self._by_index.get(index)
-            begins_another = call is not None and name is not None and call_id not in (None, call.id)
-            return None if begins_another else call
+            return call if call is None or name is None or call.goes_on(call_id, name) else None
         if name is not None and not any(call.id == call_id for call in self._calls):
             return None
         if call_id is not None:
