@@ -360,9 +360,29 @@ ERRORS: dict[str, tuple[Any, type[Exception], str]] = {
         "context is full",
     ),
     "an error as text": (
-        event({"error": "overloaded", "error_type": "overloaded"}),
+        event({"error": "the GPU is gone", "error_type": "generation"}),
         ServiceError,
+        "GPU is gone",
+    ),
+    "TGI's overload": (
+        event({"error": "Model is overloaded", "error_type": "overloaded"}),
+        ServiceBusy,
         "overloaded",
+    ),
+    "TGI's refusal": (
+        event({"error": "`top_p` must be < 1.0", "error_type": "validation"}),
+        BadRequest,
+        "top_p",
+    ),
+    "TGI's error object": (
+        event({"error": {"message": "`top_p` must be < 1.0", "http_status_code": 422}}),
+        BadRequest,
+        "top_p",
+    ),
+    "LiteLLM's status as a text": (
+        event({"error": {"message": "slow down", "type": "None", "param": "None", "code": "429"}}),
+        ServiceBusy,
+        "slow down",
     ),
     "an error beside choices": (
         event({"error": TOLD, "choices": [{"delta": {"content": "a"}}]}),

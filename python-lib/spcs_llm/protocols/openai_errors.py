@@ -15,6 +15,7 @@ _BY_STATUS: dict[int, type[ServiceError]] = {
     503: ServiceDown,
     504: ServiceDown,
 }
+_REFUSALS = ("badrequest", "invalidrequest", "validation")  # the last is TGI's
 
 
 def error_within(body: Any, private: Any) -> ServiceError | None:
@@ -33,11 +34,14 @@ def error_within(body: Any, private: Any) -> ServiceError | None:
     if not told:
         return None
     details = told if isinstance(told, dict) else {"message": told, "type": body.get("error_type")}
-    return told_error(details.get("message"), private, kind=details.get("type"), code=details.get("code"))
+    code = details.get("code") or details.get("http_status_code")  # the latter is TGI's
+    return told_error(details.get("message"), private, kind=details.get("type"), code=code)
 
 
 def told_error(message: Any, private: Any, *, kind: Any = None, code: Any = None) -> ServiceError:
     """The error behind a server's `message`. kind: its type in words. code: an HTTP status, if a number."""
+    if isinstance(code, str) and len(code) == 3 and code.isdecimal():
+        code = int(code)  # LiteLLM writes it as a text
     status = code if isinstance(code, int) and 400 <= code < 600 else None
     quoted = without_private_text(last_line(message if isinstance(message, str) else ""), private)[
         :_LONGEST_TEXT
@@ -50,9 +54,9 @@ def _class_of(status: int | None, kind: str) -> type[ServiceError]:
     if status in _BY_STATUS:
         return _BY_STATUS[status]
     words = kind.lower().replace("_", "").replace(" ", "")
-    if (status is not None and status < 500) or "badrequest" in words or "invalidrequest" in words:
+    if (status is not None and status < 500) or any(word in words for word in _REFUSALS):
         return BadRequest
-    return ServiceBusy if "ratelimit" in words else ServiceError
+    return ServiceBusy if "ratelimit" in words or "overloaded" in words else ServiceError
 
 
 def no_answer(what: str) -> ModelError:
