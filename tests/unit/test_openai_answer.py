@@ -114,6 +114,12 @@ ANSWERS: dict[str, tuple[Any, ChatAnswer]] = {
         delta(content="a") + delta("length"),
         ChatAnswer("a", "length", model="m1"),
     ),
+    "[DONE] with blanks": (delta(content="a") + b"data:  [DONE] \n\n", ChatAnswer("a", None, model="m1")),
+    "the whole message beside an empty delta": (
+        delta(content="a")
+        + event({"choices": [{"delta": {}, "message": {"content": "a"}, "finish_reason": "stop"}]}),
+        ChatAnswer("a", "stop", model="m1"),
+    ),
     "an empty finish reason": (completion("", content="a"), ChatAnswer("a", None, model="m1")),
     "an engine's word for it": (completion("eos_token", content="a"), ChatAnswer("a", "stop", model="m1")),
     "reasoning": (
@@ -133,7 +139,12 @@ ANSWERS: dict[str, tuple[Any, ChatAnswer]] = {
         ChatAnswer("a", "stop", model="m1"),
     ),
     "events that are not OpenAI's": (
-        b": comment\n\n" + event("", "ping") + event("{}", "ping") + event("hm", "keepalive") + said("a"),
+        b": comment\n\n"
+        + event("", "ping")
+        + event("{}", "ping")
+        + event("1732406400", "ping")
+        + event("hm", "keepalive")
+        + said("a"),
         ChatAnswer("a", "stop", model="m1"),
     ),
     "an error that is null": (
@@ -354,6 +365,7 @@ ERRORS: dict[str, tuple[Any, type[Exception], str]] = {
     "an error event in mid-stream": (delta(content="a") + event("full", "error"), ModelError, "off.*full"),
     "an error event without an envelope": (event(TOLD, "error"), BadRequest, "context is full"),
     "an error event that is no JSON": (event("out of memory", "error"), ServiceError, "out of memory"),
+    "an error event that is a JSON text": (event('"full"', "error"), ServiceError, "error: full"),
     "llama.cpp's earlier error field": (
         b"error: " + json.dumps(TOLD).encode() + b"\n\n" + DONE,
         BadRequest,

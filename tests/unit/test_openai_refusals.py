@@ -70,10 +70,11 @@ def test_a_server_that_has_streamed_is_not_suspected_again() -> None:
     assert len(endpoint.payloads) == 2
 
 
-def test_an_empty_stream_is_asked_again_whole_for_the_reason() -> None:
+@pytest.mark.parametrize("empty", [b"", b": ping - 2025-01-01 10:00:00\r\n\r\n"], ids=["empty", "pings"])
+def test_an_empty_stream_is_asked_again_whole_for_the_reason(empty: bytes) -> None:
     """As llama-cpp-python refuses a streamed request whose prompt is too long."""
     endpoint = ScriptedEndpoint(
-        said("a"), b"", refusal("the prompt is too long"), b"", completion(content="b"), said("c")
+        said("a"), empty, refusal("the prompt is too long"), empty, completion(content="b"), said("c")
     )
     protocol = OpenAIProtocol(endpoint)
     assert ask(protocol).text == "a"

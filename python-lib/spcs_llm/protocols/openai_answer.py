@@ -63,15 +63,13 @@ class AnswerReader:
             if head.lstrip(_BLANK):
                 break
         else:
-            raise EmptyStream(
-                "The service's answer is empty.",
-                "Read its logs: SYSTEM$GET_SERVICE_LOGS tells why it failed.",
-            )
+            raise _empty_stream()
         rest = itertools.chain((head,), chunks)
-        if head.lstrip(_BLANK)[:1] in (b"{", b"["):
+        first = head.lstrip(_BLANK)[:1]
+        if first in (b"{", b"["):
             yield from self.deltas_of_body(parse_json(b"".join(rest)))
         else:
-            yield from self._deltas_of_events(rest)
+            yield from self._deltas_of_events(rest, begins_with_comment=first == b":")
 
     def deltas_of_body(self, body: Any) -> Iterator[ChatDelta]:
         """Reads an answer that came whole."""
@@ -100,10 +98,10 @@ class AnswerReader:
             model=self._model,
         )
 
-    def _deltas_of_events(self, chunks: Iterable[bytes]) -> Iterator[ChatDelta]:
+    def _deltas_of_events(self, chunks: Iterable[bytes], *, begins_with_comment: bool) -> Iterator[ChatDelta]:
         for name, data in events(chunks):
             self._saw_event = True
-            if data == b"[DONE]":
+            if data.strip() == b"[DONE]":
                 self._done = True
                 break
             body = self._body(name, data)
@@ -115,6 +113,8 @@ class AnswerReader:
             if delta is not None:
                 yield delta
         if not self._saw_event:
+            if begins_with_comment:  # which kept the connection alive until the server failed
+                raise _empty_stream()
             raise no_answer("The service answers with something that is neither JSON nor an event stream.")
         if self._finish_reason is None and not self._done:
             raise NetworkError(
@@ -127,18 +127,16 @@ class AnswerReader:
     def _body(name: str, data: bytes) -> dict[str, Any] | None:
         """The JSON object of an event; None for events that are not OpenAI's, pings for example."""
         try:
-            body = json.loads(data)
+            body, problem = json.loads(data), "no JSON object"
         except (ValueError, RecursionError):
-            if name == "error":
-                return {"message": data.decode("utf-8", "replace")}
-            if name not in ("", "message") or not data.strip():
-                return None
-            raise no_answer(
-                f"The answer's stream has an event that is no JSON ({len(data)} bytes)."
-            ) from None
-        if not isinstance(body, dict):
-            raise no_answer("The answer's stream has an event that is no JSON object.")
-        return body
+            body, problem = data.decode("utf-8", "replace"), "no JSON"
+        if isinstance(body, dict):
+            return body
+        if name == "error":
+            return {"message": body}
+        if name not in ("", "message") or not data.strip():
+            return None
+        raise no_answer(f"The answer's stream has an event that is {problem} ({len(data)} bytes).")
 
     def _last_deltas(self) -> Iterator[ChatDelta]:
         if not self._saw_choice:
@@ -187,7 +185,9 @@ class AnswerReader:
         reason = choice.get("finish_reason")
         if reason:
             self._finish_reason = _FINISH_REASONS.get(reason, str(reason))
-        piece = choice.get("message" if whole else "delta") or choice.get("delta" if whole else "message")
+        piece = choice.get("message" if whole else "delta")
+        if piece is None:
+            piece = choice.get("delta" if whole else "message")
         if not piece:
             return None
         get = piece.get
@@ -210,6 +210,12 @@ class AnswerReader:
 
     def _private(self) -> dict[str, Any]:
         return {**self._payload, "answer": ["".join(self._texts), "".join(self._reasoning)]}
+
+
+def _empty_stream() -> EmptyStream:
+    return EmptyStream(
+        "The service's answer is empty.", "Read its logs: SYSTEM$GET_SERVICE_LOGS tells why it failed."
+    )
 
 
 def usage_of(usage: Any) -> Usage:
