@@ -40,7 +40,9 @@ def test_images_come_inline_or_by_uri() -> None:
     (message,) = messages(
         {
             "role": "user",
+            "content": "",
             "parts": [
+                {"type": "TEXT", "text": ""},
                 {"type": "IMAGE_INLINE", "inlineImage": "aGk=", "imageMimeType": None},
                 {"type": "IMAGE_URI", "imageUrl": "https://example.org/a.png"},
             ],

@@ -92,7 +92,7 @@ def _parts(message: Mapping[str, Any]) -> tuple[Part, ...]:
     content = message.get("content")
     parts: list[Part] = [] if content is None else [TextPart(_text(content))]
     parts.extend(_part(part) for part in _list(message, "parts"))
-    return tuple(parts)
+    return tuple(part for part in parts if part != TextPart(""))  # servers refuse an empty part beside others
 
 
 def _part(part: Any) -> Part:
