@@ -37,7 +37,9 @@ def without_private_text(message: str, payload: Any) -> str:
 
 
 def _forms(text: str) -> tuple[str, ...]:
-    return text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], repr(text)[1:-1]
+    escaped = json.dumps(text)[1:-1]
+    twice = json.dumps(escaped)[1:-1]  # by a proxy that quotes the error of a server behind it
+    return text, escaped, twice, json.dumps(text, ensure_ascii=False)[1:-1], repr(text)[1:-1]
 
 
 def _private_texts(payload: Any) -> Iterator[str]:

@@ -63,7 +63,11 @@ def test_texts_are_found_wherever_protocols_put_them(payload: object) -> None:
 @pytest.mark.parametrize(
     "text", ["sécurité à Zürich\tmaintenant", "身份证号码是一二三四五六七八", 'he said "no" loudly']
 )
-@pytest.mark.parametrize("quote", [str, json.dumps, repr], ids=["plain", "JSON", "Python"])
+@pytest.mark.parametrize(
+    "quote",
+    [str, json.dumps, lambda text: json.dumps(json.dumps(text)[1:-1]), repr],
+    ids=["plain", "JSON", "JSON in JSON", "Python"],
+)
 def test_texts_quoted_with_escapes_are_masked(text: str, quote: object) -> None:
     assert callable(quote)
     assert without_private_text(f"<{quote(text)}>", chat(text)).strip("<>…'\"") == ""
