@@ -337,9 +337,20 @@ def test_a_server_without_a_list_is_asked_for_no_model(error: ServiceError) -> N
     assert "model" not in endpoint.payloads[0]
 
 
-@pytest.mark.parametrize("body", [{}, [], {"data": 3}, {"data": []}, {"data": [{}, 4]}], ids=str)
-def test_a_list_of_models_that_is_none_is_a_clear_error(body: Any) -> None:
-    with pytest.raises(ModelError, match="model"):
+@pytest.mark.parametrize(
+    ("body", "complaint"),
+    [
+        ({}, "no list of models"),
+        ([], "no list of models"),
+        ({"data": 3}, "no list of models"),
+        ({"data": []}, "lists no model"),
+        ({"data": None}, "lists no model"),
+        ({"data": [{}, 4]}, "lists no model"),
+    ],
+    ids=str,
+)
+def test_a_list_of_models_that_is_none_is_a_clear_error(body: Any, complaint: str) -> None:
+    with pytest.raises(ModelError, match=complaint):
         ask(OpenAIProtocol(ScriptedEndpoint(said("a"), models=body)))
 
 

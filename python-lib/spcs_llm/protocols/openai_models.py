@@ -71,7 +71,8 @@ class ServedModels:
 
     def _listed(self, call: Call) -> tuple[str, ...]:
         body: Any = self._endpoint.send(Outgoing("/v1/models", method="GET"), call)
-        entries = body.get("data") if isinstance(body, dict) else None
+        is_list = isinstance(body, dict) and "data" in body
+        entries = (body["data"] or []) if is_list else None  # Ollama without a model gives null
         if not isinstance(entries, list):
             raise no_answer("The service answers with JSON that is no list of models.")
         names = (entry.get("id") for entry in entries if isinstance(entry, dict))
