@@ -109,7 +109,7 @@ class Model:
             answer = self._chat(request, call)
             self._tell_ignored(answer.ignored_settings, trace)
             usage = _chat_usage(answer.usage, request, answer.text)
-            return completion_response(replace(answer, usage=usage), self._cost(call))
+            return completion_response(answer, usage, self._cost(call))
 
     def stream(self, query: Any, settings: Any, trace: Any) -> Iterator[dict[str, Any]]:
         """The same as chunks, as they come, and one footer. Closing the iterator closes the connection."""
@@ -126,7 +126,7 @@ class Model:
                     yield from writer.end()
                     self._tell_ignored(piece.ignored_settings, trace)
                     usage = _chat_usage(piece.usage, request, "".join(texts))
-                    yield stream_footer(replace(piece, usage=usage), self._cost(call))
+                    yield stream_footer(piece, usage, self._cost(call))
 
     def embed(self, query: Any, settings: Any, trace: Any) -> dict[str, Any]:
         """LLM Mesh's embedding query, of one text or of several -> its response. Raises SpcsError.
@@ -275,11 +275,12 @@ def _chat_usage(usage: Usage, request: ChatRequest, text: str) -> Usage:
     prompt = sum(estimate_tokens(message.text) + _TOKENS_AROUND_A_MESSAGE for message in request.messages)
     prompt = usage.prompt_tokens if usage.prompt_tokens is not None else prompt
     completion = usage.completion_tokens if usage.completion_tokens is not None else estimate_tokens(text)
-    return replace(
-        usage,
-        prompt_tokens=prompt,
-        completion_tokens=completion,
-        total_tokens=prompt + completion,
+    return Usage(
+        prompt,
+        completion,
+        prompt + completion,
+        cached_tokens=usage.cached_tokens,
+        reasoning_tokens=usage.reasoning_tokens,
         estimated=True,
     )
 

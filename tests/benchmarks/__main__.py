@@ -19,7 +19,7 @@ ORDER = ["calls", "streamed_calls", "streaming", "throughput", "tls", "embedding
 HEAD = """# Benchmarks
 
 Written by `make bench`, on {machine}.
-Client and service share those cores. Ways are measured in turns within one run; only ratios mean something on another
+Client and service have a core each. Ways are measured in turns within one run; only ratios mean something on another
 machine. Figures are medians, in brackets the least and the most.
 """
 

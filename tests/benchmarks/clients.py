@@ -24,7 +24,7 @@ Ask = Callable[[], str]
 
 
 def plugin(account: dict[str, Any], url: str, **params: Any) -> Ask:
-    """The plugin as DSS calls it: Mesh query in, Mesh response out, with a trace."""
+    """The plugin as DSS calls it: Mesh query in, Mesh response out. The span that it adds to is DSS's own."""
     config = {
         "oauth": {"snowflake_oauth": account["token"]},
         "snowflakeAccountUrl": account["account"],
@@ -35,10 +35,11 @@ def plugin(account: dict[str, Any], url: str, **params: Any) -> Ask:
     model = Model(config, connections=Connections())
     settings = {"temperature": 0.2, "maxOutputTokens": MAX_TOKENS}
 
+    trace = SpanBuilder("call")
+
     def ask() -> str:
-        trace = SpanBuilder("call")
-        with trace:
-            return model.complete({"messages": MESSAGES}, settings, trace)["text"]
+        trace.span["children"].clear()
+        return model.complete({"messages": MESSAGES}, settings, trace)["text"]
 
     return ask
 

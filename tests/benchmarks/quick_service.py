@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import ssl
 import subprocess
 import sys
@@ -21,6 +20,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tests.benchmarks.cores import a_core_for_services, all_cores_afterwards
 
 ROOT = Path(__file__).parents[2]
 ANSWER_TOKENS = 300
@@ -110,25 +111,22 @@ class Quick:
 
 @contextmanager
 def quick_service(**options: Any) -> Iterator[Quick]:
-    """The service on one core, and this process on another while it runs, where the machine has two."""
     command = [sys.executable, "-m", "tests.benchmarks.quick_service", json.dumps(options)]
-    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert process.stdin is not None and process.stdout is not None
-    place = json.loads(process.stdout.readline())
-    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
-    if len(cores) > 1:
-        os.sched_setaffinity(process.pid, {min(cores)})
-        os.sched_setaffinity(0, {max(cores)})
-    try:
-        yield Quick(place["url"], place["authority"], process)
-    finally:
-        if len(cores) > 1:
-            os.sched_setaffinity(0, cores)
-        process.stdin.close()
-        process.wait(30)
-        process.stdout.close()
-        if place["authority"]:
-            Path(place["authority"]).unlink()
+    with all_cores_afterwards():
+        with a_core_for_services():
+            process = subprocess.Popen(
+                command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            )
+        assert process.stdin is not None and process.stdout is not None
+        place = json.loads(process.stdout.readline())
+        try:
+            yield Quick(place["url"], place["authority"], process)
+        finally:
+            process.stdin.close()
+            process.wait(30)
+            process.stdout.close()
+            if place["authority"]:
+                Path(place["authority"]).unlink()
 
 
 if __name__ == "__main__":

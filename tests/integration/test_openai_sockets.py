@@ -133,6 +133,11 @@ def ending_a_moment_later(connection: socket.socket) -> None:
     connection.sendall(LAST_CHUNK)
 
 
+def cut_after_its_finish_reason(connection: socket.socket) -> None:
+    connection.sendall(CHUNKED + chunk(OPENING + CLOSING))
+    connection.shutdown(socket.SHUT_WR)
+
+
 @pytest.mark.parametrize(
     "script",
     [
@@ -144,6 +149,7 @@ def ending_a_moment_later(connection: socket.socket) -> None:
         without_a_type,
         with_carriage_returns,
         ending_a_moment_later,
+        cut_after_its_finish_reason,
     ],
 )
 def test_an_answer_is_read_whatever_its_framing(serve: Callable, script: Script) -> None:
@@ -151,7 +157,8 @@ def test_an_answer_is_read_whatever_its_framing(serve: Callable, script: Script)
     for _ in range(2):
         assert client.protocol.chat(asking("hi"), Call(5)).text == "héllo you"
         assert [type(p) for p in client.protocol.stream(asking("hi"), Call(5))][-1] is ChatEnd
-    keeps_connections = script not in (until_the_connection_closes, as_http_1_0)
+    closes = (until_the_connection_closes, as_http_1_0, cut_after_its_finish_reason)
+    keeps_connections = script not in closes
     assert server.connections == (1 if keeps_connections else 4)
 
 

@@ -120,6 +120,10 @@ ANSWERS: dict[str, tuple[Any, ChatAnswer]] = {
         + event({"choices": [{"delta": {}, "message": {"content": "a"}, "finish_reason": "stop"}]}),
         ChatAnswer("a", "stop", model="m1"),
     ),
+    "cut after its finish reason": (
+        [delta(content="a") + delta("stop"), NetworkError("cut")],
+        ChatAnswer("a", "stop", model="m1"),
+    ),
     "an empty finish reason": (completion("", content="a"), ChatAnswer("a", None, model="m1")),
     "an engine's word for it": (completion("eos_token", content="a"), ChatAnswer("a", "stop", model="m1")),
     "reasoning": (

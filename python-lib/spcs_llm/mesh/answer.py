@@ -15,7 +15,7 @@ from spcs_llm.domain import ChatAnswer, ChatDelta, ChatEnd, Embedding, Ranking, 
 from spcs_llm.errors import SpcsError
 
 
-def completion_response(answer: ChatAnswer, cost: float) -> dict[str, Any]:
+def completion_response(answer: ChatAnswer, usage: Usage, cost: float) -> dict[str, Any]:
     """What `process` of a chat model returns. cost: USD."""
     response: dict[str, Any] = {"text": answer.text}
     if answer.tool_calls:
@@ -24,12 +24,12 @@ def completion_response(answer: ChatAnswer, cost: float) -> dict[str, Any]:
         response["logProbs"] = list(answer.log_probs)
     if answer.reasoning:
         response["artifacts"] = [_reasoning(answer.reasoning, 0)]
-    return {**response, **_outcome(answer.finish_reason, answer.usage, cost)}
+    return {**response, **_outcome(answer.finish_reason, usage, cost)}
 
 
-def stream_footer(end: ChatEnd, cost: float) -> dict[str, Any]:
+def stream_footer(end: ChatEnd, usage: Usage, cost: float) -> dict[str, Any]:
     """The last thing `process_stream` yields. cost: USD."""
-    return {"footer": _outcome(end.finish_reason, end.usage, cost)}
+    return {"footer": _outcome(end.finish_reason, usage, cost)}
 
 
 def embedding_response(row: Embedding, usage: Usage, cost: float) -> dict[str, Any]:

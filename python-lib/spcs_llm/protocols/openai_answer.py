@@ -55,7 +55,7 @@ class AnswerReader:
     def deltas(self, chunks: Iterator[bytes]) -> Iterator[ChatDelta]:
         """Reads a response that should be an event stream, and may be plain JSON. Raises SpcsError.
 
-        An answer that breaks off raises NetworkError; what was read of it is no answer.
+        An answer that breaks off before its finish reason raises NetworkError; what was read of it is no answer.
         """
         head = b""
         for chunk in chunks:
@@ -99,19 +99,24 @@ class AnswerReader:
         )
 
     def _deltas_of_events(self, chunks: Iterable[bytes], *, begins_with_comment: bool) -> Iterator[ChatDelta]:
-        for name, data in events(chunks):
-            self._saw_event = True
-            if data.strip() == b"[DONE]":
-                self._done = True
-                break
-            body = self._body(name, data)
-            if body is None:
-                continue
-            if name == "error" or "error" in body or not body.get("choices"):
-                self._raise_error_in(name, body)
-            delta = self._delta(body)
-            if delta is not None:
-                yield delta
+        try:
+            for name, data in events(chunks):
+                self._saw_event = True
+                if data.strip() == b"[DONE]":
+                    self._done = True
+                    break
+                body = self._body(name, data)
+                if body is None:
+                    continue
+                if name == "error" or "error" in body or not body.get("choices"):
+                    self._raise_error_in(name, body)
+                delta = self._delta(body)
+                if delta is not None:
+                    yield delta
+        except NetworkError:
+            if self._finish_reason is None:
+                raise
+            # The model had ended: only the usage may be missing.
         if not self._saw_event:
             if begins_with_comment:  # which kept the connection alive until the server failed
                 raise _empty_stream()
