@@ -18,7 +18,7 @@ serve: .venv-demo/installed  ## the same, kept running for your own calls
 test: .venv/installed  ## the proof that all of it works
 	$(DEV) -m pytest -m "not real and not soak and not bench"
 
-test-all: .venv/installed  ## unit tests on every Python that is here, with the oldest and newest libraries
+test-all: .venv/installed  ## the plugin in the sandbox on every Python that is here, with the oldest and newest libraries
 	$(DEV) -m tests.compatibility
 
 test-real: .venv/installed .venvs/registry/installed  ## real servers and packages that are large: several GB, many minutes
