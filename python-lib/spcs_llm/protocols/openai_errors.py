@@ -43,10 +43,9 @@ def told_error(message: Any, private: Any, *, kind: Any = None, code: Any = None
     if isinstance(code, str) and len(code) == 3 and code.isdecimal():
         code = int(code)  # LiteLLM writes it as a text
     status = code if isinstance(code, int) and 400 <= code < 600 else None
-    quoted = without_private_text(last_line(message if isinstance(message, str) else ""), private)[
-        :_LONGEST_TEXT
-    ]
-    what = f"The service answers with an error: {quoted}" if quoted else "The service answers with an error."
+    shown = without_private_text(last_line(message if isinstance(message, str) else ""), private)
+    quoted = shown[:_LONGEST_TEXT].rstrip(". ")
+    what = f"The service answers with an error{f': {quoted}' if quoted else ''}."
     return _class_of(status, str(kind or code or ""))(what, status=status)
 
 
