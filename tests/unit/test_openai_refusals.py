@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from spcs_llm.call import Call
-from spcs_llm.domain import ChatAnswer, ChatRequest, JsonFormat, Message, Sampling, TextPart, ToolCall
+from spcs_llm.domain import ChatAnswer, ChatRequest, JsonFormat, Message, Sampling, TextPart, Tool, ToolCall
 from spcs_llm.errors import BadRequest, ModelError, NotFound, RequestTooLarge, ServiceError
 from spcs_llm.protocols.openai import OpenAIProtocol
 from tests.unit.scripted_endpoint import DONE, ScriptedEndpoint, completion, delta, event, refusal, said
@@ -82,6 +82,21 @@ def test_an_empty_stream_is_asked_again_whole_for_the_reason(empty: bytes) -> No
         ask(protocol)
     assert [ask(protocol).text, ask(protocol).text] == ["b", "c"]
     assert ["stream" in p for p in endpoint.payloads] == [True, True, False, True, False, True]
+
+
+def test_a_tool_call_that_is_streamed_without_its_name_is_asked_for_whole() -> None:
+    """As TGI before 3.1 streams its calls: an object in place of a list, with the grammar's text as arguments."""
+    call = {"index": 0, "id": "", "type": "function", "function": {"name": None, "arguments": '{"function'}}
+    whole = {"id": "0", "type": "function", "function": {"name": "add", "arguments": {"a": 1}}}
+    endpoint = ScriptedEndpoint(
+        delta(role="assistant", content="") + delta(role="assistant", tool_calls=call),
+        completion("stop", content=None, tool_calls=[whole]),
+        said("a"),
+    )
+    protocol = OpenAIProtocol(endpoint)
+    assert ask(protocol, tools=(Tool("add"),)).tool_calls == (ToolCall("0", "add", '{"a": 1}'),)
+    assert ask(protocol).text == "a"
+    assert ["stream" in p for p in endpoint.payloads] == [True, False, True]
 
 
 def test_a_server_without_stream_options_streams_without() -> None:

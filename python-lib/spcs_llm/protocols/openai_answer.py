@@ -32,6 +32,10 @@ class EmptyStream(ServiceError):
     """A success without a word: what llama-cpp-python 0.3.36 sends where it refuses a streamed request."""
 
 
+class NamelessCall(ServiceError):
+    """A streamed tool call as TGI before 3.1 has it, without the tool's name; its whole answers have that."""
+
+
 class AnswerReader:
     """Reads one answer, whichever way it comes: first its deltas, to their end, then `end` or `answer`.
 
@@ -198,6 +202,8 @@ class AnswerReader:
         get = piece.get
         text = _text(get("content")) or _text(get("refusal"))  # OpenAI's field for why there is no content
         reasoning = get("reasoning_content") or get("reasoning") or ""
+        if isinstance(get("tool_calls"), dict) and not whole and not self._began:
+            raise NamelessCall("The service streams tool calls without their names.", "Update it.")
         tool_calls = self._calls.add(get("tool_calls"), whole=whole) if get("tool_calls") else ()
         log_probs = choice.get("logprobs")
         tokens = tuple(log_probs.get("content") or ()) if log_probs else ()

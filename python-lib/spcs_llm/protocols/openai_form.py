@@ -9,7 +9,7 @@ from typing import Any
 from spcs_llm.domain import ChatRequest, JsonFormat
 from spcs_llm.errors import BadRequest, ServiceError, SpcsError
 from spcs_llm.json_schema import compatible_schema
-from spcs_llm.protocols.openai_answer import EmptyStream
+from spcs_llm.protocols.openai_answer import EmptyStream, NamelessCall
 
 # JSON field -> setting, as LLM Mesh names it.
 SETTINGS = {
@@ -46,7 +46,7 @@ class Form:
 
     streams: None until the server has shown it. unknown: fields that the server does not have at all.
     The last four are about one request: fields refused it, what became of its JSON schema, and whether it is asked
-    whole because its stream was empty.
+    whole because its stream was empty or of no use.
     """
 
     streams: bool | None = None
@@ -83,6 +83,8 @@ def next_form(
     """
     if isinstance(error, EmptyStream) and form.asks_for_stream:
         return replace(form, whole=True) if form.streams else replace(form, streams=False)
+    if isinstance(error, NamelessCall) and form.asks_for_stream:
+        return replace(form, whole=True)
     text = error.what
     not_known = _NOT_KNOWN.search(text) is not None
     if not (isinstance(error, BadRequest) or not_known or _INVALID in text):
