@@ -210,6 +210,7 @@ MESSAGES = [
     ({"error": TRACEBACK}, "ValueError: too long"),
     ({"error": {"message": "too long", "type": "invalid_request_error", "param": None}}, "too long"),
     ({"error": {"message": "not supported", "param": "max_tokens"}}, "max_tokens: not supported"),
+    ({"error": {"message": "not supported", "param": "None"}}, "not supported"),
     ({"error": {"message": "'max_tokens' is too large", "param": "max_tokens"}}, "'max_tokens' is too large"),
     ({"error": {"type": "invalid_request_error"}}, "invalid_request_error"),
     ({"object": "error", "message": "too long", "code": 400}, "too long"),

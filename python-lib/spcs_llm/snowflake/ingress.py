@@ -212,7 +212,10 @@ def _named(error: Mapping[str, Any]) -> str:
     """A message with the parameter that it is about, where that is told apart from it."""
     message = last_line(str(error.get("message") or error.get("type") or error.get("code") or ""))
     param = error.get("param")
-    return f"{param}: {message}" if isinstance(param, str) and param and param not in message else message
+    # LiteLLM has "None" as a text.
+    if not isinstance(param, str) or param in ("", "None") or param in message:
+        return message
+    return f"{param}: {message}"
 
 
 def _validation_problem(item: Any) -> str:
