@@ -30,7 +30,7 @@ class ScriptedSignIn:
     def __init__(self, clock: Clock, seconds: float = 3600) -> None:
         self._clock = clock
         self.seconds = seconds
-        self.credentials = ["c1"]
+        self.credentials = ["credential-1"]
         self.on_login: Callable[[str, Call], object] = lambda credential, call: None
         self.on_renewal: Callable[[Call], object] = lambda call: None
         self.can_renew = True
@@ -312,11 +312,11 @@ def test_a_refusal_is_remembered_for_ten_seconds(life: Life) -> None:
 
 def test_another_credential_is_tried_at_once_whatever_befell_the_first(life: Life) -> None:
     life.sign_in.on_login = lambda credential, call: failing(
-        LoginError("No.", code="390100") if credential == "c1" else None
+        LoginError("No.", code="390100") if credential == "credential-1" else None
     )()
     with pytest.raises(LoginError):
         life.ask()
-    life.sign_in.credentials = ["c2"]
+    life.sign_in.credentials = ["credential-2"]
     assert life.ask() == "login2"
 
 
@@ -327,13 +327,13 @@ def test_an_access_token_that_is_over_is_read_again_and_tried_once_more_if_it_di
 
     def over(credential: str, call: Call) -> None:
         tried.append(credential)
-        if credential == "c1":
+        if credential == "credential-1":
             raise LoginError("over", code=code)
 
     life.sign_in.on_login = over
-    life.sign_in.credentials = ["c1", "c2"]
+    life.sign_in.credentials = ["credential-1", "credential-2"]
     assert life.ask() == "login2"
-    assert tried == ["c1", "c2"]
+    assert tried == ["credential-1", "credential-2"]
 
 
 def test_an_access_token_that_stays_the_same_is_not_tried_again(life: Life) -> None:
@@ -420,4 +420,4 @@ def test_no_repr_holds_a_token_or_a_credential(life: Life) -> None:
         life.ask()
     kept = vars(life.tokens)
     assert "login1" not in repr(kept)
-    assert "c1" not in repr(kept)
+    assert "credential-1" not in repr(kept)
