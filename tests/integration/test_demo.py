@@ -23,21 +23,29 @@ def sandbox(command: str) -> Iterator[subprocess.Popen[str]]:
     """`python -m sandbox <command>` in a process group of its own, in which nothing is left at the end."""
     arguments = [sys.executable, "-m", "sandbox", command]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    # A shell's background jobs, and so their children, are deaf to Ctrl-C, unless someone listens to it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(arguments, cwd=ROOT, start_new_session=True, **pipes)  # type: ignore[call-overload]
     try:
         yield process
     finally:
         process.send_signal(signal.SIGINT)
-        process.wait(30)
-        if process.stdout is not None:
-            process.stdout.close()
-        until = time.monotonic() + 10
-        while _is_there(process.pid) and time.monotonic() < until:
-            time.sleep(0.05)
-        left = _is_there(process.pid)
+        left = not _has_ended(process)
         if left:
             os.killpg(process.pid, signal.SIGKILL)
+        if process.stdout is not None:
+            process.stdout.close()
         assert not left
+
+
+def _has_ended(process: subprocess.Popen[str]) -> bool:
+    """Whether it and all that it started end within a while."""
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        if process.poll() is not None and not _is_there(process.pid):
+            return True
+        time.sleep(0.05)
+    return False
 
 
 def _is_there(group: int) -> bool:
