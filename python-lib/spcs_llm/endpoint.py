@@ -16,7 +16,7 @@ from typing import Any, Callable, Protocol, TypeVar
 
 from spcs_llm.call import Call
 from spcs_llm.cost import BusyMeter
-from spcs_llm.errors import ModelError, NetworkError, SpcsError, TokenRefused
+from spcs_llm.errors import ModelError, NetworkError, QueryTimeout, SpcsError, TokenRefused
 from spcs_llm.exchange import Exchange
 from spcs_llm.limits import Limiter
 from spcs_llm.redaction import without_private_text
@@ -125,17 +125,27 @@ class Endpoint:
         """Sends the request and returns the bytes of its answer. Raises SpcsError."""
         return self._with_retries(outgoing, call, _whole_body)
 
-    def open(self, outgoing: Outgoing, call: Call) -> Stream:
-        """Sends the request and returns its answer as a stream, whose first bytes are there. Raises SpcsError.
+    def open(self, outgoing: Outgoing, call: Call, begin: Callable[[Stream], T]) -> T:
+        """Sends the request and returns what `begin` makes of its answer's stream. Raises SpcsError.
 
-        Failures before the first byte are retried; from then on they are the reader's.
+        What `begin` reads is asked for again when it breaks off. It leaves the stream open: the rest is its
+        caller's to read and to close, and so are failures from then on.
         """
-        return self._with_retries(outgoing, call, Stream.opened)
+
+        def receive(attempt: Attempt) -> T:
+            stream = Stream.opened(attempt)
+            try:
+                return begin(stream)
+            except BaseException as error:
+                stream.fail(error)
+                raise
+
+        return self._with_retries(outgoing, call, receive)
 
     def read(self, outgoing: Outgoing, call: Call, consume: Callable[[Stream], T]) -> T:
         """Sends the request and returns what `consume` makes of its answer. Raises SpcsError.
 
-        Unlike after `open`, an answer that breaks off in the middle is asked for again.
+        An answer that breaks off in the middle is asked for again.
         """
 
         def receive(attempt: Attempt) -> T:
@@ -210,7 +220,7 @@ class Endpoint:
             raise
         except SpcsError as error:
             attempt.fail(error)
-            if call.remaining() > 0:
+            if call.remaining() > 0 or isinstance(error, QueryTimeout):
                 raise
             if not (isinstance(error, NetworkError) and error.silent):
                 call.last_error = error
@@ -377,6 +387,10 @@ class Stream:
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
+        self.fail(error)
+
+    def fail(self, error: object) -> None:
+        """Closes the stream; `error` is why, if it is one."""
         if isinstance(error, SpcsError):
             self._attempt.fail(error)
         self.close()

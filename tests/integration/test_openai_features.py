@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from sandbox.instance import Instance
 from sandbox.services.scripted import answer_to, tokens_of
-from tests.integration.vllm_like import VllmLike, delta, said, usage
+from tests.integration.vllm_like import CUT, VllmLike, delta, said, usage
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -350,6 +350,15 @@ def test_a_stream_that_goes_wrong_raises(connect: Connect, events: list[Any]) ->
     llm, _ = connect(events)
     with pytest.raises(Exception, match=r"\[(service|model|network)\]"):
         list(asking(llm).execute_streamed())
+
+
+def test_a_stream_that_fails_before_its_first_piece_is_asked_for_again(connect: Connect) -> None:
+    busy = [{"error": {"message": "slow down", "code": 429}}]
+    llm, server = connect(busy, [delta(role="assistant"), CUT], [delta(content="Hi"), delta("stop")])
+    *chunks, footer = asking(llm).execute_streamed()
+    assert "".join(chunk.text for chunk in chunks) == "Hi"
+    assert footer.data["finishReason"] == "STOP"
+    assert len(server.asked) == 3
 
 
 # -- LangChain --------------------------------------------------------------------------------------------

@@ -95,7 +95,7 @@ def test_every_framing_leaves_the_connection_usable(arena: Arena, answer: bytes)
 
 def test_an_answer_that_is_not_read_to_its_end_takes_its_connection_along(arena: Arena) -> None:
     endpoint = arena.endpoint(arena.serve(head(content_length="100000") + b"x" * 50_000))
-    with endpoint.open(POST, arena.call()) as stream:
+    with endpoint.open(POST, arena.call(), lambda opened: opened) as stream:
         next(stream.chunks())
         assert arena.server is not None
     assert arena.server.gone.wait(2), "the connection must close at once"
@@ -103,7 +103,7 @@ def test_an_answer_that_is_not_read_to_its_end_takes_its_connection_along(arena:
 
 def test_the_end_of_an_answer_that_comes_late_does_not_hold_its_reader(arena: Arena) -> None:
     endpoint = arena.endpoint(arena.serve(then_silence(head(**CHUNKED) + chunk(b"data: [DONE]"))))
-    stream = endpoint.open(POST, arena.call())
+    stream = endpoint.open(POST, arena.call(), lambda opened: opened)
     next(stream.chunks())
     began = time.monotonic()
     stream.done()

@@ -27,8 +27,14 @@ def said(text: str) -> list[Any]:
     return [delta(role="assistant", content=text), delta("stop")]
 
 
+CUT = "cut"
+
+
 class VllmLike:
-    """`answers`: for each request a list of events, or a status and a JSON body; the last one stays."""
+    """`answers`: for each request a list of events, or a status and a JSON body; the last one stays.
+
+    A stream ends at CUT, without a word.
+    """
 
     def __init__(self, *answers: Any, pause: float = 0.0) -> None:
         self.answers = list(answers)
@@ -62,6 +68,8 @@ class VllmLike:
         ended = False
         try:
             for event in events:
+                if event == CUT:
+                    return
                 yield f"data: {event if isinstance(event, str) else json.dumps(event)}\n\n"
                 await asyncio.sleep(self._pause)
             yield "data: [DONE]\n\n"

@@ -60,16 +60,19 @@ class ScriptedEndpoint:
     def send(self, outgoing: Outgoing, call: Call) -> Any:
         return self._answer(outgoing)
 
-    def open(self, outgoing: Outgoing, call: Call) -> ScriptedStream:
+    def open(self, outgoing: Outgoing, call: Call, begin: Callable[[Any], Any]) -> Any:
+        return begin(self._opened(outgoing))
+
+    def read(self, outgoing: Outgoing, call: Call, consume: Callable[[Any], Any]) -> Any:
+        with self._opened(outgoing) as stream:
+            return consume(stream)
+
+    def _opened(self, outgoing: Outgoing) -> ScriptedStream:
         answer = self._answer(outgoing)
         if not isinstance(answer, (bytes, list)):
             answer = json.dumps(answer).encode()
         self.streams.append(ScriptedStream(answer if isinstance(answer, list) else [answer]))
         return self.streams[-1]
-
-    def read(self, outgoing: Outgoing, call: Call, consume: Callable[[Any], Any]) -> Any:
-        with self.open(outgoing, call) as stream:
-            return consume(stream)
 
     def _answer(self, outgoing: Outgoing) -> Any:
         self.asked.append(copy.deepcopy(outgoing))

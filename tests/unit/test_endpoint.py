@@ -518,7 +518,7 @@ def test_signing_in_is_not_busy_time() -> None:
 
 
 def opened(rig: Rig, call: Call | None = None) -> Stream:
-    return rig.endpoint.open(Outgoing("/v1/chat/completions", {}), call or rig.call())
+    return rig.endpoint.open(Outgoing("/v1/chat/completions", {}), call or rig.call(), lambda stream: stream)
 
 
 def test_a_stream_holds_its_slot_until_it_is_read_to_its_end() -> None:
@@ -562,6 +562,35 @@ def test_failures_after_the_first_byte_are_the_readers() -> None:
         next(chunks)
     assert len(rig.sent) == 1
     assert call.steps[-1].attributes["error"] == "NetworkError"
+    rig.assert_nothing_is_held()
+
+
+def begun(rig: Rig, call: Call) -> tuple[Stream, bytes, Iterator[bytes]]:
+    """A stream that counts as begun with its second chunk."""
+
+    def begin(stream: Stream) -> tuple[Stream, bytes, Iterator[bytes]]:
+        chunks = stream.chunks()
+        next(chunks)
+        return stream, next(chunks), chunks
+
+    return rig.endpoint.open(Outgoing("/"), call, begin)
+
+
+def test_what_breaks_off_before_it_has_begun_is_asked_for_again() -> None:
+    rig = Rig(Reply(chunks=(b"a", CUT)), Reply(chunks=(b"a", b"b", b"c")))
+    _, first, rest = begun(rig, rig.call())
+    assert first == b"b"
+    assert rig.limiter.in_flight == 1
+    assert list(rest) == [b"c"]
+    assert len(rig.sent) == 2
+    rig.assert_nothing_is_held()
+
+
+def test_a_timeout_before_it_has_begun_is_not_the_reason_of_itself() -> None:
+    rig = Rig(Reply(chunks=(b"a", SILENT), takes=10.0))
+    with pytest.raises(QueryTimeout, match="reading the service's answer") as caught:
+        begun(rig, rig.call(10.0))
+    assert "Last failure" not in str(caught.value)
     rig.assert_nothing_is_held()
 
 
@@ -617,11 +646,13 @@ def test_a_stream_closed_by_two_threads_ends_once() -> None:
         ({}, b"\n  <HTML>"),
     ],
 )
-@pytest.mark.parametrize("how", ["send", "open"])
-def test_a_web_page_is_no_answer(headers: Mapping[str, str], body: bytes, how: str) -> None:
+@pytest.mark.parametrize("ask", [Rig.send, opened])
+def test_a_web_page_is_no_answer(
+    headers: Mapping[str, str], body: bytes, ask: Callable[[Rig], object]
+) -> None:
     rig = Rig(Reply(chunks=(body,), headers=headers))
     with pytest.raises(ModelError, match="web page"):
-        getattr(rig.endpoint, how)(Outgoing("/"), rig.call())
+        ask(rig)
     assert len(rig.sent) == 1
     rig.assert_nothing_is_held()
 

@@ -149,6 +149,7 @@ def test_a_404_of_the_container_is_only_that(body: Any) -> None:
         {"detail": "Invalid API key"},
         {"error": "Unauthorized"},
         {"object": "error", "message": "Unauthorized"},
+        {"detail": {"error": "Unauthorized"}},
     ],
 )
 def test_a_refusal_of_the_container_is_about_its_own_key(status: int, body: Any) -> None:
@@ -221,6 +222,9 @@ MESSAGES = [
                     {"loc": ["body", "n"], "msg": "Input should be 1"}]},
         "body.top_k: Extra inputs are not permitted; body.n: Input should be 1",
     ),
+    ({"detail": {"error": "too long"}}, "too long"),
+    ({"detail": {"error": {"message": "too long"}}}, "too long"),
+    ({"detail": {"message": "too long", "code": 7}}, "too long"),
     ({"message": "too long"}, "too long"),
     (b"too long", "too long"),
     (TRACEBACK.encode(), "ValueError: too long"),

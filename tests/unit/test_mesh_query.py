@@ -120,6 +120,7 @@ def test_absent_settings_are_left_to_the_service(nothing: Any) -> None:
     [
         {"temperature": "hot"},
         {"temperature": True},
+        {"temperature": 10**400},
         {"maxOutputTokens": 1.5},
         {"logProbs": "yes"},
         {"stopSequences": 3},

@@ -102,6 +102,7 @@ BAD = [
     (results((0, 1.0), (1, None)), ModelError, "no number"),
     (results((0, 1.0), (1, "0.5")), ModelError, "no number"),
     (results((0, 1.0), (1, math.nan)), ModelError, "no number"),
+    (results((0, 1.0), (1, 10**400)), ModelError, "no number"),
     ({"error": {"message": "not a reranker", "code": 400}}, BadRequest, "not a reranker"),
 ]
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import itertools
 import re
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from typing import Callable, Literal, TypeVar, Union
 
@@ -80,7 +81,7 @@ class OpenAIProtocol:
         """
 
         def begin(outgoing: Outgoing, form: Form) -> tuple[Piece, Pieces]:
-            pieces = self._pieces(outgoing, _reader(request, outgoing, form), form, call)
+            pieces = (self._streamed if form.asks_for_stream else self._whole)(request, outgoing, form, call)
             return next(pieces), pieces
 
         first, rest = self._ask(request, call, begin)
@@ -147,14 +148,22 @@ class OpenAIProtocol:
         self._has_answered = True
         return result
 
-    def _pieces(self, outgoing: Outgoing, reader: AnswerReader, form: Form, call: Call) -> Pieces:
-        if form.asks_for_stream:
-            with self._endpoint.open(outgoing, call) as stream:
-                chunks = stream.chunks()
-                yield from reader.deltas(chunks)
-                stream.done()  # before the end is told, so that it can tell what the call cost
-        else:
-            yield from reader.deltas_of_body(self._endpoint.send(outgoing, call))
+    def _streamed(self, request: ChatRequest, outgoing: Outgoing, form: Form, call: Call) -> Pieces:
+        def begin(stream: Stream) -> tuple[Stream, AnswerReader, list[ChatDelta], Iterator[ChatDelta]]:
+            reader = _reader(request, outgoing, form)
+            deltas = reader.deltas(stream.chunks())
+            return stream, reader, list(itertools.islice(deltas, 1)), deltas
+
+        stream, reader, first, rest = self._endpoint.open(outgoing, call, begin)
+        with stream:
+            yield from first
+            yield from rest
+            stream.done()  # before the end is told, so that it can tell what the call cost
+        yield reader.end()
+
+    def _whole(self, request: ChatRequest, outgoing: Outgoing, form: Form, call: Call) -> Pieces:
+        reader = _reader(request, outgoing, form)
+        yield from reader.deltas_of_body(self._endpoint.send(outgoing, call))
         yield reader.end()
 
     # -- embeddings and reranking -------------------------------------------------------------------------

@@ -5,6 +5,7 @@ TEI is Hugging Face's Text Embeddings Inference.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -50,6 +51,13 @@ def _document(result: Any, count: int) -> RankedDocument:
     index, score = result.get("index"), result.get("relevance_score", result.get("score"))
     if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < count:
         raise no_answer("The service ranks a document that it was not given.")
-    if not isinstance(score, (int, float)) or isinstance(score, bool) or not math.isfinite(score):
-        raise no_answer("The service gives a document a score that is no number.")
-    return RankedDocument(index, float(score))
+    return RankedDocument(index, _number(score))
+
+
+def _number(score: Any) -> float:
+    if isinstance(score, (int, float)) and not isinstance(score, bool):
+        with contextlib.suppress(OverflowError):
+            number = float(score)
+            if math.isfinite(number):
+                return number
+    raise no_answer("The service gives a document a score that is no number.")

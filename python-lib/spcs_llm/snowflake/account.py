@@ -188,7 +188,7 @@ def _checked(token: object) -> str:
 def _seconds(value: Any) -> float | None:
     try:
         seconds = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return seconds if 0 < seconds < math.inf else None
 
@@ -214,7 +214,7 @@ def _life_of_jwt(token: str, now: float) -> float | None:
         _, claims, _ = token.split(".")
         claims = json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))
         return _seconds(float(claims["exp"]) - float(claims.get("iat", now)))
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return None
 
 

@@ -175,7 +175,7 @@ def _failed(told: _Told) -> SpcsError:
             "It does so for sessions that a Snowflake connector made: sign in by OAuth, key pair or programmatic access"
             " token. If it comes back, ask Snowflake's support.",
         )
-    if status >= 500:
+    if status >= 500 or status == 424:  # TGI's, where the model fails
         return ServiceError(f"The service fails{told.quoted}", _SEE_LOGS)
     if status in (400, 422):
         return BadRequest(f"The service refuses the request{told.quoted}", _CHECK_PROTOCOL)
@@ -193,14 +193,13 @@ def _message(reply: Any) -> str | None:
     """The message of a container's error in JSON; None when it is no such error.
 
     `{"error": text or object}` (OpenAI; snowflake-ml-python's server), `{"object": "error", "message"}` (vLLM),
-    `{"detail": text or list}` (FastAPI), `{"message"}`.
+    `{"detail": text, list or object}` (FastAPI), `{"message"}`.
     """
     if not isinstance(reply, dict):
         return None
-    error = reply.get("error")
-    if isinstance(error, dict):
-        return _named(error) or "no reason given"
-    for told in (error, reply.get("detail")):
+    for told in (reply.get("error"), reply.get("detail")):
+        if isinstance(told, dict):
+            return _named(told) or "no reason given"
         if isinstance(told, str) and told.strip():
             return last_line(told)
         if isinstance(told, list) and told:
@@ -210,7 +209,11 @@ def _message(reply: Any) -> str | None:
 
 def _named(error: Mapping[str, Any]) -> str:
     """A message with the parameter that it is about, where that is told apart from it."""
-    message = last_line(str(error.get("message") or error.get("type") or error.get("code") or ""))
+    within = error.get("error")
+    if isinstance(within, dict):
+        error = within
+    told = error.get("message") or error.get("error") or error.get("type") or error.get("code") or ""
+    message = last_line(str(told))
     param = error.get("param")
     # LiteLLM has "None" as a text.
     if not isinstance(param, str) or param in ("", "None") or param in message:
