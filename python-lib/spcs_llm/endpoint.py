@@ -373,7 +373,6 @@ class Stream:
         self._attempt = attempt
         self._first = first
         self._rest = rest
-        self.content_type = attempt.exchange.headers.get("Content-Type", "")
 
     @classmethod
     def opened(cls, attempt: Attempt) -> Stream:
@@ -396,7 +395,10 @@ class Stream:
         self.close()
 
     def chunks(self) -> Iterator[bytes]:
-        """The bytes as they come. Raises NetworkError when the answer is cut short, QueryTimeout when time is up."""
+        """The bytes as they come. Raises NetworkError when the answer is cut short, QueryTimeout when time is up.
+
+        Neither its end nor letting go of it closes the stream: whoever opened that does.
+        """
         try:
             yield self._first
             yield from self._rest
@@ -405,12 +407,6 @@ class Stream:
             if self._attempt.call.remaining() <= 0:
                 raise self._attempt.call.timeout("reading the service's answer") from None
             raise
-        finally:
-            self.close()
-
-    def json(self) -> Any:
-        """The whole answer, parsed. Raises ModelError."""
-        return parse_json(b"".join(self.chunks()))
 
     def done(self) -> None:
         """The reader has all it wants: the connection is kept if the answer ends here, and closed if it goes on."""

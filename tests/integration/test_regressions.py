@@ -21,7 +21,7 @@ from tests.benchmarks.quick_service import quick_service
 from tests.benchmarks.test_calls import cpu_of
 
 ROOT = Path(__file__).parents[2]
-ROUNDS, CALLS = 7, 60
+ROUNDS, CALLS = 15, 60
 
 
 def least_cpu(asks: dict[str, Ask]) -> dict[str, float]:

@@ -18,7 +18,6 @@ class ScriptedStream:
     def __init__(self, chunks: list[bytes | Exception]) -> None:
         self._chunks = chunks
         self.state = "open"
-        self.content_type = "text/event-stream"
 
     def __enter__(self) -> ScriptedStream:
         return self

@@ -61,8 +61,7 @@ class OpenAIProtocol:
         def ask(outgoing: Outgoing, form: Form) -> ChatAnswer:
             def read(stream: Stream) -> ChatAnswer:
                 reader = _reader(request, outgoing, form)
-                chunks = stream.chunks()
-                collections.deque(reader.deltas(chunks), maxlen=0)
+                collections.deque(reader.deltas(stream.chunks()), maxlen=0)
                 stream.done()
                 return reader.answer()
 
