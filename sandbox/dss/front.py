@@ -8,10 +8,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -20,12 +20,9 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from sandbox.dss.knowledge_bank import SearchError
-from sandbox.dss.mesh import Model, QueryFailedError
+from sandbox.dss.knowledge_bank import KnowledgeBank, SearchError
+from sandbox.dss.mesh import Mesh, Model, QueryFailedError
 from sandbox.dss.plugin import Capability
-
-if TYPE_CHECKING:
-    from sandbox.dss.dss import Dss
 
 PREFIX = "/dip/publicapi"
 PURPOSES: Mapping[str, frozenset[Capability]] = {
@@ -46,8 +43,24 @@ Body = dict[str, Any]
 Handler = Callable[[Request], Awaitable[Response]]
 
 
+class Instance(Protocol):
+    """What stands behind the API: `dss.Dss`."""
+
+    mesh: Mesh
+
+    def user_of(self, key: str) -> str | None: ...
+
+    def models(self) -> list[Model]: ...
+
+    def model(self, llm_id: str) -> Model | None: ...
+
+    def knowledge_bank(self, project_key: str, id: str) -> KnowledgeBank | None: ...
+
+    def embed(self, llm_id: str, texts: Sequence[str], user: str) -> list[list[float]]: ...
+
+
 @contextmanager
-def front(dss: Dss) -> Iterator[Starlette]:
+def front(dss: Instance) -> Iterator[Starlette]:
     """The ASGI application and the threads its requests wait in."""
     with ThreadPoolExecutor(WORKERS, thread_name_prefix="dss-front") as workers:
         api = _Api(dss, workers)
@@ -61,7 +74,7 @@ def front(dss: Dss) -> Iterator[Starlette]:
 
 
 class _Api:
-    def __init__(self, dss: Dss, workers: ThreadPoolExecutor) -> None:
+    def __init__(self, dss: Instance, workers: ThreadPoolExecutor) -> None:
         self._dss = dss
         self._workers = workers
 

@@ -6,20 +6,48 @@ These calls are neither counted nor hit by faults.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
+from sandbox.services.scripted import Stats
+from sandbox.snowflake.clock import Clock
 from sandbox.snowflake.counters import Counters
+from sandbox.snowflake.faults import Faults
 from sandbox.snowflake.reply import Reply, read_body
 from sandbox.snowflake.wire import App, Receive, Scope, Send
-
-if TYPE_CHECKING:
-    from sandbox.snowflake.snowflake import Snowflake
 
 PREFIX = "/_sandbox/"
 ARMABLE = ("where", "on", "times", "skip", "chance", "reused")
 
 
-def with_admin(app: App, sandbox: Snowflake, name: str) -> App:
+class Measured(Protocol):
+    """A service that counts its batches."""
+
+    @property
+    def stats(self) -> Stats: ...
+
+
+class Sandbox(Protocol):
+    """What these calls work: `snowflake.Snowflake`."""
+
+    faults: Faults
+
+    @property
+    def clock(self) -> Clock: ...
+
+    @property
+    def counters(self) -> dict[str, dict[str, int]]: ...
+
+    @property
+    def issue_oauth_token(self) -> Callable[..., str]: ...
+
+    @property
+    def create_pat(self) -> Callable[..., str]: ...
+
+    def service(self, name: str) -> Measured: ...
+
+
+def with_admin(app: App, sandbox: Sandbox, name: str) -> App:
     async def administered(scope: Scope, receive: Receive, send: Send) -> None:
         if not scope["path"].startswith(PREFIX):
             await app(scope, receive, send)
@@ -35,7 +63,7 @@ def with_admin(app: App, sandbox: Snowflake, name: str) -> App:
     return administered
 
 
-def _act(sandbox: Snowflake, name: str, method: str, what: str, body: Any) -> Reply:
+def _act(sandbox: Sandbox, name: str, method: str, what: str, body: Any) -> Reply:
     if (method, what) == ("POST", "faults"):
         for fault in body if isinstance(body, list) else [body]:
             _arm(sandbox, name, fault)
@@ -60,7 +88,7 @@ def _act(sandbox: Snowflake, name: str, method: str, what: str, body: Any) -> Re
     return Reply.json({"error": f"no {method} {what} here"}, 404)
 
 
-def _arm(sandbox: Snowflake, name: str, fault: dict[str, Any]) -> None:
+def _arm(sandbox: Sandbox, name: str, fault: dict[str, Any]) -> None:
     """`where` is this listener unless said; everything that is not about when to strike is a parameter."""
     when = {key: fault[key] for key in ARMABLE if key in fault}
     params = {k: v for k, v in fault.items() if k not in ARMABLE and k not in ("kind", "params")}
