@@ -50,6 +50,27 @@ def test_a_server_that_cannot_stream_is_asked_for_whole_answers_from_then_on(
     assert not any("stream_options" in p for p in endpoint.payloads[1:])
 
 
+@pytest.mark.parametrize("streamed", [False, True])
+def test_what_is_asked_for_whole_may_come_as_a_stream_nonetheless(streamed: bool) -> None:
+    """As from a proxy that refuses the field, and streams from its server all the same."""
+    endpoint = ScriptedEndpoint(refusal("Unrecognized request argument supplied: stream"), said("a", "b"))
+    protocol = OpenAIProtocol(endpoint)
+    if streamed:
+        *deltas, end = protocol.stream(ChatRequest((USER,)), Call(10))
+        assert [delta.text for delta in deltas] == ["a", "b"]
+        assert end.finish_reason == "stop"
+    else:
+        assert ask(protocol).text == "ab"
+    assert ["stream" in payload for payload in endpoint.payloads] == [True, False]
+
+
+def test_an_empty_answer_to_a_request_for_the_whole_is_told_as_one() -> None:
+    endpoint = ScriptedEndpoint(refusal("streaming is not supported"), b"", b"")
+    with pytest.raises(ServiceError, match="answer is empty"):
+        ask(OpenAIProtocol(endpoint))
+    assert len(endpoint.payloads) == 2
+
+
 def test_a_refusal_that_has_another_reason_teaches_nothing() -> None:
     endpoint = ScriptedEndpoint(
         refusal("the prompt is too long"), refusal("the prompt is too long"), said("a")

@@ -65,11 +65,7 @@ class OpenAIProtocol:
                 stream.done()
                 return reader.answer()
 
-            if form.asks_for_stream:
-                return self._endpoint.read(outgoing, call, read)
-            reader = _reader(request, outgoing, form)
-            collections.deque(reader.deltas_of_body(self._endpoint.send(outgoing, call)), maxlen=0)
-            return reader.answer()
+            return self._endpoint.read(outgoing, call, read)
 
         return self._ask(request, call, ask)
 
@@ -80,7 +76,7 @@ class OpenAIProtocol:
         """
 
         def begin(outgoing: Outgoing, form: Form) -> tuple[Piece, Pieces]:
-            pieces = (self._streamed if form.asks_for_stream else self._whole)(request, outgoing, form, call)
+            pieces = self._pieces(request, outgoing, form, call)
             return next(pieces), pieces
 
         first, rest = self._ask(request, call, begin)
@@ -147,7 +143,7 @@ class OpenAIProtocol:
         self._has_answered = True
         return result
 
-    def _streamed(self, request: ChatRequest, outgoing: Outgoing, form: Form, call: Call) -> Pieces:
+    def _pieces(self, request: ChatRequest, outgoing: Outgoing, form: Form, call: Call) -> Pieces:
         def begin(stream: Stream) -> tuple[Stream, AnswerReader, list[ChatDelta], Iterator[ChatDelta]]:
             reader = _reader(request, outgoing, form)
             deltas = reader.deltas(stream.chunks())
@@ -158,11 +154,6 @@ class OpenAIProtocol:
             yield from first
             yield from rest
             stream.done()  # before the end is told, so that it can tell what the call cost
-        yield reader.end()
-
-    def _whole(self, request: ChatRequest, outgoing: Outgoing, form: Form, call: Call) -> Pieces:
-        reader = _reader(request, outgoing, form)
-        yield from reader.deltas_of_body(self._endpoint.send(outgoing, call))
         yield reader.end()
 
     # -- embeddings and reranking -------------------------------------------------------------------------
