@@ -38,6 +38,9 @@ class Instance:
             self.api_key = self.dss.create_api_key(USER)
             self.client = dataikuapi.DSSClient(self.url, self.api_key)
             self.project = self.client.get_project(PROJECT)
+            undo.callback(
+                self.snowflake.close
+            )  # first: or DSS would wait for the answers to queries under way
             self._undo = undo.pop_all()
         return self
 

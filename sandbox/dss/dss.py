@@ -193,7 +193,7 @@ class Dss:
             try:
                 yield service.url
             finally:
-                service.stop()
+                service.stop(grace=10)
 
     def restart_kernels(self) -> None:
         """Drops all configured instances, as DSS does with idle kernels."""

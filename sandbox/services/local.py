@@ -48,8 +48,11 @@ class LocalService:
     def _run(self) -> None:
         asyncio.run(self._server.serve(sockets=[self._sock]))
 
-    def stop(self) -> None:
-        # Without waiting for requests in flight: whoever stops the sandbox has done with them.
-        self._server.should_exit = self._server.force_exit = True
+    def stop(self, grace: float = 0.0) -> None:
+        """grace: how many seconds requests in flight have to end by themselves."""
+        self._server.should_exit = True
+        if grace:
+            self._thread.join(grace)
+        self._server.force_exit = True
         self._thread.join(5)
         self._sock.close()

@@ -123,6 +123,10 @@ class Snowflake:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Cuts off whoever is still being answered. Closing twice does nothing."""
         self._closing.close()
 
     # -- what a caller needs -----------------------------------------------------------------------

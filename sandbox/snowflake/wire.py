@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import socket
 import ssl
 import struct
@@ -85,7 +86,10 @@ class _Protocol(H11Protocol):
     async def _with_wire(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._requests += 1
         scope["wire"] = Wire(self, self._requests)
-        await self._inner(scope, receive, send)
+        with contextlib.suppress(
+            asyncio.CancelledError
+        ):  # by a listener that closes: nobody is there any more
+            await self._inner(scope, receive, send)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)

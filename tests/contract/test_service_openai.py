@@ -12,6 +12,7 @@ import requests
 
 from sandbox.services import ChildService, ScriptedService
 from sandbox.services.scripted import answer_to, vector_of
+from sandbox.services.smollm2 import LONGEST_ANSWER
 from sandbox.snowflake import Snowflake
 
 HI = [{"role": "user", "content": "hi"}]
@@ -144,6 +145,16 @@ def test_llama_cpp_answers_and_counts(llama):
     assert (
         requests.get(llama.url + "/v1/models", timeout=5).json()["data"][0]["id"] == "smollm2-135m-instruct"
     )
+
+
+def test_llama_cpp_ends_an_answer_that_has_no_limit(llama):
+    body = {
+        "messages": [{"role": "user", "content": "Count from 1 to 10000: 1, 2, 3, 4, 5,"}],
+        "temperature": 0,
+    }
+    reply = requests.post(f"{llama.url}/v1/chat/completions", json=body, timeout=100).json()
+    assert reply["choices"][0]["finish_reason"] == "length"
+    assert reply["usage"]["completion_tokens"] == LONGEST_ANSWER
 
 
 def test_llama_cpp_holds_an_answer_to_a_json_schema(llama):

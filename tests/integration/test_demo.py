@@ -9,11 +9,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import dataikuapi
 import pytest
+from dataikuapi.dss.llm_utils import LLMException
 
 ROOT = Path(__file__).parents[2]
 
@@ -72,25 +75,44 @@ def test_the_demo_shows_every_kind_of_query() -> None:
     assert "What next" in text
 
 
+def served_model(process: subprocess.Popen[str]) -> Any:
+    """The client's handle on the model that streams, once `serve` says how to reach it."""
+    assert process.stdout is not None
+    text = ""
+    while "Ctrl-C" not in text:
+        line = process.stdout.readline()
+        assert line, text
+        text += line
+    found = re.search(r'DSSClient\("(.+)", "(.+)"\)', text)
+    assert found is not None
+    project = dataikuapi.DSSClient(*found.groups()).get_project("DEMO")
+    assert len(project.list_llms()) == 2
+    return project.get_llm("custom:snowflake:smollm2-openai")
+
+
 def test_serve_answers_the_client_until_it_is_interrupted() -> None:
     with sandbox("serve") as process:
-        assert process.stdout is not None
-        text = ""
-        while "Ctrl-C" not in text:
-            line = process.stdout.readline()
-            assert line, text
-            text += line
-        found = re.search(r'DSSClient\("(.+)", "(.+)"\)', text)
-        assert found is not None
-        project = dataikuapi.DSSClient(*found.groups()).get_project("DEMO")
-        assert len(project.list_llms()) == 2
-        answer = (
-            project.get_llm("custom:snowflake:smollm2-openai")
-            .new_completion()
-            .with_message("Hello")
-            .execute()
-        )
+        answer = served_model(process).new_completion().with_message("Hello").execute()
         assert answer.success
+
+
+def test_serve_waits_for_no_answer_when_it_is_interrupted() -> None:
+    with sandbox("serve") as process, ThreadPoolExecutor(1) as pool:
+        llm = served_model(process)
+        asked = [llm.new_completion().with_message("Count from 1 to 10000: 1, 2, 3, 4, 5,") for _ in range(2)]
+        for completion in asked:
+            completion.settings.update(maxOutputTokens=4000, temperature=0)  # about two minutes
+        stream = iter(asked[0].execute_streamed())
+        next(stream)
+        whole = pool.submit(asked[1].execute)  # which waits for the stream to end: 'Max parallelism' is 1
+        time.sleep(0.5)  # until it has arrived
+        process.send_signal(signal.SIGINT)
+        assert process.stdout is not None
+        assert process.stdout.read().split() == ["stopped"]
+        assert "[network]" in whole.result(timeout=10)._raw["errorMessage"]
+        with pytest.raises(LLMException, match="middle of its answer"):
+            list(stream)
+    assert process.returncode == 130
 
 
 def test_a_stop_in_the_middle_leaves_nothing_behind() -> None:
