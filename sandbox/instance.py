@@ -38,9 +38,8 @@ class Instance:
             self.api_key = self.dss.create_api_key(USER)
             self.client = dataikuapi.DSSClient(self.url, self.api_key)
             self.project = self.client.get_project(PROJECT)
-            undo.callback(
-                self.snowflake.close
-            )  # first: or DSS would wait for the answers to queries under way
+            # The first to go: DSS would wait for the answers to queries under way.
+            undo.callback(self.snowflake.close)
             self._undo = undo.pop_all()
         return self
 

@@ -43,7 +43,7 @@ Body = dict[str, Any]
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-class Instance(Protocol):
+class Backend(Protocol):
     """What stands behind the API: `dss.Dss`."""
 
     mesh: Mesh
@@ -60,7 +60,7 @@ class Instance(Protocol):
 
 
 @contextmanager
-def front(dss: Instance) -> Iterator[Starlette]:
+def front(dss: Backend) -> Iterator[Starlette]:
     """The ASGI application and the threads its requests wait in."""
     with ThreadPoolExecutor(WORKERS, thread_name_prefix="dss-front") as workers:
         api = _Api(dss, workers)
@@ -74,7 +74,7 @@ def front(dss: Instance) -> Iterator[Starlette]:
 
 
 class _Api:
-    def __init__(self, dss: Instance, workers: ThreadPoolExecutor) -> None:
+    def __init__(self, dss: Backend, workers: ThreadPoolExecutor) -> None:
         self._dss = dss
         self._workers = workers
 

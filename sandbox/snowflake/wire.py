@@ -86,9 +86,8 @@ class _Protocol(H11Protocol):
     async def _with_wire(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._requests += 1
         scope["wire"] = Wire(self, self._requests)
-        with contextlib.suppress(
-            asyncio.CancelledError
-        ):  # by a listener that closes: nobody is there any more
+        # By a listener that closes: nobody is there any more.
+        with contextlib.suppress(asyncio.CancelledError):
             await self._inner(scope, receive, send)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
