@@ -15,6 +15,7 @@ import requests
 import urllib3
 
 from spcs_llm.errors import ModelError, NetworkError
+from spcs_llm.http_response import HttpResponse
 from spcs_llm.network_errors import body_cut_short, explain_failure, time_is_up
 
 LARGEST_BODY = 256 * 1024 * 1024
@@ -24,16 +25,19 @@ _DRAIN_CHUNKS = 4
 
 
 class Exchange:
-    """Must be closed; the connection is used again only when the body was read to its end.
+    """Must be closed. The connection is used again only when the request was sent whole and the body was read to the
+    end of its framing without a failure: whatever else is left on it would answer the next query, of whoever asks.
 
     until: when the watchdog cuts it. idle_seconds: the longest silence. sent: whether a connection was there to send
-    the request on. reused_connection: whether that had served an earlier request. has_body: whether the request has.
+    the request on. sent_in_part: whether sending it failed. reused_connection: whether the connection had served an
+    earlier request. has_body: whether the request has one.
     """
 
     def __init__(self, host: str, seconds: float, idle_seconds: float, *, has_body: bool = False) -> None:
         self.until = time.monotonic() + seconds
         self.has_body = has_body
         self.sent = False
+        self.sent_in_part = False
         self.reused_connection = False
         self.cut = False
         self.status = 0
@@ -44,6 +48,7 @@ class Exchange:
         self._handle: socket.socket | None = None
         self._response: Any = None
         self._drained = False
+        self._broken = False
 
     def connecting(self, sock: socket.socket) -> None:
         """A TCP connection is there; a proxy's tunnel and TLS may follow, which take the socket object away."""
@@ -97,17 +102,19 @@ class Exchange:
                 may_lack_headers = False
                 yield chunk
         except (OSError, ValueError, http.client.HTTPException, urllib3.exceptions.HTTPError) as error:
+            self._broken = True  # http.client reads on as if at the end of the body
             raise explain_failure(error, self._host, cut=self.cut, sent=True, answered=True) from None
         if self.cut:
             raise time_is_up(self._host)
         if may_lack_headers or getattr(stream, "length", None):
+            self._broken = True
             raise body_cut_short(self._host)
         stream.close()
         self._drained = True
 
     def drain(self) -> None:
         """Reads the end of a body whose content is over, if it comes at once: the connection can be used again then."""
-        if self._drained or self._socket is None:
+        if self._drained or self._broken or self._socket is None:
             return
         # Where that fails it stays undrained, and closing closes the connection.
         with contextlib.suppress(NetworkError, OSError):
@@ -127,15 +134,23 @@ class Exchange:
         self._drop_handle()
         if self._response is None:
             return
-        if keep_connection and self._drained and not self.cut:
+        if keep_connection and self._is_clean():
             self._response.release_conn()
         else:
             self._response.close()
+
+    def _is_clean(self) -> bool:
+        stream = getattr(self._response, "_fp", None)
+        return self._drained and not (self._broken or self.cut or self.sent_in_part) and _is_reusable(stream)
 
     def _drop_handle(self) -> None:
         if self._handle is not None:
             self._handle.close()
             self._handle = None
+
+
+def _is_reusable(stream: Any) -> bool:
+    return isinstance(stream, HttpResponse) and stream.reusable
 
 
 def _inflated(chunks: Iterator[bytes], host: str) -> Iterator[bytes]:

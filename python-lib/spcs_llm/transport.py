@@ -31,6 +31,7 @@ from requests.utils import (
 
 from spcs_llm.errors import NetworkError
 from spcs_llm.exchange import Exchange
+from spcs_llm.http_response import HttpResponse
 from spcs_llm.network_errors import explain_failure
 from spcs_llm.urls import BaseUrl
 from spcs_llm.watchdog import Watchdog
@@ -111,7 +112,7 @@ class Transport:
 
     @staticmethod
     def finish(exchange: Exchange) -> None:
-        """Closes the exchange; its connection is used again if the whole body was read."""
+        """Closes the exchange; its connection is used again if nothing of it is left there."""
         exchange.close(keep_connection=WATCHDOG.release(exchange))
 
     def _request(
@@ -133,6 +134,7 @@ class _ObservedConnection:
     http.client sends them one after the other: twice the system calls, each of which lets go of Python's lock.
     """
 
+    response_class: Any = HttpResponse
     sock: Any
     _used = False
     _body_follows = False
@@ -166,7 +168,11 @@ class _ObservedConnection:
             data, self._head = self._head + data, b""
         try:
             super().send(data)  # type: ignore[misc]
-        except ConnectionResetError:
+        except OSError as error:
+            if (exchange := getattr(_current, "exchange", None)) is not None:
+                exchange.sent_in_part = True
+            if not isinstance(error, ConnectionResetError):
+                raise
             # A server may refuse a body before it has read it. urllib3 then reads its answer, if told by this error.
             raise BrokenPipeError from None
 
