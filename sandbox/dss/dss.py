@@ -186,14 +186,17 @@ class Dss:
     # -- running it
 
     @contextmanager
-    def serve(self) -> Iterator[str]:
-        """The public API on a free loopback port; gives the URL for `dataikuapi.DSSClient`."""
+    def serve(self, grace: float = 10.0) -> Iterator[str]:
+        """The public API on a free loopback port; gives the URL for `dataikuapi.DSSClient`.
+
+        Calls under way at the end have `grace` seconds to be answered.
+        """
         with front(self) as app:
             service = LocalService(app, "sandbox-dss")
             try:
                 yield service.url
             finally:
-                service.stop(grace=10)
+                service.stop(grace)
 
     def restart_kernels(self) -> None:
         """Drops all configured instances, as DSS does with idle kernels."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import socket
 import threading
 from typing import Any
 
 import uvicorn
 
-# Longer than the ingress keeps an idle connection, so that it never meets a stale one.
+# Longer than any client here keeps an idle connection, so that it never meets a stale one.
 KEEP_ALIVE_SECONDS = 120
 
 
@@ -35,13 +36,51 @@ def listening_socket(host: str = "127.0.0.1", port: int = 0) -> socket.socket:
     return sock
 
 
+class _Server(uvicorn.Server):
+    """uvicorn's server, except that it ends as soon as it is asked to.
+
+    uvicorn 0.54 checks every 0.1 s whether it should stop, and then waits for another 0.1 s before it closes.
+    """
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._end: concurrent.futures.Future[None] = concurrent.futures.Future()
+        self._cut: concurrent.futures.Future[None] = concurrent.futures.Future()
+
+    def end(self) -> None:
+        """Accept nothing more, and stop when all requests in flight are answered. From any thread."""
+        self._end.cancel()
+
+    def cut(self) -> None:
+        """Stop now, whoever is still being answered. From any thread."""
+        self._cut.cancel()
+        self._end.cancel()
+
+    async def main_loop(self) -> None:
+        end = asyncio.wrap_future(self._end)
+        while not end.done():
+            await self.on_tick(0)  # renews the Date header
+            await asyncio.wait({end}, timeout=1)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        cut = asyncio.wrap_future(self._cut)
+        while not cut.done() and (self.server_state.connections or self.server_state.tasks):
+            await asyncio.wait({cut}, timeout=0.005)
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+
+
 class LocalService:
     def __init__(self, app: Any, name: str = "sandbox-service") -> None:
         # The backlog already accepts connections, so the service is ready when this returns.
         sock = listening_socket()
         self.url = f"http://127.0.0.1:{sock.getsockname()[1]}"
         self._sock = sock
-        self._server = uvicorn.Server(config_for(app))
+        self._server = _Server(config_for(app))
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
@@ -49,10 +88,10 @@ class LocalService:
         asyncio.run(self._server.serve(sockets=[self._sock]))
 
     def stop(self, grace: float = 0.0) -> None:
-        """grace: how many seconds requests in flight have to end by themselves."""
-        self._server.should_exit = True
+        """Close the port; requests in flight have `grace` seconds to end by themselves."""
+        self._server.end()
         if grace:
             self._thread.join(grace)
-        self._server.force_exit = True
+        self._server.cut()
         self._thread.join(5)
         self._sock.close()

@@ -140,7 +140,7 @@ def test_a_client_without_error_chunks_gets_the_same_stream(url, dss):
 
 
 def test_leaving_serve_ends_open_streams(dss, model):
-    with dss.serve() as url:
+    with dss.serve(grace=0.2) as url:
         reply = old_client(url, dss, "one two")
         content = reply.iter_content(16)  # kept, because its end would close the connection
         assert next(content).startswith(b"event: completi")
