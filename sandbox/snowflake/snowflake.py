@@ -257,6 +257,7 @@ def _scheme(tls: ssl.SSLContext | None) -> str:
 
 
 async def _proxy_client() -> httpx.AsyncClient:
-    # Idle connections are dropped before any of the services drops them (llama.cpp: 5 s).
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=200, keepalive_expiry=3)
+    # A connection for each request: llama.cpp announces "Keep-Alive: timeout=5", yet closes the connection just
+    # after a streamed answer, and a request sent in between would fail. On loopback a connection costs 0.1 ms.
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
     return httpx.AsyncClient(timeout=None, limits=limits, trust_env=False)
