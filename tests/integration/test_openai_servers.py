@@ -80,7 +80,8 @@ def test_llama_cpp_streams_what_it_answers(llama: Client) -> None:
 
 
 def test_llama_cpp_tells_that_the_limit_was_reached(llama: Client) -> None:
-    answer = llama.protocol.chat(asking("Count to 100.", sampling=Sampling(max_output_tokens=4)), call())
+    sampling = Sampling(temperature=0.0, max_output_tokens=4)
+    answer = llama.protocol.chat(asking("Count to 100.", sampling=sampling), call())
     assert answer.finish_reason == "length"
     assert answer.usage.completion_tokens == 4
 

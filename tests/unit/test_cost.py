@@ -122,7 +122,7 @@ STEPS = st.one_of(
 
 
 @given(st.lists(STEPS, max_size=200), SECONDS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_costs_add_up_whatever_overlaps(steps: list[tuple[str, Any, Any]], last: float) -> None:
     """Ten calls, each with any number of attempts (retries, halves of a batch) of any weight, in any order."""
     world, ten = World(), calls(10)
@@ -141,7 +141,6 @@ def test_costs_add_up_whatever_overlaps(steps: list[tuple[str, Any, Any]], last:
 
 
 @given(st.lists(st.tuples(SECONDS, st.integers(1, 64)), min_size=1, max_size=50))
-@settings(deadline=None)
 def test_equal_calls_at_the_same_time_cost_the_same(others: list[tuple[float, int]]) -> None:
     world, (a, b) = World(), calls(2)
     world.start(a)
