@@ -16,7 +16,7 @@ serve: .venv-demo/installed  ## the same, kept running for your own calls
 	@$(DEMO) -m sandbox serve
 
 test: .venv/installed  ## the proof that all of it works
-	$(DEV) -m pytest -m "not real and not soak and not bench"
+	$(DEV) -m pytest -n logical --maxprocesses 4 --dist worksteal -m "not real and not soak and not bench"
 
 test-all: .venv/installed  ## the plugin in the sandbox on every Python that is here, with the oldest and newest libraries
 	$(DEV) -m tests.compatibility
@@ -25,8 +25,8 @@ test-real: .venv/installed .venvs/registry/installed  ## real servers and packag
 	$(DEV) -m pytest -m real -s tests/real
 	.venvs/registry/bin/python -m pytest -m real tests/integration/test_model_registry.py tests/integration/test_notebook.py
 
-soak: .venv/installed  ## minutes of random faults
-	$(DEV) -m pytest -m soak -s
+soak: .venv/installed  ## minutes of random faults, and the property tests with examples drawn at random
+	$(DEV) -m pytest -m "soak or hypothesis" --hypothesis-profile=random -s
 
 bench: .venvs/bench/installed  ## side by side with peers; writes docs/benchmarks
 	.venvs/bench/bin/python -m tests.benchmarks
