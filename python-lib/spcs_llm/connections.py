@@ -15,17 +15,17 @@ from typing import Any, Callable, TypeVar
 
 from spcs_llm.batching import Batcher
 from spcs_llm.cost import BusyMeter
-from spcs_llm.endpoint import Endpoint, TokenSource
 from spcs_llm.errors import SettingsError
-from spcs_llm.limits import Limiter
-from spcs_llm.retry import RetryBudget, RetryPolicy
+from spcs_llm.http.endpoint import Endpoint, TokenSource
+from spcs_llm.http.limits import Limiter
+from spcs_llm.http.retry import RetryBudget, RetryPolicy
+from spcs_llm.http.transport import Transport
 from spcs_llm.settings import KeyPairSignIn, OAuthSignIn, Settings
 from spcs_llm.snowflake.account import Account
-from spcs_llm.snowflake.credentials import FixedToken, KeyPairLogin, OAuthLogin, WithServiceKey
 from spcs_llm.snowflake.ingress import explain
 from spcs_llm.snowflake.key_pair import KeyPair
-from spcs_llm.snowflake.session import RenewedToken
-from spcs_llm.transport import Transport
+from spcs_llm.snowflake.sign_in import FixedToken, KeyPairLogin, OAuthLogin, WithServiceKey
+from spcs_llm.snowflake.token_cache import RenewedToken
 from spcs_llm.urls import BaseUrl
 
 T = TypeVar("T")

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Callable
 
 from spcs_llm.batching import Job
-from spcs_llm.call import Call
 from spcs_llm.connections import CONNECTIONS, Connections
 from spcs_llm.domain import (
     ChatAnswer,
@@ -39,7 +38,8 @@ from spcs_llm.mesh.answer import (
     trace_ignored_settings,
 )
 from spcs_llm.mesh.query import chat_request, embedding_texts, reranking_query
-from spcs_llm.protocols.table import protocol_for
+from spcs_llm.protocols.registry import protocol_for
+from spcs_llm.query_context import Call
 from spcs_llm.settings import read_settings
 from spcs_llm.token_estimate import estimate_tokens
 

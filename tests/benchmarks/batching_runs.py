@@ -13,13 +13,13 @@ from typing import Any
 from sandbox.services import ChildService
 from sandbox.services.scripted import vector_of
 from spcs_llm.batching import Batcher, Job
-from spcs_llm.call import Call
-from spcs_llm.chat_templates import ChatTemplate
-from spcs_llm.endpoint import Endpoint, NoToken
-from spcs_llm.limits import Limiter
-from spcs_llm.protocols.predict import PredictProtocol
+from spcs_llm.chat_templates.template import ChatTemplate
+from spcs_llm.http.endpoint import Endpoint, NoToken
+from spcs_llm.http.limits import Limiter
+from spcs_llm.http.transport import Transport
+from spcs_llm.protocols.inference_server.predict import PredictProtocol
+from spcs_llm.query_context import Call
 from spcs_llm.snowflake.ingress import explain
-from spcs_llm.transport import Transport
 from spcs_llm.urls import parse_base_url
 
 REQUEST_SECONDS = 0.020

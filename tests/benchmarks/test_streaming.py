@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import urllib3
 
-from spcs_llm.call import Call
+from spcs_llm.query_context import Call
 from tests.benchmarks.report import record, spread
 from tests.integration.openai_client import asking, client_for
 

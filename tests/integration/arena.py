@@ -13,14 +13,14 @@ from typing import Any
 
 import trustme
 
-from spcs_llm.call import Call
 from spcs_llm.cost import BusyMeter
-from spcs_llm.endpoint import Endpoint, Outgoing
 from spcs_llm.errors import SpcsError
-from spcs_llm.limits import Limiter
-from spcs_llm.retry import RetryPolicy
+from spcs_llm.http.endpoint import Endpoint, Outgoing
+from spcs_llm.http.limits import Limiter
+from spcs_llm.http.retry import RetryPolicy
+from spcs_llm.http.transport import Transport
+from spcs_llm.query_context import Call
 from spcs_llm.snowflake.ingress import explain
-from spcs_llm.transport import Transport
 from spcs_llm.urls import parse_base_url
 from tests.integration.raw_server import RawServer, Step
 

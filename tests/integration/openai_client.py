@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from spcs_llm.call import Call
 from spcs_llm.cost import BusyMeter
 from spcs_llm.domain import ChatRequest, Message, TextPart
-from spcs_llm.endpoint import Endpoint
 from spcs_llm.errors import NotFound, SpcsError
-from spcs_llm.limits import Limiter
-from spcs_llm.protocols.openai import OpenAIProtocol
-from spcs_llm.retry import RetryPolicy
+from spcs_llm.http.endpoint import Endpoint
+from spcs_llm.http.limits import Limiter
+from spcs_llm.http.retry import RetryPolicy
+from spcs_llm.http.transport import Transport
+from spcs_llm.protocols.openai.protocol import OpenAIProtocol
+from spcs_llm.query_context import Call
 from spcs_llm.snowflake.ingress import explain
-from spcs_llm.transport import Transport
 from spcs_llm.urls import parse_base_url
 
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from spcs_llm.batching import Batcher, Job
-from spcs_llm.call import Call
-from spcs_llm.chat_templates import ChatTemplate
+from spcs_llm.chat_templates.template import ChatTemplate
 from spcs_llm.domain import ChatAnswer, Embedding
-from spcs_llm.endpoint import Endpoint
 from spcs_llm.errors import SpcsError
-from spcs_llm.limits import Limiter
-from spcs_llm.retry import RetryPolicy
+from spcs_llm.http.endpoint import Endpoint
+from spcs_llm.http.limits import Limiter
+from spcs_llm.http.retry import RetryPolicy
+from spcs_llm.http.transport import Transport
+from spcs_llm.query_context import Call
 from spcs_llm.snowflake.ingress import explain
-from spcs_llm.transport import Transport
 from spcs_llm.urls import parse_base_url
 from tests.integration.openai_client import FixedHeaders
 

@@ -435,7 +435,7 @@ def install(account: Account, *, in_dss: bool, real: bool = False) -> None:
     if in_dss:
         _install_dss(session)
     sys.path.insert(0, str(ROOT / "python-lib"))
-    from spcs_llm.deployment import waiting
+    from spcs_deployment import waiting
 
     sys.path.remove(str(ROOT / "python-lib"))
     waiting.wait_until_ready.__kwdefaults__["sleep"] = account.sleep

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from spcs_llm.call import Call
 from spcs_llm.errors import SpcsError
+from spcs_llm.query_context import Call
 from tests.integration.arena import Arena
 from tests.integration.openai_client import asking, client_for
 from tests.integration.raw_server import CHUNKED, CLOSE, RawServer, chunk, head, reply

@@ -22,9 +22,6 @@ from typing import Any
 
 import pytest
 
-from spcs_llm import exchange
-from spcs_llm.call import Call
-from spcs_llm.endpoint import Outgoing
 from spcs_llm.errors import (
     AccessDenied,
     BadRequest,
@@ -42,6 +39,9 @@ from spcs_llm.errors import (
     TlsError,
     TokenRefused,
 )
+from spcs_llm.http import exchange
+from spcs_llm.http.endpoint import Outgoing
+from spcs_llm.query_context import Call
 from tests.integration.arena import POST, Arena
 from tests.integration.raw_server import (
     CHUNKED,
@@ -171,7 +171,7 @@ def nobody_there(arena: Arena) -> str:
 
 
 def nobody_answers(arena: Arena) -> str:
-    arena.environment.setattr("spcs_llm.transport.CONNECT_SECONDS", 0.05)
+    arena.environment.setattr("spcs_llm.http.transport.CONNECT_SECONDS", 0.05)
     return "http://" + arena.undo.enter_context(hanging_connect())
 
 
@@ -216,7 +216,7 @@ def https_to(arm: Callable[[Arena], str]) -> Callable[[Arena], str]:
     """Calls over TLS what does not speak it."""
 
     def armed(arena: Arena) -> str:
-        arena.environment.setattr("spcs_llm.transport.CONNECT_SECONDS", 0.1)
+        arena.environment.setattr("spcs_llm.http.transport.CONNECT_SECONDS", 0.1)
         return arm(arena).replace("http:", "https:")
 
     return armed

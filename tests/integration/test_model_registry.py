@@ -15,8 +15,8 @@ from unittest import mock
 
 import pytest
 
-from spcs_llm.deployment import CATALOGUE, CatalogueModel, DeploymentError, plan, registry
-from spcs_llm.deployment.interface import interface_of
+from spcs_deployment import CATALOGUE, CatalogueModel, DeploymentError, plan, registry
+from spcs_deployment.interface import interface_of
 
 pytestmark = pytest.mark.real
 

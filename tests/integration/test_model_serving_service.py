@@ -13,7 +13,7 @@ from sandbox.services import ChildService, ScriptedService
 from sandbox.services.scripted import answer_to, vector_of
 from spcs_llm.domain import ChatAnswer, ChatRequest, Message, Sampling, TextPart
 from spcs_llm.errors import BadRequest, NotFound, SpcsError
-from spcs_llm.protocols.model_serving import ModelServingProtocol
+from spcs_llm.protocols.inference_server.model_serving import ModelServingProtocol
 from tests.integration.openai_client import asking
 from tests.integration.row_client import call, endpoint_for, in_batches, template, text_of, vector_in
 

@@ -10,9 +10,9 @@ import pytest
 
 from sandbox.services.scripted import answer_to, vector_of
 from sandbox.snowflake import Snowflake
-from spcs_llm.call import Call
 from spcs_llm.domain import ChatDelta, ChatEnd, Message, Sampling, TextPart, Tool, ToolChoice
 from spcs_llm.errors import ModelError, NetworkError, SpcsError
+from spcs_llm.query_context import Call
 from tests.integration.openai_client import Client, asking, client_for
 
 Start = Callable[..., Client]

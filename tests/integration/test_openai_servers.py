@@ -10,7 +10,6 @@ import jsonschema
 import pytest
 
 from sandbox.services import ChildService
-from spcs_llm.call import Call
 from spcs_llm.domain import (
     ChatDelta,
     ChatEnd,
@@ -24,6 +23,7 @@ from spcs_llm.domain import (
     ToolResult,
 )
 from spcs_llm.errors import BadRequest, ServiceError
+from spcs_llm.query_context import Call
 from tests.integration.openai_client import Client, asking, client_for
 
 CAPITAL = "What is the capital of France? One sentence."

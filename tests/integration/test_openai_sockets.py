@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from spcs_llm.call import Call
 from spcs_llm.domain import ChatEnd
+from spcs_llm.query_context import Call
 from tests.integration.openai_client import Client, asking, client_for
 
 OPENING = 'data: {"choices": [{"index": 0, "delta": {"content": "héllo "}}]}\n\n'.encode()

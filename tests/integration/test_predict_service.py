@@ -14,7 +14,7 @@ from sandbox.services import ChildService, ScriptedService
 from sandbox.services.scripted import answer_to, vector_of
 from spcs_llm.domain import Sampling
 from spcs_llm.errors import BadRequest, SpcsError
-from spcs_llm.protocols.predict import PredictProtocol
+from spcs_llm.protocols.inference_server.predict import PredictProtocol
 from tests.integration.openai_client import asking
 from tests.integration.row_client import call, endpoint_for, in_batches, template, text_of, vector_in
 

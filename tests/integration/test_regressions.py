@@ -83,7 +83,7 @@ def test_an_import_loads_only_what_every_model_needs() -> None:
         "snowflake",
         "dataiku",
         "asyncio",
-        "spcs_llm.deployment",
+        "spcs_deployment",
     )
     assert not [name for name in loaded if name.startswith(heavy)]
     assert len(loaded) < 100

@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 import requests
 
-from spcs_llm import exchange as exchange_module
-from spcs_llm.endpoint import Endpoint, Outgoing
 from spcs_llm.errors import ModelError, NetworkError, QueryTimeout, TlsError
-from spcs_llm.transport import WATCHDOG, Transport
+from spcs_llm.http import exchange as exchange_module
+from spcs_llm.http.endpoint import Endpoint, Outgoing
+from spcs_llm.http.transport import WATCHDOG, Transport
 from spcs_llm.urls import parse_base_url
 from tests.integration.arena import POST, TOKEN, Arena
 from tests.integration.raw_server import (
@@ -267,7 +267,7 @@ def test_an_answer_may_take_longer_than_the_idle_time_if_it_is_never_silent(aren
 def test_a_large_request_has_more_time_than_connecting_and_than_the_call_before_left(
     arena: Arena, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spcs_llm.transport.CONNECT_SECONDS", 0.2)
+    monkeypatch.setattr("spcs_llm.http.transport.CONNECT_SECONDS", 0.2)
 
     def slow_to_read(connection: socket.socket) -> None:
         time.sleep(0.5)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from spcs_llm.call import Call
-from spcs_llm.chat_templates import ChatTemplate
+from spcs_llm.chat_templates.template import ChatTemplate
 from spcs_llm.domain import ChatAnswer, ChatRequest, Message, TextPart
 from spcs_llm.errors import SpcsError
+from spcs_llm.query_context import Call
 
 SECRET = "the patient's name is Rumpelstiltskin"
 

@@ -7,9 +7,9 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from spcs_llm.call import Call
-from spcs_llm.endpoint import Outgoing
 from spcs_llm.errors import BadRequest, SpcsError
+from spcs_llm.http.endpoint import Outgoing
+from spcs_llm.query_context import Call
 
 CHUNK = {"object": "chat.completion.chunk", "model": "m1"}
 

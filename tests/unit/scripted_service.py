@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from spcs_llm.batching import Batcher, Job
-from spcs_llm.call import Call
+from spcs_llm.query_context import Call
 
 BOUND = 10.0
 

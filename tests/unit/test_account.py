@@ -10,8 +10,6 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from spcs_llm.call import Call
-from spcs_llm.endpoint import Outgoing
 from spcs_llm.errors import (
     LoginError,
     ModelError,
@@ -22,6 +20,8 @@ from spcs_llm.errors import (
     SessionExpired,
     SpcsError,
 )
+from spcs_llm.http.endpoint import Outgoing
+from spcs_llm.query_context import Call
 from spcs_llm.snowflake.account import Account, Session, explain
 
 ACCESS_TOKEN = "access-token-8c1f"

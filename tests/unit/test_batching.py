@@ -9,7 +9,6 @@ from collections.abc import Sequence
 import pytest
 
 from spcs_llm.batching import Batcher, Job
-from spcs_llm.call import Call
 from spcs_llm.errors import (
     AccessDenied,
     BadRequest,
@@ -26,7 +25,8 @@ from spcs_llm.errors import (
     ServiceStarting,
     SpcsError,
 )
-from spcs_llm.limits import Limiter
+from spcs_llm.http.limits import Limiter
+from spcs_llm.query_context import Call
 from tests.unit.scripted_service import BOUND, Caller, ImpatientCall, Service, wait_until, waiting_behind_one
 
 MAY_BE_ONE_ROWS_FAULT = [

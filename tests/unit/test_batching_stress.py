@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import pytest
 
 from spcs_llm.batching import Batcher, Job
-from spcs_llm.call import Call
 from spcs_llm.errors import BadRequest, ModelError, RequestTooLarge, ServiceDown, SpcsError
-from spcs_llm.limits import Limiter
+from spcs_llm.http.limits import Limiter
+from spcs_llm.query_context import Call
 
 SECONDS = 1.5
 CALLERS = 24

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from spcs_llm.call import Call
 from spcs_llm.errors import ServiceDown
+from spcs_llm.query_context import Call
 
 
 class Clock:

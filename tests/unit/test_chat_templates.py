@@ -15,10 +15,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from spcs_llm.chat_templates import ChatTemplate, TemplateError
-from spcs_llm.control_tokens import SEPARATOR
+from spcs_llm.chat_templates.control_tokens import SEPARATOR
+from spcs_llm.chat_templates.jinja_sandbox import TELLS_LINES
+from spcs_llm.chat_templates.template import ChatTemplate, TemplateError
 from spcs_llm.domain import Message, TextPart
-from spcs_llm.jinja_sandbox import TELLS_LINES
 from spcs_llm.settings import HANDLING_MODES
 
 _HERE = Path(__file__).parent

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from spcs_llm.call import Call
 from spcs_llm.errors import LoginError, NetworkError, TokenRefused
+from spcs_llm.query_context import Call
 from spcs_llm.snowflake.account import EndpointToken, Session
-from spcs_llm.snowflake.credentials import FixedToken, KeyPairLogin, OAuthLogin, WithServiceKey
-from spcs_llm.snowflake.session import RenewedToken, Token
+from spcs_llm.snowflake.sign_in import FixedToken, KeyPairLogin, OAuthLogin, WithServiceKey
+from spcs_llm.snowflake.token_cache import RenewedToken, Token
 
 REFUSED = TokenRefused("No.")
 

@@ -10,9 +10,7 @@ from typing import Any
 
 import pytest
 
-from spcs_llm.call import Call
 from spcs_llm.cost import BusyMeter
-from spcs_llm.endpoint import Endpoint, NoToken, Outgoing, Stream, parse_json
 from spcs_llm.errors import (
     BadRequest,
     LoginError,
@@ -25,8 +23,10 @@ from spcs_llm.errors import (
     SpcsError,
     TokenRefused,
 )
-from spcs_llm.limits import Limiter
-from spcs_llm.retry import RetryPolicy
+from spcs_llm.http.endpoint import Endpoint, NoToken, Outgoing, Stream, parse_json
+from spcs_llm.http.limits import Limiter
+from spcs_llm.http.retry import RetryPolicy
+from spcs_llm.query_context import Call
 from spcs_llm.urls import parse_base_url
 
 KINDS = {400: BadRequest, 401: TokenRefused, 429: ServiceBusy, 503: ServiceDown, 599: ServiceStarting}

@@ -7,7 +7,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from spcs_llm.json_schema import compatible_schema
+from spcs_llm.protocols.openai.json_schema import compatible_schema
 
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "limits go": ({"type": "string", "pattern": "a+", "maxLength": 3}, {"type": "string"}),

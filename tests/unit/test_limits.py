@@ -9,9 +9,9 @@ from collections import Counter
 
 import pytest
 
-from spcs_llm.call import Call
 from spcs_llm.errors import QueryTimeout
-from spcs_llm.limits import Limiter
+from spcs_llm.http.limits import Limiter
+from spcs_llm.query_context import Call
 from tests.unit.scripted_service import BOUND, ImpatientCall, wait_until
 
 

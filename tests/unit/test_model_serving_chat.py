@@ -28,7 +28,7 @@ from spcs_llm.errors import (
     SpcsError,
     TokenRefused,
 )
-from spcs_llm.protocols.model_serving import ModelServingProtocol
+from spcs_llm.protocols.inference_server.model_serving import ModelServingProtocol
 from tests.unit.protocol_rows import (
     SECRET,
     assert_tells_nothing,

@@ -8,7 +8,7 @@ import pytest
 
 from spcs_llm.domain import Embedding
 from spcs_llm.errors import BadRequest, NotFound, ServiceError, SpcsError
-from spcs_llm.protocols.model_serving import ModelServingProtocol
+from spcs_llm.protocols.inference_server.model_serving import ModelServingProtocol
 from tests.unit.protocol_rows import SECRET, assert_tells_nothing, call, error_of, rows, template
 from tests.unit.scripted_endpoint import ScriptedEndpoint, refusal
 

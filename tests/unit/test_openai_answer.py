@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from spcs_llm.call import Call
 from spcs_llm.domain import (
     ChatAnswer,
     ChatDelta,
@@ -31,7 +30,8 @@ from spcs_llm.errors import (
     ServiceError,
     SpcsError,
 )
-from spcs_llm.protocols.openai import OpenAIProtocol
+from spcs_llm.protocols.openai.protocol import OpenAIProtocol
+from spcs_llm.query_context import Call
 from tests.unit.scripted_endpoint import (
     CHUNK,
     DONE,

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from spcs_llm.call import Call
 from spcs_llm.domain import Embedding
 from spcs_llm.errors import BadRequest, ModelError, NotFound, ServiceError, SpcsError
-from spcs_llm.protocols.openai import OpenAIProtocol
+from spcs_llm.protocols.openai.protocol import OpenAIProtocol
+from spcs_llm.query_context import Call
 from tests.unit.scripted_endpoint import ScriptedEndpoint, refusal
 
 ONE, TWO = [0.5, -1.25], [2.0, 3.0]

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from spcs_llm.call import Call
 from spcs_llm.errors import QueryTimeout, ServiceDown
-from spcs_llm.protocols.openai_models import ServedModels
+from spcs_llm.protocols.openai.models import ServedModels
+from spcs_llm.query_context import Call
 
 LIST = {"data": [{"id": "m1"}]}
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from spcs_llm.call import Call
 from spcs_llm.domain import ChatAnswer, ChatRequest, JsonFormat, Message, Sampling, TextPart, Tool, ToolCall
 from spcs_llm.errors import BadRequest, ModelError, NotFound, RequestTooLarge, ServiceError
-from spcs_llm.protocols.openai import OpenAIProtocol
+from spcs_llm.protocols.openai.protocol import OpenAIProtocol
+from spcs_llm.query_context import Call
 from tests.unit.scripted_endpoint import DONE, ScriptedEndpoint, completion, delta, event, refusal, said
 
 USER = Message("user", (TextPart("a question"),))

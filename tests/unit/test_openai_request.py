@@ -20,8 +20,8 @@ from spcs_llm.domain import (
     ToolResult,
 )
 from spcs_llm.errors import QueryError
-from spcs_llm.protocols.openai_form import Form
-from spcs_llm.protocols.openai_request import chat_payload
+from spcs_llm.protocols.openai.dialect import Form
+from spcs_llm.protocols.openai.request import chat_payload
 
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n....").decode()
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer", "minimum": 1}}}

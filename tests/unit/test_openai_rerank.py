@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from spcs_llm.call import Call
 from spcs_llm.domain import RankedDocument, Ranking, Usage
 from spcs_llm.errors import BadRequest, ModelError, NotFound, ServiceDown, ServiceError, SpcsError
-from spcs_llm.protocols.openai import OpenAIProtocol
+from spcs_llm.protocols.openai.protocol import OpenAIProtocol
+from spcs_llm.query_context import Call
 from tests.unit.scripted_endpoint import ScriptedEndpoint
 
 RESULTS = [{"index": 0, "relevance_score": 0.25}, {"index": 1, "relevance_score": 0.75}]

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from spcs_llm.domain import ChatAnswer, Embedding, JsonFormat
 from spcs_llm.errors import SpcsError
-from spcs_llm.protocols.model_serving import ModelServingProtocol
-from spcs_llm.protocols.predict import PredictProtocol
+from spcs_llm.protocols.inference_server.model_serving import ModelServingProtocol
+from spcs_llm.protocols.inference_server.predict import PredictProtocol
 from tests.unit.protocol_rows import SECRET, assert_tells_nothing, call, template, user
 from tests.unit.scripted_endpoint import ScriptedEndpoint
 

@@ -21,7 +21,7 @@ from spcs_llm.domain import (
     ToolResult,
 )
 from spcs_llm.errors import ModelError, QueryError
-from spcs_llm.protocols.predict import PredictProtocol
+from spcs_llm.protocols.inference_server.predict import PredictProtocol
 from tests.unit.protocol_rows import (
     SECRET,
     assert_tells_nothing,

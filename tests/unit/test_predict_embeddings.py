@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from spcs_llm.domain import Embedding
 from spcs_llm.errors import SpcsError
-from spcs_llm.protocols.predict import PredictProtocol
+from spcs_llm.protocols.inference_server.predict import PredictProtocol
 from tests.unit.protocol_rows import SECRET, assert_tells_nothing, call, error_of, outputs, rows, template
 from tests.unit.scripted_endpoint import ScriptedEndpoint, refusal
 

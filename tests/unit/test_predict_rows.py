@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from spcs_llm.errors import ModelError, ServiceError, SpcsError
-from spcs_llm.protocols.rows import column, matched_rows
+from spcs_llm.protocols.inference_server.rows import column, matched_rows
 from tests.unit.protocol_rows import SECRET, assert_tells_nothing
 
 ASKED = {"data": [[0, {"inputs": SECRET}], [1, {"inputs": "b"}], [2, {"inputs": "c"}]]}

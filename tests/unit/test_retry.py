@@ -26,7 +26,13 @@ from spcs_llm.errors import (
     TlsError,
     TokenRefused,
 )
-from spcs_llm.retry import LONGEST_OBEYED_RETRY_AFTER, Retries, RetryBudget, RetryPolicy, parse_retry_after
+from spcs_llm.http.retry import (
+    LONGEST_OBEYED_RETRY_AFTER,
+    Retries,
+    RetryBudget,
+    RetryPolicy,
+    parse_retry_after,
+)
 
 NOON = datetime(2026, 11, 24, 12, 0, 0, tzinfo=timezone.utc)
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from spcs_llm.call import Call
 from spcs_llm.errors import LoginError, NetworkError, QueryTimeout, ServiceDown, SpcsError, TokenRefused
-from spcs_llm.snowflake.session import RenewedToken, Token
+from spcs_llm.query_context import Call
+from spcs_llm.snowflake.token_cache import RenewedToken, Token
 
 REFUSED = TokenRefused("No.")
 

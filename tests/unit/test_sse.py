@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spcs_llm.errors import ModelError
-from spcs_llm.sse import Event, events
+from spcs_llm.http.event_stream import Event, events
 
 STREAMS = {
     "one event": (b"data: a\n\n", [("", b"a")]),

@@ -48,7 +48,7 @@ COUNTED = {
     "Hindi": (198, 60, 199),
 }
 FILES = [
-    "python-lib/spcs_llm/retry.py",
+    "python-lib/spcs_llm/http/retry.py",
     "resource/sql/cost.sql",
     "SECURITY.md",
     "resource/instance_families.json",

@@ -11,11 +11,11 @@ import time
 from collections.abc import Sequence
 from typing import Any, Callable
 
-from spcs_llm.batching.request import Caller, Entry, Job, Request, Result, Row
+from spcs_llm.batching.batch import Caller, Entry, Job, Request, Result, Row
 from spcs_llm.batching.sizes import BatchSizes, Refusal, is_refusal
-from spcs_llm.call import Call
 from spcs_llm.errors import ModelError, SpcsError
-from spcs_llm.limits import Limiter
+from spcs_llm.http.limits import Limiter
+from spcs_llm.query_context import Call
 
 _BODY_LIMIT = 900_000  # bytes; Snowflake's ingress takes 1 MB for model services
 _LONGEST_REGROUPING = 4  # times `regroup_seconds`

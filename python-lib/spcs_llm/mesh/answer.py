@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
-from spcs_llm.call import Call, Step
 from spcs_llm.domain import ChatAnswer, ChatDelta, ChatEnd, Embedding, Ranking, ToolCall, ToolCallDelta, Usage
 from spcs_llm.errors import SpcsError
+from spcs_llm.query_context import Call, Step
 
 
 def completion_response(answer: ChatAnswer, usage: Usage, cost: float) -> dict[str, Any]:

@@ -19,13 +19,13 @@ from typing import Any
 from urllib.parse import urlencode
 from uuid import uuid4
 
-from spcs_llm.call import Call
-from spcs_llm.endpoint import Endpoint, NoToken, Outgoing
 from spcs_llm.errors import ModelError, NetworkError, QueryTimeout, ServiceBusy, ServiceDown, SpcsError
+from spcs_llm.http.endpoint import Endpoint, NoToken, Outgoing
+from spcs_llm.http.retry import RetryPolicy, parse_retry_after
+from spcs_llm.http.transport import Transport
+from spcs_llm.query_context import Call
 from spcs_llm.redaction import without_private_text
-from spcs_llm.retry import RetryPolicy, parse_retry_after
 from spcs_llm.snowflake.login_errors import CHECK_URL, login_error, login_timeout, no_account
-from spcs_llm.transport import Transport
 from spcs_llm.urls import BaseUrl
 
 _JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"

@@ -25,8 +25,8 @@ from spcs_llm.errors import (
     SpcsError,
     TokenRefused,
 )
+from spcs_llm.http.retry import parse_retry_after
 from spcs_llm.redaction import last_line
-from spcs_llm.retry import parse_retry_after
 
 _LONGEST_TEXT = 500
 _GRANT = (

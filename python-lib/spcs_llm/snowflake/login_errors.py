@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 
-from spcs_llm.call import Call
 from spcs_llm.errors import LoginError, QueryTimeout, SessionExpired
+from spcs_llm.query_context import Call
 
 # The session or its master token is over: a login helps.
 _SESSION_OVER = frozenset(

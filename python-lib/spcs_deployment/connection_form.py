@@ -1,0 +1,87 @@
+"""What to type into the DSS form, under the names the form shows."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spcs_deployment.catalogue import CHAT, CatalogueModel
+from spcs_deployment.interface import Interface
+from spcs_deployment.plan import Plan
+from spcs_deployment.pools import Pool
+
+_DESCRIPTOR = Path(__file__).parents[2] / "python-llms" / "snowpark-container-services-llm" / "llm.json"
+
+
+@dataclass(frozen=True)
+class Field:
+    name: str
+    value: str
+
+
+def fields(
+    model: CatalogueModel, interface: Interface, host: str, account: str, pool: Pool, plan: Plan
+) -> list[Field]:
+    """The form's values for this service, in the order to fill them in."""
+    chat = interface.kind != "embedding"
+    values: dict[str, Any] = {
+        "snowflakeAccountUrl": account,
+        "llmEndpointUrl": f"https://{host}",
+        "serviceProtocol": "MODEL_SERVING",
+        # A chat service applies the model's own template; only a service that takes a prompt needs ours.
+        "modelHandlingMode": model.handling_mode if interface.kind == "text" else "TEXT_GENERATION_OTHER",
+        "methodName": interface.method,
+        "inputColumn": interface.input_column,
+        "maxParallelism": 8 if interface.kind == "chat" else plan.max_nodes,
+        "maxBatchSize": 1 if chat else 64,
+        "spcsCreditsPerHourCost": pool.family.credits_per_hour if pool.family else None,
+        "snowflakeCreditCost": plan.credit_cost,
+        "nodeCount": plan.max_nodes,
+    }
+    return [Field(name, _written(value)) for name, value in values.items()]
+
+
+def table(model: CatalogueModel, filled: list[Field], descriptor: Path = _DESCRIPTOR) -> str:
+    """The values as text. Labels come from the plugin's descriptor, so that they are those on the screen."""
+    labels, choices = _labels(descriptor)
+    lines = []
+    for field in filled:
+        shown = choices.get((field.name, field.value))
+        value = f"{field.value}  (shown as: {shown})" if shown and shown != field.value else field.value
+        lines.append((labels.get(field.name, field.name), value))
+    width = max(len(label) for label, _ in lines)
+    capability = "chat completion" if model.purpose == CHAT else "text embedding"
+    head = f"{model.key}: {capability} model {model.repository} ({model.licence})"
+    return "\n".join([head, "-" * len(head), *(f"{label:<{width}}  {value}" for label, value in lines)])
+
+
+def _written(value: Any) -> str:
+    if value is None:
+        return "your rate (SHOW COMPUTE POOL INSTANCE FAMILIES)"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _labels(descriptor: Path) -> tuple[dict[str, str], dict[tuple[str, str], str]]:
+    try:
+        params = json.loads(descriptor.read_text(encoding="utf-8"))["params"]
+    except (OSError, ValueError, KeyError):
+        return {}, {}
+    labels = {param["name"]: param["label"] for param in params if param.get("name") and param.get("label")}
+    choices = {
+        (param["name"], choice["value"]): choice["label"]
+        for param in params
+        for choice in param.get("selectChoices") or []
+        if choice.get("label")
+    }
+    return labels, choices
+
+
+def descriptor_names(descriptor: Path = _DESCRIPTOR) -> set[str] | None:
+    """The parameters of the form, or None when the descriptor is not beside this library."""
+    try:
+        params = json.loads(descriptor.read_text(encoding="utf-8"))["params"]
+    except OSError:
+        return None
+    return {param["name"] for param in params}

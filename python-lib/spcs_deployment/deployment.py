@@ -1,0 +1,174 @@
+"""The notebook's steps, in order. Each can be run again: what exists is found and used."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from spcs_deployment import connection_form, families, pools, registry, service
+from spcs_deployment.catalogue import CHAT, CatalogueModel
+from spcs_deployment.interface import Interface, interface_of
+from spcs_deployment.plan import Plan
+from spcs_deployment.pools import Pool
+from spcs_deployment.problems import DeploymentError
+from spcs_deployment.session import account_url, assume_role
+from spcs_deployment.sql import Session
+from spcs_deployment.waiting import Report, wait_until_ready
+
+
+class Deployment:
+    """One plan in one session. The steps report in sentences and raise DeploymentError."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        session: Session,
+        *,
+        role: str | None = None,
+        endpoint: str | None = None,
+        report: Report = print,
+    ) -> None:
+        self.plan = plan
+        self.session = session
+        self.endpoint = endpoint
+        self.report = report
+        self.role = assume_role(session, role)
+        self.prices = families.price_list()
+        self._registry: Any = None
+        self._pools: dict[str, Pool] = {}
+        self._versions: dict[str, Any] = {}
+        self._jobs: dict[str, Any] = {}
+        self._hosts: dict[str, str] = {}
+
+    def check(self) -> None:
+        """Find the pools, and say what runs where and what it will cost."""
+        self._pools = {name: pools.pool(self.session, name, self.prices) for name in self.plan.pools}
+        self.report(f"Role {self.role} deploys to {self.plan.database}.{self.plan.schema}.")
+        for model in self.plan.models:
+            pool = self._pools[self.plan.pool(model)]
+            if model.purpose == CHAT:
+                pools.needs_gpu(pool)
+            self.report(f"{model.key}: {model.repository}, {model.licence}; {model.why}.")
+        for pool in self._pools.values():
+            self.report(f"Pool {pool.name} while in use: {self._cost(pool)}.")
+            if pool.max_nodes < self.plan.max_nodes:
+                self.report(f"Pool {pool.name} has at most {pool.max_nodes} nodes; MAX_NODES asks for more.")
+            if not pool.auto_suspend_seconds:
+                self.report(f"Pool {pool.name} never suspends by itself: set AUTO_SUSPEND_SECS on it.")
+        self.report(
+            f"Prices of {self.prices.effective}, USD {self.plan.credit_cost:g} per credit: check yours."
+        )
+
+    def log_models(self) -> None:
+        self._registry = registry.open_registry(self.session, self.plan)
+        for model in self.plan.models:
+            version = registry.model_version(self._registry, model, self.plan)
+            if version is None:
+                where = self.plan.logging_pool or "this machine"
+                self.report(
+                    f"{model.key}: logging {model.repository} on {where}; minutes to an hour by size."
+                )
+                version = registry.log_model(self._registry, model, self.plan)
+            else:
+                self.report(f"{model.key}: version {self.plan.version} is logged already.")
+            self._versions[model.key] = version
+
+    def create_services(self) -> None:
+        for model in self.plan.models:
+            name = self.plan.service(model)
+            interface = self.interface(model)
+            found = service.named_service(self.session, name)
+            self._jobs[name] = None
+            if found is None:
+                engine = "vLLM" if interface.kind == "chat" else "an image built for the model"
+                self.report(f"{name}: creating, served by {engine}.")
+                self._jobs[name] = registry.create_service(self._version(model), model, interface, self.plan)
+            elif str(found["status"]).upper() in ("SUSPENDED", "SUSPENDING"):
+                self.report(f"{name}: was suspended, resuming.")
+                service.resume(self.session, name)
+            else:
+                self.report(f"{name}: exists already ({found['status']}).")
+
+    def wait(self, minutes: float = 45.0, **how: Any) -> None:
+        """Wait for every service; `how` goes to `wait_until_ready`."""
+        names = {
+            self.plan.service(model): self._jobs.get(self.plan.service(model)) for model in self.plan.models
+        }
+        self._hosts = wait_until_ready(
+            self.session, names, endpoint=self.endpoint, minutes=minutes, report=self.report, **how
+        )
+
+    def grant(self) -> None:
+        notes: list[str] = []
+        for model in self.plan.models:
+            notes += service.grant(self.session, self.plan.service(model), self.plan.caller_role)
+        self.report(f"Role {self.plan.caller_role} may call the services.")
+        for note in dict.fromkeys(notes):
+            self.report(f"Not granted by {self.role}: {note}")
+
+    def show_form(self) -> None:
+        account = account_url(self.session)
+        for model in self.plan.models:
+            host = self._hosts.get(self.plan.service(model))
+            if host is None:
+                raise DeploymentError(
+                    f"{self.plan.service(model)} is not ready.", "Run the waiting cell first."
+                )
+            filled = connection_form.fields(
+                model, self.interface(model), host, account, self._pool(self.plan.pool(model)), self.plan
+            )
+            self.report(connection_form.table(model, filled) + "\n")
+
+    def suspend(self, confirm: bool = False) -> None:
+        """Stop the nodes' cost. The first call from DSS resumes the service, and waits for it."""
+        self._operate("suspend", service.suspend, confirm)
+        for name in self.plan.pools:
+            pool = self._pool(name)
+            self.report(
+                f"Pool {name}: {self._cost(pool)} until idle for {pool.auto_suspend_seconds} s; then none."
+            )
+
+    def resume(self, confirm: bool = False) -> None:
+        self._operate("resume", service.resume, confirm)
+        for name in self.plan.pools:
+            self.report(f"Pool {name}: {self._cost(self._pool(name))} from then on.")
+
+    def drop(self, confirm: bool = False, models: bool = False) -> None:
+        """Drop the services, and with `models` the logged models. A service made anew has a new host name."""
+        self._operate("drop", service.drop, confirm)
+        for model in self.plan.models if models else ():
+            self.report(
+                f"{'Deleting' if confirm else 'Would delete'} model {model.key} with all its versions."
+            )
+            if confirm:
+                registry.delete_model(
+                    self._registry or registry.open_registry(self.session, self.plan), model
+                )
+
+    def interface(self, model: CatalogueModel) -> Interface:
+        version = self._version(model)
+        return interface_of(version.show_functions(), f"{model.key} version {self.plan.version}")
+
+    def _operate(self, verb: str, act: Any, confirm: bool) -> None:
+        for model in self.plan.models:
+            name = self.plan.service(model)
+            if service.named_service(self.session, name) is None:
+                self.report(f"{name}: does not exist.")
+                continue
+            self.report(f"{name}: {verb}." if confirm else f"{name}: would {verb}; nothing is done yet.")
+            if confirm:
+                act(self.session, name)
+
+    def _version(self, model: CatalogueModel) -> Any:
+        if model.key not in self._versions:
+            raise DeploymentError(
+                f"{model.key} is not logged yet.", "Run the cell that logs the models first."
+            )
+        return self._versions[model.key]
+
+    def _pool(self, name: str) -> Pool:
+        if name not in self._pools:
+            self._pools[name] = pools.pool(self.session, name, self.prices)
+        return self._pools[name]
+
+    def _cost(self, pool: Pool) -> str:
+        return families.running_cost(pool.family, self.plan.max_nodes, self.plan.credit_cost)

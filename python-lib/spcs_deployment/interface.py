@@ -1,0 +1,76 @@
+"""How a logged model wants to be called, read from its signature."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from spcs_deployment.problems import DeploymentError
+
+_NUMBERS = {"FLOAT", "DOUBLE"}
+_METHODS = ("__call__", "encode", "embed", "predict")
+
+
+@dataclass(frozen=True)
+class Interface:
+    """kind: "chat" (OpenAI messages), "text" (a prompt) or "embedding". method: the logged method's name."""
+
+    kind: str
+    method: str
+    input_column: str
+
+
+def interface_of(functions: Iterable[Mapping[str, Any]], model: str) -> Interface:
+    """The interface of `ModelVersion.show_functions()` (snowflake-ml-python 2.6.0, ModelFunctionInfo).
+
+    Chat before text before embedding, and of several embedding methods `encode`. Raises DeploymentError.
+    """
+    found = []
+    seen = []
+    for function in functions:
+        method = function["target_method"]
+        signature = function["signature"].to_dict()
+        interface = _read(method, signature)
+        seen.append(f"{method}({_columns(signature['inputs'])}) -> ({_columns(signature['outputs'])})")
+        if interface:
+            found.append(interface)
+    if not found:
+        raise DeploymentError(
+            f"The signature of {model} is neither a chat nor an embedding: {'; '.join(seen) or 'no method'}.",
+            "Log a text-generation or sentence-transformers model, or one with a signature of "
+            "snowflake.ml.model.openai_signatures, under another version name.",
+        )
+    return min(found, key=_rank)
+
+
+def _rank(interface: Interface) -> tuple[int, int]:
+    method = _METHODS.index(interface.method) if interface.method in _METHODS else len(_METHODS)
+    return (("chat", "text", "embedding").index(interface.kind), method)
+
+
+def _read(method: str, signature: Mapping[str, Any]) -> Interface | None:
+    inputs, outputs = signature["inputs"], signature["outputs"]
+    if not inputs or not outputs:
+        return None
+    first = inputs[0]
+    if first["name"] == "messages" and "specs" in first and _named(outputs, "choices"):
+        return Interface("chat", method, "messages")
+    if len(inputs) > 1 or first.get("type") != "STRING" or first.get("shape"):
+        return None
+    if len(outputs) > 1:
+        return None
+    output = outputs[0]
+    if _named(output.get("specs", []), "generated_text") or output["name"] in ("outputs", "generated_text"):
+        return Interface("text", method, first["name"])
+    if output.get("type") in _NUMBERS and len(output.get("shape") or ()) == 1:
+        return Interface("embedding", method, first["name"])
+    return None
+
+
+def _named(specs: Iterable[Mapping[str, Any]], name: str) -> bool:
+    return any(spec["name"] == name for spec in specs)
+
+
+def _columns(specs: Iterable[Mapping[str, Any]]) -> str:
+    return ", ".join(str(spec["name"]) for spec in specs)

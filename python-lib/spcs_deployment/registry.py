@@ -1,0 +1,93 @@
+"""Snowflake's model registry: find or log a model, find or create its service.
+
+Arguments as of snowflake-ml-python 2.6.0 (registry/registry.py, model/_client/model/model_version_impl.py,
+model/models/huggingface.py).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from spcs_deployment.catalogue import CHAT, CatalogueModel
+from spcs_deployment.interface import Interface
+from spcs_deployment.plan import Plan
+from spcs_deployment.problems import DeploymentError, explained
+from spcs_deployment.sql import Session, bare
+
+
+def open_registry(session: Session, plan: Plan) -> Any:
+    with explained(f"opening the registry in {plan.database}.{plan.schema}"):
+        return _library("snowflake.ml.registry").Registry(
+            session=session, database_name=plan.database, schema_name=plan.schema
+        )
+
+
+def model_version(registry: Any, model: CatalogueModel, plan: Plan) -> Any | None:
+    """The logged version, or None."""
+    with explained(f"looking for model {model.key}"):
+        logged = next((found for found in registry.models() if bare(found.name) == model.key), None)
+        if logged is None:
+            return None
+        return next((v for v in logged.versions() if bare(v.version_name) == bare(plan.version)), None)
+
+
+def log_model(registry: Any, model: CatalogueModel, plan: Plan) -> Any:
+    """Log the model: Snowflake downloads the weights on `logging_pool`, or this machine streams them.
+
+    The signature is Snowflake's own choice: OpenAI's chat columns where the model has a chat template,
+    a prompt where it has none. It is read back afterwards, never assumed.
+    """
+    with explained(f"logging {model.repository} as {model.key}"):
+        return registry.log_model(
+            hugging_face_model(model, plan),
+            model_name=model.key,
+            version_name=plan.version,
+            comment=f"{model.repository} ({model.licence})",
+            target_platforms=["SNOWPARK_CONTAINER_SERVICES"],
+        )
+
+
+def hugging_face_model(model: CatalogueModel, plan: Plan) -> Any:
+    """The registry's wrapper around a model of the Hub. Weights stay where they are until it is logged."""
+    wrappers = _library("snowflake.ml.model.models.huggingface")
+    where = {"token_or_secret": plan.hugging_face_secret, "compute_pool_for_log": plan.logging_pool}
+    if model.purpose == CHAT:
+        return wrappers.TransformersPipeline(model=model.repository, task=model.task, **where)
+    return wrappers.SentenceTransformer(model=model.repository, **where)
+
+
+def create_service(version: Any, model: CatalogueModel, interface: Interface, plan: Plan) -> Any:
+    """Start the deployment and return its job. vLLM serves chats; other models get an image of their own."""
+    engine = None
+    if interface.kind == "chat":
+        engine = {"engine": "vllm", "engine_args_override": list(model.engine_args)}
+    with explained(f"creating service {plan.service(model)}"):
+        return version.create_service(
+            service_name=plan.service(model),
+            service_compute_pool=plan.pool(model),
+            image_repo=plan.image_repository,
+            ingress_enabled=True,
+            min_instances=1,
+            max_instances=plan.max_nodes,
+            gpu_requests="1" if model.purpose == CHAT else None,
+            build_external_access_integrations=list(plan.build_integrations) or None,
+            block=False,
+            inference_engine_options=engine,
+        )
+
+
+def delete_model(registry: Any, model: CatalogueModel) -> None:
+    with explained(f"deleting model {model.key}"):
+        registry.delete_model(model.key)
+
+
+def _library(module: str) -> Any:
+    import importlib
+
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise DeploymentError(
+            "The package snowflake-ml-python (2.6 or later; Python 3.10 or later) is not installed.",
+            "Add it to the notebook's code environment.",
+        ) from error

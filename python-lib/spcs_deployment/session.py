@@ -1,0 +1,47 @@
+"""A Snowpark session outside DSS, and the deployer's role in either."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from spcs_deployment.problems import DeploymentError, explained
+from spcs_deployment.sql import Session, bare, identifier, rows, run
+
+
+def open_session(connection_name: str | None = None) -> Any:
+    """A session from `connections.toml` (its default connection, when no name is given).
+
+    Raises DeploymentError when the Snowpark library or the connection is missing.
+    """
+    try:
+        from snowflake.snowpark import Session as Snowpark  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise DeploymentError(
+            "The package snowflake-snowpark-python is not installed.",
+            "Install snowflake-ml-python, which brings it, into this notebook's environment.",
+        ) from error
+    builder = Snowpark.builder
+    if connection_name:
+        builder = builder.config("connection_name", connection_name)
+    with explained("opening a session from connections.toml"):
+        return builder.create()
+
+
+def assume_role(session: Session, role: str | None) -> str:
+    """Take this role if another one is current; the role that is current in the end."""
+    current = str(rows(session, "SELECT CURRENT_ROLE() AS ROLE", "reading the session's role")[0]["role"])
+    if role is None:
+        return current
+    wanted = identifier(role, "DEPLOYER_ROLE")
+    if bare(wanted) == current:
+        return current
+    run(session, f"USE ROLE {wanted}", f"taking role {wanted}")
+    return bare(wanted)
+
+
+def account_url(session: Session) -> str:
+    """The account's URL for the form. Underscores become dashes, as host names of certificates want it."""
+    statement = "SELECT CURRENT_ORGANIZATION_NAME() AS ORGANIZATION, CURRENT_ACCOUNT_NAME() AS ACCOUNT"
+    row = rows(session, statement, "reading the account's name")[0]
+    host = f"{row['organization']}-{row['account']}".lower().replace("_", "-")
+    return f"https://{host}.snowflakecomputing.com"

@@ -1,0 +1,72 @@
+"""Waiting for services, with something to read meanwhile."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from spcs_deployment.problems import DeploymentError, explained
+from spcs_deployment.service import State, log_statement, state
+from spcs_deployment.sql import Session
+
+Report = Callable[[str], Any]
+
+
+def wait_until_ready(
+    session: Session,
+    services: Mapping[str, Any],
+    *,
+    endpoint: str | None = None,
+    minutes: float = 45.0,
+    poll_seconds: float = 10.0,
+    report: Report = print,
+    sleep: Callable[[float], Any] = time.sleep,  # noqa: TID251 - a person waits here, no query does
+    clock: Callable[[], float] = time.monotonic,
+) -> dict[str, str]:
+    """Wait for all; full service name -> host.
+
+    services: full name -> the job that creates it, or None for one that was there before.
+    Raises DeploymentError when one has failed, or when `minutes` are over.
+    """
+    began = clock()
+    hosts: dict[str, str] = {}
+    told: dict[str, str] = {}
+    while True:
+        for service in services.keys() - hosts.keys():
+            found = state(session, service, endpoint)
+            _refuse_failure(service, found, services[service])
+            if found.detail != told.get(service):
+                told[service] = found.detail
+                report(f"{clock() - began:6.0f} s  {service}: {found.detail}")
+            if found.host:
+                hosts[service] = found.host
+        if len(hosts) == len(services):
+            return {service: hosts[service] for service in services}
+        if clock() - began > minutes * 60:
+            late = "; ".join(f"{name}: {told[name]}" for name in sorted(services.keys() - hosts.keys()))
+            raise DeploymentError(
+                f"Not ready after {minutes:.0f} minutes: {late}.",
+                "Nothing is lost: run this cell again to wait on. A full pool or a large model takes longer.",
+            )
+        sleep(poll_seconds)
+
+
+def _refuse_failure(service: str, found: State, job: Any) -> None:
+    if found.phase == "failed":
+        raise DeploymentError(
+            f"Service {service} has failed: {found.detail}.",
+            f"Its log: {log_statement(service)}. Mend the cause, drop the service (last cell), run again.",
+        )
+    if found.phase == "suspended":
+        raise DeploymentError(
+            f"Service {service} was suspended while it was waited for.",
+            "Run the notebook again from the top.",
+        )
+    if found.phase == "absent" and (job is None or job.is_done()):
+        if job is not None:
+            with explained(f"creating service {service}"):
+                job.result()
+        raise DeploymentError(
+            f"Service {service} is gone, or was never created.", "Run the notebook again from the top."
+        )

@@ -1,0 +1,1 @@
+"""Conversations as the one text that a model continues."""

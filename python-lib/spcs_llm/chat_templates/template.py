@@ -1,0 +1,156 @@
+"""Conversations as the one text that a model continues, by the Jinja templates in `resource/chat_templates/`.
+
+Each template says by what it sets how its format takes a conversation; one from the form may do so too:
+
+    system_turn              "own" (default): in turns of their own, where they stand; "first": joined before all
+                             others; "in user turn": joined before the first user's text
+    user_turn_first          user and assistant alternate, the user first
+    control_tokens           what a message's text must not hold as it stands
+    stop_strings             where an answer ends
+    bos_token, eos_token     what begins the text and ends an answer
+    lone_user_message_as_is  a single user message is sent without the template
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from spcs_llm.chat_templates.control_tokens import ControlTokens, likely_control_tokens
+from spcs_llm.chat_templates.jinja_sandbox import TemplateError, compiled, rendered, top_level_variables
+from spcs_llm.domain import Message
+
+__all__ = ["ChatTemplate", "TemplateError"]
+
+_FOLDER = Path(__file__).parents[3] / "resource" / "chat_templates"
+_CUSTOM = "TEXT_GENERATION_CUSTOM"
+_PREFIX = "TEXT_GENERATION_"
+_PROBE = "hello"
+_HERE_THE_MODEL_GOES_ON = "\uf8ff"  # of Unicode's private area
+_BLANKED = "…"
+# Templates of models leave these two to the tokenizer. What in a template tells whose it is, bos_token, eos_token:
+_BOS_AND_EOS = (
+    ("<|start_header_id|>", "<|begin_of_text|>", "<|eot_id|>"),
+    ("<start_of_turn>", "<bos>", "<eos>"),
+    ("<|im_start|>", "", "<|im_end|>"),
+    ("<|end|>", "<s>", "<|endoftext|>"),
+    ("[INST]", "<s>", "</s>"),
+    ("<|user|>", "<s>", "</s>"),
+)
+
+
+class ChatTemplate:
+    """One format of conversations. Thread-safe."""
+
+    def __init__(self, name: str, source: str) -> None:
+        """Raises TemplateError for a source that does not compile, fails or loses what the user says."""
+        if not source.strip():
+            raise TemplateError("it is empty")
+        self.name = name
+        self._template = compiled(source)
+        bos, eos = next((ends for sign, *ends in _BOS_AND_EOS if sign in source), ("", ""))
+        self._variables = {"bos_token": bos, "eos_token": eos, "tools": None, "documents": None}
+        probe = self._with([{"role": "user", "content": _PROBE}], True)
+        if _PROBE not in rendered(self._template, probe).lower():
+            raise TemplateError("it leaves out what the user says")
+        says = top_level_variables(self._template, probe)
+        self._bos = str(getattr(says, "bos_token", bos))
+        self.stop_strings: tuple[str, ...] = tuple(getattr(says, "stop_strings", ()))
+        self._system_turn = getattr(says, "system_turn", "own")
+        self._user_turn_first = bool(getattr(says, "user_turn_first", False))
+        self._alone_as_is = bool(getattr(says, "lone_user_message_as_is", False))
+        self._control_tokens = ControlTokens(
+            getattr(says, "control_tokens", None) or {bos, eos, *likely_control_tokens(source)}
+        )
+
+    @classmethod
+    def for_mode(cls, mode: str, custom: str | None = None) -> ChatTemplate:
+        """The template of a `modelHandlingMode`; `custom` is the form's own. Raises TemplateError."""
+        if mode == _CUSTOM:
+            return _of_form(custom or "")
+        return _shipped(mode[len(_PREFIX) :].lower())
+
+    def render(self, messages: Sequence[Message], *, bos: bool = True) -> str:
+        """The text that the model is to continue: a new answer, or the one that comes last. Raises TemplateError.
+
+        bos: False leaves out the format's begin-of-text token, for a server that adds one itself.
+        """
+        if not messages:
+            raise TemplateError("there is no message to render")
+        if self._alone_as_is and len(messages) == 1 and messages[0].role == "user":
+            return messages[0].text
+        turns = [{"role": message.role, "content": message.text} for message in messages]
+        for turn in turns:
+            turn["content"] = self._control_tokens.made_plain(turn["content"])
+        turns = self._arranged(turns)
+        try:
+            text = self._filled(turns)
+        except TemplateError:
+            raise self._refusal(turns) from None
+        return text[len(self._bos) :] if not bos and text.startswith(self._bos) else text
+
+    def _filled(self, turns: list[dict[str, str]]) -> str:
+        last = turns[-1]
+        if last["role"] != "assistant":
+            return rendered(self._template, self._with(turns, True))
+        if not last["content"].strip():
+            return rendered(self._template, self._with(turns[:-1], True))
+        marked = {**last, "content": last["content"] + _HERE_THE_MODEL_GOES_ON}
+        text = rendered(self._template, self._with([*turns[:-1], marked], False))
+        return text[: text.rindex(_HERE_THE_MODEL_GOES_ON)] if _HERE_THE_MODEL_GOES_ON in text else text
+
+    def _with(self, turns: list[dict[str, str]], add_generation_prompt: bool) -> dict[str, Any]:
+        return {**self._variables, "messages": turns, "add_generation_prompt": add_generation_prompt}
+
+    def _refusal(self, turns: list[dict[str, str]]) -> TemplateError:
+        """What the template says to a conversation of this form, but without its texts, which it might quote."""
+        try:
+            self._filled([{**turn, "content": _BLANKED} for turn in turns])
+        except TemplateError as refusal:
+            return refusal
+        return TemplateError("it fails with the texts of this conversation")
+
+    def _arranged(self, turns: list[dict[str, str]]) -> list[dict[str, str]]:
+        if self._system_turn != "own":
+            turns = _with_system_first(turns, as_user=self._system_turn == "in user turn")
+        if self._user_turn_first:
+            turns = _alternating(turns)
+        return turns
+
+
+@functools.cache
+def _shipped(name: str) -> ChatTemplate:
+    try:
+        source = (_FOLDER / f"{name}.jinja").read_text(encoding="utf-8")
+    except OSError:
+        raise TemplateError(f"there is no chat template named {name}") from None
+    return ChatTemplate(name, source)
+
+
+@functools.lru_cache(maxsize=32)
+def _of_form(source: str) -> ChatTemplate:
+    return ChatTemplate("of the form", source)
+
+
+def _with_system_first(turns: list[dict[str, str]], *, as_user: bool) -> list[dict[str, str]]:
+    system = [turn["content"] for turn in turns if turn["role"] == "system" and turn["content"].strip()]
+    others = [turn for turn in turns if turn["role"] != "system"]
+    if not system:
+        return others
+    role = "user" if as_user or not others else "system"
+    return [{"role": role, "content": "\n\n".join(system)}, *others]
+
+
+def _alternating(turns: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Neighbours of one role are joined; where the assistant speaks first, an empty user turn goes before it."""
+    joined: list[dict[str, str]] = []
+    for turn in turns:
+        if joined and joined[-1]["role"] == turn["role"]:
+            joined[-1] = {**turn, "content": f"{joined[-1]['content']}\n\n{turn['content']}"}
+        elif turn["role"] == "assistant" and (not joined or joined[-1]["role"] == "system"):
+            joined += [{"role": "user", "content": ""}, turn]
+        else:
+            joined.append(turn)
+    return joined

@@ -1,0 +1,1 @@
+"""HTTP to one endpoint: connections, attempts, deadlines, retries, limits and event streams."""

@@ -1,0 +1,172 @@
+"""A response as it arrives: status and headers first, then the body, piece by piece, within bounds of time and size."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import itertools
+import socket
+import time
+import zlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import requests
+import urllib3
+
+from spcs_llm.errors import ModelError, NetworkError
+from spcs_llm.http.network_errors import body_cut_short, explain_failure, time_is_up
+from spcs_llm.http.response import HttpResponse
+
+LARGEST_BODY = 256 * 1024 * 1024
+_CHUNK = 65536
+_DRAIN_SECONDS = 0.1
+_DRAIN_CHUNKS = 4
+
+
+class Exchange:
+    """Must be closed. The connection is used again only when the request was sent whole and the body was read to the
+    end of its framing without a failure: whatever else is left on it would answer the next query, of whoever asks.
+
+    until: when the watchdog cuts it. idle_seconds: the longest silence. sent: whether a connection was there to send
+    the request on. sent_in_part: whether sending it failed. reused_connection: whether the connection had served an
+    earlier request. has_body: whether the request has one.
+    """
+
+    def __init__(self, host: str, seconds: float, idle_seconds: float, *, has_body: bool = False) -> None:
+        self.until = time.monotonic() + seconds
+        self.has_body = has_body
+        self.sent = False
+        self.sent_in_part = False
+        self.reused_connection = False
+        self.cut = False
+        self.status = 0
+        self.headers: Mapping[str, str] = {}
+        self._host = host
+        self._idle_seconds = idle_seconds
+        self._socket: Any = None
+        self._handle: socket.socket | None = None
+        self._response: Any = None
+        self._drained = False
+        self._broken = False
+
+    def connecting(self, sock: socket.socket) -> None:
+        """A TCP connection is there; a proxy's tunnel and TLS may follow, which take the socket object away."""
+        self._handle = self._socket = sock.dup()
+
+    def on_wire(self, sock: Any, used_before: bool) -> None:
+        """The connection is ready, and the request goes out next."""
+        self.sent = True
+        self.reused_connection = used_before
+        self._socket = getattr(sock, "socket", sock)  # urllib3 wraps it for TLS to a proxy within TLS
+        self._drop_handle()
+        # It had the time for connecting, or what an earlier request left it: too little to send a large body.
+        sock.settimeout(self._idle_seconds)
+        if self.cut:
+            self.cut_off()
+
+    def cut_off(self) -> None:
+        """Ends whatever a thread waits for on this exchange's connection."""
+        self.cut = True
+        if self._socket is not None:
+            with contextlib.suppress(OSError):  # closed already
+                # SSLSocket.shutdown would take the TLS layer away under the feet of the thread that reads.
+                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
+    def answered(self, response: requests.Response) -> None:
+        self._response = response.raw
+        self.status = response.status_code
+        self.headers = response.headers
+
+    def chunks(self) -> Iterator[bytes]:
+        """The body as it comes, decoded. Raises NetworkError when it breaks off, ModelError when it is too large."""
+        size = 0
+        for chunk in self._decoded(self._raw_chunks()):
+            size += len(chunk)
+            if size > LARGEST_BODY:
+                raise ModelError(
+                    f"The answer is larger than {LARGEST_BODY >> 20} MB.", "Ask for less in one query."
+                )
+            yield chunk
+
+    def body(self) -> bytes:
+        return b"".join(self.chunks())
+
+    def _raw_chunks(self) -> Iterator[bytes]:
+        # http.client's response: its read1 gives what is there, whatever the framing
+        stream = getattr(self._response, "_fp", self._response)
+        # It takes a connection that is closed within the headers for their end: what follows is then empty.
+        may_lack_headers = getattr(stream, "length", 0) is None and not stream.chunked
+        try:
+            while chunk := stream.read1(_CHUNK):
+                may_lack_headers = False
+                yield chunk
+        except (OSError, ValueError, http.client.HTTPException, urllib3.exceptions.HTTPError) as error:
+            self._broken = True  # http.client reads on as if at the end of the body
+            raise explain_failure(error, self._host, cut=self.cut, sent=True, answered=True) from None
+        if self.cut:
+            raise time_is_up(self._host)
+        if may_lack_headers or getattr(stream, "length", None):
+            self._broken = True
+            raise body_cut_short(self._host)
+        stream.close()
+        self._drained = True
+
+    def drain(self) -> None:
+        """Reads the end of a body whose content is over, if it comes at once: the connection can be used again then."""
+        if self._drained or self._broken or self._socket is None:
+            return
+        # Where that fails it stays undrained, and closing closes the connection.
+        with contextlib.suppress(NetworkError, OSError):
+            self._socket.settimeout(_DRAIN_SECONDS)
+            for _ in itertools.islice(self._raw_chunks(), _DRAIN_CHUNKS):
+                pass
+
+    def _decoded(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        coding = self.headers.get("Content-Encoding", "").strip().lower()
+        if coding in ("", "identity"):
+            return chunks
+        if coding not in ("gzip", "x-gzip", "deflate"):
+            raise ModelError(f"The answer comes in an encoding that was not asked for ({coding[:20]!r}).")
+        return _inflated(chunks, self._host)
+
+    def close(self, keep_connection: bool = True) -> None:
+        self._drop_handle()
+        if self._response is None:
+            return
+        if keep_connection and self._is_clean():
+            self._response.release_conn()
+        else:
+            self._response.close()
+
+    def _is_clean(self) -> bool:
+        stream = getattr(self._response, "_fp", None)
+        return self._drained and not (self._broken or self.cut or self.sent_in_part) and _is_reusable(stream)
+
+    def _drop_handle(self) -> None:
+        if self._handle is not None:
+            self._handle.close()
+            self._handle = None
+
+
+def _is_reusable(stream: Any) -> bool:
+    return isinstance(stream, HttpResponse) and stream.reusable
+
+
+def _inflated(chunks: Iterator[bytes], host: str) -> Iterator[bytes]:
+    """Unpacks at most _CHUNK bytes at a time, so that a small body that unfolds without end meets the size limit."""
+    inflate = zlib.decompressobj(wbits=47)  # gzip or zlib, by its header
+    begun = False
+    try:
+        for chunk in chunks:
+            begun = True
+            while chunk:
+                if piece := inflate.decompress(chunk, _CHUNK):
+                    yield piece
+                chunk = inflate.unconsumed_tail
+        if piece := inflate.flush():
+            yield piece
+    except zlib.error:
+        raise ModelError("The answer is compressed, and damaged.", place="service") from None
+    if begun and not inflate.eof:
+        raise body_cut_short(host)

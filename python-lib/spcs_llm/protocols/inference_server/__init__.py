@@ -1,0 +1,1 @@
+"""Rows with an index, as Snowflake's own inference servers take them."""

@@ -1,0 +1,206 @@
+"""How a query is put to a model's method, which its signature says and a service does not tell.
+
+Signatures (snowflake-ml-python, `snowflake/ml/model/openai_signatures.py` and `_signatures/utils.py`): chats are a
+column `messages`, whose content is a list of parts or a string, with sampling as `params` (1.38 and later) or as
+columns (1.12 to 1.37, or asked for); models without a chat template take a prompt, `inputs`, with transformers'
+GenerationConfig as `params`; with 1.8.6 and a template `inputs` were the messages. What is refused is put otherwise.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from spcs_llm.domain import ChatRequest, Message
+from spcs_llm.errors import BadRequest, ServiceError, SpcsError
+from spcs_llm.protocols.inference_server.generated_text import Prompt
+
+MESSAGES = "messages"
+_INPUTS = "inputs"
+PARTS, STRING, PROMPT = "parts", "string", "prompt"
+PARAMS, COLUMNS = "params", "columns"
+
+DEFAULT_LIMIT = 250  # tokens, of `max_completion_tokens` as a param
+# What the Python engine takes where the column is left empty (2.6.0, `huggingface/_openai_chat_wrapper.py`).
+_LIMIT_AS_COLUMN = 1024
+_SAMPLING = {
+    "temperature": "temperature",
+    "max_completion_tokens": "max_output_tokens",
+    "top_p": "top_p",
+    "frequency_penalty": "frequency_penalty",
+    "presence_penalty": "presence_penalty",
+}
+_GENERATION = {
+    "max_new_tokens": "max_output_tokens",
+    "temperature": "temperature",
+    "top_p": "top_p",
+    "top_k": "top_k",
+}
+_COLUMN_DEFAULTS: dict[str, Any] = {
+    "temperature": 1.0,
+    "max_completion_tokens": _LIMIT_AS_COLUMN,
+    "stop": None,
+    "n": 1,
+    "stream": False,
+    "top_p": 1.0,
+    "frequency_penalty": 0.0,
+    "presence_penalty": 0.0,
+}
+
+_ABOUT_FORM = re.compile(
+    r"\bcolumns?\b|\bfeatures?\b|signature|schema|\bcontent\b|\btype\b|expected|concatenate", re.IGNORECASE
+)
+_QUOTED = re.compile(r"['\"`]([A-Za-z_][A-Za-z0-9_]{0,127})['\"`]")
+_NO_COLUMNS = frozenset(("str", "list", "dict", "role", "content", "type", "data", "params", "index"))
+_SEE_SIGNATURE = (
+    "Compare 'Method name' and 'Input column' with the model's signature: ModelVersion.show_functions()."
+)
+
+
+@dataclass(frozen=True)
+class ChatForm:
+    """column: where the conversation goes. content: of its messages, or a prompt in their place. sampling: where it
+    goes.
+    """
+
+    column: str = MESSAGES
+    content: str = PARTS
+    sampling: str = PARAMS
+
+    @property
+    def is_chat(self) -> bool:
+        return self.column == MESSAGES
+
+    @property
+    def taken(self) -> Collection[str]:
+        """The fields of Sampling that can be sent, and `json_format`."""
+        if self.is_chat:
+            return {*_SAMPLING.values(), "json_format"}
+        return set(_GENERATION.values()) if self.content == PROMPT else ()
+
+    def payload(self, requests: Sequence[ChatRequest], prompts: Sequence[Prompt]) -> dict[str, Any]:
+        """The JSON for these conversations, whose settings are equal."""
+        if self.content == PROMPT:
+            cells: list[Any] = [prompt.text for prompt in prompts]
+        else:
+            cells = [[self._message(message) for message in request.messages] for request in requests]
+        params = self._params(requests)
+        if self.sampling == COLUMNS:
+            values = {**_COLUMN_DEFAULTS, **params}
+            return split([self.column, *values], [[cell, *values.values()] for cell in cells])
+        payload = split([self.column], [[cell] for cell in cells])
+        return {**payload, "params": params} if params else payload
+
+    def _message(self, message: Message) -> dict[str, Any]:
+        # One part, whatever the query has: the Python engine makes a message of each.
+        parts = [{"type": "text", "text": message.text}]
+        return {"role": message.role, "content": parts if self.content == PARTS else message.text}
+
+    def _params(self, requests: Sequence[ChatRequest]) -> dict[str, Any]:
+        if self.is_chat:
+            params = _asked(requests[0], _SAMPLING)
+            stops = _stops_to_tell(requests)
+            if stops:
+                params["stop"] = stops
+            if requests[0].json_format is not None:
+                params["response_format"] = _response_format(requests[0])
+            return params
+        return _generation_params(requests[0]) if self.content == PROMPT else {}
+
+
+def split(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
+    """Rows under named columns, in the shape that Snowflake recommends."""
+    return {
+        "dataframe_split": {"index": list(range(len(rows))), "columns": list(columns), "data": list(rows)}
+    }
+
+
+def _asked(request: ChatRequest, fields: dict[str, str]) -> dict[str, Any]:
+    values = {name: getattr(request.sampling, field) for name, field in fields.items()}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _generation_params(request: ChatRequest) -> dict[str, Any]:
+    """transformers refuses a temperature of 0, and samples only when told to."""
+    params = _asked(request, _GENERATION)
+    if params.get("temperature") == 0:
+        return {"do_sample": False, **_asked(request, {"max_new_tokens": "max_output_tokens"})}
+    return {"do_sample": True, **params} if params.keys() - {"max_new_tokens"} else params
+
+
+def _stops_to_tell(requests: Sequence[ChatRequest]) -> list[str]:
+    """Stop sequences are applied to what comes back; telling them too saves tokens.
+
+    The Python engine looks for them in the prompt as well, and would stop at the first token (2.6.0,
+    `huggingface/_openai_chat_wrapper.py`): not told are those that a prompt holds, and blanks, which all formats do.
+    """
+    said = [message.text for request in requests for message in request.messages]
+    stops = requests[0].sampling.stop_sequences
+    return [stop for stop in stops if stop.strip() and not any(stop in text for text in said)]
+
+
+def _response_format(request: ChatRequest) -> dict[str, Any]:
+    json_format = request.json_format
+    if json_format is None or json_format.schema is None:
+        return {"type": "json_object"}
+    described: dict[str, Any] = {"name": "answer", "schema": dict(json_format.schema)}
+    if json_format.strict is not None:
+        described["strict"] = json_format.strict
+    return {"type": "json_schema", "json_schema": described}
+
+
+# -- what to try when a form is refused -------------------------------------------------------------------
+
+
+def chat_forms(input_column: str | None) -> list[ChatForm]:
+    """All forms, the likeliest first. input_column: as set, None for any."""
+    chat = [
+        ChatForm(MESSAGES, content, sampling) for sampling in (PARAMS, COLUMNS) for content in (PARTS, STRING)
+    ]
+    if input_column == MESSAGES:
+        return chat
+    column = input_column or _INPUTS
+    texts = [ChatForm(column, PROMPT), ChatForm(column, STRING)]
+    return texts if input_column else chat + texts
+
+
+def may_be_about_form(error: SpcsError, *, known: bool) -> bool:
+    """Whether another form may be taken where this error came. known: the form has been taken before."""
+    if isinstance(error, BadRequest):
+        return not known or is_about_form(error)
+    return type(error) is ServiceError and error.status == 500 and is_about_form(error)
+
+
+def is_about_form(error: SpcsError) -> bool:
+    return _ABOUT_FORM.search(error.what) is not None
+
+
+def columns_named(error: SpcsError) -> list[str]:
+    """The columns that an error names, such as one that is missing."""
+    return [name for name in _QUOTED.findall(error.what) if name not in _NO_COLUMNS]
+
+
+def next_chat_form(
+    forms: Iterable[ChatForm], refused: Sequence[ChatForm], error: SpcsError
+) -> ChatForm | None:
+    """The likeliest form that was not refused yet, by what the last one was refused for."""
+    last = refused[-1]
+    left = [form for form in forms if form not in refused]
+    named = [name for name in columns_named(error) if name != last.column]
+    if any(name in _COLUMN_DEFAULTS for name in named):
+        likely = [form for form in left if form.sampling == COLUMNS and form.content == last.content]
+    elif named:
+        likely = [form for form in left if form.column in named]
+    else:
+        likely = [form for form in left if form.column == last.column and form.sampling == last.sampling]
+    return next(iter(likely + left), None)
+
+
+def explained(errors: Sequence[SpcsError]) -> SpcsError:
+    """Of the errors that each form met, the one that tells most."""
+    error = next((error for error in errors if not is_about_form(error)), errors[0])
+    if is_about_form(error):
+        error.mend = f"{_SEE_SIGNATURE} {error.mend}".rstrip()
+    return error

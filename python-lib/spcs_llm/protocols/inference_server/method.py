@@ -1,0 +1,44 @@
+"""A method of a model as a URL path, of which Snowflake's services have two spellings."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+from spcs_llm.errors import BadRequest, SpcsError
+from spcs_llm.http.endpoint import Endpoint, Outgoing
+from spcs_llm.query_context import Call
+
+
+class Method:
+    """Sends to a method's path; where that is not there, once to its other spelling. Thread-safe.
+
+    Snowflake documents that underscores become dashes (`/encode-query`); the tests of snowflake-ml-python 2.6.0 call
+    `/__call__`.
+    """
+
+    def __init__(self, endpoint: Endpoint, name: str) -> None:
+        self._endpoint = endpoint
+        name = name.strip().strip("/")
+        spellings = [name.replace("_", "-"), name.replace("-", "_")]
+        if name.startswith("__"):
+            spellings.reverse()
+        self._paths = list(dict.fromkeys(f"/{quote(spelling, safe='/')}" for spelling in spellings))
+
+    def send(self, payload: Any, rows: int, call: Call) -> Any:
+        """The JSON of the answer. Raises SpcsError."""
+        paths = self._paths
+        for path in paths:
+            try:
+                body = self._endpoint.send(Outgoing(path, payload, weight=rows), call)
+            except SpcsError as error:
+                if error.status != 404:
+                    if isinstance(error, BadRequest):
+                        self._paths = [path]
+                    raise
+                missing = error
+                continue
+            self._paths = [path]
+            return body
+        missing.mend = f"Check 'Method name': the paths {' and '.join(paths)} were tried. {missing.mend}"
+        raise missing

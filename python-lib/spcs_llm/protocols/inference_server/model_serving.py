@@ -1,0 +1,250 @@
+"""Services of Snowflake's Model Registry, as `ModelVersion.create_service` deploys them: a path for each method.
+
+Snowflake documentation, "Real-time inference REST API"; the deployment tests of snowflake-ml-python (July 2026). How
+a query must be put depends on the model's signature: that is learnt from the first refusals, and remembered.
+"""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+from spcs_llm.chat_templates.template import ChatTemplate
+from spcs_llm.domain import ChatAnswer, ChatRequest, Embedding
+from spcs_llm.errors import ModelError, ServiceError, SpcsError
+from spcs_llm.http.endpoint import Endpoint
+from spcs_llm.protocols.inference_server.chat_layout import (
+    COLUMNS,
+    DEFAULT_LIMIT,
+    PARAMS,
+    PROMPT,
+    ChatForm,
+    chat_forms,
+    columns_named,
+    explained,
+    may_be_about_form,
+    next_chat_form,
+    split,
+)
+from spcs_llm.protocols.inference_server.embeddings import embeddings_of
+from spcs_llm.protocols.inference_server.generated_text import Echo, Prompt, cut, prompt_of, text_answers
+from spcs_llm.protocols.inference_server.method import Method
+from spcs_llm.protocols.inference_server.rows import column, each, matched_rows, parsed_json, without_errors
+from spcs_llm.protocols.inference_server.text_queries import ignored_settings, refuse_beyond_text, refuse_json
+from spcs_llm.protocols.openai.answer import AnswerReader
+from spcs_llm.protocols.reply_errors import no_answer
+from spcs_llm.query_context import Call
+
+_CHAT, _ENCODE = "__call__", "encode"
+_SENTENCE = "sentence"  # the column of huggingface.SentenceTransformer
+_OUTPUTS = ("outputs", "generated_text")
+
+
+class ModelServingProtocol:
+    """Chats and embeddings at one endpoint, several rows a request. Thread-safe.
+
+    template: for models that take a prompt. method: None for `__call__` of chats and `encode` of embeddings.
+    input_column: None for what the service turns out to take.
+    """
+
+    coalesces_chat: Literal[True] = True
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        template: ChatTemplate,
+        method: str | None = None,
+        input_column: str | None = None,
+    ) -> None:
+        self._template = template
+        self._chat = Method(endpoint, method or _CHAT)
+        self._encode = Method(endpoint, method or _ENCODE)
+        self._forms = chat_forms(input_column)
+        self._form = self._forms[0]
+        self._form_is_known = False
+        self._may_want_columns = True
+        self._embedding_columns: tuple[str | None, ...] = (
+            (input_column,) if input_column else (_SENTENCE, None)
+        )
+        self._echo = Echo()
+
+    def check(self, request: ChatRequest) -> None:
+        """Raises QueryError for what this protocol cannot carry."""
+        refuse_beyond_text(request)
+
+    def chat_rows(self, requests: Sequence[ChatRequest], call: Call) -> list[ChatAnswer | SpcsError]:
+        """An answer, or the error that is this row's alone, for each request in order. Raises SpcsError.
+
+        The requests differ in their messages only.
+        """
+        if not requests:
+            return []
+        form, answers = self._ask_in_some_form(requests, call)
+        limit = requests[0].sampling.max_output_tokens
+        if form.is_chat and form.sampling == PARAMS and self._may_want_columns and _exceeded(answers, limit):
+            self._may_want_columns = False  # params that a signature has not are ignored in silence
+            answers = self._ask_with_columns(requests, form, call) or answers
+        return [_limit_named(answer, limit) for answer in answers]
+
+    def embed(self, texts: Sequence[str], call: Call) -> list[Embedding | SpcsError]:
+        """An embedding, or the error that is this text's alone, for each text in order. Raises SpcsError."""
+        if not texts:
+            return []
+        columns = self._embedding_columns
+        is_known = len(columns) == 1
+        errors: list[SpcsError] = []
+        while columns:
+            name, *others = columns
+            try:
+                rows = self._embed(texts, name, call)
+            except ServiceError as error:
+                errors.append(error)
+                if is_known or not may_be_about_form(error, known=False):
+                    break
+                told = [column for column in columns_named(error) if column != name]
+                columns = (*(told[:1] if len(errors) == 1 else ()), *others)
+                continue
+            self._embedding_columns = (name,)
+            return rows
+        raise explained(errors)
+
+    def _embed(self, texts: Sequence[str], name: str | None, call: Call) -> list[Embedding | SpcsError]:
+        """name: of the column; None for a service that is to take its only one by its place."""
+        if name is None:
+            payload: Any = {"data": [[index, text] for index, text in enumerate(texts)]}
+        else:
+            payload = split([name], [[text] for text in texts])
+        body = self._encode.send(payload, len(texts), call)
+        return embeddings_of(matched_rows(body, len(texts), payload))
+
+    # -- chats ------------------------------------------------------------------------------------------------
+
+    def _ask_in_some_form(
+        self, requests: Sequence[ChatRequest], call: Call
+    ) -> tuple[ChatForm, list[ChatAnswer | SpcsError]]:
+        form: ChatForm | None = self._form
+        known = self._form_is_known
+        refused: list[ChatForm] = []
+        errors: list[SpcsError] = []
+        while form is not None:
+            try:
+                answers = self._ask(requests, form, call)
+            except ServiceError as error:
+                errors.append(error)
+                refused.append(form)
+                if not may_be_about_form(error, known=known):
+                    break
+                forms = [*self._forms, *_prompts_in(columns_named(error), self._forms)]
+                form = next_chat_form(forms, refused, error)
+                continue
+            self._form, self._form_is_known = form, True
+            return form, answers
+        raise explained(errors)
+
+    def _ask_with_columns(
+        self, requests: Sequence[ChatRequest], form: ChatForm, call: Call
+    ) -> list[ChatAnswer | SpcsError] | None:
+        form = replace(form, sampling=COLUMNS)
+        try:
+            answers = self._ask(requests, form, call)
+        except ServiceError:
+            return None
+        if _exceeded(answers, requests[0].sampling.max_output_tokens):
+            return None
+        self._form = form
+        return answers
+
+    def _ask(
+        self, requests: Sequence[ChatRequest], form: ChatForm, call: Call
+    ) -> list[ChatAnswer | SpcsError]:
+        asked = each(requests, lambda at, request: self._asked(request, form))
+        return without_errors(asked, lambda sound: self._send(sound, form, call))
+
+    def _asked(self, request: ChatRequest, form: ChatForm) -> tuple[ChatRequest, Prompt]:
+        if not form.is_chat:
+            refuse_json(request)
+        # transformers puts the begin-of-text token before a prompt by itself.
+        prompt = prompt_of(request, self._template, bos=False) if form.content == PROMPT else Prompt("")
+        return request, prompt
+
+    def _send(
+        self, asked: Sequence[tuple[ChatRequest, Prompt]], form: ChatForm, call: Call
+    ) -> list[ChatAnswer | SpcsError]:
+        requests, prompts = [request for request, _ in asked], [prompt for _, prompt in asked]
+        payload = form.payload(requests, prompts)
+        body = self._chat.send(payload, len(asked), call)
+        contents = matched_rows(body, len(asked), payload)
+        ignored = ignored_settings(requests[0], form.taken)
+        if any(isinstance(content, Mapping) and "choices" in content for content in contents):
+            return each(
+                contents, lambda at, content: _completion(content, requests[at], payload, form, ignored)
+            )
+        outputs = each(contents, lambda at, content: column(content, *_OUTPUTS))
+        stops = requests[0].sampling.stop_sequences
+        texts = text_answers(outputs, prompts, stops, self._template, self._echo)
+        return each(texts, lambda at, text: ChatAnswer(text, "stop", ignored_settings=ignored))
+
+
+def _prompts_in(columns: Sequence[str], forms: Sequence[ChatForm]) -> list[ChatForm]:
+    """Forms for columns that an error names, if any column will do."""
+    known = {form.column for form in forms}
+    return [ChatForm(name, PROMPT) for name in columns if name not in known] if len(known) > 1 else []
+
+
+def _completion(
+    content: Any, request: ChatRequest, payload: Any, form: ChatForm, ignored: tuple[str, ...]
+) -> ChatAnswer:
+    """The answer in a row of OpenAI's columns. Raises SpcsError."""
+    if not isinstance(content, Mapping) or "choices" not in content:
+        raise no_answer("The service answers with a row that is no chat completion, unlike others.")
+    choices = content["choices"]
+    completion = {**content, "choices": parsed_json(choices) if isinstance(choices, str) else choices}
+    reader = AnswerReader(request, payload, ignored)
+    collections.deque(reader.deltas_of_body(completion), maxlen=0)
+    answer = reader.answer()
+    text = cut(answer.text, request.sampling.stop_sequences)
+    if text != answer.text:
+        return replace(answer, text=text, finish_reason="stop")
+    limit = request.sampling.max_output_tokens or (DEFAULT_LIMIT if form.sampling == PARAMS else None)
+    if answer.finish_reason == "stop" and limit and answer.usage.completion_tokens == limit:
+        answer = replace(answer, finish_reason="length")  # the Python engine says "stop" whatever the reason
+    return _held_to_json(answer, request)
+
+
+def _held_to_json(answer: ChatAnswer, request: ChatRequest) -> ChatAnswer:
+    """Engines without structured output, and signatures older than 1.45, ignore `response_format` in silence."""
+    wanted = request.json_format
+    if wanted is None or answer.finish_reason == "length" or _is_json(answer.text):
+        return answer
+    if wanted.if_supported:
+        return replace(answer, ignored_settings=(*answer.ignored_settings, "responseFormat"))
+    raise ModelError(
+        "The query wants JSON output, and the service did not hold its model to it.",
+        "Log the model with snowflake-ml-python 1.45 or later and serve it with vLLM, or set 'ifSupported' to go"
+        " without where a service cannot do it.",
+    )
+
+
+def _is_json(text: str) -> bool:
+    return parsed_json(text) is not None
+
+
+def _exceeded(answers: Sequence[ChatAnswer | SpcsError], limit: int | None) -> bool:
+    """Whether an answer shows that the limit did not arrive: it is longer, or ends at the service's default."""
+    return any(isinstance(answer, ChatAnswer) and _exceeds(answer, limit) for answer in answers)
+
+
+def _exceeds(answer: ChatAnswer, limit: int | None) -> bool:
+    tokens = answer.usage.completion_tokens
+    if limit is None or tokens is None:
+        return False
+    return tokens > limit or (answer.finish_reason == "length" and tokens == DEFAULT_LIMIT < limit)
+
+
+def _limit_named(answer: ChatAnswer | SpcsError, limit: int | None) -> ChatAnswer | SpcsError:
+    if isinstance(answer, SpcsError) or not _exceeds(answer, limit):
+        return answer
+    return replace(answer, ignored_settings=("maxOutputTokens", *answer.ignored_settings))

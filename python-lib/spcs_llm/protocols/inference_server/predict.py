@@ -1,0 +1,67 @@
+"""`POST /predict` of services that the earlier notebook deployed: a row's `inputs` in, its `outputs` back.
+
+Server: snowflake-ml-python 1.0 to 1.5.4, `_deploy_client/image_builds/inference_server/main.py`. Sampling settings are
+fixed when a model is logged: none can be sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from spcs_llm.chat_templates.template import ChatTemplate
+from spcs_llm.domain import ChatAnswer, ChatRequest, Embedding
+from spcs_llm.errors import SpcsError
+from spcs_llm.http.endpoint import Endpoint, Outgoing
+from spcs_llm.protocols.inference_server.embeddings import embeddings_of
+from spcs_llm.protocols.inference_server.generated_text import Echo, Prompt, prompt_of, text_answers
+from spcs_llm.protocols.inference_server.rows import column, each, matched_rows, without_errors
+from spcs_llm.protocols.inference_server.text_queries import ignored_settings, refuse_beyond_text, refuse_json
+from spcs_llm.query_context import Call
+
+_INPUTS, _OUTPUTS = "inputs", "outputs"
+
+
+class PredictProtocol:
+    """Chats and embeddings at one endpoint, several rows a request. Thread-safe."""
+
+    coalesces_chat: Literal[True] = True
+
+    def __init__(
+        self, endpoint: Endpoint, *, template: ChatTemplate, input_column: str | None = None
+    ) -> None:
+        self._endpoint = endpoint
+        self._template = template
+        self._column = input_column or _INPUTS
+        self._echo = Echo()
+
+    def check(self, request: ChatRequest) -> None:
+        """Raises QueryError for what this protocol cannot carry."""
+        refuse_beyond_text(request)
+        refuse_json(request)
+
+    def chat_rows(self, requests: Sequence[ChatRequest], call: Call) -> list[ChatAnswer | SpcsError]:
+        """An answer, or the error that is this row's alone, for each request in order. Raises SpcsError.
+
+        The requests differ in their messages only. Such services do not tell why a model stopped, nor count tokens:
+        "stop" is what is reported.
+        """
+        prompts = each(requests, lambda at, request: prompt_of(request, self._template))
+        texts = without_errors(prompts, lambda sound: self._texts(sound, requests[0], call))
+        return each(
+            texts, lambda at, text: ChatAnswer(text, "stop", ignored_settings=ignored_settings(requests[at]))
+        )
+
+    def _texts(self, prompts: Sequence[Prompt], request: ChatRequest, call: Call) -> list[str | SpcsError]:
+        contents = self._send([prompt.text for prompt in prompts], call)
+        outputs = each(contents, lambda at, content: column(content, _OUTPUTS))
+        return text_answers(outputs, prompts, request.sampling.stop_sequences, self._template, self._echo)
+
+    def embed(self, texts: Sequence[str], call: Call) -> list[Embedding | SpcsError]:
+        """An embedding, or the error that is this text's alone, for each text in order. Raises SpcsError."""
+        return embeddings_of(self._send(texts, call)) if texts else []
+
+    def _send(self, texts: Sequence[str], call: Call) -> list[Any]:
+        payload = {"data": [[index, {self._column: text}] for index, text in enumerate(texts)]}
+        body = self._endpoint.send(Outgoing("/predict", payload, weight=len(texts)), call)
+        return matched_rows(body, len(texts), payload)

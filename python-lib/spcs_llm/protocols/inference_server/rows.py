@@ -1,0 +1,110 @@
+"""Rows with an index, as Snowflake's inference servers take and give them: `{"data": [[0, {...}], ...]}`.
+
+Servers: snowflake-ml-python 1.3.0, `_deploy_client/image_builds/inference_server/main.py`, which numbers the rows of an
+answer anew; model serving (Snowflake documentation, "Real-time inference REST API"), which keeps their index.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Callable, TypeVar
+
+from spcs_llm.errors import SpcsError
+from spcs_llm.protocols.reply_errors import error_within, no_answer
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+_ID = "_ID"  # a column that the server of snowflake-ml-python hands back as it came
+
+
+def matched_rows(body: Any, count: int, payload: Any) -> list[Any | SpcsError]:
+    """The content of the row for each of `count` queries, in order; an error where a row is one.
+
+    payload: the request, which no error may quote. Raises SpcsError when it cannot be told for certain which row is
+    whose: asked one by one, the queries then get their own.
+    """
+    error = error_within(body, payload)
+    if error is not None:
+        raise error
+    data = body.get("data") if isinstance(body, dict) else None
+    if not isinstance(data, list):
+        raise no_answer("The service answers with JSON that holds no rows ('data').")
+    rows = [_row(row) for row in data]
+    return [error_within(content, payload) or content for content in _in_order(rows, count)]
+
+
+def _in_order(rows: Sequence[tuple[int | None, Any]], count: int) -> list[Any]:
+    """Of rows that a server numbers anew, one that it drops or adds shifts the others: then no index can be trusted."""
+    indexes = [index for index, _ in rows]
+    if len(rows) == count and (count == 1 or _rises(indexes)):
+        return [content for _, content in rows]
+    found = dict(rows)
+    said_twice = any(found[index] != content for index, content in rows)
+    if not said_twice and (found.keys() == set(range(count)) or (count == 1 and 0 in found)):
+        return [found[index] for index in range(count)]
+    raise no_answer(
+        f"The service answers with {len(rows)} rows for {count}, and they do not tell which query each is for."
+        if rows
+        else "The service answers with no row."
+    )
+
+
+def _row(row: Any) -> tuple[int | None, Any]:
+    if not isinstance(row, list) or len(row) < 2:
+        raise no_answer("The service answers with rows that are not pairs of index and content.")
+    return _index(row[0]), row[1] if len(row) == 2 else row[1:]
+
+
+def _index(value: Any) -> int | None:
+    if isinstance(value, str) and value.isdecimal() and len(value) < 10:
+        return int(value)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _rises(indexes: Sequence[int | None]) -> bool:
+    return all(
+        before is not None and after is not None and before < after
+        for before, after in zip(indexes, indexes[1:])
+    )
+
+
+def each(contents: Sequence[Any], read: Callable[[int, Any], T]) -> list[T | SpcsError]:
+    """What `read` makes of each content and its place; the error of a row stays in its place."""
+    rows: list[T | SpcsError] = []
+    for at, content in enumerate(contents):
+        try:
+            rows.append(content if isinstance(content, SpcsError) else read(at, content))
+        except SpcsError as error:
+            rows.append(error)
+    return rows
+
+
+def without_errors(
+    items: Sequence[T | SpcsError], send: Callable[[list[T]], Sequence[U]]
+) -> list[U | SpcsError]:
+    """What `send` makes of the items that are no errors, all at once; errors stay in their places."""
+    sound = [item for item in items if not isinstance(item, SpcsError)]
+    results = iter(send(sound) if sound else ())
+    return [item if isinstance(item, SpcsError) else next(results) for item in items]
+
+
+def column(content: Any, *names: str) -> Any:
+    """The value of the first of these output columns that there is, or else of the only one. Raises ModelError."""
+    if not isinstance(content, Mapping):
+        return content
+    named = [name for name in names if name in content] or [name for name in content if name != _ID]
+    if len(named) != 1 and not any(name in names for name in named):
+        raise no_answer(f"The service answers with {len(named)} columns, of which none is '{names[0]}'.")
+    return content[named[0]]
+
+
+def parsed_json(text: str) -> Any:
+    """What the text holds as JSON (NaN comes as a float); None when it holds none, or nothing but null."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None

@@ -1,0 +1,1 @@
+"""The OpenAI API, as model servers speak it."""

@@ -1,0 +1,159 @@
+"""How chat requests are put to a server, which changes with what it refuses."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import Any
+
+from spcs_llm.domain import ChatRequest, JsonFormat
+from spcs_llm.errors import BadRequest, ServiceError, SpcsError
+from spcs_llm.protocols.openai.answer import EmptyStream, NamelessCall
+from spcs_llm.protocols.openai.json_schema import compatible_schema
+
+# JSON field -> setting, as LLM Mesh names it.
+SETTINGS = {
+    "max_tokens": "maxOutputTokens",
+    "max_completion_tokens": "maxOutputTokens",
+    "temperature": "temperature",
+    "top_p": "topP",
+    "top_k": "topK",
+    "stop": "stopSequences",
+    "frequency_penalty": "frequencyPenalty",
+    "presence_penalty": "presencePenalty",
+    "logit_bias": "logitBias",
+    "top_logprobs": "topLogProbs",
+    "logprobs": "logProbs",
+    "seed": "seed",
+}
+
+_ABOUT_STREAM = re.compile(r"\bstream(ing|ed)?\b", re.IGNORECASE)
+_ABOUT_FORMAT = re.compile(
+    r"response_format|json_schema|json_object|schema|grammar|guided|structured", re.IGNORECASE
+)
+_NOT_KNOWN = re.compile(
+    r"unsupported|not supported|(does not|doesn't|cannot|can't) support|unrecogni[sz]ed|unknown|unexpected"
+    r"|not permitted|not allowed|extra_forbidden|not implemented|disabled",
+    re.IGNORECASE,
+)
+# llama-cpp-python tells a field that it refuses as a failure of its own, 500, in these words of pydantic.
+_INVALID = "Input should be"
+
+
+@dataclass(frozen=True)
+class Form:
+    """How to put a chat request. It starts as OpenAI's own and only ever loses.
+
+    streams: None until the server has shown it. unknown: fields that the server does not have at all.
+    The last four are about one request: fields refused it, what became of its JSON schema, and whether it is asked
+    whole because its stream was empty or of no use.
+    """
+
+    streams: bool | None = None
+    stream_options: bool = True
+    token_limit: str = "max_tokens"
+    null_content: bool = True
+    schema_type: str = "json_schema"
+    unknown: frozenset[str] = frozenset()
+    refused: frozenset[str] = frozenset()
+    compatible_schema: bool = False
+    without_format: bool = False
+    whole: bool = False
+
+    @property
+    def asks_for_stream(self) -> bool:
+        return self.streams is not False and not self.whole
+
+    @property
+    def left_out(self) -> frozenset[str]:
+        return self.unknown | self.refused
+
+    def lessons_since(self, before: Form) -> dict[str, Any]:
+        """What holds for later requests too, where it differs from `before`."""
+        lasting = ("streams", "stream_options", "token_limit", "null_content", "schema_type", "unknown")
+        return {name: getattr(self, name) for name in lasting if getattr(self, name) != getattr(before, name)}
+
+
+def next_form(
+    form: Form, request: ChatRequest, payload: dict[str, Any], error: ServiceError, *, drop_settings: bool
+) -> Form | None:
+    """Another way to put a refused request, or None when there is none that was not tried.
+
+    drop_settings: whether a sampling setting may be left out.
+    """
+    if isinstance(error, EmptyStream) and form.asks_for_stream:
+        return replace(form, whole=True) if form.streams else replace(form, streams=False)
+    if isinstance(error, NamelessCall) and form.asks_for_stream:
+        return replace(form, whole=True)
+    text = error.what
+    not_known = _NOT_KNOWN.search(text) is not None
+    if not (isinstance(error, BadRequest) or not_known or _INVALID in text):
+        return None  # a failure, not a refusal
+    if "stream_options" in payload and _names(text, "stream_options"):
+        return replace(form, stream_options=False)
+    if form.asks_for_stream and _ABOUT_STREAM.search(text):
+        return replace(form, streams=False)
+    if "max_tokens" in payload and _names(text, "max_completion_tokens"):
+        return replace(form, token_limit="max_completion_tokens")
+    if _has_null_content(payload) and re.search(r"\bcontent\b", text):
+        return replace(form, null_content=False)
+    if request.json_format is not None and _refuses_format(payload, error):
+        return _with_another_format(form, request.json_format, text)
+    field = _refused_setting(payload, error)
+    if field is not None:
+        if not drop_settings:
+            return None
+        if not_known:
+            return replace(form, unknown=form.unknown | {field})
+        return replace(form, refused=form.refused | {field})
+    if form.streams is None and isinstance(error, BadRequest):
+        return replace(form, streams=False)  # no reason is given, and streaming is what a server may lack
+    return None
+
+
+def explain_refusal(payload: dict[str, Any], error: ServiceError) -> SpcsError:
+    """`error`, saying in LLM Mesh's words what of the query is refused, where that can be told."""
+    if not isinstance(error, BadRequest):
+        return error
+    explained = error.again()
+    field = _refused_setting(payload, error)
+    if _refuses_format(payload, error):
+        explained.what = f"The service refuses the JSON output or schema ('responseFormat'). {error.what}"
+        explained.mend = (
+            "Simplify the schema, or set 'ifSupported' to go without where a service cannot do it."
+        )
+    elif field is not None:
+        explained.what = f"The service refuses the setting {SETTINGS[field]!r}. {error.what}"
+        explained.mend = "Change it or leave it out, or let settings that the service refuses be dropped."
+    return explained
+
+
+def _with_another_format(form: Form, json_format: JsonFormat, text: str) -> Form | None:
+    schema = json_format.schema
+    if schema is not None:
+        if form.schema_type == "json_schema" and "json_object" in text and not json_format.strict:
+            return replace(form, schema_type="json_object")
+        may_change = json_format.compatible is not False and not form.compatible_schema
+        if may_change and compatible_schema(schema) != schema:
+            return replace(form, compatible_schema=True)
+    return replace(form, without_format=True) if json_format.if_supported else None
+
+
+def _refused_setting(payload: dict[str, Any], error: ServiceError) -> str | None:
+    """The sampling field of `payload` that the error names, if it does."""
+    return next((field for field in SETTINGS if field in payload and _names(error.what, field)), None)
+
+
+def _refuses_format(payload: dict[str, Any], error: ServiceError) -> bool:
+    return "response_format" in payload and _ABOUT_FORMAT.search(error.what) is not None
+
+
+def _names(text: str, field: str) -> bool:
+    """Whether a text speaks of a JSON field. `stop` and `seed` are words, too: they count in quotes only."""
+    if field in ("stop", "seed"):
+        return re.search(rf"['\"`.]{field}['\"`]|: {field}$|{field}:", text) is not None
+    return re.search(rf"(?<![A-Za-z_]){field}(?![A-Za-z_])", text) is not None
+
+
+def _has_null_content(payload: dict[str, Any]) -> bool:
+    return any(message["content"] is None for message in payload["messages"])

@@ -1,0 +1,79 @@
+"""The models that a server of the OpenAI API serves: `/v1/models`."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from spcs_llm.errors import NotFound, ServiceError, SpcsError
+from spcs_llm.http.endpoint import Endpoint, Outgoing
+from spcs_llm.protocols.reply_errors import no_answer
+from spcs_llm.query_context import Call
+
+_MOST_NAMES = 10
+_LONGEST_NAME = 100
+
+
+class ServedModels:
+    """Which model to ask for: the configured one, or the first of the server's list. Thread-safe."""
+
+    def __init__(self, endpoint: Endpoint, configured: str | None) -> None:
+        self._endpoint = endpoint
+        self._configured = configured or None
+        self._lock = threading.Lock()
+        self._discovered: tuple[str | None] | None = None
+
+    def name(self, call: Call) -> str | None:
+        """The model's name; None for a server that has no list, and so one model. Raises SpcsError."""
+        if self._configured is not None:
+            return self._configured
+        if self._discovered is None:
+            if not self._lock.acquire(timeout=max(0.0, call.remaining())):
+                raise call.timeout("waiting for the list of the service's models")
+            try:
+                if self._discovered is None:
+                    self._discovered = (self._first(call),)
+            finally:
+                self._lock.release()
+        return self._discovered[0]
+
+    def forget(self) -> None:
+        """What was discovered no longer holds: the service may run another model by now."""
+        self._discovered = None
+
+    def explained(self, error: SpcsError, call: Call) -> SpcsError:
+        """`error`, or a better one if the reason is that the configured model is none of those served."""
+        try:
+            served = self._listed(call)
+        except SpcsError:
+            return error
+        if not served or self._configured is None or self._configured in served:
+            return error
+        names = ", ".join(name[:_LONGEST_NAME] for name in served[:_MOST_NAMES])
+        more = f" and {len(served) - _MOST_NAMES} more" if len(served) > _MOST_NAMES else ""
+        return NotFound(
+            f"The service has no model {self._configured[:_LONGEST_NAME]!r}. It serves: {names}{more}.",
+            "Correct 'Model name', or leave it empty for the first of these.",
+            status=error.status,
+            request_id=error.request_id,
+        )
+
+    def _first(self, call: Call) -> str | None:
+        try:
+            served = self._listed(call)
+        except ServiceError as error:
+            if isinstance(error, NotFound) or error.status in (405, 501):
+                return None
+            raise
+        if not served:
+            raise no_answer("The service lists no model.")
+        return served[0]
+
+    def _listed(self, call: Call) -> tuple[str, ...]:
+        body: Any = self._endpoint.send(Outgoing("/v1/models", method="GET"), call)
+        is_list = isinstance(body, dict) and "data" in body
+        entries = (body["data"] or []) if is_list else None  # Ollama without a model gives null
+        if not isinstance(entries, list):
+            raise no_answer("The service answers with JSON that is no list of models.")
+        names = (entry.get("id") for entry in entries if isinstance(entry, dict))
+        return tuple(name for name in names if isinstance(name, str) and name)

@@ -1,0 +1,197 @@
+"""The OpenAI API as vLLM, TGI, Ollama, llama.cpp, NIM and Text Embeddings Inference serve it.
+
+These servers differ in what they take. A request begins as OpenAI's own; what a server refuses is put another
+way, and that is remembered. Chats are streamed upstream even for a caller who wants the whole answer: bytes
+that flow keep Snowflake's ingress from cutting after 90 s of silence (Snowflake documentation, "Service
+network communications").
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import itertools
+import re
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
+from typing import Callable, Literal, TypeVar, Union
+
+from spcs_llm.domain import ChatAnswer, ChatDelta, ChatEnd, ChatRequest, Ranking
+from spcs_llm.errors import BadRequest, NotFound, ServiceError, SpcsError
+from spcs_llm.http.endpoint import Endpoint, Outgoing, Stream
+from spcs_llm.protocols.openai import rerank as openai_rerank
+from spcs_llm.protocols.openai.answer import AnswerReader
+from spcs_llm.protocols.openai.dialect import Form, explain_refusal, next_form
+from spcs_llm.protocols.openai.embeddings import Row, came_as_base64, embeddings_payload, read_embeddings
+from spcs_llm.protocols.openai.models import ServedModels
+from spcs_llm.protocols.openai.request import chat_payload, ignored_settings
+from spcs_llm.query_context import Call
+
+_CHAT = "/v1/chat/completions"
+_EMBEDDINGS = "/v1/embeddings"
+
+T = TypeVar("T")
+Piece = Union[ChatDelta, ChatEnd]
+Pieces = Generator[Piece, None, None]
+
+
+class OpenAIProtocol:
+    """Chats, embeddings and reranking at one endpoint. Thread-safe.
+
+    model: the served model's name, or None for the first that the server lists.
+    drop_refused_settings: whether sampling settings that the server refuses are left out; answers name them.
+    """
+
+    coalesces_chat: Literal[False] = False  # these engines batch by themselves: parallel requests are the way
+
+    def __init__(
+        self, endpoint: Endpoint, *, model: str | None = None, drop_refused_settings: bool = False
+    ) -> None:
+        self._endpoint = endpoint
+        self._models = ServedModels(endpoint, model)
+        self._drop_refused_settings = drop_refused_settings
+        self._form = Form()
+        self._takes_base64: bool | None = None
+        self._rerank_request = openai_rerank.cohere_request
+        self._has_answered = False
+
+    def chat(self, request: ChatRequest, call: Call) -> ChatAnswer:
+        """The whole answer. Raises SpcsError."""
+
+        def ask(outgoing: Outgoing, form: Form) -> ChatAnswer:
+            def read(stream: Stream) -> ChatAnswer:
+                reader = _reader(request, outgoing, form)
+                collections.deque(reader.deltas(stream.chunks()), maxlen=0)
+                stream.done()
+                return reader.answer()
+
+            return self._endpoint.read(outgoing, call, read)
+
+        return self._ask(request, call, ask)
+
+    def stream(self, request: ChatRequest, call: Call) -> Pieces:
+        """The answer as it comes: deltas, then one end. Closing the iterator closes the connection.
+
+        Raises SpcsError; after the first delta nothing is tried again.
+        """
+
+        def begin(outgoing: Outgoing, form: Form) -> tuple[Piece, Pieces]:
+            pieces = self._pieces(request, outgoing, form, call)
+            return next(pieces), pieces
+
+        first, rest = self._ask(request, call, begin)
+        with contextlib.closing(rest):
+            yield first
+            yield from rest
+
+    def embed(self, texts: Sequence[str], call: Call) -> list[Row]:
+        """An embedding, or the error that is this text's alone, for each text in order. Raises SpcsError."""
+        if not texts:
+            return []
+        model = self._models.name(call)
+        known = self._takes_base64
+        try:
+            return self._embed(texts, model, call, as_base64=known is not False)
+        except ServiceError as error:
+            if known is False or not _may_refuse_base64(error, known):
+                raise self._explained(error, call) from None
+        try:
+            rows = self._embed(texts, model, call, as_base64=False)
+        except ServiceError as error:
+            raise self._explained(error, call) from None
+        self._takes_base64 = False
+        return rows
+
+    def rerank(self, query: str, documents: Sequence[str], call: Call) -> Ranking:
+        """All documents by falling score. Raises SpcsError."""
+        if not documents:
+            return Ranking(())
+        model = self._models.name(call)
+        request = self._rerank_request
+        try:
+            try:
+                return self._rerank(request(query, documents, model), len(documents), call)
+            except ServiceError as error:
+                if request is openai_rerank.tei_request or not _has_no_such_path(error):
+                    raise
+            ranking = self._rerank(openai_rerank.tei_request(query, documents, model), len(documents), call)
+        except ServiceError as error:
+            raise self._explained(error, call) from None
+        self._rerank_request = openai_rerank.tei_request
+        return ranking
+
+    # -- chats: one request after the other until the server takes one ------------------------------------
+
+    def _ask(self, request: ChatRequest, call: Call, exchange: Callable[[Outgoing, Form], T]) -> T:
+        model = self._models.name(call)
+        before = form = self._form
+        while True:
+            payload = chat_payload(request, form, model)
+            try:
+                result = exchange(Outgoing(_CHAT, payload), form)
+                break
+            except ServiceError as error:
+                other = next_form(form, request, payload, error, drop_settings=self._drop_refused_settings)
+                if other is None:
+                    raise self._explained(explain_refusal(payload, error), call) from None
+                form = other
+        if form.asks_for_stream:
+            form = replace(form, streams=True)
+        lessons = form.lessons_since(before)
+        if lessons:
+            self._form = replace(self._form, **lessons)
+        self._has_answered = True
+        return result
+
+    def _pieces(self, request: ChatRequest, outgoing: Outgoing, form: Form, call: Call) -> Pieces:
+        def begin(stream: Stream) -> tuple[Stream, AnswerReader, list[ChatDelta], Iterator[ChatDelta]]:
+            reader = _reader(request, outgoing, form)
+            deltas = reader.deltas(stream.chunks())
+            return stream, reader, list(itertools.islice(deltas, 1)), deltas
+
+        stream, reader, first, rest = self._endpoint.open(outgoing, call, begin)
+        with stream:
+            yield from first
+            yield from rest
+            stream.done()  # before the end is told, so that it can tell what the call cost
+        yield reader.end()
+
+    # -- embeddings and reranking -------------------------------------------------------------------------
+
+    def _embed(self, texts: Sequence[str], model: str | None, call: Call, *, as_base64: bool) -> list[Row]:
+        payload = embeddings_payload(texts, model, as_base64=as_base64)
+        body = self._endpoint.send(Outgoing(_EMBEDDINGS, payload, weight=len(texts)), call)
+        rows = read_embeddings(body, len(texts), payload)
+        if as_base64:
+            self._takes_base64 = came_as_base64(body)
+        self._has_answered = True
+        return rows
+
+    def _rerank(self, outgoing: Outgoing, count: int, call: Call) -> Ranking:
+        ranking = openai_rerank.read_ranking(self._endpoint.send(outgoing, call), count, outgoing.payload)
+        self._has_answered = True
+        return ranking
+
+    # -- errors -------------------------------------------------------------------------------------------
+
+    def _explained(self, error: SpcsError, call: Call) -> SpcsError:
+        """`error`, or that the model is unknown, if that may be it and is."""
+        if isinstance(error, NotFound):
+            self._models.forget()
+        elif self._has_answered or error.status not in (400, 422, 500):
+            return error
+        return self._models.explained(error, call)
+
+
+def _reader(request: ChatRequest, outgoing: Outgoing, form: Form) -> AnswerReader:
+    return AnswerReader(request, outgoing.payload or {}, ignored_settings(request, form))
+
+
+def _has_no_such_path(error: ServiceError) -> bool:
+    return isinstance(error, NotFound) or error.status in (405, 501)
+
+
+def _may_refuse_base64(error: ServiceError, takes_base64: bool | None) -> bool:
+    if re.search("encoding_format|base64", error.what):
+        return True
+    return isinstance(error, BadRequest) and takes_base64 is None  # it may be the reason, if none is given

@@ -1,0 +1,144 @@
+"""The ways to sign in to a service endpoint: two that `session.RenewedToken` drives, and a fixed token.
+
+Header forms: Snowflake documentation, "Snowpark Container Services: service network communications".
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Callable
+
+from spcs_llm.errors import LoginError, SpcsError
+from spcs_llm.http.endpoint import TokenSource
+from spcs_llm.query_context import Call
+from spcs_llm.snowflake.account import Account, Session, authorization
+from spcs_llm.snowflake.key_pair import KeyPair
+from spcs_llm.snowflake.login_errors import SIGN_IN_AGAIN
+from spcs_llm.snowflake.token_cache import Token
+
+
+class OAuthLogin:
+    """Sessions for an OAuth access token, renewed by their master token as long as that lives.
+
+    read_access_token: reads the user's current one; asked at each login.
+    """
+
+    def __init__(
+        self,
+        account: Account,
+        read_access_token: Callable[[], str],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._account = account
+        self._read_access_token = read_access_token
+        self._clock = clock
+
+    def credential(self) -> str:
+        try:
+            text = self._read_access_token()
+        except Exception as error:  # noqa: BLE001 - DSS's own code: whatever it raises, there is no token
+            raise LoginError(
+                f"DSS gives no access token for the user ({type(error).__name__}).", SIGN_IN_AGAIN
+            ) from None
+        if not isinstance(text, str) or not text.strip():
+            raise LoginError("DSS gives no access token for the user.", SIGN_IN_AGAIN)
+        return text.strip()
+
+    def log_in(self, credential: str, call: Call) -> Token:
+        now = self._clock()
+        return _token(self._account.login(credential, call), now, None)
+
+    def renew(self, token: Token, call: Call) -> Token | None:
+        master, now = token.grant.master, self._clock()
+        if master is None or now >= master.expires_at:
+            return None
+        try:
+            return _token(self._account.renew(token.grant.token, master.token, call), now, master)
+        except LoginError:
+            return None
+
+
+@dataclass(frozen=True)
+class _Master:
+    token: str = field(repr=False)
+    expires_at: float
+
+
+@dataclass(frozen=True)
+class _Grant:
+    """A session token, and what it is renewed by."""
+
+    token: str = field(repr=False)
+    master: _Master | None
+
+
+def _token(session: Session, since: float, master: _Master | None) -> Token:
+    """since: when it was asked for. master: the one so far, which stays when there is no new one."""
+    if session.master_token is not None:
+        master = _Master(session.master_token, since + session.master_seconds)
+    return Token.lasting(authorization(session.token), session.seconds, since, _Grant(session.token, master))
+
+
+class KeyPairLogin:
+    """Tokens for one endpoint and role, each for an assertion signed anew. They cannot be renewed."""
+
+    def __init__(
+        self,
+        account: Account,
+        key_pair: KeyPair,
+        host: str,
+        role: str | None,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._account = account
+        self._key_pair = key_pair
+        self._host = host
+        self._role = role
+        self._clock = clock
+        self._wall_clock = wall_clock
+
+    def credential(self) -> str:
+        return "key pair"  # always the same one
+
+    def log_in(self, credential: str, call: Call) -> Token:
+        now, wall_now = self._clock(), self._wall_clock()
+        assertion = self._key_pair.assertion(wall_now)
+        granted = self._account.endpoint_token(assertion, self._host, self._role, call, wall_now)
+        return Token.lasting(authorization(granted.token), granted.seconds, now)
+
+    def renew(self, token: Token, call: Call) -> Token | None:
+        return None
+
+
+class FixedToken:
+    """A programmatic access token: there is no other to try when it is refused."""
+
+    def __init__(self, token: str) -> None:
+        self._headers = authorization(token)
+
+    def headers(self, call: Call) -> Mapping[str, str]:
+        return self._headers
+
+    def refused(self, headers: Mapping[str, str], error: SpcsError) -> bool:
+        return False
+
+
+class WithServiceKey:
+    """A TokenSource with the container's own bearer key in `Authorization`.
+
+    The Snowflake token moves to the header that the ingress takes off, so that both arrive where they belong.
+    """
+
+    def __init__(self, tokens: TokenSource, key: str) -> None:
+        self._tokens = tokens
+        self._key = f"Bearer {key}"
+
+    def headers(self, call: Call) -> Mapping[str, str]:
+        token = self._tokens.headers(call)["Authorization"]
+        return {"Authorization": self._key, "X-SF-SPCS-Authorization": token}
+
+    def refused(self, headers: Mapping[str, str], error: SpcsError) -> bool:
+        return self._tokens.refused({"Authorization": headers["X-SF-SPCS-Authorization"]}, error)

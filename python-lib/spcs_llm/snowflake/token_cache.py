@@ -1,0 +1,193 @@
+"""A token that many threads use, kept alive: renewed before it ends, replaced once when it is refused."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Callable, Protocol
+
+from spcs_llm.errors import LoginError, QueryTimeout, SpcsError
+from spcs_llm.query_context import Call
+from spcs_llm.snowflake.login_errors import CREDENTIAL_OVER, login_timeout
+
+_MARGIN = 60.0
+_REFUSAL_KEPT = 10.0
+_OUTAGE_KEPT = 1.5
+_EARLY_RENEWAL_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Token:
+    """headers: what carries it. Times are on the monotonic clock. grant: what the sign-in renews it by, its own affair.
+
+    refused: it was, so that more than a renewal is needed.
+    """
+
+    headers: Mapping[str, str] = field(repr=False)
+    refresh_at: float
+    expires_at: float
+    grant: Any = field(default=None, repr=False)
+    refused: bool = False
+
+    @classmethod
+    def lasting(cls, headers: Mapping[str, str], seconds: float, since: float, grant: Any = None) -> Token:
+        """A token of `seconds`, to be renewed a minute before its end, or at half its life if that is later."""
+        return cls(headers, since + seconds - min(_MARGIN, seconds / 2), since + seconds, grant)
+
+    def kept_until_next_try(self, now: float) -> Token:
+        """The same after a renewal that failed: each try leaves a quarter of what is left, and at least a second."""
+        left = self.expires_at - now
+        return replace(self, refresh_at=min(now + max(1.0, left / 4), self.expires_at))
+
+    def after_refusal(self) -> Token:
+        return replace(self, refresh_at=-math.inf, expires_at=-math.inf, refused=True)
+
+
+class SignIn(Protocol):
+    """A way to get tokens."""
+
+    def credential(self) -> str:
+        """What `log_in` proves the user by, read anew. Raises LoginError when there is none."""
+
+    def log_in(self, credential: str, call: Call) -> Token:
+        """A token from nothing but the credential. Raises SpcsError."""
+
+    def renew(self, token: Token, call: Call) -> Token | None:
+        """A token in place of another; None when only a login can give one. Raises SpcsError."""
+
+
+class RenewedToken:
+    """A TokenSource over a SignIn. One thread at a time signs in, for all; what it meets is told to those who wait.
+
+    A refusal is remembered for 10 s, unless there is another credential to try by then; an outage for 1.5 s.
+    """
+
+    def __init__(self, sign_in: SignIn, clock: Callable[[], float] = time.monotonic) -> None:
+        self._sign_in = sign_in
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._token: Token | None = None
+        self._flight: _Flight | None = None
+        self._outage: _Failure | None = None
+        self._refusal: _Failure | None = None
+
+    def headers(self, call: Call) -> Mapping[str, str]:
+        token = self._token
+        if token is not None and self._clock() < token.refresh_at:
+            return token.headers
+        return self._current(call).headers
+
+    def refused(self, headers: Mapping[str, str], error: SpcsError) -> bool:
+        with self._lock:
+            if self._token is not None and self._token.headers == headers:
+                self._token = self._token.after_refusal()
+        return True
+
+    def _current(self, call: Call) -> Token:
+        while True:
+            with self._lock:
+                token, now = self._token, self._clock()
+                usable = token if token is not None and now < token.expires_at else None
+                if usable and (now < usable.refresh_at or self._flight is not None):
+                    return usable
+                if not usable and self._outage is not None and now < self._outage.until:
+                    raise self._outage.error.again()
+                flight, leads = self._flight, self._flight is None
+                if flight is None:
+                    flight = self._flight = _Flight()
+            if not leads:
+                fresh = flight.wait(call)
+            elif usable:
+                fresh = self._renewed_early(flight, usable, call)
+            else:
+                fresh = self._replaced(flight, token, call)
+            if fresh is not None:
+                return fresh
+
+    def _renewed_early(self, flight: _Flight, token: Token, call: Call) -> Token:
+        """The token is good for a while yet: a renewal that fails, or takes long, fails nobody's query."""
+        try:
+            flight.token = self._replacement(token, call.aside(_EARLY_RENEWAL_SECONDS))
+        except SpcsError:
+            with self._lock:
+                if self._token is token:  # and was not refused by now
+                    self._token = token.kept_until_next_try(self._clock())
+        finally:
+            self._land(flight)
+        return flight.token or token
+
+    def _replaced(self, flight: _Flight, token: Token | None, call: Call) -> Token:
+        try:
+            flight.token = self._replacement(token, call)
+            return flight.token
+        except QueryTimeout:
+            raise  # this query's own end: another's thread takes over
+        except SpcsError as error:
+            flight.error = error.again()
+            if not isinstance(error, LoginError):
+                self._outage = _Failure(error.again(), self._clock() + _OUTAGE_KEPT)
+            raise
+        finally:
+            self._land(flight)
+
+    def _land(self, flight: _Flight) -> None:
+        with self._lock:
+            self._token = flight.token or self._token
+            self._flight = None
+        flight.landed.set()
+
+    def _replacement(self, token: Token | None, call: Call) -> Token:
+        if token is not None and not token.refused and (renewed := self._sign_in.renew(token, call)):
+            return renewed
+        try:
+            return self._logged_in(call)
+        except LoginError as error:
+            # An access token that DSS does not refresh is over long before the master token is.
+            is_over = token is not None and token.refused and error.code in CREDENTIAL_OVER
+            if token is not None and is_over and (renewed := self._sign_in.renew(token, call)):
+                return renewed
+            raise
+
+    def _logged_in(self, call: Call) -> Token:
+        first_try = True
+        while True:
+            credential = self._sign_in.credential()
+            self._raise_known_refusal(credential)
+            try:
+                return self._sign_in.log_in(credential, call)
+            except LoginError as error:
+                self._refusal = _Failure(error.again(), self._clock() + _REFUSAL_KEPT, credential)
+                if not first_try or error.code not in CREDENTIAL_OVER:
+                    raise
+            first_try = False  # there may be a newer credential; if not, its refusal is known
+
+    def _raise_known_refusal(self, credential: str) -> None:
+        refusal = self._refusal
+        if refusal is not None and refusal.credential == credential and self._clock() < refusal.until:
+            raise refusal.error.again()
+
+
+class _Flight:
+    """A sign-in under way, and what it came to; neither token nor error when another thread must take over."""
+
+    def __init__(self) -> None:
+        self.landed = threading.Event()
+        self.token: Token | None = None
+        self.error: SpcsError | None = None
+
+    def wait(self, call: Call) -> Token | None:
+        if not self.landed.wait(max(0.0, call.remaining())):
+            raise login_timeout(call, "another query was signing in for all")
+        if self.error is not None:
+            raise self.error.again()
+        return self.token
+
+
+@dataclass(frozen=True)
+class _Failure:
+    error: SpcsError
+    until: float
+    credential: str | None = field(default=None, repr=False)
