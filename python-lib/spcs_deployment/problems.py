@@ -10,7 +10,7 @@ from spcs_llm.errors import SpcsError
 
 
 class DeploymentError(SpcsError):
-    """A step of the deployment cannot go on; mend it and run the notebook again from the top."""
+    """A step of the deployment cannot go on; correct it and run the notebook again from the top."""
 
     place = "deployment"
 

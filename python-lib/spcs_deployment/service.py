@@ -108,7 +108,7 @@ def grant(session: Session, service: str, role: str) -> list[str]:
         try:
             run(session, f"GRANT USAGE ON {kind} {name} TO ROLE {role}", f"granting USAGE on {name}")
         except DeploymentError as error:
-            if "privilege" not in error.what:
+            if "privilege" not in error.message:
                 raise
             notes.append(
                 f"USAGE on {kind.lower()} {name}: its owner gives it (resource/sql/grant_caller.sql)."

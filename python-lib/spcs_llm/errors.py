@@ -1,4 +1,4 @@
-"""What can go wrong, where, and the mend.
+"""What can go wrong and where, and what to do about it.
 
     SpcsError
     ├── SettingsError        settings   the model's settings in the DSS connection, or its presets
@@ -29,7 +29,7 @@ import copy
 
 
 class SpcsError(Exception):
-    """Base of all errors. `what` is one sentence, `mend` another that says what to do (may be empty).
+    """Base of all errors. `message` is one sentence, `hint` another that says what to do (may be empty).
 
     status: the HTTP status that told, if any. request_id: the gateway's id of the request, for Snowflake's support.
     retry_after: seconds the server asks to wait, if it said so.
@@ -39,8 +39,8 @@ class SpcsError(Exception):
 
     def __init__(
         self,
-        what: str,
-        mend: str = "",
+        message: str,
+        hint: str = "",
         *,
         status: int | None = None,
         code: str | None = None,
@@ -48,7 +48,7 @@ class SpcsError(Exception):
         retry_after: float | None = None,
         place: str | None = None,
     ) -> None:
-        super().__init__(what, mend)
+        super().__init__(message, hint)
         self.status = status
         self.code = code
         self.request_id = request_id
@@ -59,26 +59,26 @@ class SpcsError(Exception):
     # The two texts are kept in `args` alone, where `repr` and pickle read them: a text that was masked is masked there.
 
     @property
-    def what(self) -> str:
+    def message(self) -> str:
         return str(self.args[0])
 
-    @what.setter
-    def what(self, text: str) -> None:
+    @message.setter
+    def message(self, text: str) -> None:
         self.args = (text, *self.args[1:])
 
     @property
-    def mend(self) -> str:
+    def hint(self) -> str:
         return str(self.args[1])
 
-    @mend.setter
-    def mend(self, text: str) -> None:
-        self.args = (self.what, text)
+    @hint.setter
+    def hint(self, text: str) -> None:
+        self.args = (self.message, text)
 
     def __str__(self) -> str:
-        text = f"[{self.place}] {self.what}"
+        text = f"[{self.place}] {self.message}"
         if self.request_id:
             text += f" (request id {self.request_id})"
-        return f"{text} {self.mend}".rstrip()
+        return f"{text} {self.hint}".rstrip()
 
     def again(self) -> SpcsError:
         """A copy to raise in another thread: an exception object carries one thread's traceback."""
@@ -106,9 +106,15 @@ class NetworkError(SpcsError):
     stale = False
 
     def __init__(
-        self, what: str, mend: str = "", *, transient: bool = True, silent: bool = False, reset: bool = False
+        self,
+        message: str,
+        hint: str = "",
+        *,
+        transient: bool = True,
+        silent: bool = False,
+        reset: bool = False,
     ) -> None:
-        super().__init__(what, mend)
+        super().__init__(message, hint)
         self.transient = transient
         self.silent = silent
         self.reset = reset

@@ -58,19 +58,19 @@ class Call:
 
     def timeout(self, doing: str) -> QueryTimeout:
         """The error of a call whose time is up while `doing` something; tells the last failure, if any."""
-        what = (
+        message = (
             f"No answer within the {self.seconds:g} s that a query may take: the time ran out while {doing}"
         )
         if self.attempts:
-            what += f", after {self.attempts} attempt{'s' if self.attempts > 1 else ''}"
-        what += "."
+            message += f", after {self.attempts} attempt{'s' if self.attempts > 1 else ''}"
+        message += "."
         if self.last_error is None:
             return QueryTimeout(
-                what, "Raise 'Query timeout', ask for fewer tokens, or give the service more instances."
+                message, "Raise 'Query timeout', ask for fewer tokens, or give the service more instances."
             )
         return QueryTimeout(
-            f"{what} Last failure: [{self.last_error.place}] {self.last_error.what}",
-            self.last_error.mend,
+            f"{message} Last failure: [{self.last_error.place}] {self.last_error.message}",
+            self.last_error.hint,
             status=self.last_error.status,
             request_id=self.last_error.request_id,
             place=self.last_error.place,

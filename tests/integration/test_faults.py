@@ -129,10 +129,10 @@ def check(fault: Fault, outcome: Outcome) -> None:
         assert type(error) is fault.sees or (fault.sees is NotFound and isinstance(error, NotFound)), repr(
             error
         )
-        assert fault.words in error.what
-        assert fault.mend in error.mend
+        assert fault.words in error.message
+        assert fault.hint in error.hint
         assert error.place == (fault.place or fault.sees.place)
-        assert error.what.endswith("."), "a sentence"
+        assert error.message.endswith("."), "a sentence"
         assert len(str(error)) < 1000
         assert not any(canary in str(error) + repr(error) for canary in CANARIES)
     assert outcome.slept == pytest.approx(fault.slept, abs=0.7 if 30 in fault.slept else 0.2)

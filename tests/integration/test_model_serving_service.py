@@ -114,7 +114,7 @@ def test_conversations_share_a_request_and_keep_their_order(start: Start) -> Non
 def test_a_wrong_method_is_told_with_what_was_tried(start: Start) -> None:
     with pytest.raises(NotFound) as caught:
         chat(start(method="no_such"), "hi")
-    assert "/no-such and /no_such were tried" in caught.value.mend
+    assert "/no-such and /no_such were tried" in caught.value.hint
 
 
 def test_a_model_that_fails_is_told_without_the_prompt(start: Start) -> None:
@@ -145,7 +145,7 @@ def test_each_method_of_sentence_transformers(start: Start, method: str) -> None
 def test_a_column_that_is_wrong_is_told_with_a_mend(start: Start) -> None:
     with pytest.raises(BadRequest, match="'sentence' is missing") as caught:
         start(signature="embedding", column="txt").embed(["a"], call())
-    assert "'Input column'" in caught.value.mend
+    assert "'Input column'" in caught.value.hint
 
 
 def test_of_a_batch_only_the_text_fails_that_the_model_cannot_take(start: Start) -> None:

@@ -172,7 +172,7 @@ def test_each_fault_ends_as_the_table_says(snowflake: Snowflake, row: Row) -> No
     else:
         assert error is not None, "an error was due"
         assert row.sees.lower() in str(error).lower()
-        assert row.mend.lower() in error.mend.lower()
+        assert row.hint.lower() in error.hint.lower()
         assert not row.place or error.place == row.place
         assert "prompt-canary" not in str(error)
         assert "oauth-" not in str(error)

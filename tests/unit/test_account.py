@@ -212,14 +212,14 @@ def test_every_other_refusal_names_its_code_its_reason_and_a_mend(code: str, kin
         login(refusing(kind(code), "The reason.\n  [0b6f]"))
     assert not isinstance(raised.value, SessionExpired)
     assert raised.value.code == code
-    assert f"The reason. [0b6f] (code {code})." in raised.value.what
-    assert FATAL[code] in raised.value.mend
+    assert f"The reason. [0b6f] (code {code})." in raised.value.message
+    assert FATAL[code] in raised.value.hint
 
 
 def test_an_unknown_code_still_gets_a_mend() -> None:
     with pytest.raises(LoginError, match="399999") as raised:
         login(refusing("399999", ""))
-    assert "LOGIN_HISTORY" in raised.value.mend
+    assert "LOGIN_HISTORY" in raised.value.hint
 
 
 def test_a_network_policy_is_recognised_by_its_words() -> None:
@@ -227,7 +227,7 @@ def test_a_network_policy_is_recognised_by_its_words() -> None:
         login(
             refusing("390422", "Incoming request with IP/Token 1.2.3.4 is not allowed to access Snowflake.")
         )
-    assert "network policy" in raised.value.mend
+    assert "network policy" in raised.value.hint
 
 
 @pytest.mark.parametrize(
@@ -243,7 +243,7 @@ def test_a_refusal_of_an_assertion_is_told_by_status_too(status: int, body: Any)
     error = explain(status, {}, json.dumps(body).encode())
     assert isinstance(error, LoginError)
     assert (error.code, error.status) == ("394304", status)
-    assert "RSA_PUBLIC_KEY_FP" in error.mend
+    assert "RSA_PUBLIC_KEY_FP" in error.hint
 
 
 def test_a_refusal_of_an_endpoint_token_within_a_success_is_one() -> None:
@@ -259,8 +259,8 @@ def test_a_refusal_of_an_endpoint_token_within_a_success_is_one() -> None:
 def test_what_is_no_account_points_at_the_url(status: int, body: bytes) -> None:
     error = explain(status, {"Location": "https://elsewhere.example"}, body)
     assert isinstance(error, LoginError)
-    assert "'Snowflake account URL'" in error.mend
-    assert f"HTTP {status}" in error.what
+    assert "'Snowflake account URL'" in error.hint
+    assert f"HTTP {status}" in error.message
     assert "private" not in str(error)
 
 
@@ -286,14 +286,14 @@ def test_what_is_no_account_points_at_the_url(status: int, body: bytes) -> None:
 def test_a_success_that_is_none_points_at_the_url(answer: Any) -> None:
     with pytest.raises(LoginError) as raised:
         login(answer)
-    assert "'Snowflake account URL'" in raised.value.mend
+    assert "'Snowflake account URL'" in raised.value.hint
 
 
 @pytest.mark.parametrize("answer", [b"", b"two words", b"{}", b"[1]", b'""', b'{"token": 5}', b"\xff"])
 def test_an_endpoint_token_that_is_none_points_at_the_url(answer: bytes) -> None:
     with pytest.raises(LoginError) as raised:
         endpoint_token(answer)
-    assert "'Snowflake account URL'" in raised.value.mend
+    assert "'Snowflake account URL'" in raised.value.hint
 
 
 # -- what may pass -------------------------------------------------------------------------------------
@@ -313,13 +313,13 @@ def test_the_end_of_the_querys_time_is_told_as_the_logins() -> None:
     with pytest.raises(QueryTimeout, match="signing in to Snowflake") as raised:
         login(QueryTimeout("within the endpoint"))
     assert raised.value.place == "login"
-    assert "'Snowflake account URL'" in raised.value.mend
+    assert "'Snowflake account URL'" in raised.value.hint
 
 
 def test_silence_of_the_login_is_not_blamed_on_the_model() -> None:
     with pytest.raises(NetworkError) as raised:
         login(NetworkError("silent", "Ask for fewer tokens.", silent=True))
-    assert "'Snowflake account URL'" in raised.value.mend
+    assert "'Snowflake account URL'" in raised.value.hint
 
 
 # -- what is never told --------------------------------------------------------------------------------

@@ -24,19 +24,19 @@ def test_the_time_left_runs_out() -> None:
 
 def test_a_timeout_tells_its_limit_and_what_was_being_done() -> None:
     error = Call(0.5).timeout("waiting for a slot")
-    assert error.what == (
+    assert error.message == (
         "No answer within the 0.5 s that a query may take: the time ran out while waiting for a slot."
     )
-    assert "'Query timeout'" in error.mend
+    assert "'Query timeout'" in error.hint
     assert error.place == "service"
 
 
 def test_a_timeout_counts_the_attempts() -> None:
     call = Call(600)
     call.attempts = 1
-    assert call.timeout("waiting").what.endswith("while waiting, after 1 attempt.")
+    assert call.timeout("waiting").message.endswith("while waiting, after 1 attempt.")
     call.attempts = 3
-    assert call.timeout("waiting").what.endswith("while waiting, after 3 attempts.")
+    assert call.timeout("waiting").message.endswith("while waiting, after 3 attempts.")
 
 
 def test_a_timeout_tells_the_last_failure_with_its_place_and_mend() -> None:
@@ -45,8 +45,8 @@ def test_a_timeout_tells_the_last_failure_with_its_place_and_mend() -> None:
         "The service does not answer.", "Read its logs.", status=503, request_id="r1"
     )
     error = call.timeout("waiting")
-    assert error.what.endswith("Last failure: [service] The service does not answer.")
-    assert (error.mend, error.status, error.request_id) == ("Read its logs.", 503, "r1")
+    assert error.message.endswith("Last failure: [service] The service does not answer.")
+    assert (error.hint, error.status, error.request_id) == ("Read its logs.", 503, "r1")
 
 
 def test_what_is_done_on_the_way_shares_the_time_and_the_record() -> None:
@@ -60,7 +60,7 @@ def test_what_is_done_on_the_way_shares_the_time_and_the_record() -> None:
     assert aside.user == "alice"
     assert [step.name for step in call.steps] == ["SNOWFLAKE_LOGIN"]
     assert call.attempts == 0
-    assert "the 10 s that a query may take" in aside.timeout("signing in").what
+    assert "the 10 s that a query may take" in aside.timeout("signing in").message
 
 
 def test_steps_are_kept_in_order_with_their_facts() -> None:

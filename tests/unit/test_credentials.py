@@ -160,7 +160,7 @@ def raising() -> str:
 def test_without_an_access_token_the_user_must_sign_in_to_dss_again(oauth: OAuth, read: Any) -> None:
     with pytest.raises(LoginError) as raised:
         RenewedToken(oauth.sign_in(read), oauth.clock).headers(Call(10))
-    assert "Profile > Credentials" in raised.value.mend
+    assert "Profile > Credentials" in raised.value.hint
     assert "secret" not in "".join(traceback.format_exception(raised.type, raised.value, raised.tb))
     assert oauth.account.asked == []
 

@@ -271,7 +271,7 @@ def test_of_an_endless_error_only_the_beginning_is_read() -> None:
     rig = Rig(Reply(400, (b"x" * 10_000,) * 1000))
     with pytest.raises(BadRequest) as refused:
         rig.send()
-    assert len(refused.value.what) < 100_000
+    assert len(refused.value.message) < 100_000
 
 
 def test_each_wait_is_in_the_record_with_its_reason() -> None:
@@ -417,7 +417,7 @@ def test_an_attempt_that_the_time_ended_says_so() -> None:
     rig = Rig(cut_by_the_watchdog)
     with pytest.raises(QueryTimeout, match=r"the 10 s .* while waiting for the service's answer") as over:
         rig.send(rig.call(10.0))
-    assert "Last failure" not in over.value.what
+    assert "Last failure" not in over.value.message
 
 
 def test_a_timeout_tells_the_failure_before_the_silence() -> None:
@@ -674,7 +674,7 @@ def test_a_web_page_is_no_answer(
 def test_what_is_no_json_is_told_without_being_quoted(body: bytes, problem: str) -> None:
     with pytest.raises(ModelError, match=problem) as refused:
         parse_json(body)
-    assert f"({len(body)} bytes)" in refused.value.what
+    assert f"({len(body)} bytes)" in refused.value.message
     assert refused.value.place == "service"
 
 

@@ -31,7 +31,7 @@ def test_every_error_has_a_place_and_survives_copying_and_pickling(kind: type[Sp
     for clone in (copy.copy(error), copy.deepcopy(error), pickle.loads(pickle.dumps(error)), error.again()):
         assert type(clone) is kind
         assert clone is not error
-        assert (clone.what, clone.mend, clone.place) == ("It failed.", "Mend it.", kind.place)
+        assert (clone.message, clone.hint, clone.place) == ("It failed.", "Mend it.", kind.place)
         assert clone.__dict__ == error.__dict__
         assert str(clone) == str(error)
 
@@ -71,6 +71,6 @@ def test_a_copy_for_another_thread_has_no_traceback_of_this_one() -> None:
 
 def test_a_text_that_is_replaced_is_gone_from_every_form() -> None:
     error = ServiceDown("It quotes canary-51.", "Mend canary-51.")
-    error.what, error.mend = "It quotes nothing.", "Mend it."
+    error.message, error.hint = "It quotes nothing.", "Mend it."
     for form in (str(error), repr(error), repr(error.args), repr(error.__dict__), str(pickle.dumps(error))):
         assert "canary-51" not in form

@@ -57,7 +57,7 @@ def test_the_gateway_refuses_a_token(status: int, body: Any) -> None:
 
 def test_the_gateways_reason_and_request_id_are_told() -> None:
     error = told(401, gateway("Programmatic access token has expired.", "ERROR_INVALID_TOKEN"))
-    assert error.what.endswith("(HTTP 401): Programmatic access token has expired.")
+    assert error.message.endswith("(HTTP 401): Programmatic access token has expired.")
     assert error.request_id == REQUEST_ID
     assert REQUEST_ID in str(error)
 
@@ -76,7 +76,7 @@ def test_the_gateways_reason_and_request_id_are_told() -> None:
 def test_a_service_that_is_suspended_or_starting_is_worth_waiting_for(status: int, body: Any) -> None:
     error = told(status, body, {"Retry-After": "5"})
     assert type(error) is ServiceStarting
-    assert "SHOW SERVICE CONTAINERS" in error.mend
+    assert "SHOW SERVICE CONTAINERS" in error.hint
     assert error.retry_after == 5.0
 
 
@@ -101,13 +101,13 @@ def test_a_good_token_without_access_is_told_with_what_to_grant(case: str) -> No
     status, body, headers = DENIALS[case]
     error = told(status, body, headers)
     assert type(error) is AccessDenied
-    assert MENDS[case.split(maxsplit=1)[0]] in error.mend
+    assert MENDS[case.split(maxsplit=1)[0]] in error.hint
 
 
 def test_a_failure_of_the_gateway_names_the_one_that_is_known() -> None:
     error = told(500, gateway("empty data"))
     assert type(error) is IngressError
-    assert "connector" in error.mend
+    assert "connector" in error.hint
 
 
 # -- 404: of whom? -------------------------------------------------------------------------------------
@@ -118,9 +118,9 @@ def test_a_404_without_an_owner_names_both_causes_and_is_worth_another_token(bod
     error = told(404, body)
     assert isinstance(error, TokenRefused), "a new token is tried"
     assert isinstance(error, NotFound), "and then another path may be"
-    assert "URL" in error.what
-    assert "access" in error.what
-    assert "GRANT SERVICE ROLE" in error.mend
+    assert "URL" in error.message
+    assert "access" in error.message
+    assert "GRANT SERVICE ROLE" in error.hint
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_a_404_of_the_container_is_only_that(body: Any) -> None:
 def test_a_refusal_of_the_container_is_about_its_own_key(status: int, body: Any) -> None:
     error = told(status, body)
     assert type(error) is ServiceError
-    assert "'Service API key'" in error.mend
+    assert "'Service API key'" in error.hint
 
 
 @pytest.mark.parametrize(
@@ -182,8 +182,8 @@ def test_a_refusal_of_the_container_is_about_its_own_key(status: int, body: Any)
 def test_each_status_has_a_kind_whatever_the_body(status: int, kind: type, body: Any) -> None:
     error = told(status, body)
     assert type(error) is kind
-    assert f"HTTP {status}" in error.what
-    assert error.mend
+    assert f"HTTP {status}" in error.message
+    assert error.hint
     assert "a page" not in str(error)
 
 
@@ -234,7 +234,7 @@ MESSAGES = [
 @pytest.mark.parametrize(("body", "said"), MESSAGES, ids=lambda value: str(value)[:40])
 def test_the_message_is_found_in_each_shape_and_tracebacks_are_cut(body: Any, said: str) -> None:
     error = told(400, body)
-    assert error.what == f"The service refuses the request (HTTP 400): {said}."
+    assert error.message == f"The service refuses the request (HTTP 400): {said}."
     assert "/app" not in str(error)
 
 
@@ -255,10 +255,10 @@ def test_the_message_is_found_in_each_shape_and_tracebacks_are_cut(body: Any, sa
 )
 def test_a_body_of_any_shape_gives_a_clear_error(body: Any) -> None:
     for status in (400, 401, 404, 500, 503):
-        assert told(status, body).what.startswith(("The service", "Nothing", "Snowflake's gateway"))
+        assert told(status, body).message.startswith(("The service", "Nothing", "Snowflake's gateway"))
 
 
 def test_messages_are_cut_at_500_characters() -> None:
     for body in ({"error": "x" * 5000}, b"y" * 5000, gateway("z" * 5000)):
         for status in (400, 401, 500):
-            assert len(told(status, body).what) < 600
+            assert len(told(status, body).message) < 600

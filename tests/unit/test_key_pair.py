@@ -143,8 +143,8 @@ def test_what_is_no_usable_key_is_told_in_one_sentence_that_names_the_field(
 ) -> None:
     with pytest.raises(SettingsError) as raised:
         KeyPair("MYORG-MYACCT", "alice", text, passphrase)
-    assert said in raised.value.what
-    assert raised.value.what.count(".") == raised.value.what.endswith(".")
+    assert said in raised.value.message
+    assert raised.value.message.count(".") == raised.value.message.endswith(".")
     for line in text.splitlines():
         assert len(line) < 40 or line not in repr(raised.value)
 
@@ -159,7 +159,7 @@ def test_missing_packages_are_told_with_how_to_install_them(
             monkeypatch.setitem(sys.modules, name, None)  # importing it fails from now on
     with pytest.raises(SettingsError, match="PyJWT and cryptography") as raised:
         KeyPair("MYORG-MYACCT", "alice", text).assertion(0)
-    assert "code environment" in raised.value.mend
+    assert "code environment" in raised.value.hint
 
 
 def test_nothing_of_the_key_is_shown() -> None:

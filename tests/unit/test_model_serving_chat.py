@@ -259,7 +259,7 @@ def test_a_service_that_takes_another_form_by_now_is_learnt_anew() -> None:
 def test_a_signature_that_fits_nothing_is_told_with_a_mend() -> None:
     with pytest.raises(BadRequest) as caught:
         ask(refusal("column 'image' is missing"))
-    assert "show_functions()" in caught.value.mend
+    assert "show_functions()" in caught.value.hint
 
 
 @pytest.mark.parametrize("error", [ServiceError("CUDA error", status=500), SpcsError("gateway", status=503)])
@@ -304,7 +304,7 @@ def test_a_method_that_is_nowhere_is_told_with_the_paths_that_were_tried(
         asked.chat_rows([user()], call())
     assert endpoint.paths == paths
     assert (
-        caught.value.mend
+        caught.value.hint
         == f"Check 'Method name': the paths {' and '.join(paths)} were tried. Check the URL."
     )
 
@@ -378,7 +378,7 @@ def test_a_json_format_is_a_param(wanted: JsonFormat, sent: Any) -> None:
 def test_a_json_format_that_an_engine_ignored_is_not_passed_over() -> None:
     error = error_of(ask(rows(completion(SECRET)), request=user(json_format=JsonFormat(SCHEMA)))[0])
     assert isinstance(error, ModelError)
-    assert "1.45" in error.mend
+    assert "1.45" in error.hint
     assert_tells_nothing(error)
 
 

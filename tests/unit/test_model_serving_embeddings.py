@@ -80,7 +80,7 @@ def test_a_column_that_was_set_is_not_guessed_at() -> None:
     asked, endpoint = protocol(refusal("column 'text' is missing"), input_column="sentence")
     with pytest.raises(BadRequest) as caught:
         asked.embed(["a text"], call())
-    assert "'Input column'" in caught.value.mend
+    assert "'Input column'" in caught.value.hint
     assert len(endpoint.payloads) == 1
 
 
@@ -110,8 +110,8 @@ def test_a_vector_that_is_none_is_an_error_of_its_row() -> None:
     asked, _ = protocol(rows({"output": VECTOR}, {"output": [None, 0.1]}, {"output": None}))
     good, bad, empty = asked.embed(["a", SECRET, "c"], call())
     assert vector(good) == VECTOR
-    assert "null" in error_of(bad).what
-    assert "no list of numbers" in error_of(empty).what
+    assert "null" in error_of(bad).message
+    assert "no list of numbers" in error_of(empty).message
     assert_tells_nothing(error_of(bad))
 
 

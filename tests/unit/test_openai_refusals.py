@@ -290,7 +290,7 @@ def test_words_that_only_look_like_settings_change_nothing(error: ServiceError) 
     ask(protocol)
     with pytest.raises(type(error)) as caught:
         ask(protocol, sampling=Sampling(stop_sequences=("x",), seed=1, temperature=1, max_output_tokens=1))
-    assert caught.value.what == error.what
+    assert caught.value.message == error.message
     assert len(endpoint.payloads) == 2
 
 

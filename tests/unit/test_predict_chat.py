@@ -159,7 +159,7 @@ def test_an_output_without_a_text_is_an_error_of_its_row_that_quotes_nothing(out
     assert text_of(good) == "good"
     error = error_of(bad)
     assert isinstance(error, ModelError)
-    assert error.mend
+    assert error.hint
     assert_tells_nothing(error, "in the midd")
 
 
@@ -334,7 +334,7 @@ def test_what_the_answer_depends_on_is_refused_before_anything_is_sent(request_:
     asked, endpoint = protocol(outputs(pipeline("x")))
     with pytest.raises(QueryError, match="The query") as caught:
         asked.check(request_)
-    assert "Service protocol" in caught.value.mend
+    assert "Service protocol" in caught.value.hint
     assert endpoint.asked == []
 
 

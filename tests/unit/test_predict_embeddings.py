@@ -80,35 +80,35 @@ def test_another_output_column_is_found(name: str) -> None:
 def test_what_is_no_number_is_refused_by_name_for_its_row_alone(written: Any, name: str) -> None:
     good, bad = embed(outputs(VECTOR, written), "good", SECRET)
     assert vector(good) == VECTOR
-    assert name in error_of(bad).what
+    assert name in error_of(bad).message
     assert_tells_nothing(error_of(bad))
 
 
 def test_the_number_that_json_cannot_hold_comes_as_one() -> None:
-    assert "NaN" in error_of(embed(outputs([math.nan]))[0]).what
+    assert "NaN" in error_of(embed(outputs([math.nan]))[0]).message
 
 
 @pytest.mark.parametrize("written", ["[]", [], [[]], "[[]]"])
 def test_an_empty_vector_is_refused(written: Any) -> None:
-    assert "empty" in error_of(embed(outputs(written))[0]).what
+    assert "empty" in error_of(embed(outputs(written))[0]).message
 
 
 @pytest.mark.parametrize(
     "written", ["hello", "", "{}", "0.5", 0.5, None, {"a": 1}, "[0.1, 0.2", "[__import__('os')]"]
 )
 def test_what_is_no_list_of_numbers_is_refused(written: Any) -> None:
-    assert "no list of numbers" in error_of(embed(outputs(written))[0]).what
+    assert "no list of numbers" in error_of(embed(outputs(written))[0]).message
 
 
 def test_an_embedding_for_each_token_is_refused_with_a_mend() -> None:
     error = error_of(embed(outputs([[VECTOR, VECTOR]]))[0])
-    assert "each token" in error.what
-    assert "pools" in error.mend
+    assert "each token" in error.message
+    assert "pools" in error.hint
 
 
 def test_vectors_of_unequal_lengths_fail_every_row_and_are_not_asked_for_again() -> None:
     for row in embed(outputs([0.1, 0.2], [0.1, 0.2, 0.3]), "a", "b"):
-        assert "unequal lengths ([2, 3])" in error_of(row).what
+        assert "unequal lengths ([2, 3])" in error_of(row).message
 
 
 def test_texts_go_in_one_request_that_weighs_as_many() -> None:

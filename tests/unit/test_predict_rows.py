@@ -101,7 +101,7 @@ def test_a_row_is_a_pair(row: Any) -> None:
 def test_an_error_within_a_success_is_told_without_the_users_text() -> None:
     with pytest.raises(ServiceError) as caught:
         matched_rows({"error": f"Prediction failed: CUDA out of memory at '{SECRET}'"}, 3, ASKED)
-    assert "CUDA out of memory" in caught.value.what
+    assert "CUDA out of memory" in caught.value.message
     assert_tells_nothing(caught.value)
 
 
@@ -111,7 +111,7 @@ def test_an_error_of_one_row_is_that_rows_alone() -> None:
     )
     assert (first, third) == ({"outputs": "a"}, {"outputs": "c"})
     assert isinstance(second, SpcsError)
-    assert "too long" in second.what
+    assert "too long" in second.message
     assert_tells_nothing(second)
 
 

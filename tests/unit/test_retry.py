@@ -240,7 +240,7 @@ def test_who_is_not_tried_again_for_want_of_budget_is_told_so() -> None:
         pass
     error = ServiceDown("503", "Look at its logs.")
     assert retries(budget=budget).delay_after(error) is None
-    assert error.mend == "Look at its logs. So many requests fail that this one was not tried again."
+    assert error.hint == "Look at its logs. So many requests fail that this one was not tried again."
 
 
 def test_a_success_after_a_retry_gives_back_what_the_last_retry_cost() -> None:

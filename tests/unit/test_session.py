@@ -291,7 +291,7 @@ def test_a_failure_is_shared_by_all_who_wait_and_each_has_its_own_copy(life: Lif
 
     life.sign_in.on_login = slow_refusal
     errors = together(50, life.ask)
-    assert {(type(error), error.what, error.mend, error.code) for error in errors} == {
+    assert {(type(error), error.message, error.hint, error.code) for error in errors} == {
         (LoginError, "No.", "Mend.", "390100")
     }
     assert len({id(error) for error in errors}) == 50

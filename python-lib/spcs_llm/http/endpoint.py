@@ -197,7 +197,7 @@ class Endpoint:
         if delay >= call.remaining():
             raise call.timeout("waiting to try again") from None
         call.note(
-            "SPCS_WAIT", time.time(), delay, reason=type(error).__name__, place=error.place, why=error.what
+            "SPCS_WAIT", time.time(), delay, reason=type(error).__name__, place=error.place, why=error.message
         )
         self._sleep(delay)
 
@@ -237,7 +237,7 @@ class Endpoint:
 
     def _refusal(self, exchange: Exchange, outgoing: Outgoing, headers: Mapping[str, str]) -> Exception:
         error = self._explain(exchange.status, exchange.headers, _beginning_of_body(exchange))
-        error.what = without_private_text(error.what, outgoing.payload)
+        error.message = without_private_text(error.message, outgoing.payload)
         if isinstance(error, TokenRefused):
             return _Refused(error, headers)
         return error

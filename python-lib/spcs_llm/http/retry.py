@@ -119,7 +119,7 @@ class Retries:
             return None
         price = self._budget.spend(error)
         if price is None:
-            error.mend = f"{error.mend} So many requests fail that this one was not tried again.".strip()
+            error.hint = f"{error.hint} So many requests fail that this one was not tried again.".strip()
             return None
         self._spent = price
         return max(self._policy.delay(self._failures), error.retry_after or 0.0)

@@ -120,7 +120,7 @@ class Account:
             raise no_account("answers with a web page") from None
         except NetworkError as error:
             if error.silent:
-                error.mend = CHECK_URL
+                error.hint = CHECK_URL
             raise
 
 
@@ -152,7 +152,7 @@ def _never_quoting(*secrets: str) -> Iterator[None]:
     try:
         yield
     except SpcsError as error:
-        error.what = without_private_text(error.what, {"secrets": secrets})
+        error.message = without_private_text(error.message, {"secrets": secrets})
         raise
 
 

@@ -1,4 +1,4 @@
-"""Why no token was granted, as errors with a mend.
+"""Why no token was granted, as errors with a hint.
 
 Codes: snowflake-connector-python 4.8.1, `network.py`, and 5.2.0, `sf_core/src/rest/snowflake`; Snowflake documentation,
 "Key-pair authentication: troubleshooting", for 3943xx.
@@ -45,7 +45,7 @@ _NO_KEY_OF_USER = (
     f"{_CHECK_KEY}: DESCRIBE USER <user> must show its RSA_PUBLIC_KEY. If it does,"
     " fill in 'Account identifier' of the preset."
 )
-_MENDS = {
+_HINTS = {
     "390100": "Check the user and credential of the preset.",
     "390101": SIGN_IN_AGAIN,
     "390110": SIGN_IN_AGAIN,
@@ -97,7 +97,7 @@ def _mend(code: str, text: str) -> str:
         return "Add the address of this DSS server to the network policy of the user or the security integration."
     if "could not find the service" in text:
         return "The service was dropped or created again: correct 'LLM endpoint URL' by SHOW ENDPOINTS IN SERVICE."
-    return _MENDS.get(code, _SEE_HISTORY)
+    return _HINTS.get(code, _SEE_HISTORY)
 
 
 def no_account(what: str, status: int | None = None) -> LoginError:
@@ -112,5 +112,5 @@ def login_timeout(call: Call, doing: str) -> QueryTimeout:
     error = call.timeout(doing)
     if call.last_error is None:
         error.place = LoginError.place
-        error.mend = "Try again; if it comes back, check that this DSS node reaches 'Snowflake account URL'."
+        error.hint = "Try again; if it comes back, check that this DSS node reaches 'Snowflake account URL'."
     return error

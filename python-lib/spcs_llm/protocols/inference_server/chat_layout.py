@@ -174,12 +174,12 @@ def may_be_about_form(error: SpcsError, *, known: bool) -> bool:
 
 
 def is_about_form(error: SpcsError) -> bool:
-    return _ABOUT_FORM.search(error.what) is not None
+    return _ABOUT_FORM.search(error.message) is not None
 
 
 def columns_named(error: SpcsError) -> list[str]:
     """The columns that an error names, such as one that is missing."""
-    return [name for name in _QUOTED.findall(error.what) if name not in _NO_COLUMNS]
+    return [name for name in _QUOTED.findall(error.message) if name not in _NO_COLUMNS]
 
 
 def next_chat_form(
@@ -202,5 +202,5 @@ def explained(errors: Sequence[SpcsError]) -> SpcsError:
     """Of the errors that each form met, the one that tells most."""
     error = next((error for error in errors if not is_about_form(error)), errors[0])
     if is_about_form(error):
-        error.mend = f"{_SEE_SIGNATURE} {error.mend}".rstrip()
+        error.hint = f"{_SEE_SIGNATURE} {error.hint}".rstrip()
     return error

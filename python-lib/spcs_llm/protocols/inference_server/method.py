@@ -40,5 +40,5 @@ class Method:
                 continue
             self._paths = [path]
             return body
-        missing.mend = f"Check 'Method name': the paths {' and '.join(paths)} were tried. {missing.mend}"
+        missing.hint = f"Check 'Method name': the paths {' and '.join(paths)} were tried. {missing.hint}"
         raise missing

@@ -171,7 +171,7 @@ class AnswerReader:
     @staticmethod
     def _broken_off(error: ServiceError) -> ModelError:
         """No refusal any more, whatever it says: the model was at work."""
-        return ModelError(f"The answer breaks off. {error.what}", error.mend, status=error.status)
+        return ModelError(f"The answer breaks off. {error.message}", error.hint, status=error.status)
 
     def _delta(self, body: dict[str, Any], *, whole: bool = False) -> ChatDelta | None:
         try:

@@ -85,7 +85,7 @@ def next_form(
         return replace(form, whole=True) if form.streams else replace(form, streams=False)
     if isinstance(error, NamelessCall) and form.asks_for_stream:
         return replace(form, whole=True)
-    text = error.what
+    text = error.message
     not_known = _NOT_KNOWN.search(text) is not None
     if not (isinstance(error, BadRequest) or not_known or _INVALID in text):
         return None  # a failure, not a refusal
@@ -118,13 +118,15 @@ def explain_refusal(payload: dict[str, Any], error: ServiceError) -> SpcsError:
     explained = error.again()
     field = _refused_setting(payload, error)
     if _refuses_format(payload, error):
-        explained.what = f"The service refuses the JSON output or schema ('responseFormat'). {error.what}"
-        explained.mend = (
+        explained.message = (
+            f"The service refuses the JSON output or schema ('responseFormat'). {error.message}"
+        )
+        explained.hint = (
             "Simplify the schema, or set 'ifSupported' to go without where a service cannot do it."
         )
     elif field is not None:
-        explained.what = f"The service refuses the setting {SETTINGS[field]!r}. {error.what}"
-        explained.mend = "Change it or leave it out, or let settings that the service refuses be dropped."
+        explained.message = f"The service refuses the setting {SETTINGS[field]!r}. {error.message}"
+        explained.hint = "Change it or leave it out, or let settings that the service refuses be dropped."
     return explained
 
 
@@ -141,11 +143,11 @@ def _with_another_format(form: Form, json_format: JsonFormat, text: str) -> Form
 
 def _refused_setting(payload: dict[str, Any], error: ServiceError) -> str | None:
     """The sampling field of `payload` that the error names, if it does."""
-    return next((field for field in SETTINGS if field in payload and _names(error.what, field)), None)
+    return next((field for field in SETTINGS if field in payload and _names(error.message, field)), None)
 
 
 def _refuses_format(payload: dict[str, Any], error: ServiceError) -> bool:
-    return "response_format" in payload and _ABOUT_FORMAT.search(error.what) is not None
+    return "response_format" in payload and _ABOUT_FORMAT.search(error.message) is not None
 
 
 def _names(text: str, field: str) -> bool:

@@ -40,22 +40,22 @@ def compatible_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
     Objects are closed, all properties required (those that were not may be null), and values without limits.
     Rules: OpenAI documentation, "Structured Outputs", supported schemas.
     """
-    mended = {key: _mended(key, value) for key, value in schema.items() if key not in _LIMITS}
-    properties = mended.get("properties")
+    rewritten = {key: _rewritten(key, value) for key, value in schema.items() if key not in _LIMITS}
+    properties = rewritten.get("properties")
     if isinstance(properties, dict):
         required = schema.get("required")
         known = required if isinstance(required, list) else []
-        mended["properties"] = {
+        rewritten["properties"] = {
             name: value if name in known else _nullable(value) for name, value in properties.items()
         }
-        mended["required"] = list(properties)
-        mended["additionalProperties"] = False
-    elif mended.get("type") == "object":
-        mended.update(properties={}, required=[], additionalProperties=False)
-    return mended
+        rewritten["required"] = list(properties)
+        rewritten["additionalProperties"] = False
+    elif rewritten.get("type") == "object":
+        rewritten.update(properties={}, required=[], additionalProperties=False)
+    return rewritten
 
 
-def _mended(key: str, value: Any) -> Any:
+def _rewritten(key: str, value: Any) -> Any:
     if key in _NAMED_SCHEMAS or key == "properties":
         return {name: _schema(part) for name, part in value.items()} if isinstance(value, dict) else value
     if key in ("items", "additionalProperties", "not", "if", "then", "else"):
