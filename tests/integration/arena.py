@@ -15,7 +15,7 @@ import trustme
 
 from spcs_llm.cost import BusyMeter
 from spcs_llm.errors import SpcsError
-from spcs_llm.http.endpoint import Endpoint, Outgoing
+from spcs_llm.http.endpoint import Endpoint, HttpRequest
 from spcs_llm.http.limits import Limiter
 from spcs_llm.http.retry import RetryPolicy
 from spcs_llm.http.transport import Transport
@@ -120,4 +120,4 @@ class Arena:
         assert share > 0.6 * passed, "somebody else is still counted as in flight"
 
 
-POST = Outgoing("/predict", {"data": [[0, {"inputs": "prompt-canary of some length"}]]})
+POST = HttpRequest("/predict", {"data": [[0, {"inputs": "prompt-canary of some length"}]]})

@@ -40,7 +40,7 @@ from spcs_llm.errors import (
     TokenRefused,
 )
 from spcs_llm.http import exchange
-from spcs_llm.http.endpoint import Outgoing
+from spcs_llm.http.endpoint import HttpRequest
 from spcs_llm.query_context import Call
 from tests.integration.arena import POST, Arena
 from tests.integration.raw_server import (
@@ -99,7 +99,7 @@ class Fault:
     query_seconds: float = 600.0
     idle_seconds: float = 5.0
     cold_start: float = 20.0
-    outgoing: Outgoing = POST
+    http_request: HttpRequest = POST
     within: float = 1.5
     answer: Any = None
 
@@ -111,7 +111,7 @@ def over_endpoint(arena: Arena, fault: Fault) -> Outcome:
     answer, error = None, None
     try:
         endpoint = arena.endpoint(url, idle_seconds=fault.idle_seconds, cold_start=fault.cold_start)
-        answer = endpoint.send(fault.outgoing, call)
+        answer = endpoint.send(fault.http_request, call)
     except SpcsError as raised:
         error = raised
     finally:
@@ -273,7 +273,7 @@ def asked_before(arm: Callable[[Arena], str], meanwhile: Callable[[Arena], None]
     return armed
 
 
-LARGE = Outgoing("/predict", body=b"[" + b" " * 30_000_000 + b"]")
+LARGE = HttpRequest("/predict", body=b"[" + b" " * 30_000_000 + b"]")
 UNREACHED: dict[str, Any] = {"sees": NetworkError, "mend": FIREWALL, "attempts": 4, "slept": BACKOFF}
 CUT: dict[str, Any] = {
     "sees": NetworkError,
@@ -364,7 +364,7 @@ HTTP = [
         for status in (301, 302, 303, 307, 308)
     ],
     Fault("304 without a cause", always(304), TokenRefused, "HTTP 304"),
-    Fault("refused before the body is read", serve(refuse_unread), RequestTooLarge, "too large", "'Max batch size'", outgoing=LARGE, attempts=None),
+    Fault("refused before the body is read", serve(refuse_unread), RequestTooLarge, "too large", "'Max batch size'", http_request=LARGE, attempts=None),
 ]  # fmt: skip
 
 STATUS = [

@@ -20,7 +20,7 @@ import requests
 
 from spcs_llm.errors import ModelError, NetworkError, QueryTimeout, TlsError
 from spcs_llm.http import exchange as exchange_module
-from spcs_llm.http.endpoint import Endpoint, Outgoing
+from spcs_llm.http.endpoint import Endpoint, HttpRequest
 from spcs_llm.http.transport import WATCHDOG, Transport
 from spcs_llm.urls import parse_base_url
 from tests.integration.arena import POST, TOKEN, Arena
@@ -272,7 +272,7 @@ def test_a_large_request_has_more_time_than_connecting_and_than_the_call_before_
     def slow_to_read(connection: socket.socket) -> None:
         time.sleep(0.5)
 
-    large = Outgoing("/predict", body=b"[" + b" " * 30_000_000 + b"]")
+    large = HttpRequest("/predict", body=b"[" + b" " * 30_000_000 + b"]")
     endpoint = arena.endpoint(arena.serve(reply(), on_connect=slow_to_read))
     assert endpoint.send(large, arena.call()) == {"ok": 1}
     assert arena.pauses.slept == []
@@ -345,7 +345,7 @@ def test_a_body_without_measure_is_given_up_at_the_limit(
 
 def test_the_request_on_the_wire(arena: Arena) -> None:
     endpoint = arena.endpoint(arena.serve(reply()) + "/base")
-    endpoint.send(Outgoing("/v1/x?y=1", {"a": "é"}), arena.call())
+    endpoint.send(HttpRequest("/v1/x?y=1", {"a": "é"}), arena.call())
     assert arena.server is not None
     (request,) = arena.server.requests
     assert request.line == "POST /base/v1/x?y=1 HTTP/1.1"
@@ -575,7 +575,7 @@ def _ask_in_child(endpoint: Endpoint, arena: Arena, results: Any) -> None:
     try:
         answers = [endpoint.send(POST, arena.call()) for _ in range(3)]
         try:
-            endpoint.send(Outgoing("/drip", {}), arena.call(0.3))
+            endpoint.send(HttpRequest("/drip", {}), arena.call(0.3))
             results.put((answers, "no timeout"))
         except QueryTimeout:
             results.put((answers, "timeout"))

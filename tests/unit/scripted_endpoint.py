@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from spcs_llm.errors import BadRequest, SpcsError
-from spcs_llm.http.endpoint import Outgoing
+from spcs_llm.http.endpoint import HttpRequest
 from spcs_llm.query_context import Call
 
 CHUNK = {"object": "chat.completion.chunk", "model": "m1"}
@@ -45,37 +45,37 @@ class ScriptedEndpoint:
     def __init__(self, *script: Any, models: Any = ("m1",)) -> None:
         self._script = list(script)
         self._models = models
-        self.asked: list[Outgoing] = []
+        self.asked: list[HttpRequest] = []
         self.streams: list[ScriptedStream] = []
 
     @property
     def payloads(self) -> list[Any]:
-        return [outgoing.payload for outgoing in self.asked if outgoing.path != "/v1/models"]
+        return [http_request.payload for http_request in self.asked if http_request.path != "/v1/models"]
 
     @property
     def paths(self) -> list[str]:
-        return [outgoing.path for outgoing in self.asked]
+        return [http_request.path for http_request in self.asked]
 
-    def send(self, outgoing: Outgoing, call: Call) -> Any:
-        return self._answer(outgoing)
+    def send(self, http_request: HttpRequest, call: Call) -> Any:
+        return self._answer(http_request)
 
-    def open(self, outgoing: Outgoing, call: Call, begin: Callable[[Any], Any]) -> Any:
-        return begin(self._opened(outgoing))
+    def open(self, http_request: HttpRequest, call: Call, begin: Callable[[Any], Any]) -> Any:
+        return begin(self._opened(http_request))
 
-    def read(self, outgoing: Outgoing, call: Call, consume: Callable[[Any], Any]) -> Any:
-        with self._opened(outgoing) as stream:
+    def read(self, http_request: HttpRequest, call: Call, consume: Callable[[Any], Any]) -> Any:
+        with self._opened(http_request) as stream:
             return consume(stream)
 
-    def _opened(self, outgoing: Outgoing) -> ScriptedStream:
-        answer = self._answer(outgoing)
+    def _opened(self, http_request: HttpRequest) -> ScriptedStream:
+        answer = self._answer(http_request)
         if not isinstance(answer, (bytes, list)):
             answer = json.dumps(answer).encode()
         self.streams.append(ScriptedStream(answer if isinstance(answer, list) else [answer]))
         return self.streams[-1]
 
-    def _answer(self, outgoing: Outgoing) -> Any:
-        self.asked.append(copy.deepcopy(outgoing))
-        if outgoing.path == "/v1/models":
+    def _answer(self, http_request: HttpRequest) -> Any:
+        self.asked.append(copy.deepcopy(http_request))
+        if http_request.path == "/v1/models":
             answer = self._models
             if isinstance(answer, tuple):
                 answer = {"object": "list", "data": [{"id": name} for name in answer]}

@@ -20,7 +20,7 @@ from spcs_llm.errors import (
     SessionExpired,
     SpcsError,
 )
-from spcs_llm.http.endpoint import Outgoing
+from spcs_llm.http.endpoint import HttpRequest
 from spcs_llm.query_context import Call
 from spcs_llm.snowflake.account import Account, Session, explain
 
@@ -45,10 +45,10 @@ class ScriptedEndpoint:
 
     def __init__(self, answer: Any) -> None:
         self._answer = answer
-        self.asked: list[Outgoing] = []
+        self.asked: list[HttpRequest] = []
 
-    def send_for_body(self, outgoing: Outgoing, call: Call) -> bytes:
-        self.asked.append(outgoing)
+    def send_for_body(self, http_request: HttpRequest, call: Call) -> bytes:
+        self.asked.append(http_request)
         if isinstance(self._answer, SpcsError):
             raise self._answer
         return self._answer if isinstance(self._answer, bytes) else json.dumps(self._answer).encode()

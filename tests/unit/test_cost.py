@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from spcs_llm.batching import Batcher, Job
 from spcs_llm.cost import BusyMeter, Rate
 from spcs_llm.errors import BadRequest, ServiceDown, SpcsError
-from spcs_llm.http.endpoint import Endpoint, NoToken, Outgoing
+from spcs_llm.http.endpoint import Endpoint, HttpRequest, NoToken
 from spcs_llm.http.limits import Limiter
 from spcs_llm.http.retry import RetryPolicy
 from spcs_llm.query_context import Call
@@ -226,7 +226,7 @@ def test_costs_add_up_over_batches_retries_and_refusals(limit: int) -> None:
     )
 
     def send(rows: Sequence[str], call: Call) -> list[str]:
-        return endpoint.send(Outgoing("/predict", list(rows), weight=len(rows)), call)  # type: ignore[no-any-return]
+        return endpoint.send(HttpRequest("/predict", list(rows), weight=len(rows)), call)  # type: ignore[no-any-return]
 
     batcher, job = Batcher(limiter), Job("job", send, 16, len)
     outcomes: list[tuple[Call, Any]] = []

@@ -23,7 +23,7 @@ from spcs_llm.errors import (
     SpcsError,
     TokenRefused,
 )
-from spcs_llm.http.endpoint import Endpoint, NoToken, Outgoing, Stream, parse_json
+from spcs_llm.http.endpoint import Endpoint, HttpRequest, NoToken, Stream, parse_json
 from spcs_llm.http.limits import Limiter
 from spcs_llm.http.retry import RetryPolicy
 from spcs_llm.query_context import Call
@@ -172,7 +172,7 @@ class Rig:
         return Call(seconds, clock=self.clock)
 
     def send(self, call: Call | None = None, payload: Any = ()) -> Any:
-        return self.endpoint.send(Outgoing("/predict", {"data": list(payload)}), call or self.call())
+        return self.endpoint.send(HttpRequest("/predict", {"data": list(payload)}), call or self.call())
 
     @property
     def sent(self) -> list[Sent]:
@@ -200,13 +200,13 @@ def test_a_request_carries_its_json_and_the_token_and_brings_json_back() -> None
 
 def test_a_request_without_a_body_has_no_content_type() -> None:
     rig = Rig()
-    rig.endpoint.send(Outgoing("/v1/models", method="GET"), rig.call())
+    rig.endpoint.send(HttpRequest("/v1/models", method="GET"), rig.call())
     assert (rig.sent[0].method, rig.sent[0].body) == ("GET", None)
     assert "Content-Type" not in rig.sent[0].headers
 
 
 def test_a_text_that_is_no_unicode_is_sent_nevertheless() -> None:
-    assert json.loads(Outgoing("/", {"a": "x\ud800y"}).encoded() or b"") == {"a": "x?y"}
+    assert json.loads(HttpRequest("/", {"a": "x\ud800y"}).encoded() or b"") == {"a": "x?y"}
 
 
 def test_an_attempt_has_the_time_that_the_query_has_left() -> None:
@@ -217,8 +217,8 @@ def test_an_attempt_has_the_time_that_the_query_has_left() -> None:
 
 
 def test_payloads_and_headers_are_not_in_a_repr() -> None:
-    outgoing = Outgoing("/predict", {"inputs": "canary"}, body=b"canary", headers={"X": "canary"})
-    assert "canary" not in repr(outgoing)
+    http_request = HttpRequest("/predict", {"inputs": "canary"}, body=b"canary", headers={"X": "canary"})
+    assert "canary" not in repr(http_request)
 
 
 # -- retries --------------------------------------------------------------------------------------------------
@@ -518,7 +518,9 @@ def test_signing_in_is_not_busy_time() -> None:
 
 
 def opened(rig: Rig, call: Call | None = None) -> Stream:
-    return rig.endpoint.open(Outgoing("/v1/chat/completions", {}), call or rig.call(), lambda stream: stream)
+    return rig.endpoint.open(
+        HttpRequest("/v1/chat/completions", {}), call or rig.call(), lambda stream: stream
+    )
 
 
 def test_a_stream_holds_its_slot_until_it_is_closed() -> None:
@@ -574,7 +576,7 @@ def begun(rig: Rig, call: Call) -> tuple[Stream, bytes, Iterator[bytes]]:
         next(chunks)
         return stream, next(chunks), chunks
 
-    return rig.endpoint.open(Outgoing("/"), call, begin)
+    return rig.endpoint.open(HttpRequest("/"), call, begin)
 
 
 def test_what_breaks_off_before_it_has_begun_is_asked_for_again() -> None:
@@ -607,7 +609,7 @@ def test_a_stream_cut_by_the_querys_time_says_so() -> None:
 def test_an_answer_read_here_is_asked_for_again_when_it_breaks_off() -> None:
     rig = Rig(Reply(chunks=(b"a", CUT)), Reply(chunks=(b"b", b"c")))
     read: Callable[[Stream], bytes] = lambda stream: b"".join(stream.chunks())  # noqa: E731
-    assert rig.endpoint.read(Outgoing("/"), rig.call(), read) == b"bc"
+    assert rig.endpoint.read(HttpRequest("/"), rig.call(), read) == b"bc"
     rig.assert_nothing_is_held()
 
 
@@ -619,7 +621,7 @@ def test_what_a_reader_finds_wrong_is_raised_and_recorded() -> None:
         raise ModelError("no answer")
 
     with pytest.raises(ModelError, match="no answer"):
-        rig.endpoint.read(Outgoing("/"), call, find_fault)
+        rig.endpoint.read(HttpRequest("/"), call, find_fault)
     assert call.steps[-1].attributes["error"] == "ModelError"
     rig.assert_nothing_is_held()
 

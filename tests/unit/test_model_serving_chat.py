@@ -93,13 +93,13 @@ def test_a_conversation_is_one_row_of_messages_with_content_in_parts() -> None:
         (Message("system", (TextPart("Be brief."),)), Message("user", (TextPart("a"), TextPart("b"))))
     )
     _, endpoint = ask(rows(completion()), request=request)
-    (outgoing,) = endpoint.asked
-    assert (outgoing.method, outgoing.path, outgoing.weight) == ("POST", "/__call__", 1)
+    (http_request,) = endpoint.asked
+    assert (http_request.method, http_request.path, http_request.weight) == ("POST", "/__call__", 1)
     messages = [
         {"role": "system", "content": [{"type": "text", "text": "Be brief."}]},
         {"role": "user", "content": [{"type": "text", "text": "ab"}]},
     ]
-    assert outgoing.payload == {
+    assert http_request.payload == {
         "dataframe_split": {"index": [0], "columns": ["messages"], "data": [[messages]]}
     }
 

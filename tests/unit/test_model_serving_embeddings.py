@@ -38,9 +38,9 @@ def named(column: str) -> dict[str, Any]:
 def test_texts_are_rows_of_one_request_to_the_method_encode() -> None:
     asked, endpoint = protocol(rows({"output": VECTOR}, {"output": [1.0, 2.0]}))
     assert [vector(row) for row in asked.embed(["a", "b"], call())] == [VECTOR, [1.0, 2.0]]
-    (outgoing,) = endpoint.asked
-    assert (outgoing.path, outgoing.weight) == ("/encode", 2)
-    assert outgoing.payload == {
+    (http_request,) = endpoint.asked
+    assert (http_request.path, http_request.weight) == ("/encode", 2)
+    assert http_request.payload == {
         "dataframe_split": {"index": [0, 1], "columns": ["sentence"], "data": [["a"], ["b"]]}
     }
 

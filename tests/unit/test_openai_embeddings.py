@@ -56,9 +56,9 @@ def test_vectors_come_back_in_the_order_of_the_texts(body: Any) -> None:
 def test_all_texts_go_in_one_request_that_counts_for_all_of_them() -> None:
     endpoint = ScriptedEndpoint(rows(ONE, TWO))
     OpenAIProtocol(endpoint, model="e5").embed(["a", "b"], Call(10))
-    [outgoing] = endpoint.asked
-    assert (outgoing.path, outgoing.weight) == ("/v1/embeddings", 2)
-    assert outgoing.payload == {"model": "e5", "input": ["a", "b"], "encoding_format": "base64"}
+    [http_request] = endpoint.asked
+    assert (http_request.path, http_request.weight) == ("/v1/embeddings", 2)
+    assert http_request.payload == {"model": "e5", "input": ["a", "b"], "encoding_format": "base64"}
 
 
 def test_the_tokens_of_a_single_text_are_its_own() -> None:

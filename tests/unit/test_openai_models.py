@@ -21,7 +21,7 @@ class SlowList:
         self.let_go = threading.Event()
         self.under_way = threading.Event()
 
-    def send(self, outgoing: Any, call: Call) -> Any:
+    def send(self, http_request: Any, call: Call) -> Any:
         self.asked += 1
         self.under_way.set()
         assert self.let_go.wait(10)

@@ -60,10 +60,10 @@ def test_each_conversation_is_a_row_of_one_request_that_weighs_as_many() -> None
     asked, endpoint = protocol(outputs(pipeline("one"), pipeline("two")), mode="CHATML")
     answers = asked.chat_rows([user("a"), user("b")], call())
     assert texts(answers) == ["one", "two"]
-    (outgoing,) = endpoint.asked
-    assert (outgoing.method, outgoing.path, outgoing.weight) == ("POST", "/predict", 2)
+    (http_request,) = endpoint.asked
+    assert (http_request.method, http_request.path, http_request.weight) == ("POST", "/predict", 2)
     render = template("CHATML").render
-    assert outgoing.payload == {
+    assert http_request.payload == {
         "data": [[0, {"inputs": render(user("a").messages)}], [1, {"inputs": render(user("b").messages)}]]
     }
 

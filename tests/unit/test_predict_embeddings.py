@@ -114,9 +114,9 @@ def test_vectors_of_unequal_lengths_fail_every_row_and_are_not_asked_for_again()
 def test_texts_go_in_one_request_that_weighs_as_many() -> None:
     endpoint = ScriptedEndpoint(outputs(VECTOR, VECTOR))
     PredictProtocol(endpoint, template=template("OTHER")).embed(["a", "b"], call())
-    (outgoing,) = endpoint.asked
-    assert (outgoing.method, outgoing.path, outgoing.weight) == ("POST", "/predict", 2)
-    assert outgoing.payload == {"data": [[0, {"inputs": "a"}], [1, {"inputs": "b"}]]}
+    (http_request,) = endpoint.asked
+    assert (http_request.method, http_request.path, http_request.weight) == ("POST", "/predict", 2)
+    assert http_request.payload == {"data": [[0, {"inputs": "a"}], [1, {"inputs": "b"}]]}
 
 
 def test_the_input_column_can_be_set() -> None:

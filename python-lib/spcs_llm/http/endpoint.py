@@ -58,7 +58,7 @@ class NoToken:
 
 
 @dataclass(frozen=True)
-class Outgoing:
+class HttpRequest:
     """A request: `path` below the endpoint's URL, and its JSON `payload` or, already encoded, its `body`.
 
     weight: how many queries share it. step: its name in the trace, where it is not the endpoint's usual one.
@@ -117,15 +117,15 @@ class Endpoint:
     def host(self) -> str:
         return self._transport.url.netloc
 
-    def send(self, outgoing: Outgoing, call: Call) -> Any:
+    def send(self, http_request: HttpRequest, call: Call) -> Any:
         """Sends the request and returns the JSON of its answer. Raises SpcsError."""
-        return parse_json(self.send_for_body(outgoing, call))
+        return parse_json(self.send_for_body(http_request, call))
 
-    def send_for_body(self, outgoing: Outgoing, call: Call) -> bytes:
+    def send_for_body(self, http_request: HttpRequest, call: Call) -> bytes:
         """Sends the request and returns the bytes of its answer. Raises SpcsError."""
-        return self._with_retries(outgoing, call, _whole_body)
+        return self._with_retries(http_request, call, _whole_body)
 
-    def open(self, outgoing: Outgoing, call: Call, begin: Callable[[Stream], T]) -> T:
+    def open(self, http_request: HttpRequest, call: Call, begin: Callable[[Stream], T]) -> T:
         """Sends the request and returns what `begin` makes of its answer's stream. Raises SpcsError.
 
         What `begin` reads is asked for again when it breaks off. It leaves the stream open: the rest is its
@@ -140,9 +140,9 @@ class Endpoint:
                 stream.fail(error)
                 raise
 
-        return self._with_retries(outgoing, call, receive)
+        return self._with_retries(http_request, call, receive)
 
-    def read(self, outgoing: Outgoing, call: Call, consume: Callable[[Stream], T]) -> T:
+    def read(self, http_request: HttpRequest, call: Call, consume: Callable[[Stream], T]) -> T:
         """Sends the request and returns what `consume` makes of its answer. Raises SpcsError.
 
         An answer that breaks off in the middle is asked for again.
@@ -152,15 +152,15 @@ class Endpoint:
             with Stream.opened(attempt) as stream:
                 return consume(stream)
 
-        return self._with_retries(outgoing, call, receive)
+        return self._with_retries(http_request, call, receive)
 
-    def _with_retries(self, outgoing: Outgoing, call: Call, receive: Callable[[Attempt], T]) -> T:
-        body = outgoing.encoded()
+    def _with_retries(self, http_request: HttpRequest, call: Call, receive: Callable[[Attempt], T]) -> T:
+        body = http_request.encoded()
         retries = Retries(self._retry, self._budget, self._clock)
         fresh_connection_tried = token_replaced = False
         while True:
             try:
-                result = self._attempt(outgoing, body, call, receive)
+                result = self._attempt(http_request, body, call, receive)
                 retries.succeeded()
                 return result
             except _NotSignedIn as failure:
@@ -202,18 +202,18 @@ class Endpoint:
         self._sleep(delay)
 
     def _attempt(
-        self, outgoing: Outgoing, body: bytes | None, call: Call, receive: Callable[[Attempt], T]
+        self, http_request: HttpRequest, body: bytes | None, call: Call, receive: Callable[[Attempt], T]
     ) -> T:
         if call.remaining() <= 0:
             raise call.timeout("preparing the request")
         if self._limiter is not None:
             self._limiter.acquire(call)
-        attempt = Attempt(self._transport, self._limiter, self._meter, call, outgoing, self._step_name)
+        attempt = Attempt(self._transport, self._limiter, self._meter, call, http_request, self._step_name)
         try:
             headers = self._token_headers(call)
-            exchange = attempt.start(outgoing, body, headers, self._idle_seconds)
+            exchange = attempt.start(http_request, body, headers, self._idle_seconds)
             if not 200 <= exchange.status < 300:
-                raise self._refusal(exchange, outgoing, headers)
+                raise self._refusal(exchange, http_request, headers)
             return receive(attempt)
         except _Refused as refusal:
             attempt.fail(refusal.error)
@@ -235,9 +235,11 @@ class Endpoint:
         except SpcsError as error:
             raise _NotSignedIn(error) from None
 
-    def _refusal(self, exchange: Exchange, outgoing: Outgoing, headers: Mapping[str, str]) -> Exception:
+    def _refusal(
+        self, exchange: Exchange, http_request: HttpRequest, headers: Mapping[str, str]
+    ) -> Exception:
         error = self._explain(exchange.status, exchange.headers, _beginning_of_body(exchange))
-        error.message = without_private_text(error.message, outgoing.payload)
+        error.message = without_private_text(error.message, http_request.payload)
         if isinstance(error, TokenRefused):
             return _Refused(error, headers)
         return error
@@ -286,16 +288,16 @@ class Attempt:
         limiter: Limiter | None,
         meter: BusyMeter | None,
         call: Call,
-        outgoing: Outgoing,
+        http_request: HttpRequest,
         step_name: str,
     ) -> None:
         self._transport = transport
         self._limiter = limiter
         self._meter = meter
         self._call = call
-        self._weight = outgoing.weight
-        self._step = outgoing.step or step_name
-        self._path = outgoing.path.partition("?")[0]
+        self._weight = http_request.weight
+        self._step = http_request.step or step_name
+        self._path = http_request.path.partition("?")[0]
         self._mark: float | None = None
         self._began = 0.0
         self._ended = False
@@ -315,17 +317,17 @@ class Attempt:
         return self._call
 
     def start(
-        self, outgoing: Outgoing, body: bytes | None, token: Mapping[str, str], idle_seconds: float
+        self, http_request: HttpRequest, body: bytes | None, token: Mapping[str, str], idle_seconds: float
     ) -> Exchange:
-        headers = {"Accept": "*/*", **outgoing.headers, **token}
+        headers = {"Accept": "*/*", **http_request.headers, **token}
         if body is not None:
             headers.setdefault("Content-Type", "application/json")
         self._call.attempts += 1
         self._began = time.time()
         self._mark = self._meter.start(self._weight) if self._meter is not None else None
         self._exchange = self._transport.send(
-            outgoing.method,
-            outgoing.path,
+            http_request.method,
+            http_request.path,
             headers,
             body,
             seconds=max(0.001, self._call.remaining()),

@@ -20,7 +20,7 @@ from urllib.parse import urlencode
 from uuid import uuid4
 
 from spcs_llm.errors import ModelError, NetworkError, QueryTimeout, ServiceBusy, ServiceDown, SpcsError
-from spcs_llm.http.endpoint import Endpoint, NoToken, Outgoing
+from spcs_llm.http.endpoint import Endpoint, HttpRequest, NoToken
 from spcs_llm.http.retry import RetryPolicy, parse_retry_after
 from spcs_llm.http.transport import Transport
 from spcs_llm.query_context import Call
@@ -92,16 +92,16 @@ class Account:
         """
         scope = f"session:role:{role} {host}" if role else host
         form = urlencode({"grant_type": _JWT_BEARER, "scope": scope, "assertion": assertion}).encode()
-        outgoing = Outgoing("/oauth/token", body=form, headers=_FORM, step="SNOWFLAKE_ENDPOINT_TOKEN")
+        http_request = HttpRequest("/oauth/token", body=form, headers=_FORM, step="SNOWFLAKE_ENDPOINT_TOKEN")
         with _never_quoting(assertion):
-            token = _token_in_text(self._send(outgoing, call))
+            token = _token_in_text(self._send(http_request, call))
         return EndpointToken(token, _life_of_jwt(token, now) or _LIFE_NOT_TOLD)
 
     def _ask(
         self, step: str, path: str, body: Any, headers: Mapping[str, str], call: Call
     ) -> Mapping[str, Any]:
-        outgoing = Outgoing(path, body, headers={"Accept": "application/json", **headers}, step=step)
-        reply = _json(self._send(outgoing, call))
+        http_request = HttpRequest(path, body, headers={"Accept": "application/json", **headers}, step=step)
+        reply = _json(self._send(http_request, call))
         if not isinstance(reply, dict) or "success" not in reply:
             raise no_account("answers with something else than a login's JSON")
         data = reply.get("data")
@@ -109,10 +109,10 @@ class Account:
             return data
         raise login_error(reply.get("code"), reply.get("message"))
 
-    def _send(self, outgoing: Outgoing, call: Call) -> bytes:
+    def _send(self, http_request: HttpRequest, call: Call) -> bytes:
         aside = call.aside()
         try:
-            return self._endpoint.send_for_body(outgoing, aside)
+            return self._endpoint.send_for_body(http_request, aside)
         except QueryTimeout:
             call.last_error = aside.last_error or call.last_error
             raise login_timeout(call, "signing in to Snowflake") from None

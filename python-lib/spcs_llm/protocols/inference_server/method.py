@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from spcs_llm.errors import BadRequest, SpcsError
-from spcs_llm.http.endpoint import Endpoint, Outgoing
+from spcs_llm.http.endpoint import Endpoint, HttpRequest
 from spcs_llm.query_context import Call
 
 
@@ -30,7 +30,7 @@ class Method:
         paths = self._paths
         for path in paths:
             try:
-                body = self._endpoint.send(Outgoing(path, payload, weight=rows), call)
+                body = self._endpoint.send(HttpRequest(path, payload, weight=rows), call)
             except SpcsError as error:
                 if error.status != 404:
                     if isinstance(error, BadRequest):

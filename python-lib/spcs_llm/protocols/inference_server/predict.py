@@ -12,7 +12,7 @@ from typing import Any, Literal
 from spcs_llm.chat_templates.template import ChatTemplate
 from spcs_llm.domain import ChatAnswer, ChatRequest, Embedding
 from spcs_llm.errors import SpcsError
-from spcs_llm.http.endpoint import Endpoint, Outgoing
+from spcs_llm.http.endpoint import Endpoint, HttpRequest
 from spcs_llm.protocols.inference_server.embeddings import embeddings_of
 from spcs_llm.protocols.inference_server.generated_text import Echo, Prompt, prompt_of, text_answers
 from spcs_llm.protocols.inference_server.rows import column, each, matched_rows, without_errors
@@ -63,5 +63,5 @@ class PredictProtocol:
 
     def _send(self, texts: Sequence[str], call: Call) -> list[Any]:
         payload = {"data": [[index, {self._column: text}] for index, text in enumerate(texts)]}
-        body = self._endpoint.send(Outgoing("/predict", payload, weight=len(texts)), call)
+        body = self._endpoint.send(HttpRequest("/predict", payload, weight=len(texts)), call)
         return matched_rows(body, len(texts), payload)

@@ -6,7 +6,7 @@ import threading
 from typing import Any
 
 from spcs_llm.errors import NotFound, ServiceError, SpcsError
-from spcs_llm.http.endpoint import Endpoint, Outgoing
+from spcs_llm.http.endpoint import Endpoint, HttpRequest
 from spcs_llm.protocols.reply_errors import no_answer
 from spcs_llm.query_context import Call
 
@@ -70,7 +70,7 @@ class ServedModels:
         return served[0]
 
     def _listed(self, call: Call) -> tuple[str, ...]:
-        body: Any = self._endpoint.send(Outgoing("/v1/models", method="GET"), call)
+        body: Any = self._endpoint.send(HttpRequest("/v1/models", method="GET"), call)
         is_list = isinstance(body, dict) and "data" in body
         entries = (body["data"] or []) if is_list else None  # Ollama without a model gives null
         if not isinstance(entries, list):

@@ -18,7 +18,7 @@ from typing import Callable, Literal, TypeVar, Union
 
 from spcs_llm.domain import ChatAnswer, ChatDelta, ChatEnd, ChatRequest, Ranking
 from spcs_llm.errors import BadRequest, NotFound, ServiceError, SpcsError
-from spcs_llm.http.endpoint import Endpoint, Outgoing, Stream
+from spcs_llm.http.endpoint import Endpoint, HttpRequest, Stream
 from spcs_llm.protocols.openai import rerank as openai_rerank
 from spcs_llm.protocols.openai.answer import AnswerReader
 from spcs_llm.protocols.openai.dialect import Form, explain_refusal, next_form
@@ -58,14 +58,14 @@ class OpenAIProtocol:
     def chat(self, request: ChatRequest, call: Call) -> ChatAnswer:
         """The whole answer. Raises SpcsError."""
 
-        def ask(outgoing: Outgoing, form: Form) -> ChatAnswer:
+        def ask(http_request: HttpRequest, form: Form) -> ChatAnswer:
             def read(stream: Stream) -> ChatAnswer:
-                reader = _reader(request, outgoing, form)
+                reader = _reader(request, http_request, form)
                 collections.deque(reader.deltas(stream.chunks()), maxlen=0)
                 stream.done()
                 return reader.answer()
 
-            return self._endpoint.read(outgoing, call, read)
+            return self._endpoint.read(http_request, call, read)
 
         return self._ask(request, call, ask)
 
@@ -75,8 +75,8 @@ class OpenAIProtocol:
         Raises SpcsError; after the first delta nothing is tried again.
         """
 
-        def begin(outgoing: Outgoing, form: Form) -> tuple[Piece, Pieces]:
-            pieces = self._pieces(request, outgoing, form, call)
+        def begin(http_request: HttpRequest, form: Form) -> tuple[Piece, Pieces]:
+            pieces = self._pieces(request, http_request, form, call)
             return next(pieces), pieces
 
         first, rest = self._ask(request, call, begin)
@@ -122,13 +122,13 @@ class OpenAIProtocol:
 
     # -- chats: one request after the other until the server takes one ------------------------------------
 
-    def _ask(self, request: ChatRequest, call: Call, exchange: Callable[[Outgoing, Form], T]) -> T:
+    def _ask(self, request: ChatRequest, call: Call, exchange: Callable[[HttpRequest, Form], T]) -> T:
         model = self._models.name(call)
         before = form = self._form
         while True:
             payload = chat_payload(request, form, model)
             try:
-                result = exchange(Outgoing(_CHAT, payload), form)
+                result = exchange(HttpRequest(_CHAT, payload), form)
                 break
             except ServiceError as error:
                 other = next_form(form, request, payload, error, drop_settings=self._drop_refused_settings)
@@ -143,13 +143,13 @@ class OpenAIProtocol:
         self._has_answered = True
         return result
 
-    def _pieces(self, request: ChatRequest, outgoing: Outgoing, form: Form, call: Call) -> Pieces:
+    def _pieces(self, request: ChatRequest, http_request: HttpRequest, form: Form, call: Call) -> Pieces:
         def begin(stream: Stream) -> tuple[Stream, AnswerReader, list[ChatDelta], Iterator[ChatDelta]]:
-            reader = _reader(request, outgoing, form)
+            reader = _reader(request, http_request, form)
             deltas = reader.deltas(stream.chunks())
             return stream, reader, list(itertools.islice(deltas, 1)), deltas
 
-        stream, reader, first, rest = self._endpoint.open(outgoing, call, begin)
+        stream, reader, first, rest = self._endpoint.open(http_request, call, begin)
         with stream:
             yield from first
             yield from rest
@@ -160,15 +160,17 @@ class OpenAIProtocol:
 
     def _embed(self, texts: Sequence[str], model: str | None, call: Call, *, as_base64: bool) -> list[Row]:
         payload = embeddings_payload(texts, model, as_base64=as_base64)
-        body = self._endpoint.send(Outgoing(_EMBEDDINGS, payload, weight=len(texts)), call)
+        body = self._endpoint.send(HttpRequest(_EMBEDDINGS, payload, weight=len(texts)), call)
         rows = read_embeddings(body, len(texts), payload)
         if as_base64:
             self._takes_base64 = came_as_base64(body)
         self._has_answered = True
         return rows
 
-    def _rerank(self, outgoing: Outgoing, count: int, call: Call) -> Ranking:
-        ranking = openai_rerank.read_ranking(self._endpoint.send(outgoing, call), count, outgoing.payload)
+    def _rerank(self, http_request: HttpRequest, count: int, call: Call) -> Ranking:
+        ranking = openai_rerank.read_ranking(
+            self._endpoint.send(http_request, call), count, http_request.payload
+        )
         self._has_answered = True
         return ranking
 
@@ -183,8 +185,8 @@ class OpenAIProtocol:
         return self._models.explained(error, call)
 
 
-def _reader(request: ChatRequest, outgoing: Outgoing, form: Form) -> AnswerReader:
-    return AnswerReader(request, outgoing.payload or {}, ignored_settings(request, form))
+def _reader(request: ChatRequest, http_request: HttpRequest, form: Form) -> AnswerReader:
+    return AnswerReader(request, http_request.payload or {}, ignored_settings(request, form))
 
 
 def _has_no_such_path(error: ServiceError) -> bool:

@@ -11,20 +11,20 @@ from collections.abc import Sequence
 from typing import Any
 
 from spcs_llm.domain import RankedDocument, Ranking, Usage
-from spcs_llm.http.endpoint import Outgoing
+from spcs_llm.http.endpoint import HttpRequest
 from spcs_llm.protocols.openai.answer import usage_of
 from spcs_llm.protocols.reply_errors import error_within, no_answer
 
 
-def cohere_request(query: str, documents: Sequence[str], model: str | None) -> Outgoing:
+def cohere_request(query: str, documents: Sequence[str], model: str | None) -> HttpRequest:
     payload: dict[str, Any] = {"query": query, "documents": list(documents), "top_n": len(documents)}
     if model is not None:
         payload["model"] = model
-    return Outgoing("/v1/rerank", payload)
+    return HttpRequest("/v1/rerank", payload)
 
 
-def tei_request(query: str, documents: Sequence[str], model: str | None) -> Outgoing:
-    return Outgoing("/rerank", {"query": query, "texts": list(documents)})
+def tei_request(query: str, documents: Sequence[str], model: str | None) -> HttpRequest:
+    return HttpRequest("/rerank", {"query": query, "texts": list(documents)})
 
 
 def read_ranking(body: Any, count: int, payload: Any) -> Ranking:
