@@ -25,7 +25,7 @@ from spcs_llm.snowflake.account import Account
 from spcs_llm.snowflake.ingress import explain
 from spcs_llm.snowflake.key_pair import KeyPair
 from spcs_llm.snowflake.sign_in import FixedToken, KeyPairLogin, OAuthLogin, WithServiceKey
-from spcs_llm.snowflake.token_cache import RenewedToken
+from spcs_llm.snowflake.token_cache import TokenCache
 from spcs_llm.urls import BaseUrl
 
 T = TypeVar("T")
@@ -105,7 +105,7 @@ class Connections:
         if isinstance(sign_in, OAuthSignIn):
             # A session is good for every endpoint of the account.
             session: TokenSource = self._shared(
-                ("session", user), lambda: RenewedToken(OAuthLogin(account, _reader(sign_in, refresh)))
+                ("session", user), lambda: TokenCache(OAuthLogin(account, _reader(sign_in, refresh)))
             )
             return session
         key_pair = KeyPair(
@@ -114,7 +114,7 @@ class Connections:
             sign_in.private_key,
             sign_in.passphrase,
         )
-        return RenewedToken(KeyPairLogin(account, key_pair, settings.endpoint.netloc, sign_in.role))
+        return TokenCache(KeyPairLogin(account, key_pair, settings.endpoint.netloc, sign_in.role))
 
     def _shared(self, key: Hashable, make: Callable[[], Any]) -> Any:
         if key not in self._parts:

@@ -13,7 +13,7 @@ from spcs_llm.errors import LoginError, NetworkError, TokenRefused
 from spcs_llm.query_context import Call
 from spcs_llm.snowflake.account import EndpointToken, Session
 from spcs_llm.snowflake.sign_in import FixedToken, KeyPairLogin, OAuthLogin, WithServiceKey
-from spcs_llm.snowflake.token_cache import RenewedToken, Token
+from spcs_llm.snowflake.token_cache import Token, TokenCache
 
 REFUSED = TokenRefused("No.")
 
@@ -159,7 +159,7 @@ def raising() -> str:
 @pytest.mark.parametrize("read", [raising, lambda: "", lambda: "  ", lambda: None, lambda: {"a": 1}])
 def test_without_an_access_token_the_user_must_sign_in_to_dss_again(oauth: OAuth, read: Any) -> None:
     with pytest.raises(LoginError) as raised:
-        RenewedToken(oauth.sign_in(read), oauth.clock).headers(Call(10))
+        TokenCache(oauth.sign_in(read), oauth.clock).headers(Call(10))
     assert "Profile > Credentials" in raised.value.hint
     assert "secret" not in "".join(traceback.format_exception(raised.type, raised.value, raised.tb))
     assert oauth.account.asked == []
@@ -187,7 +187,7 @@ class NumberedAssertions:
 def test_each_endpoint_token_takes_an_assertion_signed_anew() -> None:
     account, clock, key_pair = ScriptedAccount(), Clock(), NumberedAssertions()
     sign_in: Any = KeyPairLogin(account, key_pair, "chat.example:8443", "CALLER", clock, lambda: 1.7e9)  # type: ignore[arg-type]
-    tokens = RenewedToken(sign_in, clock)
+    tokens = TokenCache(sign_in, clock)
     assert tokens.headers(Call(10)) == {"Authorization": 'Snowflake Token="token for assertion 1"'}
     clock.now += 541
     assert tokens.headers(Call(10)) == {"Authorization": 'Snowflake Token="token for assertion 2"'}
@@ -220,7 +220,7 @@ def test_the_containers_key_takes_the_usual_header_and_snowflakes_token_its_own(
 
 def test_a_refusal_reaches_the_token_that_was_refused_and_no_newer_one(oauth: OAuth) -> None:
     oauth.account.logins = [Session(f"ST-{number}", 100) for number in range(1, 9)]
-    tokens = WithServiceKey(RenewedToken(oauth.sign_in(), oauth.clock), "sesame")
+    tokens = WithServiceKey(TokenCache(oauth.sign_in(), oauth.clock), "sesame")
     first = tokens.headers(Call(10))
     again = tokens.headers(Call(10))
     assert tokens.refused(first, REFUSED) is True

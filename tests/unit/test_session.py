@@ -12,7 +12,7 @@ import pytest
 
 from spcs_llm.errors import LoginError, NetworkError, QueryTimeout, ServiceDown, SpcsError, TokenRefused
 from spcs_llm.query_context import Call
-from spcs_llm.snowflake.token_cache import RenewedToken, Token
+from spcs_llm.snowflake.token_cache import Token, TokenCache
 
 REFUSED = TokenRefused("No.")
 
@@ -73,7 +73,7 @@ class Life:
     def __init__(self, seconds: float = 3600) -> None:
         self.clock = Clock()
         self.sign_in = ScriptedSignIn(self.clock, seconds)
-        self.tokens = RenewedToken(self.sign_in, self.clock)
+        self.tokens = TokenCache(self.sign_in, self.clock)
 
     def ask(self, seconds: float = 10) -> str:
         return self.tokens.headers(Call(seconds))["Authorization"]

@@ -1,4 +1,4 @@
-"""The ways to sign in to a service endpoint: two that `session.RenewedToken` drives, and a fixed token.
+"""The ways to sign in to a service endpoint: two that `session.TokenCache` drives, and a fixed token.
 
 Header forms: Snowflake documentation, "Snowpark Container Services: service network communications".
 """

@@ -59,7 +59,7 @@ class SignIn(Protocol):
         """A token in place of another; None when only a login can give one. Raises SpcsError."""
 
 
-class RenewedToken:
+class TokenCache:
     """A TokenSource over a SignIn. One thread at a time signs in, for all; what it meets is told to those who wait.
 
     A refusal is remembered for 10 s, unless there is another credential to try by then; an outage for 1.5 s.
@@ -70,7 +70,7 @@ class RenewedToken:
         self._clock = clock
         self._lock = threading.Lock()
         self._token: Token | None = None
-        self._flight: _Flight | None = None
+        self._flight: _SingleFlight | None = None
         self._outage: _Failure | None = None
         self._refusal: _Failure | None = None
 
@@ -97,7 +97,7 @@ class RenewedToken:
                     raise self._outage.error.again()
                 flight, leads = self._flight, self._flight is None
                 if flight is None:
-                    flight = self._flight = _Flight()
+                    flight = self._flight = _SingleFlight()
             if not leads:
                 fresh = flight.wait(call)
             elif usable:
@@ -107,7 +107,7 @@ class RenewedToken:
             if fresh is not None:
                 return fresh
 
-    def _renewed_early(self, flight: _Flight, token: Token, call: Call) -> Token:
+    def _renewed_early(self, flight: _SingleFlight, token: Token, call: Call) -> Token:
         """The token is good for a while yet: a renewal that fails, or takes long, fails nobody's query."""
         try:
             flight.token = self._replacement(token, call.aside(_EARLY_RENEWAL_SECONDS))
@@ -116,10 +116,10 @@ class RenewedToken:
                 if self._token is token:  # and was not refused by now
                     self._token = token.kept_until_next_try(self._clock())
         finally:
-            self._land(flight)
+            self._finish(flight)
         return flight.token or token
 
-    def _replaced(self, flight: _Flight, token: Token | None, call: Call) -> Token:
+    def _replaced(self, flight: _SingleFlight, token: Token | None, call: Call) -> Token:
         try:
             flight.token = self._replacement(token, call)
             return flight.token
@@ -131,9 +131,9 @@ class RenewedToken:
                 self._outage = _Failure(error.again(), self._clock() + _OUTAGE_KEPT)
             raise
         finally:
-            self._land(flight)
+            self._finish(flight)
 
-    def _land(self, flight: _Flight) -> None:
+    def _finish(self, flight: _SingleFlight) -> None:
         with self._lock:
             self._token = flight.token or self._token
             self._flight = None
@@ -170,7 +170,7 @@ class RenewedToken:
             raise refusal.error.again()
 
 
-class _Flight:
+class _SingleFlight:
     """A sign-in under way, and what it came to; neither token nor error when another thread must take over."""
 
     def __init__(self) -> None:
