@@ -37,10 +37,10 @@ def state(session: Session, service: str, endpoint: str | None = None) -> State:
     containers = _show(session, "SERVICE CONTAINERS", service)
     troubled = [container for container in containers if _given_up(container)]
     if status in _GIVEN_UP or troubled:
-        return State("failed", "; ".join(_told(container) for container in troubled) or status)
+        return State("failed", "; ".join(_read_reply(container) for container in troubled) or status)
     waiting = [container for container in containers if str(container["status"]).upper() != "READY"]
     if waiting or not containers:
-        return State("starting", "; ".join(_told(container) for container in waiting) or status)
+        return State("starting", "; ".join(_read_reply(container) for container in waiting) or status)
     host = public_host(_show(session, "ENDPOINTS", service), service, endpoint)
     if host is None:
         return State("starting", "the containers are READY, the endpoint's host name is being made")
@@ -136,7 +136,7 @@ def _given_up(container: dict[str, Any]) -> bool:
     return str(container["status"]).upper() != "READY" and restarts >= _RESTARTS_THAT_ARE_A_CRASH_LOOP
 
 
-def _told(container: dict[str, Any]) -> str:
+def _read_reply(container: dict[str, Any]) -> str:
     text = f"{container['container_name']} is {container['status']}"
     if container.get("message"):
         text += f": {container['message']}"

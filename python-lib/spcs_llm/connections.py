@@ -22,7 +22,7 @@ from spcs_llm.http.retry import RetryBudget, RetryPolicy
 from spcs_llm.http.transport import Transport
 from spcs_llm.settings import KeyPairSignIn, OAuthSignIn, Settings
 from spcs_llm.snowflake.account import Account
-from spcs_llm.snowflake.ingress import explain
+from spcs_llm.snowflake.ingress import error_from_response
 from spcs_llm.snowflake.key_pair import KeyPair
 from spcs_llm.snowflake.sign_in import FixedToken, KeyPairLogin, OAuthLogin, WithServiceKey
 from spcs_llm.snowflake.token_cache import TokenCache
@@ -129,7 +129,7 @@ def _endpoint(settings: Settings, host: _Host, tokens: TokenSource) -> Endpoint:
     return Endpoint(
         host.transport,
         tokens,
-        explain,
+        error_from_response,
         limiter=host.limiter,
         meter=host.meter,
         budget=host.budget,

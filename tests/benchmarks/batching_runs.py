@@ -19,7 +19,7 @@ from spcs_llm.http.limits import Limiter
 from spcs_llm.http.transport import Transport
 from spcs_llm.protocols.inference_server.predict import PredictProtocol
 from spcs_llm.query_context import Call
-from spcs_llm.snowflake.ingress import explain
+from spcs_llm.snowflake.ingress import error_from_response
 from spcs_llm.urls import parse_base_url
 
 REQUEST_SECONDS = 0.020
@@ -50,7 +50,7 @@ class Client:
     def __post_init__(self) -> None:
         limiter = Limiter(self.limit)
         transport = Transport(parse_base_url(self.url), self.limit)
-        endpoint = Endpoint(transport, NoToken(), explain, limiter=limiter)
+        endpoint = Endpoint(transport, NoToken(), error_from_response, limiter=limiter)
         self._protocol = PredictProtocol(
             endpoint, template=ChatTemplate.for_mode("TEXT_GENERATION_OTHER", None)
         )

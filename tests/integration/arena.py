@@ -20,7 +20,7 @@ from spcs_llm.http.limits import Limiter
 from spcs_llm.http.retry import RetryPolicy
 from spcs_llm.http.transport import Transport
 from spcs_llm.query_context import Call
-from spcs_llm.snowflake.ingress import explain
+from spcs_llm.snowflake.ingress import error_from_response
 from spcs_llm.urls import parse_base_url
 from tests.integration.raw_server import RawServer, Step
 
@@ -99,7 +99,7 @@ class Arena:
         return Endpoint(
             self.transport(url, pool_size),
             OneToken(),
-            explain,
+            error_from_response,
             limiter=self.limiter,
             meter=self.meter,
             retry=RetryPolicy(random=lambda: 1.0, cold_start=cold_start),

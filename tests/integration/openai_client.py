@@ -15,7 +15,7 @@ from spcs_llm.http.retry import RetryPolicy
 from spcs_llm.http.transport import Transport
 from spcs_llm.protocols.openai.protocol import OpenAIProtocol
 from spcs_llm.query_context import Call
-from spcs_llm.snowflake.ingress import explain
+from spcs_llm.snowflake.ingress import error_from_response
 from spcs_llm.urls import parse_base_url
 
 
@@ -48,7 +48,7 @@ def client_for(
     endpoint = Endpoint(
         Transport(parse_base_url(url)),
         FixedHeaders(headers or {}),
-        explain,
+        error_from_response,
         limiter=limiter,
         meter=meter,
         retry=RetryPolicy(first_delay=0.01),

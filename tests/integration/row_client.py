@@ -13,7 +13,7 @@ from spcs_llm.http.limits import Limiter
 from spcs_llm.http.retry import RetryPolicy
 from spcs_llm.http.transport import Transport
 from spcs_llm.query_context import Call
-from spcs_llm.snowflake.ingress import explain
+from spcs_llm.snowflake.ingress import error_from_response
 from spcs_llm.urls import parse_base_url
 from tests.integration.openai_client import FixedHeaders
 
@@ -22,7 +22,7 @@ def endpoint_for(url: str) -> Endpoint:
     return Endpoint(
         Transport(parse_base_url(url)),
         FixedHeaders({}),
-        explain,
+        error_from_response,
         limiter=Limiter(4),
         retry=RetryPolicy(first_delay=0.01),
         idle_seconds=60,

@@ -22,7 +22,7 @@ from spcs_llm.errors import (
 )
 from spcs_llm.http.endpoint import HttpRequest
 from spcs_llm.query_context import Call
-from spcs_llm.snowflake.account import Account, Session, explain
+from spcs_llm.snowflake.account import Account, Session, error_from_response
 
 ACCESS_TOKEN = "access-token-8c1f"
 GRANTED = {
@@ -240,7 +240,7 @@ def test_a_network_policy_is_recognised_by_its_words() -> None:
 )
 @pytest.mark.parametrize("status", [400, 401, 403])
 def test_a_refusal_of_an_assertion_is_told_by_status_too(status: int, body: Any) -> None:
-    error = explain(status, {}, json.dumps(body).encode())
+    error = error_from_response(status, {}, json.dumps(body).encode())
     assert isinstance(error, LoginError)
     assert (error.code, error.status) == ("394304", status)
     assert "RSA_PUBLIC_KEY_FP" in error.hint
@@ -257,7 +257,7 @@ def test_a_refusal_of_an_endpoint_token_within_a_success_is_one() -> None:
 @pytest.mark.parametrize("status", [301, 302, 307, 308, 400, 403, 404, 405, 410, 513])
 @pytest.mark.parametrize("body", [b"", b"<html>private</html>", b"[]", b'{"a": 1}'])
 def test_what_is_no_account_points_at_the_url(status: int, body: bytes) -> None:
-    error = explain(status, {"Location": "https://elsewhere.example"}, body)
+    error = error_from_response(status, {"Location": "https://elsewhere.example"}, body)
     assert isinstance(error, LoginError)
     assert "'Snowflake account URL'" in error.hint
     assert f"HTTP {status}" in error.message
@@ -304,7 +304,7 @@ def test_an_endpoint_token_that_is_none_points_at_the_url(answer: bytes) -> None
     [(429, ServiceBusy), (500, ServiceDown), (502, ServiceDown), (503, ServiceDown), (504, ServiceDown)],
 )
 def test_outages_of_the_login_may_pass_and_say_when(status: int, kind: type) -> None:
-    error = explain(status, {"Retry-After": "7"}, b"<html>")
+    error = error_from_response(status, {"Retry-After": "7"}, b"<html>")
     assert type(error) is kind
     assert (error.place, error.retry_after) == ("login", 7.0)
 

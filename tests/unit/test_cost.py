@@ -208,7 +208,7 @@ class Transport:
         pass
 
 
-def explain(status: int, headers: Mapping[str, str], body: bytes) -> SpcsError:
+def error_from_response(status: int, headers: Mapping[str, str], body: bytes) -> SpcsError:
     return BadRequest("no") if status == 400 else ServiceDown("down")
 
 
@@ -218,7 +218,7 @@ def test_costs_add_up_over_batches_retries_and_refusals(limit: int) -> None:
     endpoint = Endpoint(
         Transport(),  # type: ignore[arg-type]
         NoToken(),
-        explain,
+        error_from_response,
         limiter=limiter,
         meter=ticks.meter,
         retry=RetryPolicy(attempts=3, random=lambda: 0.0),

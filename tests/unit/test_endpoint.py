@@ -143,7 +143,7 @@ class Tokens:
         return self._another
 
 
-def explain(status: int, headers: Mapping[str, str], body: bytes) -> SpcsError:
+def error_from_response(status: int, headers: Mapping[str, str], body: bytes) -> SpcsError:
     return KINDS[status](f"HTTP {status}: {body.decode()}", "Mend it.", status=status)
 
 
@@ -159,7 +159,7 @@ class Rig:
         self.endpoint = Endpoint(
             self.transport,  # type: ignore[arg-type]
             self.tokens,
-            explain,
+            error_from_response,
             limiter=self.limiter,
             meter=self.meter,
             retry=RetryPolicy(random=lambda: 1.0),

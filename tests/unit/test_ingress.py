@@ -20,7 +20,7 @@ from spcs_llm.errors import (
     SpcsError,
     TokenRefused,
 )
-from spcs_llm.snowflake.ingress import explain
+from spcs_llm.snowflake.ingress import error_from_response
 
 HTML = {"Content-Type": "text/html; charset=utf-8"}
 REQUEST_ID = "0b6f3c1e-58ce-4b8e-a3b1-0d3c5f1f2a11"
@@ -32,7 +32,7 @@ def gateway(detail: str, response_type: str = "ERROR") -> dict[str, str]:
 
 def told(status: int, body: Any = b"", headers: dict[str, str] | None = None) -> SpcsError:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    error = explain(status, headers or {}, raw)
+    error = error_from_response(status, headers or {}, raw)
     assert error.status == status
     return error
 

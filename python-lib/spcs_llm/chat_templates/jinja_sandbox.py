@@ -56,7 +56,7 @@ def rendered(template: jinja2.Template, variables: Mapping[str, Any]) -> str:
             if length > _MOST_CHARACTERS:
                 raise TemplateError(f"it writes more than {_MOST_CHARACTERS:,} characters")
     except Exception as error:  # noqa: BLE001 - a template may fail in any way
-        raise _explained(error) from None
+        raise _template_error(error) from None
     return "".join(pieces)
 
 
@@ -65,10 +65,10 @@ def top_level_variables(template: jinja2.Template, variables: Mapping[str, Any])
     try:
         return template.make_module({**variables, _LOOP_COUNTER: _round_counter()})
     except Exception as error:  # noqa: BLE001
-        raise _explained(error) from None
+        raise _template_error(error) from None
 
 
-def _explained(error: Exception) -> TemplateError:
+def _template_error(error: Exception) -> TemplateError:
     if isinstance(error, TemplateError):
         return error
     lines = [

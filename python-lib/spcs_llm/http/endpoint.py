@@ -42,7 +42,7 @@ class TokenSource(Protocol):
         """
 
 
-class ExplainError(Protocol):
+class ErrorFromResponse(Protocol):
     def __call__(self, status: int, headers: Mapping[str, str], body: bytes) -> SpcsError:
         """The error behind a response that is no success."""
 
@@ -81,14 +81,14 @@ class HttpRequest:
 class Endpoint:
     """A client for what stands behind one URL. Thread-safe; shared by all that use the URL with one credential.
 
-    explain: turns a refusal into an error. idle_seconds: the longest silence within an attempt.
+    error_from_response: turns a refusal into an error. idle_seconds: the longest silence within an attempt.
     """
 
     def __init__(
         self,
         transport: Transport,
         tokens: TokenSource,
-        explain: ExplainError,
+        error_from_response: ErrorFromResponse,
         *,
         limiter: Limiter | None = None,
         meter: BusyMeter | None = None,
@@ -101,7 +101,7 @@ class Endpoint:
     ) -> None:
         self._transport = transport
         self._tokens = tokens
-        self._explain = explain
+        self._error_from_response = error_from_response
         self._limiter = limiter
         self._meter = meter
         self._retry = retry
@@ -238,7 +238,7 @@ class Endpoint:
     def _refusal(
         self, exchange: Exchange, http_request: HttpRequest, headers: Mapping[str, str]
     ) -> Exception:
-        error = self._explain(exchange.status, exchange.headers, _beginning_of_body(exchange))
+        error = self._error_from_response(exchange.status, exchange.headers, _beginning_of_body(exchange))
         error.message = without_private_text(error.message, http_request.payload)
         if isinstance(error, TokenRefused):
             return _Refused(error, headers)

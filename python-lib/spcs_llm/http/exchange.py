@@ -15,7 +15,7 @@ import requests
 import urllib3
 
 from spcs_llm.errors import ModelError, NetworkError
-from spcs_llm.http.network_errors import body_cut_short, explain_failure, time_is_up
+from spcs_llm.http.network_errors import body_cut_short, error_from_exception, time_is_up
 from spcs_llm.http.response import HttpResponse
 
 LARGEST_BODY = 256 * 1024 * 1024
@@ -103,7 +103,7 @@ class Exchange:
                 yield chunk
         except (OSError, ValueError, http.client.HTTPException, urllib3.exceptions.HTTPError) as error:
             self._broken = True  # http.client reads on as if at the end of the body
-            raise explain_failure(error, self._host, cut=self.cut, sent=True, answered=True) from None
+            raise error_from_exception(error, self._host, cut=self.cut, sent=True, answered=True) from None
         if self.cut:
             raise time_is_up(self._host)
         if may_lack_headers or getattr(stream, "length", None):

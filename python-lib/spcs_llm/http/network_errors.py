@@ -21,7 +21,7 @@ _REACH = "Check the URL, and that this DSS node may reach it (firewall, proxy)."
 _NOT_YET_VALID, _EXPIRED, _OTHER_HOST, _OTHER_ADDRESS = 9, 10, 62, 64
 
 
-def explain_failure(
+def error_from_exception(
     error: BaseException, host: str, *, cut: bool = False, sent: bool = False, answered: bool = False
 ) -> NetworkError:
     """The failure of an exchange with `host`. cut: the watchdog ended it. sent: a connection was there, and ready for

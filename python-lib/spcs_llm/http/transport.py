@@ -31,7 +31,7 @@ from requests.utils import (
 
 from spcs_llm.errors import NetworkError
 from spcs_llm.http.exchange import Exchange
-from spcs_llm.http.network_errors import explain_failure
+from spcs_llm.http.network_errors import error_from_exception
 from spcs_llm.http.response import HttpResponse
 from spcs_llm.http.watchdog import Watchdog
 from spcs_llm.urls import BaseUrl
@@ -104,7 +104,7 @@ class Transport:
 
     def _failure(self, error: BaseException, exchange: Exchange) -> NetworkError:
         self.finish(exchange)
-        failure = explain_failure(error, self.url.netloc, cut=exchange.cut, sent=exchange.sent)
+        failure = error_from_exception(error, self.url.netloc, cut=exchange.cut, sent=exchange.sent)
         failure.stale = exchange.reused_connection and failure.reset
         if failure.stale:
             self._adapter.close_idle_connections()  # as old as this one, or older

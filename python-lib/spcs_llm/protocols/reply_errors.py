@@ -35,10 +35,10 @@ def error_within(body: Any, private: Any) -> ServiceError | None:
         return None
     details = told if isinstance(told, dict) else {"message": told, "type": body.get("error_type")}
     code = details.get("code") or details.get("http_status_code")  # the latter is TGI's
-    return told_error(details.get("message"), private, kind=details.get("type"), code=code)
+    return error_from_message(details.get("message"), private, kind=details.get("type"), code=code)
 
 
-def told_error(message: Any, private: Any, *, kind: Any = None, code: Any = None) -> ServiceError:
+def error_from_message(message: Any, private: Any, *, kind: Any = None, code: Any = None) -> ServiceError:
     """The error behind a server's `message`. kind: its type in words. code: an HTTP status, if a number."""
     if isinstance(code, str) and len(code) == 3 and code.isdecimal():
         code = int(code)  # LiteLLM writes it as a text
@@ -58,7 +58,7 @@ def _class_of(status: int | None, kind: str) -> type[ServiceError]:
     return ServiceBusy if "ratelimit" in words or "overloaded" in words else ServiceError
 
 
-def no_answer(what: str) -> ModelError:
+def unexpected_reply(what: str) -> ModelError:
     """The error of a success whose body is not what the API promises. `what` quotes nothing of it."""
     return ModelError(
         what, "Check that 'Service protocol' suits the service, and read its logs: SYSTEM$GET_SERVICE_LOGS."

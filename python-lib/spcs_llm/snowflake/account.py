@@ -65,7 +65,9 @@ class Account:
     @classmethod
     def at(cls, url: BaseUrl) -> Account:
         retry = RetryPolicy(attempts=3)
-        return cls(Endpoint(Transport(url), NoToken(), explain, retry=retry, idle_seconds=_IDLE_SECONDS))
+        return cls(
+            Endpoint(Transport(url), NoToken(), error_from_response, retry=retry, idle_seconds=_IDLE_SECONDS)
+        )
 
     def login(self, access_token: str, call: Call) -> Session:
         """A session for an OAuth access token."""
@@ -129,7 +131,7 @@ def authorization(token: str) -> Mapping[str, str]:
     return {"Authorization": f'Snowflake Token="{token}"'}
 
 
-def explain(status: int, headers: Mapping[str, str], body: bytes) -> SpcsError:
+def error_from_response(status: int, headers: Mapping[str, str], body: bytes) -> SpcsError:
     """The error behind an account's response that is no success."""
     if status == 429 or (status >= 500 and status != 513):  # 513: there is no such account
         kind = ServiceBusy if status == 429 else ServiceDown

@@ -47,7 +47,7 @@ class _HiddenRefusal(TokenRefused, NotFound):
 
 
 @dataclass(frozen=True)
-class _Told:
+class _ErrorReply:
     """What a response says. gateway: that it is Snowflake's own. container: that it is certainly not.
 
     text: in one line, safe to quote; page: all of it, in lower case, to look for known phrases.
@@ -68,10 +68,10 @@ class _Told:
         return any(phrase in self.page for phrase in phrases)
 
 
-def explain(status: int, headers: Mapping[str, str], body: bytes) -> SpcsError:
+def error_from_response(status: int, headers: Mapping[str, str], body: bytes) -> SpcsError:
     """The error behind a response. Nothing of a web page is quoted; of an error text, the last line."""
     reply = _json(body)
-    error = _error(_told(status, headers, body, reply))
+    error = _error(_read_reply(status, headers, body, reply))
     error.status = status
     error.retry_after = parse_retry_after(headers.get("Retry-After"))
     if isinstance(reply, dict) and isinstance(reply.get("requestId"), str):
@@ -79,20 +79,20 @@ def explain(status: int, headers: Mapping[str, str], body: bytes) -> SpcsError:
     return error
 
 
-def _told(status: int, headers: Mapping[str, str], body: bytes, reply: Any) -> _Told:
+def _read_reply(status: int, headers: Mapping[str, str], body: bytes, reply: Any) -> _ErrorReply:
     text = body.decode("utf-8", "replace")
     if isinstance(reply, dict) and "responseType" in reply:
         detail = str(reply.get("detail") or "")
-        return _Told(status, last_line(detail)[:_LONGEST_TEXT], detail.lower(), gateway=True)
+        return _ErrorReply(status, last_line(detail)[:_LONGEST_TEXT], detail.lower(), gateway=True)
     message = _message(reply)
     if message is not None:
-        return _Told(status, message[:_LONGEST_TEXT], "", container=True)
+        return _ErrorReply(status, message[:_LONGEST_TEXT], "", container=True)
     if "html" in headers.get("Content-Type", "").lower() or text.lstrip()[:1] == "<":
-        return _Told(status, "", text.lower())
-    return _Told(status, last_line(text)[:_LONGEST_TEXT], text.lower())
+        return _ErrorReply(status, "", text.lower())
+    return _ErrorReply(status, last_line(text)[:_LONGEST_TEXT], text.lower())
 
 
-def _error(told: _Told) -> SpcsError:
+def _error(told: _ErrorReply) -> SpcsError:
     status = told.status
     if 300 <= status < 400:
         return TokenRefused(
@@ -115,7 +115,7 @@ def _error(told: _Told) -> SpcsError:
     return _failed(told)
 
 
-def _denied(told: _Told) -> AccessDenied | None:
+def _denied(told: _ErrorReply) -> AccessDenied | None:
     """The token is good; the role, the network or the host is not."""
     if told.says("could not find the service associated"):
         return AccessDenied(
@@ -133,7 +133,7 @@ def _denied(told: _Told) -> AccessDenied | None:
     return None
 
 
-def _refused(told: _Told) -> SpcsError:
+def _refused(told: _ErrorReply) -> SpcsError:
     if told.container:
         return ServiceError(
             f"The service itself refuses the request{told.quoted}",
@@ -142,7 +142,7 @@ def _refused(told: _Told) -> SpcsError:
     return TokenRefused(f"Snowflake's gateway refuses the token{told.quoted}", f"{_GRANT} {_CHECK_TOKEN}")
 
 
-def _not_found(told: _Told) -> SpcsError:
+def _not_found(told: _ErrorReply) -> SpcsError:
     if told.container:
         return NotFound(f"The service has no such path or model{told.quoted}", _CHECK_PROTOCOL)
     return _HiddenRefusal(
@@ -152,7 +152,7 @@ def _not_found(told: _Told) -> SpcsError:
     )
 
 
-def _failed(told: _Told) -> SpcsError:
+def _failed(told: _ErrorReply) -> SpcsError:
     status = told.status
     if status == 413:
         return RequestTooLarge(

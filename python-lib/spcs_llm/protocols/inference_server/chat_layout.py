@@ -198,7 +198,7 @@ def next_chat_form(
     return next(iter(likely + left), None)
 
 
-def explained(errors: Sequence[SpcsError]) -> SpcsError:
+def combined_error(errors: Sequence[SpcsError]) -> SpcsError:
     """Of the errors that each form met, the one that tells most."""
     error = next((error for error in errors if not is_about_form(error)), errors[0])
     if is_about_form(error):

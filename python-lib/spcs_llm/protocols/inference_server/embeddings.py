@@ -14,7 +14,7 @@ from typing import Any, Union
 from spcs_llm.domain import Embedding
 from spcs_llm.errors import ModelError, SpcsError
 from spcs_llm.protocols.inference_server.rows import column, each, parsed_json
-from spcs_llm.protocols.reply_errors import no_answer
+from spcs_llm.protocols.reply_errors import unexpected_reply
 
 Row = Union[Embedding, SpcsError]
 
@@ -30,7 +30,7 @@ def embeddings_of(contents: Sequence[Any]) -> list[Row]:
     lengths = {len(row.vector) for row in rows if isinstance(row, Embedding)}
     if len(lengths) > 1:  # an error of each row: asked again in smaller requests, they would pass for good
         return [
-            no_answer(f"The service answers with embeddings of unequal lengths ({sorted(lengths)}).")
+            unexpected_reply(f"The service answers with embeddings of unequal lengths ({sorted(lengths)}).")
             for _ in rows
         ]
     return rows
@@ -49,9 +49,11 @@ def _embedding(value: Any) -> Embedding:
     while isinstance(numbers, (list, tuple)) and len(numbers) == 1 and isinstance(numbers[0], (list, tuple)):
         numbers = numbers[0]
     if not isinstance(numbers, (list, tuple)):
-        raise no_answer("The service answers with something that is no list of numbers as an embedding.")
+        raise unexpected_reply(
+            "The service answers with something that is no list of numbers as an embedding."
+        )
     if not numbers:
-        raise no_answer("The service answers with an empty embedding.")
+        raise unexpected_reply("The service answers with an empty embedding.")
     if isinstance(numbers[0], (list, tuple)):
         raise ModelError(
             "The service answers with an embedding for each token, not with one for the text.",

@@ -16,7 +16,7 @@ from spcs_llm.chat_templates.template import ChatTemplate, TemplateError
 from spcs_llm.domain import ChatRequest
 from spcs_llm.errors import QueryError, SpcsError
 from spcs_llm.protocols.inference_server.rows import each, parsed_json
-from spcs_llm.protocols.reply_errors import no_answer
+from spcs_llm.protocols.reply_errors import unexpected_reply
 
 _TEXT = "generated_text"
 _IS_WRAPPED = re.compile(rf"[\s\[]*\{{\s*['\"]{_TEXT}['\"]\s*:")
@@ -55,11 +55,11 @@ def generated_text(value: Any) -> str:
         if found is None and _IS_WRAPPED.match(value):
             found = _literal(value)
         if found == []:
-            raise no_answer("The model answers with an empty list.")
+            raise unexpected_reply("The model answers with an empty list.")
         # What is no pipeline's output is the model's own text, which may well be JSON.
         text = found if isinstance(found, str) else _within(found) if _is_wrapped(found) else value
     if text is None:
-        raise no_answer(f"The model answers with an output that holds no {_TEXT}.")
+        raise unexpected_reply(f"The model answers with an output that holds no {_TEXT}.")
     return text
 
 
@@ -93,7 +93,7 @@ def _literal(text: str) -> Any:
     try:
         return ast.literal_eval(text.strip())
     except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
-        raise no_answer(
+        raise unexpected_reply(
             f"The model's output holds a {_TEXT} that is neither JSON nor Python, or cut off."
         ) from None
 

@@ -23,7 +23,7 @@ from spcs_llm.protocols.inference_server.chat_layout import (
     ChatForm,
     chat_forms,
     columns_named,
-    explained,
+    combined_error,
     may_be_about_form,
     next_chat_form,
     split,
@@ -34,7 +34,7 @@ from spcs_llm.protocols.inference_server.method import Method
 from spcs_llm.protocols.inference_server.rows import column, each, matched_rows, parsed_json, without_errors
 from spcs_llm.protocols.inference_server.text_queries import ignored_settings, refuse_beyond_text, refuse_json
 from spcs_llm.protocols.openai.answer import AnswerReader
-from spcs_llm.protocols.reply_errors import no_answer
+from spcs_llm.protocols.reply_errors import unexpected_reply
 from spcs_llm.query_context import Call
 
 _CHAT, _ENCODE = "__call__", "encode"
@@ -109,7 +109,7 @@ class ModelServingProtocol:
                 continue
             self._embedding_columns = (name,)
             return rows
-        raise explained(errors)
+        raise combined_error(errors)
 
     def _embed(self, texts: Sequence[str], name: str | None, call: Call) -> list[Embedding | SpcsError]:
         """name: of the column; None for a service that is to take its only one by its place."""
@@ -142,7 +142,7 @@ class ModelServingProtocol:
                 continue
             self._form, self._form_is_known = form, True
             return form, answers
-        raise explained(errors)
+        raise combined_error(errors)
 
     def _ask_with_columns(
         self, requests: Sequence[ChatRequest], form: ChatForm, call: Call
@@ -199,7 +199,7 @@ def _completion(
 ) -> ChatAnswer:
     """The answer in a row of OpenAI's columns. Raises SpcsError."""
     if not isinstance(content, Mapping) or "choices" not in content:
-        raise no_answer("The service answers with a row that is no chat completion, unlike others.")
+        raise unexpected_reply("The service answers with a row that is no chat completion, unlike others.")
     choices = content["choices"]
     completion = {**content, "choices": parsed_json(choices) if isinstance(choices, str) else choices}
     reader = AnswerReader(request, payload, ignored)

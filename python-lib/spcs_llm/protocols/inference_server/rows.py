@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Callable, TypeVar
 
 from spcs_llm.errors import SpcsError
-from spcs_llm.protocols.reply_errors import error_within, no_answer
+from spcs_llm.protocols.reply_errors import error_within, unexpected_reply
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -30,7 +30,7 @@ def matched_rows(body: Any, count: int, payload: Any) -> list[Any | SpcsError]:
         raise error
     data = body.get("data") if isinstance(body, dict) else None
     if not isinstance(data, list):
-        raise no_answer("The service answers with JSON that holds no rows ('data').")
+        raise unexpected_reply("The service answers with JSON that holds no rows ('data').")
     rows = [_row(row) for row in data]
     return [error_within(content, payload) or content for content in _in_order(rows, count)]
 
@@ -44,7 +44,7 @@ def _in_order(rows: Sequence[tuple[int | None, Any]], count: int) -> list[Any]:
     said_twice = any(found[index] != content for index, content in rows)
     if not said_twice and (found.keys() == set(range(count)) or (count == 1 and 0 in found)):
         return [found[index] for index in range(count)]
-    raise no_answer(
+    raise unexpected_reply(
         f"The service answers with {len(rows)} rows for {count}, and they do not tell which query each is for."
         if rows
         else "The service answers with no row."
@@ -53,7 +53,7 @@ def _in_order(rows: Sequence[tuple[int | None, Any]], count: int) -> list[Any]:
 
 def _row(row: Any) -> tuple[int | None, Any]:
     if not isinstance(row, list) or len(row) < 2:
-        raise no_answer("The service answers with rows that are not pairs of index and content.")
+        raise unexpected_reply("The service answers with rows that are not pairs of index and content.")
     return _index(row[0]), row[1] if len(row) == 2 else row[1:]
 
 
@@ -98,7 +98,9 @@ def column(content: Any, *names: str) -> Any:
         return content
     named = [name for name in names if name in content] or [name for name in content if name != _ID]
     if len(named) != 1 and not any(name in names for name in named):
-        raise no_answer(f"The service answers with {len(named)} columns, of which none is '{names[0]}'.")
+        raise unexpected_reply(
+            f"The service answers with {len(named)} columns, of which none is '{names[0]}'."
+        )
     return content[named[0]]
 
 

@@ -13,7 +13,7 @@ from spcs_llm.errors import ModelError, NetworkError, ServiceError
 from spcs_llm.http.endpoint import parse_json
 from spcs_llm.http.event_stream import events
 from spcs_llm.protocols.openai.tool_calls import ToolCalls
-from spcs_llm.protocols.reply_errors import error_within, no_answer, told_error
+from spcs_llm.protocols.reply_errors import error_from_message, error_within, unexpected_reply
 
 # Words of servers' own engines, where they leak into the OpenAI API, in OpenAI's.
 _FINISH_REASONS = {
@@ -81,7 +81,7 @@ class AnswerReader:
         if error is not None:
             raise error
         if not isinstance(body, dict) or not isinstance(body.get("choices"), list):
-            raise no_answer("The service answers with JSON that is no chat completion.")
+            raise unexpected_reply("The service answers with JSON that is no chat completion.")
         delta = self._delta(body, whole=True)
         if delta is not None:
             yield delta
@@ -124,7 +124,9 @@ class AnswerReader:
         if not self._saw_event:
             if begins_with_comment:  # which kept the connection alive until the server failed
                 raise _empty_stream()
-            raise no_answer("The service answers with something that is neither JSON nor an event stream.")
+            raise unexpected_reply(
+                "The service answers with something that is neither JSON nor an event stream."
+            )
         if self._finish_reason is None and not self._done:
             raise NetworkError(
                 "The service broke off in the middle of its answer.",
@@ -145,11 +147,11 @@ class AnswerReader:
             return {"message": body}
         if name not in ("", "message") or not data.strip():
             return None
-        raise no_answer(f"The answer's stream has an event that is {problem} ({len(data)} bytes).")
+        raise unexpected_reply(f"The answer's stream has an event that is {problem} ({len(data)} bytes).")
 
     def _last_deltas(self) -> Iterator[ChatDelta]:
         if not self._saw_choice:
-            raise no_answer("The service answers without a choice.")
+            raise unexpected_reply("The service answers without a choice.")
         if self._finish_reason in _GAVE_UP:
             raise ModelError(f"The service gave up in mid-answer (finish reason {self._finish_reason!r}).")
         missing = self._calls.complete()
@@ -162,7 +164,7 @@ class AnswerReader:
     def _raise_error_in(self, name: str, body: dict[str, Any]) -> None:
         error = error_within(body, self._private())
         if error is None and name == "error":
-            error = told_error(
+            error = error_from_message(
                 body.get("message"), self._private(), kind=body.get("type"), code=body.get("code")
             )
         if error is not None:
@@ -177,7 +179,7 @@ class AnswerReader:
         try:
             return self._read(body, whole)
         except (AttributeError, TypeError, KeyError, IndexError, ValueError):
-            raise no_answer("The service answers with a choice of an unknown shape.") from None
+            raise unexpected_reply("The service answers with a choice of an unknown shape.") from None
 
     def _read(self, body: dict[str, Any], whole: bool) -> ChatDelta | None:
         if body.get("usage"):

@@ -111,23 +111,25 @@ def next_form(
     return None
 
 
-def explain_refusal(payload: dict[str, Any], error: ServiceError) -> SpcsError:
+def error_of_refusal(payload: dict[str, Any], error: ServiceError) -> SpcsError:
     """`error`, saying in LLM Mesh's words what of the query is refused, where that can be told."""
     if not isinstance(error, BadRequest):
         return error
-    explained = error.again()
+    error_of_refusal = error.again()
     field = _refused_setting(payload, error)
     if _refuses_format(payload, error):
-        explained.message = (
+        error_of_refusal.message = (
             f"The service refuses the JSON output or schema ('responseFormat'). {error.message}"
         )
-        explained.hint = (
+        error_of_refusal.hint = (
             "Simplify the schema, or set 'ifSupported' to go without where a service cannot do it."
         )
     elif field is not None:
-        explained.message = f"The service refuses the setting {SETTINGS[field]!r}. {error.message}"
-        explained.hint = "Change it or leave it out, or let settings that the service refuses be dropped."
-    return explained
+        error_of_refusal.message = f"The service refuses the setting {SETTINGS[field]!r}. {error.message}"
+        error_of_refusal.hint = (
+            "Change it or leave it out, or let settings that the service refuses be dropped."
+        )
+    return error_of_refusal
 
 
 def _with_another_format(form: Form, json_format: JsonFormat, text: str) -> Form | None:

@@ -13,7 +13,7 @@ from typing import Any, Union
 from spcs_llm.domain import Embedding
 from spcs_llm.errors import ModelError, SpcsError
 from spcs_llm.protocols.openai.answer import usage_of
-from spcs_llm.protocols.reply_errors import error_within, no_answer
+from spcs_llm.protocols.reply_errors import error_within, unexpected_reply
 
 Row = Union[Embedding, SpcsError]
 
@@ -41,12 +41,12 @@ def read_embeddings(body: Any, count: int, payload: dict[str, Any]) -> list[Row]
         raise error
     data = body.get("data") if isinstance(body, dict) else None
     if not isinstance(data, list) or not all(isinstance(item, dict) for item in data):
-        raise no_answer("The service answers with JSON that has no embeddings.")
+        raise unexpected_reply("The service answers with JSON that has no embeddings.")
     found: dict[int, list[float] | ModelError] = {}
     for position, item in enumerate(data):
         index = item.get("index", position)
         if not isinstance(index, int):
-            raise no_answer("The service answers with an embedding whose index is no number.")
+            raise unexpected_reply("The service answers with an embedding whose index is no number.")
         twice = index in found
         found[index] = (
             ModelError("The service gives two embeddings for this text.") if twice else _vector(item)

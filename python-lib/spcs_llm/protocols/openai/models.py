@@ -7,7 +7,7 @@ from typing import Any
 
 from spcs_llm.errors import NotFound, ServiceError, SpcsError
 from spcs_llm.http.endpoint import Endpoint, HttpRequest
-from spcs_llm.protocols.reply_errors import no_answer
+from spcs_llm.protocols.reply_errors import unexpected_reply
 from spcs_llm.query_context import Call
 
 _MOST_NAMES = 10
@@ -41,7 +41,7 @@ class ServedModels:
         """What was discovered no longer holds: the service may run another model by now."""
         self._discovered = None
 
-    def explained(self, error: SpcsError, call: Call) -> SpcsError:
+    def checked_for_model(self, error: SpcsError, call: Call) -> SpcsError:
         """`error`, or a better one if the reason is that the configured model is none of those served."""
         try:
             served = self._listed(call)
@@ -66,7 +66,7 @@ class ServedModels:
                 return None
             raise
         if not served:
-            raise no_answer("The service lists no model.")
+            raise unexpected_reply("The service lists no model.")
         return served[0]
 
     def _listed(self, call: Call) -> tuple[str, ...]:
@@ -74,6 +74,6 @@ class ServedModels:
         is_list = isinstance(body, dict) and "data" in body
         entries = (body["data"] or []) if is_list else None  # Ollama without a model gives null
         if not isinstance(entries, list):
-            raise no_answer("The service answers with JSON that is no list of models.")
+            raise unexpected_reply("The service answers with JSON that is no list of models.")
         names = (entry.get("id") for entry in entries if isinstance(entry, dict))
         return tuple(name for name in names if isinstance(name, str) and name)

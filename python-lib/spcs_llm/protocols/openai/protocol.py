@@ -21,7 +21,7 @@ from spcs_llm.errors import BadRequest, NotFound, ServiceError, SpcsError
 from spcs_llm.http.endpoint import Endpoint, HttpRequest, Stream
 from spcs_llm.protocols.openai import rerank as openai_rerank
 from spcs_llm.protocols.openai.answer import AnswerReader
-from spcs_llm.protocols.openai.dialect import Form, explain_refusal, next_form
+from spcs_llm.protocols.openai.dialect import Form, error_of_refusal, next_form
 from spcs_llm.protocols.openai.embeddings import Row, came_as_base64, embeddings_payload, read_embeddings
 from spcs_llm.protocols.openai.models import ServedModels
 from spcs_llm.protocols.openai.request import chat_payload, ignored_settings
@@ -94,11 +94,11 @@ class OpenAIProtocol:
             return self._embed(texts, model, call, as_base64=known is not False)
         except ServiceError as error:
             if known is False or not _may_refuse_base64(error, known):
-                raise self._explained(error, call) from None
+                raise self._checked_for_model(error, call) from None
         try:
             rows = self._embed(texts, model, call, as_base64=False)
         except ServiceError as error:
-            raise self._explained(error, call) from None
+            raise self._checked_for_model(error, call) from None
         self._takes_base64 = False
         return rows
 
@@ -116,7 +116,7 @@ class OpenAIProtocol:
                     raise
             ranking = self._rerank(openai_rerank.tei_request(query, documents, model), len(documents), call)
         except ServiceError as error:
-            raise self._explained(error, call) from None
+            raise self._checked_for_model(error, call) from None
         self._rerank_request = openai_rerank.tei_request
         return ranking
 
@@ -133,7 +133,7 @@ class OpenAIProtocol:
             except ServiceError as error:
                 other = next_form(form, request, payload, error, drop_settings=self._drop_refused_settings)
                 if other is None:
-                    raise self._explained(explain_refusal(payload, error), call) from None
+                    raise self._checked_for_model(error_of_refusal(payload, error), call) from None
                 form = other
         if form.asks_for_stream:
             form = replace(form, streams=True)
@@ -176,13 +176,13 @@ class OpenAIProtocol:
 
     # -- errors -------------------------------------------------------------------------------------------
 
-    def _explained(self, error: SpcsError, call: Call) -> SpcsError:
+    def _checked_for_model(self, error: SpcsError, call: Call) -> SpcsError:
         """`error`, or that the model is unknown, if that may be it and is."""
         if isinstance(error, NotFound):
             self._models.forget()
         elif self._has_answered or error.status not in (400, 422, 500):
             return error
-        return self._models.explained(error, call)
+        return self._models.checked_for_model(error, call)
 
 
 def _reader(request: ChatRequest, http_request: HttpRequest, form: Form) -> AnswerReader:

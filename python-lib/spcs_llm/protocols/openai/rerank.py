@@ -13,7 +13,7 @@ from typing import Any
 from spcs_llm.domain import RankedDocument, Ranking, Usage
 from spcs_llm.http.endpoint import HttpRequest
 from spcs_llm.protocols.openai.answer import usage_of
-from spcs_llm.protocols.reply_errors import error_within, no_answer
+from spcs_llm.protocols.reply_errors import error_within, unexpected_reply
 
 
 def cohere_request(query: str, documents: Sequence[str], model: str | None) -> HttpRequest:
@@ -34,12 +34,12 @@ def read_ranking(body: Any, count: int, payload: Any) -> Ranking:
         raise error
     results = body.get("results") if isinstance(body, dict) else body
     if not isinstance(results, list):
-        raise no_answer("The service answers with JSON that is no ranking.")
+        raise unexpected_reply("The service answers with JSON that is no ranking.")
     documents = [_document(result, count) for result in results]
     if len({document.index for document in documents}) != len(documents):
-        raise no_answer("The service ranks a document twice.")
+        raise unexpected_reply("The service ranks a document twice.")
     if len(documents) < count:
-        raise no_answer(f"The service ranks {len(documents)} of {count} documents only.")
+        raise unexpected_reply(f"The service ranks {len(documents)} of {count} documents only.")
     documents.sort(key=lambda document: -document.score)
     usage = usage_of(body.get("usage")) if isinstance(body, dict) else Usage()
     return Ranking(tuple(documents), usage)
@@ -47,10 +47,10 @@ def read_ranking(body: Any, count: int, payload: Any) -> Ranking:
 
 def _document(result: Any, count: int) -> RankedDocument:
     if not isinstance(result, dict):
-        raise no_answer("The service answers with a ranking of an unknown shape.")
+        raise unexpected_reply("The service answers with a ranking of an unknown shape.")
     index, score = result.get("index"), result.get("relevance_score", result.get("score"))
     if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < count:
-        raise no_answer("The service ranks a document that it was not given.")
+        raise unexpected_reply("The service ranks a document that it was not given.")
     return RankedDocument(index, _number(score))
 
 
@@ -60,4 +60,4 @@ def _number(score: Any) -> float:
             number = float(score)
             if math.isfinite(number):
                 return number
-    raise no_answer("The service gives a document a score that is no number.")
+    raise unexpected_reply("The service gives a document a score that is no number.")
