@@ -49,7 +49,7 @@ _COLUMN_DEFAULTS: dict[str, Any] = {
     "presence_penalty": 0.0,
 }
 
-_ABOUT_FORM = re.compile(
+_ABOUT_LAYOUT = re.compile(
     r"\bcolumns?\b|\bfeatures?\b|signature|schema|\bcontent\b|\btype\b|expected|concatenate", re.IGNORECASE
 )
 _QUOTED = re.compile(r"['\"`]([A-Za-z_][A-Za-z0-9_]{0,127})['\"`]")
@@ -60,7 +60,7 @@ _SEE_SIGNATURE = (
 
 
 @dataclass(frozen=True)
-class ChatForm:
+class ChatLayout:
     """column: where the conversation goes. content: of its messages, or a prompt in their place. sampling: where it
     goes.
     """
@@ -154,19 +154,21 @@ def _response_format(request: ChatRequest) -> dict[str, Any]:
 # -- what to try when a form is refused -------------------------------------------------------------------
 
 
-def chat_forms(input_column: str | None) -> list[ChatForm]:
+def chat_layouts(input_column: str | None) -> list[ChatLayout]:
     """All forms, the likeliest first. input_column: as set, None for any."""
     chat = [
-        ChatForm(MESSAGES, content, sampling) for sampling in (PARAMS, COLUMNS) for content in (PARTS, STRING)
+        ChatLayout(MESSAGES, content, sampling)
+        for sampling in (PARAMS, COLUMNS)
+        for content in (PARTS, STRING)
     ]
     if input_column == MESSAGES:
         return chat
     column = input_column or _INPUTS
-    texts = [ChatForm(column, PROMPT), ChatForm(column, STRING)]
+    texts = [ChatLayout(column, PROMPT), ChatLayout(column, STRING)]
     return texts if input_column else chat + texts
 
 
-def may_be_about_form(error: SpcsError, *, known: bool) -> bool:
+def may_be_about_layout(error: SpcsError, *, known: bool) -> bool:
     """Whether another form may be taken where this error came. known: the form has been taken before."""
     if isinstance(error, BadRequest):
         return not known or is_about_form(error)
@@ -174,7 +176,7 @@ def may_be_about_form(error: SpcsError, *, known: bool) -> bool:
 
 
 def is_about_form(error: SpcsError) -> bool:
-    return _ABOUT_FORM.search(error.message) is not None
+    return _ABOUT_LAYOUT.search(error.message) is not None
 
 
 def columns_named(error: SpcsError) -> list[str]:
@@ -182,19 +184,21 @@ def columns_named(error: SpcsError) -> list[str]:
     return [name for name in _QUOTED.findall(error.message) if name not in _NO_COLUMNS]
 
 
-def next_chat_form(
-    forms: Iterable[ChatForm], refused: Sequence[ChatForm], error: SpcsError
-) -> ChatForm | None:
+def next_layout(
+    layouts: Iterable[ChatLayout], refused: Sequence[ChatLayout], error: SpcsError
+) -> ChatLayout | None:
     """The likeliest form that was not refused yet, by what the last one was refused for."""
     last = refused[-1]
-    left = [form for form in forms if form not in refused]
+    left = [layout for layout in layouts if layout not in refused]
     named = [name for name in columns_named(error) if name != last.column]
     if any(name in _COLUMN_DEFAULTS for name in named):
-        likely = [form for form in left if form.sampling == COLUMNS and form.content == last.content]
+        likely = [layout for layout in left if layout.sampling == COLUMNS and layout.content == last.content]
     elif named:
-        likely = [form for form in left if form.column in named]
+        likely = [layout for layout in left if layout.column in named]
     else:
-        likely = [form for form in left if form.column == last.column and form.sampling == last.sampling]
+        likely = [
+            layout for layout in left if layout.column == last.column and layout.sampling == last.sampling
+        ]
     return next(iter(likely + left), None)
 
 

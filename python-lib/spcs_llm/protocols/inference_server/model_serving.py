@@ -20,12 +20,12 @@ from spcs_llm.protocols.inference_server.chat_layout import (
     DEFAULT_LIMIT,
     PARAMS,
     PROMPT,
-    ChatForm,
-    chat_forms,
+    ChatLayout,
+    chat_layouts,
     columns_named,
     combined_error,
-    may_be_about_form,
-    next_chat_form,
+    may_be_about_layout,
+    next_layout,
     split,
 )
 from spcs_llm.protocols.inference_server.embeddings import embeddings_of
@@ -62,9 +62,9 @@ class ModelServingProtocol:
         self._template = template
         self._chat = Method(endpoint, method or _CHAT)
         self._encode = Method(endpoint, method or _ENCODE)
-        self._forms = chat_forms(input_column)
-        self._form = self._forms[0]
-        self._form_is_known = False
+        self._layouts = chat_layouts(input_column)
+        self._layout = self._layouts[0]
+        self._layout_is_known = False
         self._may_want_columns = True
         self._embedding_columns: tuple[str | None, ...] = (
             (input_column,) if input_column else (_SENTENCE, None)
@@ -82,11 +82,16 @@ class ModelServingProtocol:
         """
         if not requests:
             return []
-        form, answers = self._ask_in_some_form(requests, call)
+        layout, answers = self._ask_in_some_layout(requests, call)
         limit = requests[0].sampling.max_output_tokens
-        if form.is_chat and form.sampling == PARAMS and self._may_want_columns and _exceeded(answers, limit):
+        if (
+            layout.is_chat
+            and layout.sampling == PARAMS
+            and self._may_want_columns
+            and _exceeded(answers, limit)
+        ):
             self._may_want_columns = False  # params that a signature has not are ignored in silence
-            answers = self._ask_with_columns(requests, form, call) or answers
+            answers = self._ask_with_columns(requests, layout, call) or answers
         return [_limit_named(answer, limit) for answer in answers]
 
     def embed(self, texts: Sequence[str], call: Call) -> list[Embedding | SpcsError]:
@@ -102,7 +107,7 @@ class ModelServingProtocol:
                 rows = self._embed(texts, name, call)
             except ServiceError as error:
                 errors.append(error)
-                if is_known or not may_be_about_form(error, known=False):
+                if is_known or not may_be_about_layout(error, known=False):
                     break
                 told = [column for column in columns_named(error) if column != name]
                 columns = (*(told[:1] if len(errors) == 1 else ()), *others)
@@ -122,65 +127,65 @@ class ModelServingProtocol:
 
     # -- chats ------------------------------------------------------------------------------------------------
 
-    def _ask_in_some_form(
+    def _ask_in_some_layout(
         self, requests: Sequence[ChatRequest], call: Call
-    ) -> tuple[ChatForm, list[ChatAnswer | SpcsError]]:
-        form: ChatForm | None = self._form
-        known = self._form_is_known
-        refused: list[ChatForm] = []
+    ) -> tuple[ChatLayout, list[ChatAnswer | SpcsError]]:
+        layout: ChatLayout | None = self._layout
+        known = self._layout_is_known
+        refused: list[ChatLayout] = []
         errors: list[SpcsError] = []
-        while form is not None:
+        while layout is not None:
             try:
-                answers = self._ask(requests, form, call)
+                answers = self._ask(requests, layout, call)
             except ServiceError as error:
                 errors.append(error)
-                refused.append(form)
-                if not may_be_about_form(error, known=known):
+                refused.append(layout)
+                if not may_be_about_layout(error, known=known):
                     break
-                forms = [*self._forms, *_prompts_in(columns_named(error), self._forms)]
-                form = next_chat_form(forms, refused, error)
+                layouts = [*self._layouts, *_prompts_in(columns_named(error), self._layouts)]
+                layout = next_layout(layouts, refused, error)
                 continue
-            self._form, self._form_is_known = form, True
-            return form, answers
+            self._layout, self._layout_is_known = layout, True
+            return layout, answers
         raise combined_error(errors)
 
     def _ask_with_columns(
-        self, requests: Sequence[ChatRequest], form: ChatForm, call: Call
+        self, requests: Sequence[ChatRequest], layout: ChatLayout, call: Call
     ) -> list[ChatAnswer | SpcsError] | None:
-        form = replace(form, sampling=COLUMNS)
+        layout = replace(layout, sampling=COLUMNS)
         try:
-            answers = self._ask(requests, form, call)
+            answers = self._ask(requests, layout, call)
         except ServiceError:
             return None
         if _exceeded(answers, requests[0].sampling.max_output_tokens):
             return None
-        self._form = form
+        self._layout = layout
         return answers
 
     def _ask(
-        self, requests: Sequence[ChatRequest], form: ChatForm, call: Call
+        self, requests: Sequence[ChatRequest], layout: ChatLayout, call: Call
     ) -> list[ChatAnswer | SpcsError]:
-        asked = each(requests, lambda at, request: self._asked(request, form))
-        return without_errors(asked, lambda sound: self._send(sound, form, call))
+        asked = each(requests, lambda at, request: self._asked(request, layout))
+        return without_errors(asked, lambda sound: self._send(sound, layout, call))
 
-    def _asked(self, request: ChatRequest, form: ChatForm) -> tuple[ChatRequest, Prompt]:
-        if not form.is_chat:
+    def _asked(self, request: ChatRequest, layout: ChatLayout) -> tuple[ChatRequest, Prompt]:
+        if not layout.is_chat:
             refuse_json(request)
         # transformers puts the begin-of-text token before a prompt by itself.
-        prompt = prompt_of(request, self._template, bos=False) if form.content == PROMPT else Prompt("")
+        prompt = prompt_of(request, self._template, bos=False) if layout.content == PROMPT else Prompt("")
         return request, prompt
 
     def _send(
-        self, asked: Sequence[tuple[ChatRequest, Prompt]], form: ChatForm, call: Call
+        self, asked: Sequence[tuple[ChatRequest, Prompt]], layout: ChatLayout, call: Call
     ) -> list[ChatAnswer | SpcsError]:
         requests, prompts = [request for request, _ in asked], [prompt for _, prompt in asked]
-        payload = form.payload(requests, prompts)
+        payload = layout.payload(requests, prompts)
         body = self._chat.send(payload, len(asked), call)
         contents = matched_rows(body, len(asked), payload)
-        ignored = ignored_settings(requests[0], form.taken)
+        ignored = ignored_settings(requests[0], layout.taken)
         if any(isinstance(content, Mapping) and "choices" in content for content in contents):
             return each(
-                contents, lambda at, content: _completion(content, requests[at], payload, form, ignored)
+                contents, lambda at, content: _completion(content, requests[at], payload, layout, ignored)
             )
         outputs = each(contents, lambda at, content: column(content, *_OUTPUTS))
         stops = requests[0].sampling.stop_sequences
@@ -188,14 +193,14 @@ class ModelServingProtocol:
         return each(texts, lambda at, text: ChatAnswer(text, "stop", ignored_settings=ignored))
 
 
-def _prompts_in(columns: Sequence[str], forms: Sequence[ChatForm]) -> list[ChatForm]:
+def _prompts_in(columns: Sequence[str], layouts: Sequence[ChatLayout]) -> list[ChatLayout]:
     """Forms for columns that an error names, if any column will do."""
-    known = {form.column for form in forms}
-    return [ChatForm(name, PROMPT) for name in columns if name not in known] if len(known) > 1 else []
+    known = {layout.column for layout in layouts}
+    return [ChatLayout(name, PROMPT) for name in columns if name not in known] if len(known) > 1 else []
 
 
 def _completion(
-    content: Any, request: ChatRequest, payload: Any, form: ChatForm, ignored: tuple[str, ...]
+    content: Any, request: ChatRequest, payload: Any, layout: ChatLayout, ignored: tuple[str, ...]
 ) -> ChatAnswer:
     """The answer in a row of OpenAI's columns. Raises SpcsError."""
     if not isinstance(content, Mapping) or "choices" not in content:
@@ -208,7 +213,7 @@ def _completion(
     text = cut(answer.text, request.sampling.stop_sequences)
     if text != answer.text:
         return replace(answer, text=text, finish_reason="stop")
-    limit = request.sampling.max_output_tokens or (DEFAULT_LIMIT if form.sampling == PARAMS else None)
+    limit = request.sampling.max_output_tokens or (DEFAULT_LIMIT if layout.sampling == PARAMS else None)
     if answer.finish_reason == "stop" and limit and answer.usage.completion_tokens == limit:
         answer = replace(answer, finish_reason="length")  # the Python engine says "stop" whatever the reason
     return _held_to_json(answer, request)
