@@ -116,7 +116,7 @@ class Settings:
 
 def read_settings(config: Mapping[str, Any] | None) -> Settings:
     """The settings in a component's config. Raises SettingsError that holds every complaint."""
-    form = _Form(config if isinstance(config, Mapping) else {})
+    form = _FormReader(config if isinstance(config, Mapping) else {})
     protocol = form.choice("serviceProtocol", PREDICT, (PREDICT, MODEL_SERVING, OPENAI))
     mode = form.choice("authenticationMode", OAUTH, (OAUTH, KEY_PAIR, PROGRAMMATIC_ACCESS_TOKEN))
     endpoint = form.url("llmEndpointUrl", parse_endpoint_url)
@@ -158,7 +158,7 @@ def read_settings(config: Mapping[str, Any] | None) -> Settings:
     return Settings(sign_in, account, endpoint, protocol, handling_mode, chat_template, **values)
 
 
-def _oauth(form: _Form) -> OAuthSignIn | None:
+def _oauth(form: _FormReader) -> OAuthSignIn | None:
     preset = form.preset("oauth")
     if preset is None:
         return None
@@ -181,7 +181,7 @@ def _oauth(form: _Form) -> OAuthSignIn | None:
     return None
 
 
-def _key_pair(form: _Form) -> KeyPairSignIn | None:
+def _key_pair(form: _FormReader) -> KeyPairSignIn | None:
     preset = form.preset("keyPair")
     if preset is None:
         return None
@@ -202,7 +202,7 @@ def _key_pair(form: _Form) -> KeyPairSignIn | None:
     )
 
 
-def _token(form: _Form) -> TokenSignIn | None:
+def _token(form: _FormReader) -> TokenSignIn | None:
     preset = form.preset("programmaticAccessToken")
     if preset is None:
         return None
@@ -222,7 +222,7 @@ def _token(form: _Form) -> TokenSignIn | None:
     return TokenSignIn(token)
 
 
-_SIGN_INS: dict[str, Callable[[_Form], SignIn | None]] = {
+_SIGN_INS: dict[str, Callable[[_FormReader], SignIn | None]] = {
     OAUTH: _oauth,
     KEY_PAIR: _key_pair,
     PROGRAMMATIC_ACCESS_TOKEN: _token,
@@ -235,7 +235,7 @@ def _stripped(value: Any) -> str | None:
     return str(value).strip() or None
 
 
-class _Form:
+class _FormReader:
     """The values of the form, and what is wrong with them. After a complaint a value is of no use."""
 
     def __init__(self, values: Mapping[str, Any]) -> None:

@@ -20,7 +20,7 @@ from spcs_llm.domain import (
     ToolResult,
 )
 from spcs_llm.errors import QueryError
-from spcs_llm.protocols.openai.dialect import Form
+from spcs_llm.protocols.openai.dialect import Dialect
 from spcs_llm.protocols.openai.request import chat_payload
 
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n....").decode()
@@ -31,11 +31,11 @@ def text(role: str, content: str, **more: Any) -> Message:
     return Message(role, (TextPart(content),), **more)
 
 
-AS_OPENAI_HAS_IT = Form()
+AS_OPENAI_HAS_IT = Dialect()
 
 
-def payload(*messages: Message, form: Form = AS_OPENAI_HAS_IT, **request: Any) -> dict[str, Any]:
-    return chat_payload(ChatRequest(messages or (text("user", "hi"),), **request), form, "m1")
+def payload(*messages: Message, dialect: Dialect = AS_OPENAI_HAS_IT, **request: Any) -> dict[str, Any]:
+    return chat_payload(ChatRequest(messages or (text("user", "hi"),), **request), dialect, "m1")
 
 
 def test_a_bare_query_asks_for_a_stream_with_usage_and_nothing_else() -> None:
@@ -48,7 +48,7 @@ def test_a_bare_query_asks_for_a_stream_with_usage_and_nothing_else() -> None:
 
 
 def test_a_server_without_a_list_of_models_is_sent_no_model() -> None:
-    assert "model" not in chat_payload(ChatRequest((text("user", "hi"),)), Form(), None)
+    assert "model" not in chat_payload(ChatRequest((text("user", "hi"),)), Dialect(), None)
 
 
 SAMPLING = [
@@ -75,26 +75,26 @@ def test_sampling_settings(sampling: Sampling, expected: dict[str, Any]) -> None
 
 
 FORMS = [
-    (Form(streams=False), {"max_tokens": 5, "temperature": 1}),
+    (Dialect(streams=False), {"max_tokens": 5, "temperature": 1}),
     (
-        Form(token_limit="max_completion_tokens", streams=False),
+        Dialect(token_limit="max_completion_tokens", streams=False),
         {"max_completion_tokens": 5, "temperature": 1},
     ),
-    (Form(unknown=frozenset({"temperature"}), streams=False), {"max_tokens": 5}),
-    (Form(refused=frozenset({"max_tokens"}), streams=False), {"temperature": 1}),
-    (Form(stream_options=False), {"stream": True, "max_tokens": 5, "temperature": 1}),
+    (Dialect(unknown=frozenset({"temperature"}), streams=False), {"max_tokens": 5}),
+    (Dialect(refused=frozenset({"max_tokens"}), streams=False), {"temperature": 1}),
+    (Dialect(stream_options=False), {"stream": True, "max_tokens": 5, "temperature": 1}),
 ]
 
 
 @pytest.mark.parametrize(("form", "expected"), FORMS)
-def test_what_a_server_was_found_not_to_take_is_not_sent(form: Form, expected: dict[str, Any]) -> None:
-    sent = payload(form=form, sampling=Sampling(max_output_tokens=5, temperature=1))
+def test_what_a_server_was_found_not_to_take_is_not_sent(dialect: Dialect, expected: dict[str, Any]) -> None:
+    sent = payload(dialect=dialect, sampling=Sampling(max_output_tokens=5, temperature=1))
     assert {k: v for k, v in sent.items() if k not in ("model", "messages")} == expected
 
 
 def test_top_log_probs_go_where_log_probs_go() -> None:
     sent = payload(
-        form=Form(unknown=frozenset({"logprobs"})), sampling=Sampling(log_probs=True, top_log_probs=2)
+        dialect=Dialect(unknown=frozenset({"logprobs"})), sampling=Sampling(log_probs=True, top_log_probs=2)
     )
     assert "logprobs" not in sent
     assert "top_logprobs" not in sent
@@ -133,9 +133,9 @@ def test_other_messages_in_a_row_stay_apart() -> None:
     assert len(payload(text("user", "a"), text("user", "b"))["messages"]) == 2
 
 
-@pytest.mark.parametrize(("form", "content"), [(Form(), None), (Form(null_content=False), "")])
-def test_a_tool_call_without_text_has_no_content(form: Form, content: Any) -> None:
-    [message] = payload(Message("assistant", tool_calls=(CALL,)), form=form)["messages"]
+@pytest.mark.parametrize(("form", "content"), [(Dialect(), None), (Dialect(null_content=False), "")])
+def test_a_tool_call_without_text_has_no_content(dialect: Dialect, content: Any) -> None:
+    [message] = payload(Message("assistant", tool_calls=(CALL,)), dialect=dialect)["messages"]
     assert message == {"role": "assistant", "content": content, "tool_calls": [SENT_CALL]}
 
 
@@ -245,21 +245,21 @@ def test_the_choice_of_a_tool_that_is_not_offered_is_the_querys_mistake(name: st
 # -- formats -------------------------------------------------------------------------------------------
 
 FORMATS = [
-    (JsonFormat(), Form(), {"type": "json_object"}),
+    (JsonFormat(), Dialect(), {"type": "json_object"}),
     (
         JsonFormat(SCHEMA),
-        Form(),
+        Dialect(),
         {"type": "json_schema", "json_schema": {"name": "answer", "schema": SCHEMA}},
     ),
     (
         JsonFormat(SCHEMA, strict=True),
-        Form(),
+        Dialect(),
         {"type": "json_schema", "json_schema": {"name": "answer", "schema": SCHEMA, "strict": True}},
     ),
-    (JsonFormat(SCHEMA), Form(schema_type="json_object"), {"type": "json_object", "schema": SCHEMA}),
+    (JsonFormat(SCHEMA), Dialect(schema_type="json_object"), {"type": "json_object", "schema": SCHEMA}),
     (
         JsonFormat(SCHEMA),
-        Form(compatible_schema=True),
+        Dialect(compatible_schema=True),
         {
             "type": "json_schema",
             "json_schema": {
@@ -277,9 +277,9 @@ FORMATS = [
 
 
 @pytest.mark.parametrize(("json_format", "form", "sent"), FORMATS)
-def test_formats(json_format: JsonFormat, form: Form, sent: Any) -> None:
-    assert payload(json_format=json_format, form=form)["response_format"] == sent
+def test_formats(json_format: JsonFormat, dialect: Dialect, sent: Any) -> None:
+    assert payload(json_format=json_format, dialect=dialect)["response_format"] == sent
 
 
 def test_a_format_that_a_server_lacks_is_not_sent() -> None:
-    assert "response_format" not in payload(json_format=JsonFormat(), form=Form(without_format=True))
+    assert "response_format" not in payload(json_format=JsonFormat(), dialect=Dialect(without_format=True))

@@ -41,7 +41,7 @@ _INVALID = "Input should be"
 
 
 @dataclass(frozen=True)
-class Form:
+class Dialect:
     """How to put a chat request. It starts as OpenAI's own and only ever loses.
 
     streams: None until the server has shown it. unknown: fields that the server does not have at all.
@@ -68,46 +68,51 @@ class Form:
     def left_out(self) -> frozenset[str]:
         return self.unknown | self.refused
 
-    def lessons_since(self, before: Form) -> dict[str, Any]:
+    def lessons_since(self, before: Dialect) -> dict[str, Any]:
         """What holds for later requests too, where it differs from `before`."""
         lasting = ("streams", "stream_options", "token_limit", "null_content", "schema_type", "unknown")
         return {name: getattr(self, name) for name in lasting if getattr(self, name) != getattr(before, name)}
 
 
-def next_form(
-    form: Form, request: ChatRequest, payload: dict[str, Any], error: ServiceError, *, drop_settings: bool
-) -> Form | None:
+def next_dialect(
+    dialect: Dialect,
+    request: ChatRequest,
+    payload: dict[str, Any],
+    error: ServiceError,
+    *,
+    drop_settings: bool,
+) -> Dialect | None:
     """Another way to put a refused request, or None when there is none that was not tried.
 
     drop_settings: whether a sampling setting may be left out.
     """
-    if isinstance(error, EmptyStream) and form.asks_for_stream:
-        return replace(form, whole=True) if form.streams else replace(form, streams=False)
-    if isinstance(error, NamelessCall) and form.asks_for_stream:
-        return replace(form, whole=True)
+    if isinstance(error, EmptyStream) and dialect.asks_for_stream:
+        return replace(dialect, whole=True) if dialect.streams else replace(dialect, streams=False)
+    if isinstance(error, NamelessCall) and dialect.asks_for_stream:
+        return replace(dialect, whole=True)
     text = error.message
     not_known = _NOT_KNOWN.search(text) is not None
     if not (isinstance(error, BadRequest) or not_known or _INVALID in text):
         return None  # a failure, not a refusal
     if "stream_options" in payload and _names(text, "stream_options"):
-        return replace(form, stream_options=False)
-    if form.asks_for_stream and _ABOUT_STREAM.search(text):
-        return replace(form, streams=False)
+        return replace(dialect, stream_options=False)
+    if dialect.asks_for_stream and _ABOUT_STREAM.search(text):
+        return replace(dialect, streams=False)
     if "max_tokens" in payload and _names(text, "max_completion_tokens"):
-        return replace(form, token_limit="max_completion_tokens")
+        return replace(dialect, token_limit="max_completion_tokens")
     if _has_null_content(payload) and re.search(r"\bcontent\b", text):
-        return replace(form, null_content=False)
+        return replace(dialect, null_content=False)
     if request.json_format is not None and _refuses_format(payload, error):
-        return _with_another_format(form, request.json_format, text)
+        return _with_another_format(dialect, request.json_format, text)
     field = _refused_setting(payload, error)
     if field is not None:
         if not drop_settings:
             return None
         if not_known:
-            return replace(form, unknown=form.unknown | {field})
-        return replace(form, refused=form.refused | {field})
-    if form.streams is None and isinstance(error, BadRequest):
-        return replace(form, streams=False)  # no reason is given, and streaming is what a server may lack
+            return replace(dialect, unknown=dialect.unknown | {field})
+        return replace(dialect, refused=dialect.refused | {field})
+    if dialect.streams is None and isinstance(error, BadRequest):
+        return replace(dialect, streams=False)  # no reason is given, and streaming is what a server may lack
     return None
 
 
@@ -132,15 +137,15 @@ def error_of_refusal(payload: dict[str, Any], error: ServiceError) -> SpcsError:
     return error_of_refusal
 
 
-def _with_another_format(form: Form, json_format: JsonFormat, text: str) -> Form | None:
+def _with_another_format(dialect: Dialect, json_format: JsonFormat, text: str) -> Dialect | None:
     schema = json_format.schema
     if schema is not None:
-        if form.schema_type == "json_schema" and "json_object" in text and not json_format.strict:
-            return replace(form, schema_type="json_object")
-        may_change = json_format.compatible is not False and not form.compatible_schema
+        if dialect.schema_type == "json_schema" and "json_object" in text and not json_format.strict:
+            return replace(dialect, schema_type="json_object")
+        may_change = json_format.compatible is not False and not dialect.compatible_schema
         if may_change and compatible_schema(schema) != schema:
-            return replace(form, compatible_schema=True)
-    return replace(form, without_format=True) if json_format.if_supported else None
+            return replace(dialect, compatible_schema=True)
+    return replace(dialect, without_format=True) if json_format.if_supported else None
 
 
 def _refused_setting(payload: dict[str, Any], error: ServiceError) -> str | None:

@@ -21,7 +21,7 @@ from spcs_llm.errors import BadRequest, NotFound, ServiceError, SpcsError
 from spcs_llm.http.endpoint import Endpoint, HttpRequest, Stream
 from spcs_llm.protocols.openai import rerank as openai_rerank
 from spcs_llm.protocols.openai.answer import AnswerReader
-from spcs_llm.protocols.openai.dialect import Form, error_of_refusal, next_form
+from spcs_llm.protocols.openai.dialect import Dialect, error_of_refusal, next_dialect
 from spcs_llm.protocols.openai.embeddings import Row, came_as_base64, embeddings_payload, read_embeddings
 from spcs_llm.protocols.openai.models import ServedModels
 from spcs_llm.protocols.openai.request import chat_payload, ignored_settings
@@ -50,7 +50,7 @@ class OpenAIProtocol:
         self._endpoint = endpoint
         self._models = ServedModels(endpoint, model)
         self._drop_refused_settings = drop_refused_settings
-        self._form = Form()
+        self._dialect = Dialect()
         self._takes_base64: bool | None = None
         self._rerank_request = openai_rerank.cohere_request
         self._has_answered = False
@@ -58,9 +58,9 @@ class OpenAIProtocol:
     def chat(self, request: ChatRequest, call: Call) -> ChatAnswer:
         """The whole answer. Raises SpcsError."""
 
-        def ask(http_request: HttpRequest, form: Form) -> ChatAnswer:
+        def ask(http_request: HttpRequest, dialect: Dialect) -> ChatAnswer:
             def read(stream: Stream) -> ChatAnswer:
-                reader = _reader(request, http_request, form)
+                reader = _reader(request, http_request, dialect)
                 collections.deque(reader.deltas(stream.chunks()), maxlen=0)
                 stream.done()
                 return reader.answer()
@@ -75,8 +75,8 @@ class OpenAIProtocol:
         Raises SpcsError; after the first delta nothing is tried again.
         """
 
-        def begin(http_request: HttpRequest, form: Form) -> tuple[Piece, Pieces]:
-            pieces = self._pieces(request, http_request, form, call)
+        def begin(http_request: HttpRequest, dialect: Dialect) -> tuple[Piece, Pieces]:
+            pieces = self._pieces(request, http_request, dialect, call)
             return next(pieces), pieces
 
         first, rest = self._ask(request, call, begin)
@@ -122,30 +122,34 @@ class OpenAIProtocol:
 
     # -- chats: one request after the other until the server takes one ------------------------------------
 
-    def _ask(self, request: ChatRequest, call: Call, exchange: Callable[[HttpRequest, Form], T]) -> T:
+    def _ask(self, request: ChatRequest, call: Call, exchange: Callable[[HttpRequest, Dialect], T]) -> T:
         model = self._models.name(call)
-        before = form = self._form
+        before = dialect = self._dialect
         while True:
-            payload = chat_payload(request, form, model)
+            payload = chat_payload(request, dialect, model)
             try:
-                result = exchange(HttpRequest(_CHAT, payload), form)
+                result = exchange(HttpRequest(_CHAT, payload), dialect)
                 break
             except ServiceError as error:
-                other = next_form(form, request, payload, error, drop_settings=self._drop_refused_settings)
+                other = next_dialect(
+                    dialect, request, payload, error, drop_settings=self._drop_refused_settings
+                )
                 if other is None:
                     raise self._checked_for_model(error_of_refusal(payload, error), call) from None
-                form = other
-        if form.asks_for_stream:
-            form = replace(form, streams=True)
-        lessons = form.lessons_since(before)
+                dialect = other
+        if dialect.asks_for_stream:
+            dialect = replace(dialect, streams=True)
+        lessons = dialect.lessons_since(before)
         if lessons:
-            self._form = replace(self._form, **lessons)
+            self._dialect = replace(self._dialect, **lessons)
         self._has_answered = True
         return result
 
-    def _pieces(self, request: ChatRequest, http_request: HttpRequest, form: Form, call: Call) -> Pieces:
+    def _pieces(
+        self, request: ChatRequest, http_request: HttpRequest, dialect: Dialect, call: Call
+    ) -> Pieces:
         def begin(stream: Stream) -> tuple[Stream, AnswerReader, list[ChatDelta], Iterator[ChatDelta]]:
-            reader = _reader(request, http_request, form)
+            reader = _reader(request, http_request, dialect)
             deltas = reader.deltas(stream.chunks())
             return stream, reader, list(itertools.islice(deltas, 1)), deltas
 
@@ -185,8 +189,8 @@ class OpenAIProtocol:
         return self._models.checked_for_model(error, call)
 
 
-def _reader(request: ChatRequest, http_request: HttpRequest, form: Form) -> AnswerReader:
-    return AnswerReader(request, http_request.payload or {}, ignored_settings(request, form))
+def _reader(request: ChatRequest, http_request: HttpRequest, dialect: Dialect) -> AnswerReader:
+    return AnswerReader(request, http_request.payload or {}, ignored_settings(request, dialect))
 
 
 def _has_no_such_path(error: ServiceError) -> bool:

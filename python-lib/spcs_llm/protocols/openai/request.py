@@ -17,35 +17,35 @@ from spcs_llm.domain import (
     ToolChoice,
 )
 from spcs_llm.errors import QueryError
-from spcs_llm.protocols.openai.dialect import SETTINGS, Form
+from spcs_llm.protocols.openai.dialect import SETTINGS, Dialect
 from spcs_llm.protocols.openai.images import data_uri
 from spcs_llm.protocols.openai.json_schema import compatible_schema
 
 
-def chat_payload(request: ChatRequest, form: Form, model: str | None) -> dict[str, Any]:
+def chat_payload(request: ChatRequest, dialect: Dialect, model: str | None) -> dict[str, Any]:
     """The JSON of the request. Raises QueryError for what cannot be said in it."""
-    payload: dict[str, Any] = {"messages": _messages(request.messages, form)}
+    payload: dict[str, Any] = {"messages": _messages(request.messages, dialect)}
     if model is not None:
         payload["model"] = model
-    if form.asks_for_stream:
+    if dialect.asks_for_stream:
         payload["stream"] = True
-        if form.stream_options:
+        if dialect.stream_options:
             payload["stream_options"] = {"include_usage": True}
-    payload.update(_sampling(request.sampling, form))
+    payload.update(_sampling(request.sampling, dialect))
     if request.tools:
         payload["tools"] = [_tool(tool) for tool in request.tools]
         if request.tool_choice is not None:
             payload["tool_choice"] = _tool_choice(request.tool_choice, request.tools)
-    if request.json_format is not None and not form.without_format:
-        payload["response_format"] = _response_format(request.json_format, form)
+    if request.json_format is not None and not dialect.without_format:
+        payload["response_format"] = _response_format(request.json_format, dialect)
     return payload
 
 
-def ignored_settings(request: ChatRequest, form: Form) -> tuple[str, ...]:
+def ignored_settings(request: ChatRequest, dialect: Dialect) -> tuple[str, ...]:
     """The settings of the request that were left out, in LLM Mesh's words."""
-    asked = _all_sampling(request.sampling, form)
-    names = [SETTINGS[field] for field in asked if field in form.left_out]
-    if request.json_format is not None and form.without_format:
+    asked = _all_sampling(request.sampling, dialect)
+    names = [SETTINGS[field] for field in asked if field in dialect.left_out]
+    if request.json_format is not None and dialect.without_format:
         names.append("responseFormat")
     return tuple(names)
 
@@ -53,16 +53,16 @@ def ignored_settings(request: ChatRequest, form: Form) -> tuple[str, ...]:
 # -- sampling ------------------------------------------------------------------------------------------
 
 
-def _sampling(sampling: Sampling, form: Form) -> dict[str, Any]:
-    values = _all_sampling(sampling, form)
-    if "logprobs" in form.left_out:
+def _sampling(sampling: Sampling, dialect: Dialect) -> dict[str, Any]:
+    values = _all_sampling(sampling, dialect)
+    if "logprobs" in dialect.left_out:
         values.pop("top_logprobs", None)  # has no meaning alone
-    return {field: value for field, value in values.items() if field not in form.left_out}
+    return {field: value for field, value in values.items() if field not in dialect.left_out}
 
 
-def _all_sampling(sampling: Sampling, form: Form) -> dict[str, Any]:
+def _all_sampling(sampling: Sampling, dialect: Dialect) -> dict[str, Any]:
     values = {
-        form.token_limit: sampling.max_output_tokens,
+        dialect.token_limit: sampling.max_output_tokens,
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
         "top_k": sampling.top_k,  # not OpenAI's: an extra field of vLLM, SGLang, llama.cpp
@@ -80,7 +80,7 @@ def _all_sampling(sampling: Sampling, form: Form) -> dict[str, Any]:
 # -- messages ------------------------------------------------------------------------------------------
 
 
-def _messages(messages: tuple[Message, ...], form: Form) -> list[dict[str, Any]]:
+def _messages(messages: tuple[Message, ...], dialect: Dialect) -> list[dict[str, Any]]:
     written: list[dict[str, Any]] = []
     for message in _merged(messages):
         if message.role == "tool":
@@ -91,7 +91,7 @@ def _messages(messages: tuple[Message, ...], form: Form) -> list[dict[str, Any]]
             for result in message.tool_results:
                 written.append({"role": "tool", "tool_call_id": result.call_id, "content": result.output})
         else:
-            written.append(_message(message, form))
+            written.append(_message(message, dialect))
     return written
 
 
@@ -112,7 +112,7 @@ def _merged(messages: tuple[Message, ...]) -> list[Message]:
     return merged
 
 
-def _message(message: Message, form: Form) -> dict[str, Any]:
+def _message(message: Message, dialect: Dialect) -> dict[str, Any]:
     written: dict[str, Any] = {"role": message.role, "content": _content(message.parts)}
     if message.tool_calls:
         written["tool_calls"] = [
@@ -123,7 +123,7 @@ def _message(message: Message, form: Form) -> dict[str, Any]:
             }
             for call in message.tool_calls
         ]
-        if not written["content"] and form.null_content:
+        if not written["content"] and dialect.null_content:
             written["content"] = None
     return written
 
@@ -177,11 +177,11 @@ def _tool_choice(choice: ToolChoice, tools: tuple[Tool, ...]) -> Any:
     return {"type": "function", "function": {"name": choice.name}}
 
 
-def _response_format(json_format: JsonFormat, form: Form) -> dict[str, Any]:
+def _response_format(json_format: JsonFormat, dialect: Dialect) -> dict[str, Any]:
     if json_format.schema is None:
         return {"type": "json_object"}
-    schema = compatible_schema(json_format.schema) if form.compatible_schema else json_format.schema
-    if form.schema_type == "json_object":
+    schema = compatible_schema(json_format.schema) if dialect.compatible_schema else json_format.schema
+    if dialect.schema_type == "json_object":
         return {"type": "json_object", "schema": schema}  # llama-cpp-python's way
     described: dict[str, Any] = {"name": "answer", "schema": schema}
     if json_format.strict is not None:
