@@ -41,7 +41,7 @@ class Connection:
     user: str
 
 
-class _Host:
+class _EndpointState:
     """What is one per endpoint, whoever calls it."""
 
     def __init__(self, url: BaseUrl, parallelism: int) -> None:
@@ -60,7 +60,7 @@ class Connections:
     def __init__(self, kept: int = _KEPT) -> None:
         self._kept = kept
         self._lock = threading.RLock()
-        self._hosts: dict[str, _Host] = {}
+        self._hosts: dict[str, _EndpointState] = {}
         self._parts: OrderedDict[Hashable, Any] = OrderedDict()
 
     def connect(self, settings: Settings, refresh: Callable[[Any], str] | None = None) -> Connection:
@@ -80,11 +80,11 @@ class Connections:
             batcher = self._shared(("batcher", key, patience), lambda: Batcher(host.limiter))
             return Connection(endpoint, batcher, user)
 
-    def _host(self, settings: Settings) -> _Host:
+    def _host(self, settings: Settings) -> _EndpointState:
         """Never given up: a second limit for an endpoint would be none."""
         url = str(settings.endpoint)
         if url not in self._hosts:
-            self._hosts[url] = _Host(settings.endpoint, settings.max_parallelism)
+            self._hosts[url] = _EndpointState(settings.endpoint, settings.max_parallelism)
         return self._hosts[url]
 
     def _tokens(self, settings: Settings, refresh: Callable[[Any], str] | None, user: str) -> TokenSource:
@@ -125,7 +125,7 @@ class Connections:
         return self._parts[key]
 
 
-def _endpoint(settings: Settings, host: _Host, tokens: TokenSource) -> Endpoint:
+def _endpoint(settings: Settings, host: _EndpointState, tokens: TokenSource) -> Endpoint:
     return Endpoint(
         host.transport,
         tokens,

@@ -94,7 +94,7 @@ class Model:
         """How many chat queries can be under way at once: those in flight, times those that share a request."""
         if self._problem is not None:
             return 1
-        rows = self._chat_rows if self._protocol.coalesces_chat else 1
+        rows = self._chat_rows if self._protocol.batches_chat else 1
         return self._settings.max_parallelism * rows
 
     @property
@@ -158,11 +158,11 @@ class Model:
     # -- how each kind of query is put to the service -------------------------------------------------------
 
     def _chat(self, request: ChatRequest, call: Call) -> ChatAnswer:
-        if self._protocol.coalesces_chat is False:
+        if self._protocol.batches_chat is False:
             return self._protocol.chat(request, call)
         self._protocol.check(request)
         if self._chat_rows == 1:
-            return _only(self._protocol.chat_rows([request], call))
+            return single(self._protocol.chat_rows([request], call))
         job = Job(
             key=("chat", *self._protocol_key, _shape(request)),
             send=self._protocol.chat_rows,
@@ -172,7 +172,7 @@ class Model:
         return self._connection.batcher.submit(request, call, job)
 
     def _pieces(self, request: ChatRequest, call: Call) -> Generator[ChatDelta | ChatEnd, None, None]:
-        if self._protocol.coalesces_chat is False:
+        if self._protocol.batches_chat is False:
             yield from self._protocol.stream(request, call)
             return
         answer = self._chat(request, call)
@@ -184,7 +184,7 @@ class Model:
 
     def _rank(self, question: str, documents: Sequence[str], call: Call) -> Ranking:
         protocol = self._protocol
-        if protocol.coalesces_chat is not False:
+        if protocol.batches_chat is not False:
             raise SettingsError(
                 "Reranking needs 'Service protocol' to be OpenAI: the other protocols have no reranking."
             )
@@ -248,7 +248,7 @@ def _unexpected(error: Exception) -> SpcsError:
     )
 
 
-def _only(rows: Sequence[ChatAnswer | SpcsError]) -> ChatAnswer:
+def single(rows: Sequence[ChatAnswer | SpcsError]) -> ChatAnswer:
     (row,) = rows
     if isinstance(row, SpcsError):
         raise row

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from spcs_llm.errors import ModelError, ServiceError, SpcsError
-from spcs_llm.protocols.inference_server.rows import column, matched_rows
+from spcs_llm.protocols.inference_server.rows import matched_rows, output_column
 from tests.unit.protocol_rows import SECRET, assert_tells_nothing
 
 ASKED = {"data": [[0, {"inputs": SECRET}], [1, {"inputs": "b"}], [2, {"inputs": "c"}]]}
@@ -116,13 +116,13 @@ def test_an_error_of_one_row_is_that_rows_alone() -> None:
 
 
 def test_the_output_column_is_found_by_its_name_or_as_the_only_one() -> None:
-    assert column({"outputs": 1, "other": 2}, "outputs") == 1
-    assert column({"b": 2, "a": 1}, "a", "b") == 1
-    assert column({"prediction": 1, "_ID": "k"}, "outputs") == 1
-    assert column("bare", "outputs") == "bare"
+    assert output_column({"outputs": 1, "other": 2}, "outputs") == 1
+    assert output_column({"b": 2, "a": 1}, "a", "b") == 1
+    assert output_column({"prediction": 1, "_ID": "k"}, "outputs") == 1
+    assert output_column("bare", "outputs") == "bare"
 
 
 @pytest.mark.parametrize("content", [{}, {"a": 1, "b": 2}, {"_ID": 3}])
 def test_columns_that_do_not_tell_which_is_the_output_are_an_error(content: Any) -> None:
     with pytest.raises(ModelError, match="columns"):
-        column(content, "outputs")
+        output_column(content, "outputs")

@@ -13,7 +13,7 @@ from typing import Any, Union
 
 from spcs_llm.domain import Embedding
 from spcs_llm.errors import ModelError, SpcsError
-from spcs_llm.protocols.inference_server.rows import column, each, parsed_json
+from spcs_llm.protocols.inference_server.rows import map_rows, output_column, parsed_json
 from spcs_llm.protocols.reply_errors import unexpected_reply
 
 Row = Union[Embedding, SpcsError]
@@ -26,7 +26,7 @@ _NAMES = {"nan": "NaN", "inf": "Infinity", "none": "None", "null": "null"}
 
 def embeddings_of(contents: Sequence[Any]) -> list[Row]:
     """An embedding for each row's content, or the error that is this row's alone."""
-    rows = each(contents, lambda at, content: _embedding(_vector_column(content)))
+    rows = map_rows(contents, lambda at, content: _embedding(_vector_column(content)))
     lengths = {len(row.vector) for row in rows if isinstance(row, Embedding)}
     if len(lengths) > 1:  # an error of each row: asked again in smaller requests, they would pass for good
         return [
@@ -41,7 +41,7 @@ def _vector_column(content: Any) -> Any:
         lists = [value for value in content.values() if isinstance(value, list)]
         if len(lists) == 1:
             return lists[0]
-    return column(content, *_COLUMNS)
+    return output_column(content, *_COLUMNS)
 
 
 def _embedding(value: Any) -> Embedding:

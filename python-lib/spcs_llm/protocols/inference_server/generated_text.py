@@ -15,7 +15,7 @@ from typing import Any
 from spcs_llm.chat_templates.template import ChatTemplate, TemplateError
 from spcs_llm.domain import ChatRequest
 from spcs_llm.errors import QueryError, SpcsError
-from spcs_llm.protocols.inference_server.rows import each, parsed_json
+from spcs_llm.protocols.inference_server.rows import map_rows, parsed_json
 from spcs_llm.protocols.reply_errors import unexpected_reply
 
 _TEXT = "generated_text"
@@ -98,7 +98,7 @@ def _literal(text: str) -> Any:
         ) from None
 
 
-class Echo:
+class PromptEchoFilter:
     """Whether a service repeats the prompt before its answers: it does before each, or before none.
 
     That is fixed when a model is logged (`return_full_text` of transformers' pipelines, true unless set). A prompt in
@@ -158,7 +158,7 @@ def _first_character(text: str) -> str:
     return text[at : at + 1]
 
 
-def cut(text: str, stops: Sequence[str]) -> str:
+def truncate_at_stop(text: str, stops: Sequence[str]) -> str:
     """`text` up to the first stop sequence in it."""
     ends = [end for end in (text.find(stop) for stop in stops if stop) if end >= 0]
     return text[: min(ends)] if ends else text
@@ -169,17 +169,19 @@ def text_answers(
     prompts: Sequence[Prompt],
     stops: Sequence[str],
     template: ChatTemplate,
-    echo: Echo,
+    echo: PromptEchoFilter,
 ) -> list[str | SpcsError]:
     """The answers in what a model made of the prompts; outputs that are errors stay in their places.
 
     stops: the query's stop sequences, which no such service is told.
     """
-    texts = each(outputs, lambda at, output: generated_text(output))
+    texts = map_rows(outputs, lambda at, output: generated_text(output))
     good = [at for at, text in enumerate(texts) if isinstance(text, str)]
     bare = echo.removed([str(texts[at]) for at in good], [prompts[at] for at in good])
     without_prompt = dict(zip(good, bare))
-    return each(texts, lambda at, _: _trimmed(without_prompt[at], prompts[at], stops, template.stop_strings))
+    return map_rows(
+        texts, lambda at, _: _trimmed(without_prompt[at], prompts[at], stops, template.stop_strings)
+    )
 
 
 def _trimmed(text: str, prompt: Prompt, stops: Sequence[str], stops_of_format: Sequence[str]) -> str:
@@ -188,5 +190,5 @@ def _trimmed(text: str, prompt: Prompt, stops: Sequence[str], stops_of_format: S
     A format's stop strings may begin with the blanks that precede an answer, those of a query are about the answer.
     """
     if prompt.as_is:
-        return cut(text, stops)
-    return cut(cut(text, stops_of_format).lstrip(), stops).rstrip()
+        return truncate_at_stop(text, stops)
+    return truncate_at_stop(truncate_at_stop(text, stops_of_format).lstrip(), stops).rstrip()

@@ -29,9 +29,21 @@ from spcs_llm.protocols.inference_server.chat_layout import (
     split,
 )
 from spcs_llm.protocols.inference_server.embeddings import embeddings_of
-from spcs_llm.protocols.inference_server.generated_text import Echo, Prompt, cut, prompt_of, text_answers
+from spcs_llm.protocols.inference_server.generated_text import (
+    Prompt,
+    PromptEchoFilter,
+    prompt_of,
+    text_answers,
+    truncate_at_stop,
+)
 from spcs_llm.protocols.inference_server.method import Method
-from spcs_llm.protocols.inference_server.rows import column, each, matched_rows, parsed_json, without_errors
+from spcs_llm.protocols.inference_server.rows import (
+    map_rows,
+    map_valid_rows,
+    matched_rows,
+    output_column,
+    parsed_json,
+)
 from spcs_llm.protocols.inference_server.text_queries import ignored_settings, refuse_beyond_text, refuse_json
 from spcs_llm.protocols.openai.answer import AnswerReader
 from spcs_llm.protocols.reply_errors import unexpected_reply
@@ -49,7 +61,7 @@ class ModelServingProtocol:
     input_column: None for what the service turns out to take.
     """
 
-    coalesces_chat: Literal[True] = True
+    batches_chat: Literal[True] = True
 
     def __init__(
         self,
@@ -69,7 +81,7 @@ class ModelServingProtocol:
         self._embedding_columns: tuple[str | None, ...] = (
             (input_column,) if input_column else (_SENTENCE, None)
         )
-        self._echo = Echo()
+        self._echo = PromptEchoFilter()
 
     def check(self, request: ChatRequest) -> None:
         """Raises QueryError for what this protocol cannot carry."""
@@ -165,8 +177,8 @@ class ModelServingProtocol:
     def _ask(
         self, requests: Sequence[ChatRequest], layout: ChatLayout, call: Call
     ) -> list[ChatAnswer | SpcsError]:
-        asked = each(requests, lambda at, request: self._asked(request, layout))
-        return without_errors(asked, lambda sound: self._send(sound, layout, call))
+        asked = map_rows(requests, lambda at, request: self._asked(request, layout))
+        return map_valid_rows(asked, lambda sound: self._send(sound, layout, call))
 
     def _asked(self, request: ChatRequest, layout: ChatLayout) -> tuple[ChatRequest, Prompt]:
         if not layout.is_chat:
@@ -184,13 +196,13 @@ class ModelServingProtocol:
         contents = matched_rows(body, len(asked), payload)
         ignored = ignored_settings(requests[0], layout.taken)
         if any(isinstance(content, Mapping) and "choices" in content for content in contents):
-            return each(
+            return map_rows(
                 contents, lambda at, content: _completion(content, requests[at], payload, layout, ignored)
             )
-        outputs = each(contents, lambda at, content: column(content, *_OUTPUTS))
+        outputs = map_rows(contents, lambda at, content: output_column(content, *_OUTPUTS))
         stops = requests[0].sampling.stop_sequences
         texts = text_answers(outputs, prompts, stops, self._template, self._echo)
-        return each(texts, lambda at, text: ChatAnswer(text, "stop", ignored_settings=ignored))
+        return map_rows(texts, lambda at, text: ChatAnswer(text, "stop", ignored_settings=ignored))
 
 
 def _prompts_in(columns: Sequence[str], layouts: Sequence[ChatLayout]) -> list[ChatLayout]:
@@ -210,7 +222,7 @@ def _completion(
     reader = AnswerReader(request, payload, ignored)
     collections.deque(reader.deltas_of_body(completion), maxlen=0)
     answer = reader.answer()
-    text = cut(answer.text, request.sampling.stop_sequences)
+    text = truncate_at_stop(answer.text, request.sampling.stop_sequences)
     if text != answer.text:
         return replace(answer, text=text, finish_reason="stop")
     limit = request.sampling.max_output_tokens or (DEFAULT_LIMIT if layout.sampling == PARAMS else None)

@@ -14,8 +14,13 @@ from spcs_llm.domain import ChatAnswer, ChatRequest, Embedding
 from spcs_llm.errors import SpcsError
 from spcs_llm.http.endpoint import Endpoint, HttpRequest
 from spcs_llm.protocols.inference_server.embeddings import embeddings_of
-from spcs_llm.protocols.inference_server.generated_text import Echo, Prompt, prompt_of, text_answers
-from spcs_llm.protocols.inference_server.rows import column, each, matched_rows, without_errors
+from spcs_llm.protocols.inference_server.generated_text import (
+    Prompt,
+    PromptEchoFilter,
+    prompt_of,
+    text_answers,
+)
+from spcs_llm.protocols.inference_server.rows import map_rows, map_valid_rows, matched_rows, output_column
 from spcs_llm.protocols.inference_server.text_queries import ignored_settings, refuse_beyond_text, refuse_json
 from spcs_llm.query_context import Call
 
@@ -25,7 +30,7 @@ _INPUTS, _OUTPUTS = "inputs", "outputs"
 class PredictProtocol:
     """Chats and embeddings at one endpoint, several rows a request. Thread-safe."""
 
-    coalesces_chat: Literal[True] = True
+    batches_chat: Literal[True] = True
 
     def __init__(
         self, endpoint: Endpoint, *, template: ChatTemplate, input_column: str | None = None
@@ -33,7 +38,7 @@ class PredictProtocol:
         self._endpoint = endpoint
         self._template = template
         self._column = input_column or _INPUTS
-        self._echo = Echo()
+        self._echo = PromptEchoFilter()
 
     def check(self, request: ChatRequest) -> None:
         """Raises QueryError for what this protocol cannot carry."""
@@ -46,15 +51,15 @@ class PredictProtocol:
         The requests differ in their messages only. Such services do not tell why a model stopped, nor count tokens:
         "stop" is what is reported.
         """
-        prompts = each(requests, lambda at, request: prompt_of(request, self._template))
-        texts = without_errors(prompts, lambda sound: self._texts(sound, requests[0], call))
-        return each(
+        prompts = map_rows(requests, lambda at, request: prompt_of(request, self._template))
+        texts = map_valid_rows(prompts, lambda sound: self._texts(sound, requests[0], call))
+        return map_rows(
             texts, lambda at, text: ChatAnswer(text, "stop", ignored_settings=ignored_settings(requests[at]))
         )
 
     def _texts(self, prompts: Sequence[Prompt], request: ChatRequest, call: Call) -> list[str | SpcsError]:
         contents = self._send([prompt.text for prompt in prompts], call)
-        outputs = each(contents, lambda at, content: column(content, _OUTPUTS))
+        outputs = map_rows(contents, lambda at, content: output_column(content, _OUTPUTS))
         return text_answers(outputs, prompts, request.sampling.stop_sequences, self._template, self._echo)
 
     def embed(self, texts: Sequence[str], call: Call) -> list[Embedding | SpcsError]:

@@ -72,7 +72,7 @@ def _rises(indexes: Sequence[int | None]) -> bool:
     )
 
 
-def each(contents: Sequence[Any], read: Callable[[int, Any], T]) -> list[T | SpcsError]:
+def map_rows(contents: Sequence[Any], read: Callable[[int, Any], T]) -> list[T | SpcsError]:
     """What `read` makes of each content and its place; the error of a row stays in its place."""
     rows: list[T | SpcsError] = []
     for at, content in enumerate(contents):
@@ -83,7 +83,7 @@ def each(contents: Sequence[Any], read: Callable[[int, Any], T]) -> list[T | Spc
     return rows
 
 
-def without_errors(
+def map_valid_rows(
     items: Sequence[T | SpcsError], send: Callable[[list[T]], Sequence[U]]
 ) -> list[U | SpcsError]:
     """What `send` makes of the items that are no errors, all at once; errors stay in their places."""
@@ -92,7 +92,7 @@ def without_errors(
     return [item if isinstance(item, SpcsError) else next(results) for item in items]
 
 
-def column(content: Any, *names: str) -> Any:
+def output_column(content: Any, *names: str) -> Any:
     """The value of the first of these output columns that there is, or else of the only one. Raises ModelError."""
     if not isinstance(content, Mapping):
         return content

@@ -42,7 +42,7 @@ class OpenAIProtocol:
     drop_refused_settings: whether sampling settings that the server refuses are left out; answers name them.
     """
 
-    coalesces_chat: Literal[False] = False  # these engines batch by themselves: parallel requests are the way
+    batches_chat: Literal[False] = False  # these engines batch by themselves: parallel requests are the way
 
     def __init__(
         self, endpoint: Endpoint, *, model: str | None = None, drop_refused_settings: bool = False
