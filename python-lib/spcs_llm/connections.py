@@ -29,7 +29,7 @@ from spcs_llm.snowflake.token_cache import TokenCache
 from spcs_llm.urls import BaseUrl
 
 T = TypeVar("T")
-_KEPT = 256
+_MAX_KEPT = 256
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Connections:
     Of what belongs to a credential, what was used last is kept: users come and go, and with them their tokens.
     """
 
-    def __init__(self, kept: int = _KEPT) -> None:
+    def __init__(self, kept: int = _MAX_KEPT) -> None:
         self._kept = kept
         self._lock = threading.RLock()
         self._hosts: dict[str, _EndpointState] = {}

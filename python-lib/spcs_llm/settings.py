@@ -57,7 +57,7 @@ HANDLING_MODES = (
     "TEXT_GENERATION_OTHER",
     CUSTOM_TEMPLATE,
 )
-_MOST_PARALLEL = 1024  # the pool sets aside a place for each
+_MAX_PARALLEL = 1024  # the pool sets aside a place for each
 _FILL_IN = {
     "llmEndpointUrl": "copy ingress_url from SHOW ENDPOINTS IN SERVICE",
     "snowflakeAccountUrl": "give https://<org>-<account>.snowflakecomputing.com",
@@ -142,7 +142,7 @@ def read_settings(config: Mapping[str, Any] | None) -> Settings:
         "input_column": form.text("inputColumn"),
         "service_api_key": form.text("serviceApiKey"),
         "drop_refused_settings": form.flag("dropRefusedSettings"),
-        "max_parallelism": form.whole("maxParallelism", 1, least=1, most=_MOST_PARALLEL),
+        "max_parallelism": form.whole("maxParallelism", 1, least=1, most=_MAX_PARALLEL),
         "max_batch_size": form.whole("maxBatchSize", None, least=1),
         "request_timeout": form.number("requestTimeoutSeconds", 90.0, least=1.0),
         "query_timeout": form.number("queryTimeoutSeconds", 600.0, least=1.0),

@@ -16,7 +16,7 @@ from sandbox.services.cores import THREADS
 
 NAME = "smollm2-135m-instruct"
 SLOTS = 2
-LONGEST_ANSWER = 512  # tokens, where a request sets no limit: so small a model may never find an end
+MAX_ANSWER_TOKENS = 512  # tokens, where a request sets no limit: so small a model may never find an end
 
 
 def weights() -> str:
@@ -32,7 +32,7 @@ def load(context_tokens: int, threads: int = THREADS, api_key: str | None = None
     params.model_alias = {NAME}
     params.hostnames, params.port = ["127.0.0.1"], 0
     params.n_ctx, params.n_parallel, params.verbosity = context_tokens, SLOTS, 0
-    params.n_predict = LONGEST_ANSWER
+    params.n_predict = MAX_ANSWER_TOKENS
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
     if api_key is not None:
         params.api_keys = [api_key]

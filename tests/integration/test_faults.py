@@ -185,7 +185,7 @@ def unknown_name(arena: Arena) -> str:
 
 def small_bodies_only(armed: Callable[[Arena], str]) -> Callable[[Arena], str]:
     def arm(arena: Arena) -> str:
-        arena.environment.setattr(exchange, "LARGEST_BODY", 1 << 20)
+        arena.environment.setattr(exchange, "MAX_BODY", 1 << 20)
         return armed(arena)
 
     return arm

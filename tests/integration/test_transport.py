@@ -324,7 +324,7 @@ def test_a_compressed_answer_that_lacks_its_end_is_asked_for_again(arena: Arena)
 def test_a_body_without_measure_is_given_up_at_the_limit(
     arena: Arena, packed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exchange_module, "LARGEST_BODY", 1 << 20)
+    monkeypatch.setattr(exchange_module, "MAX_BODY", 1 << 20)
     body = b"[" + b" " * (64 << 20)
     answer = reply(body=gzip.compress(body), content_encoding="gzip") if packed else reply(body=body)
     read = 0

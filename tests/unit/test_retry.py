@@ -27,7 +27,7 @@ from spcs_llm.errors import (
     TokenRefused,
 )
 from spcs_llm.http.retry import (
-    LONGEST_OBEYED_RETRY_AFTER,
+    MAX_RETRY_AFTER,
     Retries,
     RetryBudget,
     RetryPolicy,
@@ -111,7 +111,7 @@ def test_a_retry_after_shorter_than_the_backoff_does_not_shorten_it() -> None:
 
 
 def test_a_retry_after_beyond_reason_ends_the_call() -> None:
-    patient, impatient = LONGEST_OBEYED_RETRY_AFTER, LONGEST_OBEYED_RETRY_AFTER + 1
+    patient, impatient = MAX_RETRY_AFTER, MAX_RETRY_AFTER + 1
     assert retries().delay_after(ServiceBusy("busy", retry_after=patient)) == patient
     assert retries().delay_after(ServiceBusy("busy", retry_after=impatient)) is None
     assert retries().delay_after(ServiceBusy("busy", retry_after=float("inf"))) is None

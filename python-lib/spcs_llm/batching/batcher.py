@@ -18,7 +18,7 @@ from spcs_llm.http.limits import Limiter
 from spcs_llm.query_context import Call
 
 _BODY_LIMIT = 900_000  # bytes; Snowflake's ingress takes 1 MB for model services
-_LONGEST_REGROUPING = 4  # times `regroup_seconds`
+_MAX_REGROUPING = 4  # times `regroup_seconds`
 _CROWD = 8
 _HEAD_START = 0.001
 
@@ -104,7 +104,7 @@ class Batcher:
             if (
                 now < self._expected_until
             ):  # the others are on their way too, in a process that has much to do
-                longest = self._answered_at + _LONGEST_REGROUPING * self._regroup_seconds
+                longest = self._answered_at + _MAX_REGROUPING * self._regroup_seconds
                 self._expected_until = max(self._expected_until, min(longest, now + self._regroup_seconds))
         self._queue.append(request)
         self._appoint()

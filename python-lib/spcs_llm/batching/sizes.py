@@ -20,7 +20,7 @@ from spcs_llm.errors import (
 
 _FEWER_FOR = 600.0
 _FEWER_PER_SECOND_LOST = 100.0
-_KEPT = 256
+_MAX_KEPT = 256
 
 
 def is_refusal(error: SpcsError) -> bool:
@@ -84,5 +84,5 @@ class BatchSizes:
             if refusal.was_for_size:
                 lasts = max(_FEWER_FOR, refusal.seconds * _FEWER_PER_SECOND_LOST)
                 self._fewer[key] = (refusal.half, self._clock(), lasts)
-                if len(self._fewer) > _KEPT:
+                if len(self._fewer) > _MAX_KEPT:
                     del self._fewer[next(iter(self._fewer))]

@@ -26,7 +26,7 @@ class ControlTokens:
         forms = sorted({f"{re.escape(token[0])}(?={_rest(token)})" for token in tokens if token})
         self._pattern = re.compile("|".join(forms)) if forms else None
 
-    def made_plain(self, text: str) -> str:
+    def neutralised(self, text: str) -> str:
         """`text`, with a zero width space behind the first character of each control token in it."""
         if self._pattern is None:
             return text

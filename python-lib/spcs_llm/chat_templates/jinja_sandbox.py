@@ -24,8 +24,8 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import missing
 
-_MOST_ROUNDS = 1_000_000  # of all loops of one rendering
-_MOST_CHARACTERS = 50_000_000
+_MAX_ROUNDS = 1_000_000  # of all loops of one rendering
+_MAX_CHARACTERS = 50_000_000
 _LOOP_COUNTER = "count_rounds_of_loop"
 # Before version 3, Jinja writes the tracebacks that tell a template's lines in a way that ended with Python 3.9.
 TELLS_LINES = not (jinja2.__version__.startswith("2.") and sys.version_info >= (3, 10))
@@ -53,7 +53,7 @@ def rendered(template: jinja2.Template, variables: Mapping[str, Any]) -> str:
         for piece in template.generate(variables, **{_LOOP_COUNTER: _round_counter()}):
             pieces.append(piece)
             length += len(piece)
-            if length > _MOST_CHARACTERS:
+            if length > _MAX_CHARACTERS:
                 raise TemplateError(f"it writes more than {_MOST_CHARACTERS:,} characters")
     except Exception as error:  # noqa: BLE001 - a template may fail in any way
         raise _template_error(error) from None
@@ -124,7 +124,7 @@ def _round_counter() -> Any:
         nonlocal rounds
         listed = list(items)
         rounds += len(listed)
-        if rounds > _MOST_ROUNDS:
+        if rounds > _MAX_ROUNDS:
             raise TemplateError(f"its loops go around more than {_MOST_ROUNDS:,} times")
         return listed
 

@@ -27,9 +27,9 @@ __all__ = ["ChatTemplate", "TemplateError"]
 _FOLDER = Path(__file__).parents[3] / "resource" / "chat_templates"
 _CUSTOM = "TEXT_GENERATION_CUSTOM"
 _PREFIX = "TEXT_GENERATION_"
-_PROBE = "hello"
-_HERE_THE_MODEL_GOES_ON = "\uf8ff"  # of Unicode's private area
-_BLANKED = "…"
+_PROBE_TEXT = "hello"
+_CONTINUATION_MARK = "\uf8ff"  # of Unicode's private area
+_PLACEHOLDER = "…"
 # Templates of models leave these two to the tokenizer. What in a template tells whose it is, bos_token, eos_token:
 _BOS_AND_EOS = (
     ("<|start_header_id|>", "<|begin_of_text|>", "<|eot_id|>"),
@@ -52,8 +52,8 @@ class ChatTemplate:
         self._template = compiled(source)
         bos, eos = next((ends for sign, *ends in _BOS_AND_EOS if sign in source), ("", ""))
         self._variables = {"bos_token": bos, "eos_token": eos, "tools": None, "documents": None}
-        probe = self._with([{"role": "user", "content": _PROBE}], True)
-        if _PROBE not in rendered(self._template, probe).lower():
+        probe = self._with([{"role": "user", "content": _PROBE_TEXT}], True)
+        if _PROBE_TEXT not in rendered(self._template, probe).lower():
             raise TemplateError("it leaves out what the user says")
         says = top_level_variables(self._template, probe)
         self._bos = str(getattr(says, "bos_token", bos))
@@ -83,7 +83,7 @@ class ChatTemplate:
             return messages[0].text
         turns = [{"role": message.role, "content": message.text} for message in messages]
         for turn in turns:
-            turn["content"] = self._control_tokens.made_plain(turn["content"])
+            turn["content"] = self._control_tokens.neutralised(turn["content"])
         turns = self._arranged(turns)
         try:
             text = self._filled(turns)
@@ -97,9 +97,9 @@ class ChatTemplate:
             return rendered(self._template, self._with(turns, True))
         if not last["content"].strip():
             return rendered(self._template, self._with(turns[:-1], True))
-        marked = {**last, "content": last["content"] + _HERE_THE_MODEL_GOES_ON}
+        marked = {**last, "content": last["content"] + _CONTINUATION_MARK}
         text = rendered(self._template, self._with([*turns[:-1], marked], False))
-        return text[: text.rindex(_HERE_THE_MODEL_GOES_ON)] if _HERE_THE_MODEL_GOES_ON in text else text
+        return text[: text.rindex(_CONTINUATION_MARK)] if _CONTINUATION_MARK in text else text
 
     def _with(self, turns: list[dict[str, str]], add_generation_prompt: bool) -> dict[str, Any]:
         return {**self._variables, "messages": turns, "add_generation_prompt": add_generation_prompt}
@@ -107,7 +107,7 @@ class ChatTemplate:
     def _refusal(self, turns: list[dict[str, str]]) -> TemplateError:
         """What the template says to a conversation of this form, but without its texts, which it might quote."""
         try:
-            self._filled([{**turn, "content": _BLANKED} for turn in turns])
+            self._filled([{**turn, "content": _PLACEHOLDER} for turn in turns])
         except TemplateError as refusal:
             return refusal
         return TemplateError("it fails with the texts of this conversation")

@@ -24,7 +24,7 @@ from spcs_llm.query_context import Call
 from spcs_llm.redaction import without_private_text
 
 _SECONDS_BEFORE_ANOTHER_REPLACEMENT = 30.0
-_LONGEST_ERROR_BODY = 64 * 1024
+_MAX_ERROR_BODY = 64 * 1024
 
 T = TypeVar("T")
 
@@ -257,7 +257,7 @@ def _beginning_of_body(exchange: Exchange) -> bytes:
     with contextlib.suppress(SpcsError):
         for chunk in exchange.chunks():
             body += chunk
-            if len(body) > _LONGEST_ERROR_BODY:
+            if len(body) > _MAX_ERROR_BODY:
                 break
     return body
 

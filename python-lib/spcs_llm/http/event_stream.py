@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from spcs_llm.errors import ModelError
 
-LARGEST_EVENT = 16 * 1024 * 1024
+MAX_EVENT = 16 * 1024 * 1024
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -22,7 +22,7 @@ class Event(NamedTuple):
     data: bytes
 
 
-def events(chunks: Iterable[bytes], *, largest: int = LARGEST_EVENT) -> Iterator[Event]:
+def events(chunks: Iterable[bytes], *, largest: int = MAX_EVENT) -> Iterator[Event]:
     """The events of a stream whose bytes may be split anywhere. One that the end cuts off is left out.
 
     largest: bytes of an event's data; more raise ModelError.

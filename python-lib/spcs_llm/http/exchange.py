@@ -18,7 +18,7 @@ from spcs_llm.errors import ModelError, NetworkError
 from spcs_llm.http.network_errors import body_cut_short, error_from_exception, time_is_up
 from spcs_llm.http.response import HttpResponse
 
-LARGEST_BODY = 256 * 1024 * 1024
+MAX_BODY = 256 * 1024 * 1024
 _CHUNK = 65536
 _DRAIN_SECONDS = 0.1
 _DRAIN_CHUNKS = 4
@@ -83,9 +83,9 @@ class Exchange:
         size = 0
         for chunk in self._decoded(self._raw_chunks()):
             size += len(chunk)
-            if size > LARGEST_BODY:
+            if size > MAX_BODY:
                 raise ModelError(
-                    f"The answer is larger than {LARGEST_BODY >> 20} MB.", "Ask for less in one query."
+                    f"The answer is larger than {MAX_BODY >> 20} MB.", "Ask for less in one query."
                 )
             yield chunk
 

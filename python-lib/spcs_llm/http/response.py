@@ -15,7 +15,7 @@ from typing import Any
 
 _LENGTH = re.compile(r"[0-9]{1,18}")
 _CHUNK_SIZE = re.compile(rb"([0-9a-fA-F]{1,15})[ \t]*(?:;[^\r\n]*)?\r?\n")
-_LONGEST_CHUNK_LINE = 65536
+_MAX_CHUNK_LINE = 65536
 _MAX_INFORMATIONAL = 16
 _NO_BODY = (http.client.NO_CONTENT, http.client.RESET_CONTENT, http.client.NOT_MODIFIED)
 
@@ -68,7 +68,7 @@ class HttpResponse(http.client.HTTPResponse):
             return left
         if left is not None and self._line(3) not in (b"\r\n", b"\n"):
             raise http.client.IncompleteRead(b"")
-        size = _CHUNK_SIZE.fullmatch(self._line(_LONGEST_CHUNK_LINE))
+        size = _CHUNK_SIZE.fullmatch(self._line(_MAX_CHUNK_LINE))
         if size is None:
             raise http.client.IncompleteRead(b"")
         self.chunk_left = int(size[1], 16) or None
@@ -78,7 +78,7 @@ class HttpResponse(http.client.HTTPResponse):
         return self.chunk_left
 
     def _read_trailer(self) -> None:
-        while (line := self._line(_LONGEST_CHUNK_LINE)) not in (b"\r\n", b"\n"):
+        while (line := self._line(_MAX_CHUNK_LINE)) not in (b"\r\n", b"\n"):
             if not line.endswith(b"\n"):
                 raise http.client.IncompleteRead(b"")
 

@@ -11,7 +11,7 @@ from typing import Callable
 
 from spcs_llm.errors import NetworkError, ServiceBusy, ServiceDown, ServiceStarting, SpcsError
 
-LONGEST_OBEYED_RETRY_AFTER = 60.0
+MAX_RETRY_AFTER = 60.0
 
 
 def parse_retry_after(
@@ -115,7 +115,7 @@ class Retries:
         self._silences += _is_silence(error)
         if self._failures >= self._policy.attempts or self._silences > 1:
             return None
-        if error.retry_after is not None and error.retry_after > LONGEST_OBEYED_RETRY_AFTER:
+        if error.retry_after is not None and error.retry_after > MAX_RETRY_AFTER:
             return None
         price = self._budget.spend(error)
         if price is None:

@@ -7,7 +7,7 @@ from typing import Any
 from spcs_llm.errors import BadRequest, ModelError, RequestTooLarge, ServiceBusy, ServiceDown, ServiceError
 from spcs_llm.redaction import last_line, without_private_text
 
-_LONGEST_TEXT = 300
+_MAX_TEXT = 300
 _BY_STATUS: dict[int, type[ServiceError]] = {
     413: RequestTooLarge,
     429: ServiceBusy,
@@ -44,7 +44,7 @@ def error_from_message(message: Any, private: Any, *, kind: Any = None, code: An
         code = int(code)  # LiteLLM writes it as a text
     status = code if isinstance(code, int) and 400 <= code < 600 else None
     shown = without_private_text(last_line(message if isinstance(message, str) else ""), private)
-    quoted = shown[:_LONGEST_TEXT].rstrip(". ")
+    quoted = shown[:_MAX_TEXT].rstrip(". ")
     what = f"The service answers with an error{f': {quoted}' if quoted else ''}."
     return _class_of(status, str(kind or code or ""))(what, status=status)
 

@@ -28,7 +28,7 @@ from spcs_llm.errors import (
 from spcs_llm.http.retry import parse_retry_after
 from spcs_llm.redaction import last_line
 
-_LONGEST_TEXT = 500
+_MAX_TEXT = 500
 _GRANT = (
     "Grant the role USAGE on the service's database and schema, and its service role:"
     " GRANT SERVICE ROLE <service>!ALL_ENDPOINTS_USAGE TO ROLE <role>."
@@ -83,13 +83,13 @@ def _read_reply(status: int, headers: Mapping[str, str], body: bytes, reply: Any
     text = body.decode("utf-8", "replace")
     if isinstance(reply, dict) and "responseType" in reply:
         detail = str(reply.get("detail") or "")
-        return _ErrorReply(status, last_line(detail)[:_LONGEST_TEXT], detail.lower(), gateway=True)
+        return _ErrorReply(status, last_line(detail)[:_MAX_TEXT], detail.lower(), gateway=True)
     message = _message(reply)
     if message is not None:
-        return _ErrorReply(status, message[:_LONGEST_TEXT], "", container=True)
+        return _ErrorReply(status, message[:_MAX_TEXT], "", container=True)
     if "html" in headers.get("Content-Type", "").lower() or text.lstrip()[:1] == "<":
         return _ErrorReply(status, "", text.lower())
-    return _ErrorReply(status, last_line(text)[:_LONGEST_TEXT], text.lower())
+    return _ErrorReply(status, last_line(text)[:_MAX_TEXT], text.lower())
 
 
 def _error(told: _ErrorReply) -> SpcsError:

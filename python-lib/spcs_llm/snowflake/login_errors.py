@@ -71,12 +71,12 @@ _USE_ANOTHER_WAY = (
 )
 _SEE_HISTORY = "An administrator finds the attempt in LOGIN_HISTORY of Snowflake."
 _CODE = re.compile(r"\b39\d{4}\b")
-_LONGEST_TEXT = 300
+_MAX_TEXT = 300
 
 
 def login_error(code: object, message: object, *, status: int | None = None) -> LoginError:
     """The error of a refusal. `message` is Snowflake's own; SessionExpired where a session is what is over."""
-    text = " ".join(str(message or "").split())[:_LONGEST_TEXT].rstrip(". ")
+    text = " ".join(str(message or "").split())[:_MAX_TEXT].rstrip(". ")
     known = str(code or "").strip()
     if not known and (found := _CODE.search(text)):
         known = found[0]

@@ -10,8 +10,8 @@ from spcs_llm.http.endpoint import Endpoint, HttpRequest
 from spcs_llm.protocols.reply_errors import unexpected_reply
 from spcs_llm.query_context import Call
 
-_MOST_NAMES = 10
-_LONGEST_NAME = 100
+_MAX_NAMES = 10
+_MAX_NAME = 100
 
 
 class ServedModels:
@@ -49,8 +49,8 @@ class ServedModels:
             return error
         if not served or self._configured is None or self._configured in served:
             return error
-        names = ", ".join(name[:_LONGEST_NAME] for name in served[:_MOST_NAMES])
-        more = f" and {len(served) - _MOST_NAMES} more" if len(served) > _MOST_NAMES else ""
+        names = ", ".join(name[:_MAX_NAME] for name in served[:_MAX_NAMES])
+        more = f" and {len(served) - _MOST_NAMES} more" if len(served) > _MAX_NAMES else ""
         return NotFound(
             f"The service has no model {self._configured[:_LONGEST_NAME]!r}. It serves: {names}{more}.",
             "Correct 'Model name', or leave it empty for the first of these.",
