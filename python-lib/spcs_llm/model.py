@@ -14,7 +14,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Callable
 
-from spcs_llm.batching import Job
+from spcs_llm.batching import BatchSpec
 from spcs_llm.connections import CONNECTIONS, Connections
 from spcs_llm.domain import (
     ChatAnswer,
@@ -82,7 +82,7 @@ class Model:
         )
         self._chat_rows = settings.max_batch_size or _CHAT_ROWS
         self._rows = settings.max_batch_size or _ROWS
-        self._embed_job = Job(
+        self._embed_job = BatchSpec(
             key=("embed", *self._protocol_key),
             send=self._protocol.embed,
             max_rows=self._rows,
@@ -163,13 +163,13 @@ class Model:
         self._protocol.check(request)
         if self._chat_rows == 1:
             return single(self._protocol.chat_rows([request], call))
-        job = Job(
+        spec = BatchSpec(
             key=("chat", *self._protocol_key, _shape(request)),
             send=self._protocol.chat_rows,
             max_rows=self._chat_rows,
             size=_size_of_request,
         )
-        return self._connection.batcher.submit(request, call, job)
+        return self._connection.batcher.submit(request, call, spec)
 
     def _pieces(self, request: ChatRequest, call: Call) -> Generator[ChatDelta | ChatEnd, None, None]:
         if self._protocol.batches_chat is False:
@@ -196,8 +196,8 @@ class Model:
             scores = {ranked.index: ranked.score for ranked in ranking.documents}
             return [scores[row] for row in range(len(rows))]
 
-        job = Job(key=object(), send=send, max_rows=self._rows, size=_size_of_text)
-        scores = self._connection.batcher.submit_all(documents, call, job)
+        spec = BatchSpec(key=object(), send=send, max_rows=self._rows, size=_size_of_text)
+        scores = self._connection.batcher.submit_all(documents, call, spec)
         ranked = []
         for index, score in enumerate(scores):
             if isinstance(score, SpcsError):

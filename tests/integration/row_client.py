@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from spcs_llm.batching import Batcher, Job
+from spcs_llm.batching import Batcher, BatchSpec
 from spcs_llm.chat_templates.template import ChatTemplate
 from spcs_llm.domain import ChatAnswer, Embedding
 from spcs_llm.errors import SpcsError
@@ -49,5 +49,5 @@ def vector_in(row: Any) -> list[float]:
 
 def in_batches(protocol: Any, texts: list[str]) -> list[Embedding | SpcsError]:
     """As the facade embeds: a request that is refused for one text is split."""
-    job: Job[str, Embedding] = Job("texts", protocol.embed, 64, len)
+    job: BatchSpec[str, Embedding] = BatchSpec("texts", protocol.embed, 64, len)
     return Batcher(Limiter(1)).submit_all(texts, call(), job)

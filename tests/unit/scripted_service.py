@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from spcs_llm.batching import Batcher, Job
+from spcs_llm.batching import Batcher, BatchSpec
 from spcs_llm.query_context import Call
 
 BOUND = 10.0
@@ -65,8 +65,10 @@ class Service:
             with self._lock:
                 self.in_flight -= 1
 
-    def job(self, key: str = "job", max_rows: int = 64, size: Callable[[str], int] = len) -> Job[str, str]:
-        return Job(key, self.send, max_rows, size)
+    def job(
+        self, key: str = "job", max_rows: int = 64, size: Callable[[str], int] = len
+    ) -> BatchSpec[str, str]:
+        return BatchSpec(key, self.send, max_rows, size)
 
 
 class ImpatientCall(Call):
@@ -88,7 +90,7 @@ class ImpatientCall(Call):
 class Caller(threading.Thread):
     """Submits one row. outcome: its result, or what was raised."""
 
-    def __init__(self, batcher: Batcher, row: str, job: Job[str, str], call: Any = None) -> None:
+    def __init__(self, batcher: Batcher, row: str, job: BatchSpec[str, str], call: Any = None) -> None:
         super().__init__(daemon=True)
         self.call = call or Call(BOUND)
         self._asked = (batcher, row, job)
@@ -109,7 +111,7 @@ class Caller(threading.Thread):
 
 
 def waiting_behind_one(
-    batcher: Batcher, service: Service, rows: Sequence[str], job: Job[str, str] | None = None
+    batcher: Batcher, service: Service, rows: Sequence[str], job: BatchSpec[str, str] | None = None
 ) -> list[Caller]:
     """A first request is held in flight, and one caller for each of `rows` waits behind it, in this order."""
     job = job or service.job()

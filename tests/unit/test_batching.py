@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from spcs_llm.batching import Batcher, Job
+from spcs_llm.batching import Batcher, BatchSpec
 from spcs_llm.errors import (
     AccessDenied,
     BadRequest,
@@ -198,7 +198,7 @@ def test_a_flood_of_one_user_does_not_starve_another() -> None:
         finally:
             limiter.release()
 
-    job = Job("job", send, 4, len)
+    job = BatchSpec("job", send, 4, len)
     flood = waiting_behind_one(Batcher(limiter), service, list("abcdefgh"), job)
     lone = Caller(Batcher(limiter), "lone", job, Call(BOUND, "another user"))
     wait_until(lambda: sum(map(len, limiter._waiting.values())) == 1)
@@ -241,7 +241,7 @@ def test_an_error_in_place_of_a_result_is_that_rows() -> None:
         return [ModelError("NaN") if row == "b" else row.upper() for row in rows]
 
     batcher = Batcher(Limiter())
-    job = Job("k", send, 64, len)
+    job = BatchSpec("k", send, 64, len)
     first, second, third = batcher.submit_all(["a", "b", "c"], Call(BOUND), job)
     assert (first, type(second), third) == ("A", ModelError, "C")
 
@@ -270,11 +270,11 @@ def test_a_service_that_gives_another_number_of_results_never_gives_a_neighbours
     def send(rows: Sequence[str], call: Call) -> list[str]:
         return ["X"] * given if len(rows) == 2 else [row.upper() for row in rows]
 
-    assert Batcher(Limiter()).submit_all(["a", "b"], Call(BOUND), Job("k", send, 64, len)) == ["A", "B"]
+    assert Batcher(Limiter()).submit_all(["a", "b"], Call(BOUND), BatchSpec("k", send, 64, len)) == ["A", "B"]
 
 
 def test_a_service_that_gives_two_results_for_one_row_is_told_so() -> None:
-    job = Job("k", lambda rows, call: [*rows, "more"], 64, len)
+    job = BatchSpec("k", lambda rows, call: [*rows, "more"], 64, len)
     with pytest.raises(ModelError, match="2 results for 1"):
         Batcher(Limiter()).submit("a", Call(BOUND), job)
 

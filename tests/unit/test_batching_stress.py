@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from spcs_llm.batching import Batcher, Job
+from spcs_llm.batching import Batcher, BatchSpec
 from spcs_llm.errors import BadRequest, ModelError, RequestTooLarge, ServiceDown, SpcsError
 from spcs_llm.http.limits import Limiter
 from spcs_llm.query_context import Call
@@ -115,7 +115,7 @@ class Crowd:
             rows = [self._row(choose) for _ in range(choose.choice((1, 1, 1, 1, 40)))]
             seconds = choose.choice((PATIENT, PATIENT, 0.02, 0.002))
             call, began = Call(seconds), time.monotonic()
-            job = Job(rows[0].user, self.service.send, 16, _size)
+            job = BatchSpec(rows[0].user, self.service.send, 16, _size)
             rows = [Row(row.id, row.kind, row.size, rows[0].user) for row in rows]
             outcomes = self._ask(rows, call, job)
             late = time.monotonic() - began - seconds
@@ -132,7 +132,7 @@ class Crowd:
         kind = choose.choices(("good", "bad", "broken"), (90, 5, 5))[0]
         return Row(next(self._ids), kind, choose.choice((10, 100, 2000)), choose.choice("xyz"))
 
-    def _ask(self, rows: list[Row], call: Call, job: Job[Row, str]) -> list[str | SpcsError]:
+    def _ask(self, rows: list[Row], call: Call, job: BatchSpec[Row, str]) -> list[str | SpcsError]:
         if len(rows) > 1:
             return self.batcher.submit_all(rows, call, job)
         try:
@@ -177,6 +177,8 @@ def test_every_row_gets_its_own_answer_or_error_in_time(limit: int) -> None:
     assert crowd.busy_seconds == pytest.approx(service.requests, rel=1e-9)
     assert (batcher._in_flight, batcher._callers, batcher._queue) == (0, 0, []), "nothing is left behind"
     assert (
-        batcher.submit(Row(-1, "good", 1, "x"), Call(PATIENT), Job("x", lambda rows, call: rows, 1, _size)).id
+        batcher.submit(
+            Row(-1, "good", 1, "x"), Call(PATIENT), BatchSpec("x", lambda rows, call: rows, 1, _size)
+        ).id
         == -1
     )

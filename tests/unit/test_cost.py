@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spcs_llm.batching import Batcher, Job
+from spcs_llm.batching import Batcher, BatchSpec
 from spcs_llm.cost import BusyMeter, Rate
 from spcs_llm.errors import BadRequest, ServiceDown, SpcsError
 from spcs_llm.http.endpoint import Endpoint, HttpRequest, NoToken
@@ -228,7 +228,7 @@ def test_costs_add_up_over_batches_retries_and_refusals(limit: int) -> None:
     def send(rows: Sequence[str], call: Call) -> list[str]:
         return endpoint.send(HttpRequest("/predict", list(rows), weight=len(rows)), call)  # type: ignore[no-any-return]
 
-    batcher, job = Batcher(limiter), Job("job", send, 16, len)
+    batcher, job = Batcher(limiter), BatchSpec("job", send, 16, len)
     outcomes: list[tuple[Call, Any]] = []
 
     def ask(number: int) -> None:

@@ -13,12 +13,12 @@ from spcs_llm.query_context import Call
 
 _PENDING = object()
 
-Row = TypeVar("Row")
-Result = TypeVar("Result")
+RowT = TypeVar("RowT")
+ResultT = TypeVar("ResultT")
 
 
 @dataclass(frozen=True)
-class Job(Generic[Row, Result]):
+class BatchSpec(Generic[RowT, ResultT]):
     """How rows are sent. Only rows of equal `key` share a request.
 
     send: makes one HTTP request and returns a result or an error for each row, in order; raises the SpcsError that
@@ -26,19 +26,19 @@ class Job(Generic[Row, Result]):
     """
 
     key: Hashable
-    send: Callable[[Sequence[Row], Call], Sequence[Result | SpcsError]]
+    send: Callable[[Sequence[RowT], Call], Sequence[ResultT | SpcsError]]
     max_rows: int
-    size: Callable[[Row], int]
+    size: Callable[[RowT], int]
 
 
-class Caller:
+class Waiter:
     """A thread that waits for `pending` results, and meanwhile sends the requests that it is appointed to."""
 
     def __init__(self, call: Call, pending: int) -> None:
         self.call = call
         self.pending = pending
         self.gone = False
-        self.to_send: list[Request] = []
+        self.to_send: list[Batch] = []
         self._alarm = threading.Lock()  # an Event would take longer than all else that is done for a row
         self._alarm.acquire()
 
@@ -53,12 +53,12 @@ class Caller:
 
 
 @dataclass(eq=False)
-class Entry:
+class QueuedRow:
     """A row on its way. sent: the call of the request that carries it."""
 
-    row: Any
+    value: Any
     size: int
-    caller: Caller
+    waiter: Waiter
     sent: Call | None = None
     result: Any = _PENDING
 
@@ -66,7 +66,7 @@ class Entry:
         """Its result; or a timeout, which tells what it was waiting for."""
         if self.result is not _PENDING:
             return self.result
-        call, sent = self.caller.call, self.sent
+        call, sent = self.waiter.call, self.sent
         if sent is None:
             return call.timeout("waiting for other requests to the endpoint to end ('Max parallelism')")
         if sent is not call:
@@ -74,57 +74,57 @@ class Entry:
         return call.timeout("waiting for the service's answer")
 
 
-class Request:
+class Batch:
     """Rows that go together. joinable: one row, which others may join. half_of: the request that was refused."""
 
     def __init__(
         self,
-        job: Job[Any, Any],
-        entries: list[Entry],
+        spec: BatchSpec[Any, Any],
+        queued: list[QueuedRow],
         *,
         joinable: bool = False,
         half_of: Refusal | None = None,
     ) -> None:
-        self.job = job
-        self.entries = entries
+        self.spec = spec
+        self.queued = queued
         self.joinable = joinable
         self.half_of = half_of
-        self.sender = entries[0].caller
+        self.sender = queued[0].waiter
 
     def appoint_sender(self) -> None:
         """Whoever has most time left: when that is up, so is everybody's."""
-        callers = [entry.caller for entry in self.entries]
+        waiters = [row.waiter for row in self.queued]
         self.sender = (
-            callers[0] if len(callers) == 1 else max(callers, key=lambda caller: caller.call.deadline)
+            waiters[0] if len(waiters) == 1 else max(waiters, key=lambda waiter: waiter.call.deadline)
         )
         self.sender.to_send.append(self)
         self.sender.wake()
 
     def depart(self) -> Call:
         """Leaves behind the rows whose time is up. Returns the call to send by: the sender's, or one for all."""
-        self.entries = [entry for entry in self.entries if entry.caller.call.remaining() > 0]
+        self.queued = [row for row in self.queued if row.waiter.call.remaining() > 0]
         call = self.sender.call
-        if any(entry.caller is not self.sender for entry in self.entries):
+        if any(row.waiter is not self.sender for row in self.queued):
             call = call.aside()
             call.steps = []
-        for entry in self.entries:
-            entry.sent = call
+        for row in self.queued:
+            row.sent = call
         return call
 
-    def share_out(self, call: Call) -> list[Entry]:
+    def share_out(self, call: Call) -> list[QueuedRow]:
         """Charges what it took to those who are still there, whom it returns."""
-        present = [entry for entry in self.entries if not entry.caller.gone]
-        for entry in present:
-            if entry.caller.call is not call:
-                _add(entry.caller.call, call)
-                entry.caller.call.busy_seconds += call.busy_seconds / len(present)
+        present = [row for row in self.queued if not row.waiter.gone]
+        for row in present:
+            if row.waiter.call is not call:
+                _add(row.waiter.call, call)
+                row.waiter.call.busy_seconds += call.busy_seconds / len(present)
         return present
 
-    def halves(self, entries: list[Entry], refusal: Refusal) -> list[Request]:
-        for entry in entries:
-            entry.sent = None
-        parts = entries[: refusal.half], entries[refusal.half :]
-        return [Request(self.job, part, half_of=refusal) for part in parts if part]
+    def halves(self, queued: list[QueuedRow], refusal: Refusal) -> list[Batch]:
+        for row in queued:
+            row.sent = None
+        parts = queued[: refusal.half], queued[refusal.half :]
+        return [Batch(self.spec, part, half_of=refusal) for part in parts if part]
 
 
 def _add(call: Call, shared: Call) -> None:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, Callable
 
-from spcs_llm.batching.batch import Caller, Entry, Job, Request, Result, Row
+from spcs_llm.batching.batch import Batch, BatchSpec, QueuedRow, ResultT, RowT, Waiter
 from spcs_llm.batching.sizes import BatchSizes, Refusal, is_refusal
 from spcs_llm.errors import ModelError, SpcsError
 from spcs_llm.http.limits import Limiter
@@ -48,56 +48,60 @@ class Batcher:
         self._sleep = sleep
         self._sizes = BatchSizes(clock)
         self._lock = threading.Lock()
-        self._queue: list[Request] = []
+        self._queue: list[Batch] = []
         self._in_flight = 0  # requests that have a sender
-        self._callers = 0
+        self._waiters = 0
         self._expected = 0  # callers just answered, who may come back
         self._expected_until = self._answered_at = 0.0
-        self._watch: Caller | None = None  # who wakes when they are expected no more
+        self._watch: Waiter | None = None  # who wakes when they are expected no more
 
-    def submit(self, row: Row, call: Call, job: Job[Row, Result]) -> Result:
+    def submit(self, row: RowT, call: Call, spec: BatchSpec[RowT, ResultT]) -> ResultT:
         """The result of this row, which may share a request with others. Raises this row's SpcsError."""
-        (result,) = self._run([row], call, job, joinable=True)
+        (result,) = self._run([row], call, spec, joinable=True)
         if isinstance(result, SpcsError):
             raise result
         return result  # type: ignore[no-any-return]
 
-    def submit_all(self, rows: Sequence[Row], call: Call, job: Job[Row, Result]) -> list[Result | SpcsError]:
+    def submit_all(
+        self, rows: Sequence[RowT], call: Call, spec: BatchSpec[RowT, ResultT]
+    ) -> list[ResultT | SpcsError]:
         """A result or an error for each row, in order; by as many requests as it takes, one after the other."""
-        results: list[Result | SpcsError] = []
+        results: list[ResultT | SpcsError] = []
         while len(results) < len(rows):
-            results += self._run(self._chunk(rows, len(results), job), call, job, joinable=False)
+            results += self._run(self._chunk(rows, len(results), spec), call, spec, joinable=False)
             last = results[-1]
             if isinstance(last, SpcsError) and not is_refusal(last):
                 return results + [last.again() for _ in rows[len(results) :]]  # an outage: not met again
         return results
 
-    def _chunk(self, rows: Sequence[Row], start: int, job: Job[Row, Result]) -> Sequence[Row]:
-        chunk = rows[start : start + self._sizes.most_rows(job.key, job.max_rows)]
+    def _chunk(self, rows: Sequence[RowT], start: int, spec: BatchSpec[RowT, ResultT]) -> Sequence[RowT]:
+        chunk = rows[start : start + self._sizes.most_rows(spec.key, spec.max_rows)]
         size = 0
         for count, row in enumerate(chunk):
-            size += job.size(row)
+            size += spec.size(row)
             if count and size > self._body_limit:
                 return chunk[:count]
         return chunk
 
     # -- what a caller does until its rows are done -----------------------------------------------------------
 
-    def _run(self, rows: Sequence[Any], call: Call, job: Job[Any, Any], *, joinable: bool) -> list[Any]:
-        caller = Caller(call, len(rows))
-        entries = [Entry(row, job.size(row), caller) for row in rows]
+    def _run(
+        self, rows: Sequence[Any], call: Call, spec: BatchSpec[Any, Any], *, joinable: bool
+    ) -> list[Any]:
+        waiter = Waiter(call, len(rows))
+        queued = [QueuedRow(row, spec.size(row), waiter) for row in rows]
         try:
             with self._lock:
-                self._arrive(Request(job, entries, joinable=joinable))
-            while (request := self._next_to_send(caller)) is not None:
-                self._send(request)
+                self._arrive(Batch(spec, queued, joinable=joinable))
+            while (batch := self._next_to_send(waiter)) is not None:
+                self._send(batch)
         finally:
-            if caller.pending:
-                self._give_up(caller)
-        return [entry.outcome() for entry in entries]
+            if waiter.pending:
+                self._give_up(waiter)
+        return [row.outcome() for row in queued]
 
-    def _arrive(self, request: Request) -> None:
-        self._callers += 1
+    def _arrive(self, batch: Batch) -> None:
+        self._waiters += 1
         if self._expected:
             self._expected -= 1
             now = self._clock()
@@ -106,37 +110,37 @@ class Batcher:
             ):  # the others are on their way too, in a process that has much to do
                 longest = self._answered_at + _MAX_REGROUPING * self._regroup_seconds
                 self._expected_until = max(self._expected_until, min(longest, now + self._regroup_seconds))
-        self._queue.append(request)
+        self._queue.append(batch)
         self._appoint()
 
-    def _next_to_send(self, caller: Caller) -> Request | None:
+    def _next_to_send(self, waiter: Waiter) -> Batch | None:
         """Waits for a request that this caller is to send. None when all its rows are done, or its time is up."""
-        while caller.pending:
+        while waiter.pending:
             with self._lock:
-                if caller.to_send:
-                    return caller.to_send[0]
-                seconds = caller.call.remaining()
+                if waiter.to_send:
+                    return waiter.to_send[0]
+                seconds = waiter.call.remaining()
                 if seconds <= 0:
                     break
-                if self._watch is caller:
+                if self._watch is waiter:
                     seconds = min(seconds, self._expected_until - self._clock())
                     if seconds <= 0:
                         self._appoint()
                         continue
-            caller.sleep(seconds)
+            waiter.sleep(seconds)
         return None
 
-    def _give_up(self, caller: Caller) -> None:
+    def _give_up(self, waiter: Waiter) -> None:
         """Its rows that are not in flight will not be sent; answers to the others are dropped."""
         with self._lock:
-            self._callers -= 1
-            caller.gone = True
-            self._in_flight -= len(caller.to_send)  # appointed in that very moment: another will be
-            self._queue[:0] = caller.to_send
-            caller.to_send.clear()
-            for request in self._queue:
-                request.entries = [entry for entry in request.entries if not entry.caller.gone]
-            self._queue = [request for request in self._queue if request.entries]
+            self._waiters -= 1
+            waiter.gone = True
+            self._in_flight -= len(waiter.to_send)  # appointed in that very moment: another will be
+            self._queue[:0] = waiter.to_send
+            waiter.to_send.clear()
+            for batch in self._queue:
+                batch.queued = [row for row in batch.queued if not row.waiter.gone]
+            self._queue = [batch for batch in self._queue if batch.queued]
             self._appoint()
 
     # -- what the next requests hold, and who sends them; all under the lock ----------------------------------
@@ -147,59 +151,59 @@ class Batcher:
         before = self._in_flight
         watch = None
         while self._queue and self._in_flight < limit:
-            request = self._compose(limit)
-            if request is None:
+            batch = self._compose(limit)
+            if batch is None:
                 watch = self._queue[0].sender
                 if watch is not self._watch:
                     watch.wake()
                 break
             self._in_flight += 1
-            request.appoint_sender()
+            batch.appoint_sender()
         self._watch = watch
         return self._in_flight > before
 
-    def _compose(self, limit: int) -> Request | None:
+    def _compose(self, limit: int) -> Batch | None:
         """Takes the next request off the queue. None when it is better to wait for the callers who are expected."""
         first = self._queue[0]
         if not first.joinable:
             return self._queue.pop(0)
         if self._expected and self._clock() >= self._expected_until:
             self._expected = 0
-        share = -(-(self._callers + self._expected) // limit)
-        share = min(share, self._sizes.most_rows(first.job.key, first.job.max_rows))
+        share = -(-(self._waiters + self._expected) // limit)
+        share = min(share, self._sizes.most_rows(first.spec.key, first.spec.max_rows))
         if self._expected and len(self._queue) < share:
             return None
-        taken: list[Entry] = []
-        left: list[Request] = []
+        taken: list[QueuedRow] = []
+        left: list[Batch] = []
         size = 0
-        for request in self._queue:
-            if request.joinable and request.job.key == first.job.key:
-                (entry,) = request.entries
-                if not taken or (len(taken) < share and size + entry.size <= self._body_limit):
-                    taken.append(entry)
-                    size += entry.size
+        for batch in self._queue:
+            if batch.joinable and batch.spec.key == first.spec.key:
+                (row,) = batch.queued
+                if not taken or (len(taken) < share and size + row.size <= self._body_limit):
+                    taken.append(row)
+                    size += row.size
                     continue
                 share = len(taken)  # it is full
-            left.append(request)
+            left.append(batch)
         if self._expected and len(taken) < share:
             return None
         self._queue = left
-        return Request(first.job, taken)
+        return Batch(first.spec, taken)
 
     # -- sending, and what comes of it ------------------------------------------------------------------------
 
-    def _send(self, request: Request) -> None:
+    def _send(self, batch: Batch) -> None:
         with self._lock:
-            call = request.depart()
-        rows = [entry.row for entry in request.entries]
+            call = batch.depart()
+        rows = [row.value for row in batch.queued]
         results: Sequence[Any] = rows
         refusal = None
         began = self._clock()
         try:
             if rows:
-                results = _one_for_each(rows, request.job.send(rows, call))
-                if request.half_of is not None:
-                    self._sizes.half_accepted(request.job.key, request.half_of)
+                results = _one_for_each(rows, batch.spec.send(rows, call))
+                if batch.half_of is not None:
+                    self._sizes.half_accepted(batch.spec.key, batch.half_of)
         except SpcsError as error:
             results = [error.again() for _ in rows]
             if len(rows) > 1 and is_refusal(error):
@@ -208,39 +212,39 @@ class Batcher:
             results = [_unexpected(error) for _ in rows]
             raise
         finally:
-            self._end(request, call, results, refusal)
+            self._end(batch, call, results, refusal)
 
-    def _end(self, request: Request, call: Call, results: Sequence[Any], refusal: Refusal | None) -> None:
+    def _end(self, batch: Batch, call: Call, results: Sequence[Any], refusal: Refusal | None) -> None:
         with self._lock:
             self._in_flight -= 1
-            request.sender.to_send.remove(request)
-            present = request.share_out(call)
+            batch.sender.to_send.remove(batch)
+            present = batch.share_out(call)
             if refusal is not None:
-                self._queue[:0] = request.halves(present, refusal)
+                self._queue[:0] = batch.halves(present, refusal)
             else:
-                self._settle(request, results)
+                self._settle(batch, results)
             more = self._appoint()
         try:
             if more and len(present) >= _CROWD:  # awake, they would keep the interpreter from the next sender
                 self._sleep(_HEAD_START)
         finally:
             with self._lock:
-                for entry in present:
-                    entry.caller.wake()
+                for row in present:
+                    row.waiter.wake()
 
-    def _settle(self, request: Request, results: Sequence[Any]) -> None:
+    def _settle(self, batch: Batch, results: Sequence[Any]) -> None:
         self._answered_at = now = self._clock()
         if now >= self._expected_until:
             self._expected = 0
         self._expected_until = now + self._regroup_seconds
-        for entry, result in zip(request.entries, results):
-            caller = entry.caller
-            if caller.gone:
+        for row, result in zip(batch.queued, results):
+            waiter = row.waiter
+            if waiter.gone:
                 continue
-            entry.result = result
-            caller.pending -= 1
-            if not caller.pending:
-                self._callers -= 1
+            row.result = result
+            waiter.pending -= 1
+            if not waiter.pending:
+                self._waiters -= 1
                 self._expected += 1
 
 

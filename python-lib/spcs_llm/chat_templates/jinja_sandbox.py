@@ -54,7 +54,7 @@ def rendered(template: jinja2.Template, variables: Mapping[str, Any]) -> str:
             pieces.append(piece)
             length += len(piece)
             if length > _MAX_CHARACTERS:
-                raise TemplateError(f"it writes more than {_MOST_CHARACTERS:,} characters")
+                raise TemplateError(f"it writes more than {_MAX_CHARACTERS:,} characters")
     except Exception as error:  # noqa: BLE001 - a template may fail in any way
         raise _template_error(error) from None
     return "".join(pieces)
@@ -125,7 +125,7 @@ def _round_counter() -> Any:
         listed = list(items)
         rounds += len(listed)
         if rounds > _MAX_ROUNDS:
-            raise TemplateError(f"its loops go around more than {_MOST_ROUNDS:,} times")
+            raise TemplateError(f"its loops go around more than {_MAX_ROUNDS:,} times")
         return listed
 
     return counted

@@ -50,9 +50,9 @@ class ServedModels:
         if not served or self._configured is None or self._configured in served:
             return error
         names = ", ".join(name[:_MAX_NAME] for name in served[:_MAX_NAMES])
-        more = f" and {len(served) - _MOST_NAMES} more" if len(served) > _MAX_NAMES else ""
+        more = f" and {len(served) - _MAX_NAMES} more" if len(served) > _MAX_NAMES else ""
         return NotFound(
-            f"The service has no model {self._configured[:_LONGEST_NAME]!r}. It serves: {names}{more}.",
+            f"The service has no model {self._configured[:_MAX_NAME]!r}. It serves: {names}{more}.",
             "Correct 'Model name', or leave it empty for the first of these.",
             status=error.status,
             request_id=error.request_id,
