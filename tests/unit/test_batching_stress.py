@@ -175,7 +175,7 @@ def test_every_row_gets_its_own_answer_or_error_in_time(limit: int) -> None:
     assert crowd.wrong + service.wrong == []
     assert set(crowd.outcomes) == {"str", "BadRequest", "ModelError", "QueryTimeout", "ServiceDown"}
     assert crowd.busy_seconds == pytest.approx(service.requests, rel=1e-9)
-    assert (batcher._in_flight, batcher._callers, batcher._queue) == (0, 0, []), "nothing is left behind"
+    assert (batcher._in_flight, batcher._waiters, batcher._queue) == (0, 0, []), "nothing is left behind"
     assert (
         batcher.submit(
             Row(-1, "good", 1, "x"), Call(PATIENT), BatchSpec("x", lambda rows, call: rows, 1, _size)

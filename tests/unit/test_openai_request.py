@@ -86,7 +86,7 @@ FORMS = [
 ]
 
 
-@pytest.mark.parametrize(("form", "expected"), FORMS)
+@pytest.mark.parametrize(("dialect", "expected"), FORMS)
 def test_what_a_server_was_found_not_to_take_is_not_sent(dialect: Dialect, expected: dict[str, Any]) -> None:
     sent = payload(dialect=dialect, sampling=Sampling(max_output_tokens=5, temperature=1))
     assert {k: v for k, v in sent.items() if k not in ("model", "messages")} == expected
@@ -133,7 +133,7 @@ def test_other_messages_in_a_row_stay_apart() -> None:
     assert len(payload(text("user", "a"), text("user", "b"))["messages"]) == 2
 
 
-@pytest.mark.parametrize(("form", "content"), [(Dialect(), None), (Dialect(null_content=False), "")])
+@pytest.mark.parametrize(("dialect", "content"), [(Dialect(), None), (Dialect(null_content=False), "")])
 def test_a_tool_call_without_text_has_no_content(dialect: Dialect, content: Any) -> None:
     [message] = payload(Message("assistant", tool_calls=(CALL,)), dialect=dialect)["messages"]
     assert message == {"role": "assistant", "content": content, "tool_calls": [SENT_CALL]}
@@ -276,7 +276,7 @@ FORMATS = [
 ]
 
 
-@pytest.mark.parametrize(("json_format", "form", "sent"), FORMATS)
+@pytest.mark.parametrize(("json_format", "dialect", "sent"), FORMATS)
 def test_formats(json_format: JsonFormat, dialect: Dialect, sent: Any) -> None:
     assert payload(json_format=json_format, dialect=dialect)["response_format"] == sent
 
