@@ -34,11 +34,11 @@ _MAX_KEPT = 256
 
 @dataclass(frozen=True)
 class Connection:
-    """One credential's way to one endpoint. user: stands for the credential, and does not tell it."""
+    """One credential's way to one endpoint. credential_id: stands for the credential, and does not tell it."""
 
     endpoint: Endpoint
     batcher: Batcher
-    user: str
+    credential_id: str
 
 
 class _EndpointState:
@@ -72,13 +72,13 @@ class Connections:
             host = self._host(settings)
             host.limiter.resize(settings.max_parallelism)
             host.transport.grow(settings.max_parallelism)
-            user = _user(settings)
-            key = (user, str(settings.endpoint), settings.service_api_key)
-            tokens = self._shared(("tokens", key), lambda: self._tokens(settings, refresh, user))
+            credential_id = _credential_id(settings)
+            key = (credential_id, str(settings.endpoint), settings.service_api_key)
+            tokens = self._shared(("tokens", key), lambda: self._tokens(settings, refresh, credential_id))
             patience = (settings.request_timeout, settings.cold_start_wait)
             endpoint = self._shared(("endpoint", key, patience), lambda: _endpoint(settings, host, tokens))
             batcher = self._shared(("batcher", key, patience), lambda: Batcher(host.limiter))
-            return Connection(endpoint, batcher, user)
+            return Connection(endpoint, batcher, credential_id)
 
     def _host(self, settings: Settings) -> _EndpointState:
         """Never given up: a second limit for an endpoint would be none."""
@@ -87,14 +87,16 @@ class Connections:
             self._hosts[url] = _EndpointState(settings.endpoint, settings.max_parallelism)
         return self._hosts[url]
 
-    def _tokens(self, settings: Settings, refresh: Callable[[Any], str] | None, user: str) -> TokenSource:
-        tokens = self._snowflake_tokens(settings, refresh, user)
+    def _tokens(
+        self, settings: Settings, refresh: Callable[[Any], str] | None, credential_id: str
+    ) -> TokenSource:
+        tokens = self._snowflake_tokens(settings, refresh, credential_id)
         if settings.service_api_key is None:
             return tokens
         return WithServiceKey(tokens, settings.service_api_key)
 
     def _snowflake_tokens(
-        self, settings: Settings, refresh: Callable[[Any], str] | None, user: str
+        self, settings: Settings, refresh: Callable[[Any], str] | None, credential_id: str
     ) -> TokenSource:
         sign_in, account_url = settings.sign_in, settings.account
         if not isinstance(sign_in, (OAuthSignIn, KeyPairSignIn)):
@@ -105,7 +107,7 @@ class Connections:
         if isinstance(sign_in, OAuthSignIn):
             # A session is good for every endpoint of the account.
             session: TokenSource = self._shared(
-                ("session", user), lambda: TokenCache(OAuthLogin(account, _reader(sign_in, refresh)))
+                ("session", credential_id), lambda: TokenCache(OAuthLogin(account, _reader(sign_in, refresh)))
             )
             return session
         key_pair = KeyPair(
@@ -138,7 +140,7 @@ def _endpoint(settings: Settings, host: _EndpointState, tokens: TokenSource) -> 
     )
 
 
-def _user(settings: Settings) -> str:
+def _credential_id(settings: Settings) -> str:
     """The same for the same credential at the same account."""
     sign_in = settings.sign_in
     if isinstance(sign_in, OAuthSignIn):

@@ -39,7 +39,7 @@ from spcs_llm.mesh.answer import (
 )
 from spcs_llm.mesh.query import chat_request, embedding_texts, reranking_query
 from spcs_llm.protocols.registry import protocol_for
-from spcs_llm.query_context import Call
+from spcs_llm.query_context import QueryContext
 from spcs_llm.settings import read_settings
 from spcs_llm.token_estimate import estimate_tokens
 
@@ -104,20 +104,20 @@ class Model:
 
     def complete(self, query: Any, settings: Any, trace: Any) -> dict[str, Any]:
         """LLM Mesh's completion query and settings -> its response. Raises SpcsError."""
-        with self._call(trace) as call:
+        with self._context(trace) as context:
             request = chat_request(query, settings)
-            answer = self._chat(request, call)
+            answer = self._chat(request, context)
             self._tell_ignored(answer.ignored_settings, trace)
             usage = _chat_usage(answer.usage, request, answer.text)
-            return completion_response(answer, usage, self._cost(call))
+            return completion_response(answer, usage, self._cost(context))
 
     def stream(self, query: Any, settings: Any, trace: Any) -> Iterator[dict[str, Any]]:
         """The same as chunks, as they come, and one footer. Closing the iterator closes the connection."""
-        with self._call(trace) as call:
+        with self._context(trace) as context:
             request = chat_request(query, settings)
             writer = ChunkWriter()
             texts: list[str] = []
-            with contextlib.closing(self._pieces(request, call)) as pieces:
+            with contextlib.closing(self._pieces(request, context)) as pieces:
                 for piece in pieces:
                     if isinstance(piece, ChatDelta):
                         texts.append(piece.text)
@@ -126,20 +126,20 @@ class Model:
                     yield from writer.end()
                     self._tell_ignored(piece.ignored_settings, trace)
                     usage = _chat_usage(piece.usage, request, "".join(texts))
-                    yield stream_footer(piece, usage, self._cost(call))
+                    yield stream_footer(piece, usage, self._cost(context))
 
     def embed(self, query: Any, settings: Any, trace: Any) -> dict[str, Any]:
         """LLM Mesh's embedding query, of one text or of several -> its response. Raises SpcsError.
 
         Of several, those that fail have an `errorMessage` in place of an `embedding`.
         """
-        with self._call(trace) as call:
+        with self._context(trace) as context:
             texts, are_several = embedding_texts(query)
             if not are_several:
-                row = self._connection.batcher.submit(texts[0], call, self._embed_job)
-                return embedding_response(row, _text_usage(row.prompt_tokens, texts[0]), self._cost(call))
-            rows = self._connection.batcher.submit_all(texts, call, self._embed_job)
-            cost = self._cost(call) / max(1, len(rows))
+                row = self._connection.batcher.submit(texts[0], context, self._embed_job)
+                return embedding_response(row, _text_usage(row.prompt_tokens, texts[0]), self._cost(context))
+            rows = self._connection.batcher.submit_all(texts, context, self._embed_job)
+            cost = self._cost(context) / max(1, len(rows))
             return {
                 "responses": [
                     failed_row(row)
@@ -151,38 +151,40 @@ class Model:
 
     def rerank(self, query: Any, settings: Any, trace: Any) -> dict[str, Any]:
         """LLM Mesh's reranking query -> its response, all documents by falling score. Raises SpcsError."""
-        with self._call(trace) as call:
+        with self._context(trace) as context:
             question, documents = reranking_query(query)
-            return ranking_response(self._rank(question, documents, call), self._cost(call))
+            return ranking_response(self._rank(question, documents, context), self._cost(context))
 
     # -- how each kind of query is put to the service -------------------------------------------------------
 
-    def _chat(self, request: ChatRequest, call: Call) -> ChatAnswer:
+    def _chat(self, request: ChatRequest, context: QueryContext) -> ChatAnswer:
         if self._protocol.batches_chat is False:
-            return self._protocol.chat(request, call)
+            return self._protocol.chat(request, context)
         self._protocol.check(request)
         if self._chat_rows == 1:
-            return single(self._protocol.chat_rows([request], call))
+            return single(self._protocol.chat_rows([request], context))
         spec = BatchSpec(
             key=("chat", *self._protocol_key, _shape(request)),
             send=self._protocol.chat_rows,
             max_rows=self._chat_rows,
             size=_size_of_request,
         )
-        return self._connection.batcher.submit(request, call, spec)
+        return self._connection.batcher.submit(request, context, spec)
 
-    def _pieces(self, request: ChatRequest, call: Call) -> Generator[ChatDelta | ChatEnd, None, None]:
+    def _pieces(
+        self, request: ChatRequest, context: QueryContext
+    ) -> Generator[ChatDelta | ChatEnd, None, None]:
         if self._protocol.batches_chat is False:
-            yield from self._protocol.stream(request, call)
+            yield from self._protocol.stream(request, context)
             return
-        answer = self._chat(request, call)
+        answer = self._chat(request, context)
         calls = tuple(
             ToolCallDelta(at, made.id, made.name, made.arguments) for at, made in enumerate(answer.tool_calls)
         )
         yield ChatDelta(answer.text, answer.reasoning or "", calls, answer.log_probs)
         yield ChatEnd(answer.finish_reason, answer.usage, answer.ignored_settings, answer.model)
 
-    def _rank(self, question: str, documents: Sequence[str], call: Call) -> Ranking:
+    def _rank(self, question: str, documents: Sequence[str], context: QueryContext) -> Ranking:
         protocol = self._protocol
         if protocol.batches_chat is not False:
             raise SettingsError(
@@ -190,14 +192,14 @@ class Model:
             )
         usages: list[Usage] = []
 
-        def send(rows: Sequence[str], batch: Call) -> list[float]:
+        def send(rows: Sequence[str], batch: QueryContext) -> list[float]:
             ranking = protocol.rerank(question, rows, batch)
             usages.append(ranking.usage)
             scores = {ranked.index: ranked.score for ranked in ranking.documents}
             return [scores[row] for row in range(len(rows))]
 
         spec = BatchSpec(key=object(), send=send, max_rows=self._rows, size=_size_of_text)
-        scores = self._connection.batcher.submit_all(documents, call, spec)
+        scores = self._connection.batcher.submit_all(documents, context, spec)
         ranked = []
         for index, score in enumerate(scores):
             if isinstance(score, SpcsError):
@@ -209,21 +211,21 @@ class Model:
     # -- what is around each query --------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def _call(self, trace: Any) -> Iterator[Call]:
+    def _context(self, trace: Any) -> Iterator[QueryContext]:
         if self._problem is not None:
             raise self._problem.again()
-        call = Call(self._settings.query_timeout, self._connection.user)
+        context = QueryContext(self._settings.query_timeout, self._connection.credential_id)
         try:
-            yield call
+            yield context
         except SpcsError:
             raise
         except Exception as error:  # noqa: BLE001
             raise _unexpected(error) from None  # its text may hold anything
         finally:
-            trace_call(trace, call)
+            trace_call(trace, context)
 
-    def _cost(self, call: Call) -> float:
-        return self._settings.rate.cost(call.busy_seconds)
+    def _cost(self, context: QueryContext) -> float:
+        return self._settings.rate.cost(context.busy_seconds)
 
     def _tell_ignored(self, names: Sequence[str], trace: Any) -> None:
         if not names:

@@ -23,41 +23,50 @@ class Step:
     attributes: dict[str, Any] = field(default_factory=dict)
 
 
-class Call:
+class QueryContext:
     """The time a query has, and the record of what was done for it.
 
-    seconds: how long it may last from now, all included. user: key of the credential it runs under, for fairness
+    seconds: how long it may last from now, all included. credential_id: of the credential it runs under, for fairness
     between users. busy_seconds: its share of the time in which the service was busy (see `cost`).
     """
 
-    __slots__ = ("_clock", "attempts", "busy_seconds", "deadline", "last_error", "seconds", "steps", "user")
+    __slots__ = (
+        "_clock",
+        "attempts",
+        "busy_seconds",
+        "credential_id",
+        "deadline",
+        "last_error",
+        "seconds",
+        "steps",
+    )
 
     def __init__(
-        self, seconds: float, user: str = "", *, clock: Callable[[], float] = time.monotonic
+        self, seconds: float, credential_id: str = "", *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._clock = clock
         self.seconds = seconds
         self.deadline = clock() + seconds
-        self.user = user
+        self.credential_id = credential_id
         self.attempts = 0
         self.busy_seconds = 0.0
         self.steps: list[Step] = []
         self.last_error: SpcsError | None = None
 
-    def aside(self, seconds: float = math.inf) -> Call:
-        """A call for what is done on the way, such as a login: its record is this one's, and so is its time, of which
-        it may take no more than `seconds`.
+    def child(self, seconds: float = math.inf) -> QueryContext:
+        """A context for what is done on the way, such as a login. It writes to this one's record and lives on this
+        one's time, of which it may take no more than `seconds`.
         """
-        aside = Call(self.seconds, self.user, clock=self._clock)
-        aside.deadline, aside.steps = min(self.deadline, self._clock() + seconds), self.steps
-        return aside
+        child = QueryContext(self.seconds, self.credential_id, clock=self._clock)
+        child.deadline, child.steps = min(self.deadline, self._clock() + seconds), self.steps
+        return child
 
     def remaining(self) -> float:
         """Seconds left; negative when the time is up."""
         return self.deadline - self._clock()
 
     def timeout(self, doing: str) -> QueryTimeout:
-        """The error of a call whose time is up while `doing` something; tells the last failure, if any."""
+        """The error of a query whose time is up while `doing` something; tells the last failure, if any."""
         message = (
             f"No answer within the {self.seconds:g} s that a query may take: the time ran out while {doing}"
         )
@@ -76,6 +85,6 @@ class Call:
             place=self.last_error.place,
         )
 
-    def note(self, name: str, began: float, seconds: float, **attributes: Any) -> None:
+    def record_step(self, name: str, began: float, seconds: float, **attributes: Any) -> None:
         """Records a step for the trace."""
         self.steps.append(Step(name, began, seconds, attributes))

@@ -18,7 +18,7 @@ from spcs_llm.http.endpoint import Endpoint, NoToken
 from spcs_llm.http.limits import Limiter
 from spcs_llm.http.transport import Transport
 from spcs_llm.protocols.inference_server.predict import PredictProtocol
-from spcs_llm.query_context import Call
+from spcs_llm.query_context import QueryContext
 from spcs_llm.snowflake.ingress import error_from_response
 from spcs_llm.urls import parse_base_url
 
@@ -57,21 +57,21 @@ class Client:
         self._batcher = Batcher(limiter)
         self._job = Job("embed", self.send, MAX_ROWS, len)
 
-    def send(self, texts: Sequence[str], call: Call) -> list[Any]:
+    def send(self, texts: Sequence[str], call: QueryContext) -> list[Any]:
         self.sizes.append(len(texts))
         return self._protocol.embed(texts, call)
 
     def alone(self, text: str) -> Any:
-        return self._protocol.embed([text], Call(SECONDS))[0]
+        return self._protocol.embed([text], QueryContext(SECONDS))[0]
 
     def together(self, text: str) -> Any:
-        return self._batcher.submit(text, Call(SECONDS), self._job)
+        return self._batcher.submit(text, QueryContext(SECONDS), self._job)
 
     def seconds_for_list(self, texts: int) -> float:
         """Wall time of one query that carries them all."""
         rows = [f"text number {number}" for number in range(texts)]
         began = time.perf_counter()
-        vectors = self._batcher.submit_all(rows, Call(SECONDS), self._job)
+        vectors = self._batcher.submit_all(rows, QueryContext(SECONDS), self._job)
         seconds = time.perf_counter() - began
         assert vectors[-1].vector == vector_of(rows[-1])
         return seconds

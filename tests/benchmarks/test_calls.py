@@ -62,7 +62,7 @@ def in_turns(asks: dict[str, Ask], rounds: int, calls: int) -> dict[str, list[fl
 
 
 def record_calls(
-    name: str, title: str, note: str, samples: dict[str, list[float]], base: str
+    name: str, title: str, record_step: str, samples: dict[str, list[float]], base: str
 ) -> dict[str, float]:
     """Gives the medians, as times those of `base`."""
     ratios = {
@@ -76,7 +76,7 @@ def record_calls(
     record(
         name,
         title,
-        note,
+        record_step,
         rows,
         {client: [value * 1e6 for value in values] for client, values in samples.items()},
     )

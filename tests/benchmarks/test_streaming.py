@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import urllib3
 
-from spcs_llm.query_context import Call
+from spcs_llm.query_context import QueryContext
 from tests.benchmarks.report import record, spread
 from tests.integration.openai_client import asking, client_for
 
@@ -73,7 +73,7 @@ def ours(url: str) -> Callable[[], Iterator[str]]:
     client = client_for(url, model="m")
 
     def ask() -> Iterator[str]:
-        for piece in client.protocol.stream(asking("hi"), Call(60)):
+        for piece in client.protocol.stream(asking("hi"), QueryContext(60)):
             if hasattr(piece, "text"):
                 yield piece.text
 

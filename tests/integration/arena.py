@@ -19,7 +19,7 @@ from spcs_llm.http.endpoint import Endpoint, HttpRequest
 from spcs_llm.http.limits import Limiter
 from spcs_llm.http.retry import RetryPolicy
 from spcs_llm.http.transport import Transport
-from spcs_llm.query_context import Call
+from spcs_llm.query_context import QueryContext
 from spcs_llm.snowflake.ingress import error_from_response
 from spcs_llm.urls import parse_base_url
 from tests.integration.raw_server import RawServer, Step
@@ -30,7 +30,7 @@ TOKEN = 'Snowflake Token="token-canary"'
 class OneToken:
     """A token that is as good as any other: there is no second one."""
 
-    def headers(self, call: Call) -> Mapping[str, str]:
+    def headers(self, call: QueryContext) -> Mapping[str, str]:
         return {"Authorization": TOKEN}
 
     def refused(self, headers: Mapping[str, str], error: SpcsError) -> bool:
@@ -108,8 +108,8 @@ class Arena:
             sleep=self.pauses.sleep,
         )
 
-    def call(self, seconds: float = 600.0) -> Call:
-        return Call(seconds, clock=self.pauses)
+    def call(self, seconds: float = 600.0) -> QueryContext:
+        return QueryContext(seconds, clock=self.pauses)
 
     def assert_nothing_is_held(self) -> None:
         assert self.limiter.in_flight == 0

@@ -14,7 +14,7 @@ from spcs_llm.http.limits import Limiter
 from spcs_llm.http.retry import RetryPolicy
 from spcs_llm.http.transport import Transport
 from spcs_llm.protocols.openai.protocol import OpenAIProtocol
-from spcs_llm.query_context import Call
+from spcs_llm.query_context import QueryContext
 from spcs_llm.snowflake.ingress import error_from_response
 from spcs_llm.urls import parse_base_url
 
@@ -23,7 +23,7 @@ from spcs_llm.urls import parse_base_url
 class FixedHeaders:
     fixed: Mapping[str, str]
 
-    def headers(self, call: Call) -> Mapping[str, str]:
+    def headers(self, call: QueryContext) -> Mapping[str, str]:
         return self.fixed
 
     def refused(self, headers: Mapping[str, str], error: SpcsError) -> bool:

@@ -12,7 +12,7 @@ from spcs_llm.http.endpoint import Endpoint
 from spcs_llm.http.limits import Limiter
 from spcs_llm.http.retry import RetryPolicy
 from spcs_llm.http.transport import Transport
-from spcs_llm.query_context import Call
+from spcs_llm.query_context import QueryContext
 from spcs_llm.snowflake.ingress import error_from_response
 from spcs_llm.urls import parse_base_url
 from tests.integration.openai_client import FixedHeaders
@@ -33,8 +33,8 @@ def template(mode: str) -> ChatTemplate:
     return ChatTemplate.for_mode(f"TEXT_GENERATION_{mode}")
 
 
-def call() -> Call:
-    return Call(60)
+def call() -> QueryContext:
+    return QueryContext(60)
 
 
 def text_of(row: Any) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from spcs_llm.errors import SpcsError
-from spcs_llm.query_context import Call
+from spcs_llm.query_context import QueryContext
 from tests.integration.arena import Arena
 from tests.integration.openai_client import asking, client_for
 from tests.integration.raw_server import CHUNKED, CLOSE, RawServer, chunk, head, reply
@@ -138,10 +138,10 @@ def test_what_follows_a_finished_answer_reaches_no_other_query(broken: bytes, st
         answers = []
         for _ in range(3):
             if streamed:
-                pieces = client.protocol.stream(asking("Mine?"), Call(20))
+                pieces = client.protocol.stream(asking("Mine?"), QueryContext(20))
                 answers.append("".join(piece.text for piece in pieces if hasattr(piece, "text")))
             else:
-                answers.append(client.protocol.chat(asking("Mine?"), Call(20)).text)
+                answers.append(client.protocol.chat(asking("Mine?"), QueryContext(20)).text)
     assert answers == ["mine"] * 3
 
 

@@ -41,7 +41,7 @@ from spcs_llm.errors import (
 )
 from spcs_llm.http import exchange
 from spcs_llm.http.endpoint import HttpRequest
-from spcs_llm.query_context import Call
+from spcs_llm.query_context import QueryContext
 from tests.integration.arena import POST, Arena
 from tests.integration.raw_server import (
     CHUNKED,
@@ -82,7 +82,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Fault:
-    """sees: the class of the error, None for an answer. words: in its text, mend: in what to do about it.
+    """sees: the class of the error, None for an answer. words: in its text, hint: in what to do about it.
 
     attempts: requests that the armed server gets, where it can count them. query_seconds, idle_seconds: the limits in
     force. within: real seconds.
@@ -92,7 +92,7 @@ class Fault:
     arm: Callable[[Any], str]
     sees: type[SpcsError] | None = None
     words: str = ""
-    mend: str = ""
+    hint: str = ""
     place: str = ""
     attempts: int | None = 1
     slept: tuple[float, ...] = ()
@@ -139,7 +139,7 @@ def check(fault: Fault, outcome: Outcome) -> None:
     assert outcome.seconds < fault.within
 
 
-def _no_canary_in(call: Call) -> None:
+def _no_canary_in(call: QueryContext) -> None:
     for step in call.steps:
         assert not any(canary in repr(step) for canary in CANARIES)
 

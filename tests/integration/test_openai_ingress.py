@@ -12,7 +12,7 @@ from sandbox.services.scripted import answer_to, vector_of
 from sandbox.snowflake import Snowflake
 from spcs_llm.domain import ChatDelta, ChatEnd, Message, Sampling, TextPart, Tool, ToolChoice
 from spcs_llm.errors import ModelError, NetworkError, SpcsError
-from spcs_llm.query_context import Call
+from spcs_llm.query_context import QueryContext
 from tests.integration.openai_client import Client, asking, client_for
 
 Start = Callable[..., Client]
@@ -46,7 +46,7 @@ def start(sf: Snowflake) -> Start:
 
 
 def chat(client: Client, text: str = "hi", seconds: float = 20, **request: Any) -> str:
-    return client.protocol.chat(asking(text, **request), Call(seconds)).text
+    return client.protocol.chat(asking(text, **request), QueryContext(seconds)).text
 
 
 def test_bytes_that_flow_keep_the_ingress_from_cutting(start: Start) -> None:
@@ -61,21 +61,21 @@ def test_whether_a_server_streams_does_not_matter(start: Start, way: str) -> Non
     client = start(stream=way, tokens=4)
     for text in ("one", "two"):
         assert chat(client, text) == answer_to(text, 4)
-        *deltas, end = client.protocol.stream(asking(text), Call(20))
+        *deltas, end = client.protocol.stream(asking(text), QueryContext(20))
         assert "".join(delta.text for delta in deltas) == answer_to(text, 4)
         assert end.usage.completion_tokens == 4
 
 
 @pytest.mark.parametrize("options", [{"usage_chunk": False}, {"done_marker": False}])
 def test_a_stream_without_usage_or_end_marker_is_an_answer(start: Start, options: dict[str, Any]) -> None:
-    answer = start(**options).protocol.chat(asking("hi"), Call(20))
+    answer = start(**options).protocol.chat(asking("hi"), QueryContext(20))
     assert answer.text == answer_to("hi")
     assert (answer.usage.total_tokens is None) == ("usage_chunk" in options)
 
 
 def test_the_first_delta_comes_long_before_the_last(start: Start) -> None:
     began = time.monotonic()
-    pieces = start(tokens=10, token_seconds=0.1).protocol.stream(asking("hi"), Call(20))
+    pieces = start(tokens=10, token_seconds=0.1).protocol.stream(asking("hi"), QueryContext(20))
     assert isinstance(next(pieces), ChatDelta)
     assert time.monotonic() - began < 0.6
     *_, end = pieces
@@ -86,17 +86,17 @@ def test_the_first_delta_comes_long_before_the_last(start: Start) -> None:
 def test_tool_calls_come_in_pieces_and_whole(start: Start) -> None:
     client = start()
     request = {"tools": (Tool("look_up"),), "tool_choice": ToolChoice("tool", "look_up")}
-    answer = client.protocol.chat(asking("hi", **request), Call(20))
+    answer = client.protocol.chat(asking("hi", **request), QueryContext(20))
     assert [(c.name, c.arguments) for c in answer.tool_calls] == [("look_up", '{"text": "hi"}')]
     assert answer.finish_reason == "tool_calls"
-    *deltas, _ = client.protocol.stream(asking("hi", **request), Call(20))
+    *deltas, _ = client.protocol.stream(asking("hi", **request), QueryContext(20))
     assert len(deltas) > 5
     assert "".join(piece.arguments for d in deltas for piece in d.tool_calls) == '{"text": "hi"}'
 
 
 def test_abandoning_a_stream_ends_the_request_at_the_ingress(sf: Snowflake, start: Start) -> None:
     client = start(tokens=200, token_seconds=0.05)
-    pieces = client.protocol.stream(asking("hi"), Call(20))
+    pieces = client.protocol.stream(asking("hi"), QueryContext(20))
     next(pieces)
     llm = sf.service("llm")
     assert llm.counters["in_flight"] == 1
@@ -126,7 +126,7 @@ def test_a_stream_cut_in_the_middle_raises_after_what_came(sf: Snowflake, start:
         sf.faults.arm(kind, "llm", on=CHATS, times=1)
         got = []
         with pytest.raises(NetworkError):
-            for piece in client.protocol.stream(asking("hi"), Call(20)):
+            for piece in client.protocol.stream(asking("hi"), QueryContext(20)):
                 got.append(piece)
         assert got
         assert not any(isinstance(piece, ChatEnd) for piece in got)
@@ -139,7 +139,7 @@ def test_an_error_event_in_mid_stream_is_raised(sf: Snowflake, start: Start) -> 
     sf.faults.arm("stream_error", "llm", on=CHATS, times=1, after=5, message="CUDA error: device lost")
     got = []
     with pytest.raises(ModelError, match="CUDA error"):
-        for piece in client.protocol.stream(asking("hi"), Call(20)):
+        for piece in client.protocol.stream(asking("hi"), QueryContext(20)):
             got.append(piece)
     assert got
     assert not any(isinstance(piece, ChatEnd) for piece in got)
@@ -149,14 +149,14 @@ def test_a_stream_that_falls_silent_is_given_up(sf: Snowflake, start: Start) -> 
     client = start(tokens=20, idle_seconds=0.3)
     sf.faults.arm("stall", "llm", on=CHATS, times=1)
     with pytest.raises(NetworkError, match="silent"):
-        list(client.protocol.stream(asking("hi"), Call(20)))
+        list(client.protocol.stream(asking("hi"), QueryContext(20)))
 
 
 def test_a_stream_that_trickles_ends_with_the_querys_time(sf: Snowflake, start: Start) -> None:
     client = start(tokens=500, token_seconds=0.05)
     began = time.monotonic()
     with pytest.raises(SpcsError, match=r"within the 0.5 s"):
-        list(client.protocol.stream(asking("hi"), Call(0.5)))
+        list(client.protocol.stream(asking("hi"), QueryContext(0.5)))
     assert time.monotonic() - began < 2
 
 
@@ -166,7 +166,7 @@ def test_what_is_no_answer_is_a_clear_error(sf: Snowflake, start: Start, kind: s
     sf.faults.arm(kind, "llm", on=CHATS, times=None)
     for ask in (client.protocol.chat, lambda *asked: list(client.protocol.stream(*asked))):
         with pytest.raises(SpcsError) as caught:
-            ask(asking("a very private question"), Call(5))
+            ask(asking("a very private question"), QueryContext(5))
         assert "private" not in str(caught.value)
 
 
@@ -185,20 +185,20 @@ def test_the_containers_own_key_travels_beside_snowflakes_token(start: Start) ->
 def test_embeddings_in_order(start: Start) -> None:
     client = start(dimensions=5)
     texts = [f"text {i}" for i in range(70)]
-    rows = client.protocol.embed(texts, Call(20))
+    rows = client.protocol.embed(texts, QueryContext(20))
     assert [row.vector for row in rows] == [pytest.approx(vector_of(text, 5)) for text in texts]
 
 
 @pytest.mark.parametrize("rerank", ["jina", "tei"])
 def test_reranking_either_way(start: Start, rerank: str) -> None:
     documents = ["blue sky", "a green tree", "the green green grass of home"]
-    ranking = start(rerank=rerank).protocol.rerank("green grass", documents, Call(20))
+    ranking = start(rerank=rerank).protocol.rerank("green grass", documents, QueryContext(20))
     assert [document.index for document in ranking.documents] == [2, 1, 0]
 
 
 def test_a_server_that_cannot_rerank_says_so(start: Start) -> None:
     with pytest.raises(SpcsError, match="404"):
-        start(rerank="none").protocol.rerank("q", ["a"], Call(20))
+        start(rerank="none").protocol.rerank("q", ["a"], QueryContext(20))
 
 
 def test_an_unknown_model_is_told_with_the_one_there_is(start: Start) -> None:
@@ -209,6 +209,8 @@ def test_an_unknown_model_is_told_with_the_one_there_is(start: Start) -> None:
 def test_the_token_limit_and_the_history_reach_the_model(start: Start) -> None:
     client = start(tokens=20)
     more = Message("user", (TextPart("and now?"),))
-    answer = client.protocol.chat(asking("hi", more, sampling=Sampling(max_output_tokens=3)), Call(20))
+    answer = client.protocol.chat(
+        asking("hi", more, sampling=Sampling(max_output_tokens=3)), QueryContext(20)
+    )
     assert answer.finish_reason == "length"
     assert answer.usage.completion_tokens == 3

@@ -23,7 +23,7 @@ from spcs_llm.domain import (
     ToolResult,
 )
 from spcs_llm.errors import BadRequest, ServiceError
-from spcs_llm.query_context import Call
+from spcs_llm.query_context import QueryContext
 from tests.integration.openai_client import Client, asking, client_for
 
 CAPITAL = "What is the capital of France? One sentence."
@@ -50,8 +50,8 @@ def e5() -> Iterator[Client]:
     service.stop()
 
 
-def call() -> Call:
-    return Call(60)
+def call() -> QueryContext:
+    return QueryContext(60)
 
 
 # -- llama.cpp -----------------------------------------------------------------------------------------

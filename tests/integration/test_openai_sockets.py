@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from spcs_llm.domain import ChatEnd
-from spcs_llm.query_context import Call
+from spcs_llm.query_context import QueryContext
 from tests.integration.openai_client import Client, asking, client_for
 
 OPENING = 'data: {"choices": [{"index": 0, "delta": {"content": "héllo "}}]}\n\n'.encode()
@@ -155,8 +155,8 @@ def cut_after_its_finish_reason(connection: socket.socket) -> None:
 def test_an_answer_is_read_whatever_its_framing(serve: Callable, script: Script) -> None:
     client, server = serve(script)
     for _ in range(2):
-        assert client.protocol.chat(asking("hi"), Call(5)).text == "héllo you"
-        assert [type(p) for p in client.protocol.stream(asking("hi"), Call(5))][-1] is ChatEnd
+        assert client.protocol.chat(asking("hi"), QueryContext(5)).text == "héllo you"
+        assert [type(p) for p in client.protocol.stream(asking("hi"), QueryContext(5))][-1] is ChatEnd
     closes = (until_the_connection_closes, as_http_1_0, cut_after_its_finish_reason)
     keeps_connections = script not in closes
     assert server.connections == (1 if keeps_connections else 4)
@@ -173,7 +173,7 @@ def test_an_answer_does_not_wait_for_a_response_that_never_ends(serve: Callable)
 
     client, _ = serve(never_ending)
     began = time.monotonic()
-    assert client.protocol.chat(asking("hi"), Call(5)).text == "héllo you"
+    assert client.protocol.chat(asking("hi"), QueryContext(5)).text == "héllo you"
     assert time.monotonic() - began < 1
     assert ended.wait(5), "the connection is closed, not kept"
 
@@ -185,7 +185,7 @@ def test_an_answer_does_not_wait_for_a_flood_to_end(serve: Callable) -> None:
             connection.sendall(chunk(b": rubbish\n\n" * 1000))
 
     client, _ = serve(flood)
-    assert client.protocol.chat(asking("hi"), Call(5)).text == "héllo you"
+    assert client.protocol.chat(asking("hi"), QueryContext(5)).text == "héllo you"
 
 
 def test_abandoning_a_stream_closes_its_socket_at_once(serve: Callable) -> None:
@@ -198,7 +198,7 @@ def test_abandoning_a_stream_closes_its_socket_at_once(serve: Callable) -> None:
         ended.set()
 
     client, _ = serve(half)
-    pieces = client.protocol.stream(asking("hi"), Call(5))
+    pieces = client.protocol.stream(asking("hi"), QueryContext(5))
     assert next(pieces).text == "héllo "
     assert not ended.is_set()
     pieces.close()
@@ -215,7 +215,7 @@ def test_a_stream_that_nobody_holds_any_more_closes_its_socket(serve: Callable) 
         ended.set()
 
     client, _ = serve(half)
-    pieces = client.protocol.stream(asking("hi"), Call(5))
+    pieces = client.protocol.stream(asking("hi"), QueryContext(5))
     next(pieces)
     del pieces
     assert ended.wait(2)
@@ -231,7 +231,7 @@ def test_the_first_delta_is_there_before_the_second_is_sent(serve: Callable) -> 
         connection.sendall(chunk(CLOSING + DONE) + LAST_CHUNK)
 
     client, _ = serve(in_two)
-    pieces = client.protocol.stream(asking("hi"), Call(5))
+    pieces = client.protocol.stream(asking("hi"), QueryContext(5))
     assert next(pieces).text == "héllo "
     first_read.set()
     assert next(pieces).text == "you"

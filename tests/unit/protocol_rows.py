@@ -8,7 +8,7 @@ from typing import Any
 from spcs_llm.chat_templates.template import ChatTemplate
 from spcs_llm.domain import ChatAnswer, ChatRequest, Message, TextPart
 from spcs_llm.errors import SpcsError
-from spcs_llm.query_context import Call
+from spcs_llm.query_context import QueryContext
 
 SECRET = "the patient's name is Rumpelstiltskin"
 
@@ -29,8 +29,8 @@ def user(text: str = "What is the capital of France?", **request: Any) -> ChatRe
     return ChatRequest((Message("user", (TextPart(text),)),), **request)
 
 
-def call() -> Call:
-    return Call(20)
+def call() -> QueryContext:
+    return QueryContext(20)
 
 
 def text_of(row: ChatAnswer | SpcsError) -> str:

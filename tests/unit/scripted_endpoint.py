@@ -9,7 +9,7 @@ from typing import Any
 
 from spcs_llm.errors import BadRequest, SpcsError
 from spcs_llm.http.endpoint import HttpRequest
-from spcs_llm.query_context import Call
+from spcs_llm.query_context import QueryContext
 
 CHUNK = {"object": "chat.completion.chunk", "model": "m1"}
 
@@ -56,13 +56,13 @@ class ScriptedEndpoint:
     def paths(self) -> list[str]:
         return [http_request.path for http_request in self.asked]
 
-    def send(self, http_request: HttpRequest, call: Call) -> Any:
+    def send(self, http_request: HttpRequest, call: QueryContext) -> Any:
         return self._answer(http_request)
 
-    def open(self, http_request: HttpRequest, call: Call, begin: Callable[[Any], Any]) -> Any:
+    def open(self, http_request: HttpRequest, call: QueryContext, begin: Callable[[Any], Any]) -> Any:
         return begin(self._opened(http_request))
 
-    def read(self, http_request: HttpRequest, call: Call, consume: Callable[[Any], Any]) -> Any:
+    def read(self, http_request: HttpRequest, call: QueryContext, consume: Callable[[Any], Any]) -> Any:
         with self._opened(http_request) as stream:
             return consume(stream)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from spcs_llm.batching import Batcher, BatchSpec
-from spcs_llm.query_context import Call
+from spcs_llm.query_context import QueryContext
 
 BOUND = 10.0
 
@@ -33,7 +33,7 @@ class Service:
         hold: bool = False,
     ) -> None:
         self.requests: list[list[str]] = []
-        self.calls: list[Call] = []
+        self.calls: list[QueryContext] = []
         self.senders: list[int] = []
         self.in_flight = self.most_in_flight = 0
         self._refuse = refuse
@@ -47,7 +47,7 @@ class Service:
     def let_go(self, requests: int = 1000) -> None:
         self._open.release(requests)
 
-    def send(self, rows: Sequence[str], call: Call) -> list[Any]:
+    def send(self, rows: Sequence[str], call: QueryContext) -> list[Any]:
         with self._lock:
             self.requests.append(list(rows))
             self.calls.append(call)
@@ -71,7 +71,7 @@ class Service:
         return BatchSpec(key, self.send, max_rows, size)
 
 
-class ImpatientCall(Call):
+class ImpatientCall(QueryContext):
     """Its time is up when `give_up` says so: its thread notices within a moment."""
 
     __slots__ = ("_over",)
@@ -92,7 +92,7 @@ class Caller(threading.Thread):
 
     def __init__(self, batcher: Batcher, row: str, job: BatchSpec[str, str], call: Any = None) -> None:
         super().__init__(daemon=True)
-        self.call = call or Call(BOUND)
+        self.call = call or QueryContext(BOUND)
         self._asked = (batcher, row, job)
         self.outcome: Any = None
         self.start()

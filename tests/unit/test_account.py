@@ -21,7 +21,7 @@ from spcs_llm.errors import (
     SpcsError,
 )
 from spcs_llm.http.endpoint import HttpRequest
-from spcs_llm.query_context import Call
+from spcs_llm.query_context import QueryContext
 from spcs_llm.snowflake.account import Account, Session, error_from_response
 
 ACCESS_TOKEN = "access-token-8c1f"
@@ -47,7 +47,7 @@ class ScriptedEndpoint:
         self._answer = answer
         self.asked: list[HttpRequest] = []
 
-    def send_for_body(self, http_request: HttpRequest, call: Call) -> bytes:
+    def send_for_body(self, http_request: HttpRequest, call: QueryContext) -> bytes:
         self.asked.append(http_request)
         if isinstance(self._answer, SpcsError):
             raise self._answer
@@ -68,11 +68,11 @@ def refusing(code: Any, message: str = "No.") -> dict[str, Any]:
 
 
 def login(answer: Any) -> Session:
-    return account(answer)[0].login(ACCESS_TOKEN, Call(10))
+    return account(answer)[0].login(ACCESS_TOKEN, QueryContext(10))
 
 
 def endpoint_token(answer: Any, now: float = 0.0) -> Any:
-    return account(answer)[0].endpoint_token("a.s.s", "chat.example", "CALLER", Call(10), now)
+    return account(answer)[0].endpoint_token("a.s.s", "chat.example", "CALLER", QueryContext(10), now)
 
 
 # -- what is sent --------------------------------------------------------------------------------------
@@ -80,7 +80,7 @@ def endpoint_token(answer: Any, now: float = 0.0) -> Any:
 
 def test_a_login_sends_the_minimal_body_alone() -> None:
     signing_in, endpoint = account(granting(GRANTED))
-    signing_in.login(ACCESS_TOKEN, Call(10))
+    signing_in.login(ACCESS_TOKEN, QueryContext(10))
     (sent,) = endpoint.asked
     assert sent.path.startswith("/session/v1/login-request?request_id=")
     assert sent.payload == {"data": {"AUTHENTICATOR": "OAUTH", "TOKEN": ACCESS_TOKEN}}
@@ -90,7 +90,7 @@ def test_a_login_sends_the_minimal_body_alone() -> None:
 
 def test_a_renewal_is_authorised_by_the_master_token_and_names_the_old_session() -> None:
     signing_in, endpoint = account(granting(RENEWED))
-    signing_in.renew("ST-1", "MT-1", Call(10))
+    signing_in.renew("ST-1", "MT-1", QueryContext(10))
     (sent,) = endpoint.asked
     assert sent.path.startswith("/session/token-request?requestId=")
     assert sent.headers["Authorization"] == 'Snowflake Token="MT-1"'
@@ -103,7 +103,7 @@ def test_a_renewal_is_authorised_by_the_master_token_and_names_the_old_session()
 )
 def test_an_endpoint_token_is_asked_for_by_form_for_one_host_and_role(role: str | None, scope: str) -> None:
     signing_in, endpoint = account(b"token")
-    signing_in.endpoint_token("a.s.s", "chat.example", role, Call(10), 0.0)
+    signing_in.endpoint_token("a.s.s", "chat.example", role, QueryContext(10), 0.0)
     (sent,) = endpoint.asked
     assert sent.path == "/oauth/token"
     assert sent.headers["Content-Type"] == "application/x-www-form-urlencoded"
@@ -123,7 +123,7 @@ def test_lives_are_those_that_the_reply_tells() -> None:
 
 
 def test_a_renewal_has_field_names_of_its_own() -> None:
-    renewed = account(granting(RENEWED))[0].renew("ST-1", "MT-1", Call(10))
+    renewed = account(granting(RENEWED))[0].renew("ST-1", "MT-1", QueryContext(10))
     assert renewed == Session("ST-2", 1800, "MT-2", 7200)
 
 
@@ -332,7 +332,7 @@ def test_no_error_or_repr_holds_a_token() -> None:
     assert ACCESS_TOKEN not in repr(raised.value)
     with pytest.raises(LoginError) as raised:
         account(refusing("390114", "master-token-77 of session-token-1"))[0].renew(
-            "session-token-1", "master-token-77", Call(10)
+            "session-token-1", "master-token-77", QueryContext(10)
         )
     assert "master-token" not in repr(raised.value)
     assert "ST-1" not in repr(login(granting(GRANTED)))

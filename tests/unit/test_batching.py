@@ -26,7 +26,7 @@ from spcs_llm.errors import (
     SpcsError,
 )
 from spcs_llm.http.limits import Limiter
-from spcs_llm.query_context import Call
+from spcs_llm.query_context import QueryContext
 from tests.unit.scripted_service import BOUND, Caller, ImpatientCall, Service, wait_until, waiting_behind_one
 
 MAY_BE_ONE_ROWS_FAULT = [
@@ -70,7 +70,7 @@ class Clock:
 
 
 def test_a_lone_query_goes_at_once_by_its_own_call() -> None:
-    service, call = Service(), Call(BOUND)
+    service, call = Service(), QueryContext(BOUND)
     assert Batcher(Limiter()).submit("a", call, service.job()) == "A"
     assert service.calls == [call]
     assert service.senders == [threading.get_ident()]
@@ -80,7 +80,7 @@ def test_a_lone_caller_never_waits_for_others() -> None:
     service, batcher = Service(), Batcher(Limiter(), regroup_seconds=BOUND)
     began = time.monotonic()
     for _ in range(50):
-        batcher.submit("a", Call(BOUND), service.job())
+        batcher.submit("a", QueryContext(BOUND), service.job())
     assert time.monotonic() - began < BOUND / 2
     assert service.sizes == [1] * 50
 
@@ -115,8 +115,8 @@ def test_a_request_has_no_more_rows_than_the_service_takes() -> None:
 @pytest.mark.parametrize("most", [0, -3])
 def test_a_senseless_number_of_rows_means_one(most: int) -> None:
     service, batcher = Service(), Batcher(Limiter())
-    assert batcher.submit("a", Call(BOUND), service.job(max_rows=most)) == "A"
-    assert batcher.submit_all(["a", "b"], Call(BOUND), service.job(max_rows=most)) == ["A", "B"]
+    assert batcher.submit("a", QueryContext(BOUND), service.job(max_rows=most)) == "A"
+    assert batcher.submit_all(["a", "b"], QueryContext(BOUND), service.job(max_rows=most)) == ["A", "B"]
     assert service.sizes == [1, 1, 1]
 
 
@@ -159,7 +159,7 @@ def test_the_callers_just_answered_are_waited_for() -> None:
 
     def ask(times: int) -> None:
         for _ in range(times):
-            batcher.submit("a", Call(BOUND), service.job())
+            batcher.submit("a", QueryContext(BOUND), service.job())
 
     threads = [
         threading.Thread(target=ask, args=(11,)),
@@ -183,7 +183,7 @@ def test_callers_who_do_not_come_back_are_waited_for_a_moment_only() -> None:
     service.let_go()
     outcomes(callers)
     began = time.monotonic()
-    batcher.submit("c", Call(BOUND), service.job())
+    batcher.submit("c", QueryContext(BOUND), service.job())
     assert time.monotonic() - began < BOUND / 2
     assert service.requests[-1] == ["c"]
 
@@ -191,7 +191,7 @@ def test_callers_who_do_not_come_back_are_waited_for_a_moment_only() -> None:
 def test_a_flood_of_one_user_does_not_starve_another() -> None:
     limiter, service = Limiter(1), Service(hold=True)
 
-    def send(rows: Sequence[str], call: Call) -> list[str]:
+    def send(rows: Sequence[str], call: QueryContext) -> list[str]:
         limiter.acquire(call)
         try:
             return service.send(rows, call)
@@ -200,7 +200,7 @@ def test_a_flood_of_one_user_does_not_starve_another() -> None:
 
     job = BatchSpec("job", send, 4, len)
     flood = waiting_behind_one(Batcher(limiter), service, list("abcdefgh"), job)
-    lone = Caller(Batcher(limiter), "lone", job, Call(BOUND, "another user"))
+    lone = Caller(Batcher(limiter), "lone", job, QueryContext(BOUND, "another user"))
     wait_until(lambda: sum(map(len, limiter._waiting.values())) == 1)
     service.let_go()
     assert outcomes([lone, *flood]) == ["LONE", "FIRST", *"ABCDEFGH"]
@@ -237,12 +237,12 @@ def test_what_concerns_everybody_fails_everybody_at_once_each_with_an_error_of_i
 
 
 def test_an_error_in_place_of_a_result_is_that_rows() -> None:
-    def send(rows: Sequence[str], call: Call) -> list[str | SpcsError]:
+    def send(rows: Sequence[str], call: QueryContext) -> list[str | SpcsError]:
         return [ModelError("NaN") if row == "b" else row.upper() for row in rows]
 
     batcher = Batcher(Limiter())
     job = BatchSpec("k", send, 64, len)
-    first, second, third = batcher.submit_all(["a", "b", "c"], Call(BOUND), job)
+    first, second, third = batcher.submit_all(["a", "b", "c"], QueryContext(BOUND), job)
     assert (first, type(second), third) == ("A", ModelError, "C")
 
 
@@ -267,16 +267,19 @@ def test_the_halves_are_sent_side_by_side_where_the_limit_allows() -> None:
 
 @pytest.mark.parametrize("given", [0, 1, 3])
 def test_a_service_that_gives_another_number_of_results_never_gives_a_neighbours(given: int) -> None:
-    def send(rows: Sequence[str], call: Call) -> list[str]:
+    def send(rows: Sequence[str], call: QueryContext) -> list[str]:
         return ["X"] * given if len(rows) == 2 else [row.upper() for row in rows]
 
-    assert Batcher(Limiter()).submit_all(["a", "b"], Call(BOUND), BatchSpec("k", send, 64, len)) == ["A", "B"]
+    assert Batcher(Limiter()).submit_all(["a", "b"], QueryContext(BOUND), BatchSpec("k", send, 64, len)) == [
+        "A",
+        "B",
+    ]
 
 
 def test_a_service_that_gives_two_results_for_one_row_is_told_so() -> None:
     job = BatchSpec("k", lambda rows, call: [*rows, "more"], 64, len)
     with pytest.raises(ModelError, match="2 results for 1"):
-        Batcher(Limiter()).submit("a", Call(BOUND), job)
+        Batcher(Limiter()).submit("a", QueryContext(BOUND), job)
 
 
 # -- the size that works is remembered
@@ -292,15 +295,15 @@ def too_many(most: int, error: SpcsError) -> Service:
 def test_the_size_that_worked_is_kept_after_a_refusal_for_size(error: SpcsError) -> None:
     service, batcher = too_many(8, error), Batcher(Limiter())
     rows = [str(i) for i in range(64)]
-    assert batcher.submit_all(rows, Call(BOUND), service.job(max_rows=32)) == rows
+    assert batcher.submit_all(rows, QueryContext(BOUND), service.job(max_rows=32)) == rows
     assert service.sizes == [32, 16, 8, 8, 16, 8, 8, 8, 8, 8, 8]
 
 
 def test_it_is_each_kind_of_requests_own() -> None:
     service, batcher = too_many(2, RequestTooLarge("m")), Batcher(Limiter())
-    batcher.submit_all(list("abcd"), Call(BOUND), service.job("one"))
-    batcher.submit_all(list("abcd"), Call(BOUND), service.job("one"))
-    batcher.submit_all(list("abcd"), Call(BOUND), service.job("other"))
+    batcher.submit_all(list("abcd"), QueryContext(BOUND), service.job("one"))
+    batcher.submit_all(list("abcd"), QueryContext(BOUND), service.job("one"))
+    batcher.submit_all(list("abcd"), QueryContext(BOUND), service.job("other"))
     assert service.sizes == [4, 2, 2, 2, 2, 4, 2, 2]
 
 
@@ -308,12 +311,12 @@ def test_it_grows_back_after_ten_minutes() -> None:
     clock = Clock()
     service, batcher = too_many(2, RequestTooLarge("m")), Batcher(Limiter(), clock=clock)
     job = service.job(max_rows=4)
-    batcher.submit_all(list("abcd"), Call(BOUND), job)
+    batcher.submit_all(list("abcd"), QueryContext(BOUND), job)
     clock.now += 599
-    batcher.submit_all(list("abcd"), Call(BOUND), job)
+    batcher.submit_all(list("abcd"), QueryContext(BOUND), job)
     assert service.sizes == [4, 2, 2, 2, 2]
     clock.now += 2
-    batcher.submit_all(list("abcd"), Call(BOUND), job)
+    batcher.submit_all(list("abcd"), QueryContext(BOUND), job)
     assert service.sizes[5:] == [4, 2, 2]
 
 
@@ -327,18 +330,18 @@ def test_it_grows_back_later_where_a_refusal_takes_long() -> None:
         return NetworkError("silence", silent=True)
 
     service, batcher = Service(refuse), Batcher(Limiter(), clock=clock)
-    batcher.submit_all(list("abcd"), Call(BOUND), service.job(max_rows=4))
+    batcher.submit_all(list("abcd"), QueryContext(BOUND), service.job(max_rows=4))
     clock.now += 8999
-    batcher.submit_all(list("abcd"), Call(BOUND), service.job(max_rows=4))
+    batcher.submit_all(list("abcd"), QueryContext(BOUND), service.job(max_rows=4))
     assert service.sizes == [4, 2, 2, 2, 2]
 
 
 def test_one_bad_row_does_not_make_requests_smaller() -> None:
     service = Service(lambda rows: RequestTooLarge("m") if "bad" in rows else None)
     batcher = Batcher(Limiter())
-    batcher.submit_all(["a", "bad", "c", "d"], Call(BOUND), service.job())
+    batcher.submit_all(["a", "bad", "c", "d"], QueryContext(BOUND), service.job())
     before = len(service.requests)
-    batcher.submit_all(list("abcd"), Call(BOUND), service.job())
+    batcher.submit_all(list("abcd"), QueryContext(BOUND), service.job())
     assert service.sizes[before:] == [4]
 
 
@@ -346,8 +349,8 @@ def test_a_passing_failure_of_the_model_does_not_make_requests_smaller() -> None
     failures = [ServiceError("once", status=500)]
     service = Service(lambda rows: failures.pop() if failures else None)
     batcher = Batcher(Limiter())
-    assert batcher.submit_all(list("abcd"), Call(BOUND), service.job()) == list("ABCD")
-    batcher.submit_all(list("abcd"), Call(BOUND), service.job())
+    assert batcher.submit_all(list("abcd"), QueryContext(BOUND), service.job()) == list("ABCD")
+    batcher.submit_all(list("abcd"), QueryContext(BOUND), service.job())
     assert service.sizes == [4, 2, 2, 4]
 
 
@@ -370,8 +373,8 @@ def test_a_query_whose_time_is_up_while_it_waits_is_never_sent() -> None:
 def test_a_query_without_time_is_not_sent_at_all() -> None:
     service = Service()
     with pytest.raises(QueryTimeout):
-        Batcher(Limiter()).submit("a", Call(-1), service.job())
-    (error,) = Batcher(Limiter()).submit_all(["a"], Call(0), service.job())
+        Batcher(Limiter()).submit("a", QueryContext(-1), service.job())
+    (error,) = Batcher(Limiter()).submit_all(["a"], QueryContext(0), service.job())
     assert isinstance(error, QueryTimeout)
     assert service.requests == []
 
@@ -380,7 +383,7 @@ def test_the_caller_with_most_time_sends_for_all() -> None:
     service, batcher = Service(hold=True), Batcher(Limiter())
     callers = waiting_behind_one(batcher, service, [])
     for seconds in (7, 9, 8):
-        callers.append(Caller(batcher, str(seconds), service.job(), Call(seconds)))
+        callers.append(Caller(batcher, str(seconds), service.job(), QueryContext(seconds)))
     wait_until(lambda: len(batcher._queue) == 3)
     service.let_go()
     outcomes(callers)
@@ -431,7 +434,7 @@ def test_a_caller_with_little_time_leaves_in_the_midst_of_regrouping() -> None:
     limiter.resize(1)  # now a request would have a share of three, of whom two do not come back
     began = time.monotonic()
     with pytest.raises(QueryTimeout):
-        batcher.submit("d", Call(0.05), service.job())
+        batcher.submit("d", QueryContext(0.05), service.job())
     assert time.monotonic() - began < BOUND / 2
     assert len(service.requests) == 3
 
@@ -449,10 +452,10 @@ def test_a_sender_that_breaks_off_leaves_nobody_waiting(blow: BaseException) -> 
     assert results[2] is blow, "whose thread sent has the blow itself"
     assert [type(result) for result in results[:2]] == [SpcsError, SpcsError]
     assert type(blow).__name__ in str(results[0])
-    assert batcher.submit("d", Call(BOUND), service.job()) == "D"
+    assert batcher.submit("d", QueryContext(BOUND), service.job()) == "D"
 
 
-class Interrupted(Call):
+class Interrupted(QueryContext):
     """Once armed, a KeyboardInterrupt strikes its thread when that looks at the clock, at least every `seconds`."""
 
     __slots__ = ("armed",)
@@ -498,7 +501,7 @@ def test_each_row_bears_its_share_of_a_shared_request() -> None:
     wait_until(lambda: service.sizes == [1, 4])
     shared = service.calls[1]
     shared.busy_seconds = 1.0
-    shared.note("SPCS_REQUEST", 0.0, 0.5, queries=4)
+    shared.record_step("SPCS_REQUEST", 0.0, 0.5, queries=4)
     service.let_go()
     outcomes(callers)
     for caller in callers[1:]:
@@ -541,7 +544,7 @@ def test_a_row_of_a_refused_request_bears_its_share_of_each_request_it_was_in() 
 def test_many_rows_are_answered_in_their_order_by_few_requests() -> None:
     service = Service()
     rows = [f"row{i}" for i in range(10)]
-    call = Call(BOUND)
+    call = QueryContext(BOUND)
     assert Batcher(Limiter()).submit_all(rows, call, service.job(max_rows=4)) == [r.upper() for r in rows]
     assert service.requests == [rows[:4], rows[4:8], rows[8:]]
     assert call.attempts == 3
@@ -549,14 +552,14 @@ def test_many_rows_are_answered_in_their_order_by_few_requests() -> None:
 
 def test_no_rows_are_no_request() -> None:
     service = Service()
-    assert Batcher(Limiter()).submit_all([], Call(BOUND), service.job()) == []
+    assert Batcher(Limiter()).submit_all([], QueryContext(BOUND), service.job()) == []
     assert service.requests == []
 
 
 def test_many_rows_stay_below_the_largest_body() -> None:
     service = Service()
     rows = ["a" * 6, "b" * 4, "c", "d" * 30, "e"]
-    assert Batcher(Limiter(), body_limit=10).submit_all(rows, Call(BOUND), service.job()) == [
+    assert Batcher(Limiter(), body_limit=10).submit_all(rows, QueryContext(BOUND), service.job()) == [
         row.upper() for row in rows
     ]
     assert service.requests == [rows[:2], rows[2:3], rows[3:4], rows[4:]]
@@ -564,13 +567,13 @@ def test_many_rows_stay_below_the_largest_body() -> None:
 
 def test_bad_rows_among_many_fail_alone() -> None:
     service = Service(lambda rows: BadRequest("no") if "bad" in rows else None)
-    results = Batcher(Limiter()).submit_all(["a", "bad", "c", "bad"], Call(BOUND), service.job())
+    results = Batcher(Limiter()).submit_all(["a", "bad", "c", "bad"], QueryContext(BOUND), service.job())
     assert [type(result).__name__ for result in results] == ["str", "BadRequest", "str", "BadRequest"]
 
 
 def test_an_outage_is_met_once_not_by_each_request_of_the_query() -> None:
     service = Service(lambda rows: ServiceDown("down", status=503) if "c" in rows else None)
-    results = Batcher(Limiter()).submit_all(list("abcdefgh"), Call(BOUND), service.job(max_rows=2))
+    results = Batcher(Limiter()).submit_all(list("abcdefgh"), QueryContext(BOUND), service.job(max_rows=2))
     assert results[:2] == ["A", "B"]
     assert [type(result) for result in results[2:]] == [ServiceDown] * 6
     assert service.requests == [["a", "b"], ["c", "d"]]
@@ -581,7 +584,7 @@ def test_single_queries_take_turns_with_a_query_of_many_texts() -> None:
     rows = [f"row{i}" for i in range(6)]
     results: list[object] = []
     thread = threading.Thread(
-        target=lambda: results.extend(batcher.submit_all(rows, Call(BOUND), service.job(max_rows=2)))
+        target=lambda: results.extend(batcher.submit_all(rows, QueryContext(BOUND), service.job(max_rows=2)))
     )
     thread.start()
     wait_until(lambda: service.in_flight == 1)

@@ -14,7 +14,7 @@ import pytest
 from spcs_llm.batching import Batcher, BatchSpec
 from spcs_llm.errors import BadRequest, ModelError, RequestTooLarge, ServiceDown, SpcsError
 from spcs_llm.http.limits import Limiter
-from spcs_llm.query_context import Call
+from spcs_llm.query_context import QueryContext
 
 SECONDS = 1.5
 CALLERS = 24
@@ -46,7 +46,7 @@ class Service:
         self.requests = 0
         self.wrong: list[str] = []
 
-    def send(self, rows: Sequence[Row], call: Call) -> list[str | SpcsError]:
+    def send(self, rows: Sequence[Row], call: QueryContext) -> list[str | SpcsError]:
         ids = [row.id for row in rows]
         with self._lock:
             self._in_flight += 1
@@ -66,7 +66,7 @@ class Service:
                 self._in_flight -= 1
                 self._now.subtract(ids)
 
-    def _check(self, rows: Sequence[Row], call: Call) -> None:
+    def _check(self, rows: Sequence[Row], call: QueryContext) -> None:
         if self._in_flight > self._limit:
             self.wrong.append("too many requests in flight")
         if max(self._now.values()) > 1:
@@ -114,7 +114,7 @@ class Crowd:
         while time.monotonic() < end:
             rows = [self._row(choose) for _ in range(choose.choice((1, 1, 1, 1, 40)))]
             seconds = choose.choice((PATIENT, PATIENT, 0.02, 0.002))
-            call, began = Call(seconds), time.monotonic()
+            call, began = QueryContext(seconds), time.monotonic()
             job = BatchSpec(rows[0].user, self.service.send, 16, _size)
             rows = [Row(row.id, row.kind, row.size, rows[0].user) for row in rows]
             outcomes = self._ask(rows, call, job)
@@ -132,7 +132,7 @@ class Crowd:
         kind = choose.choices(("good", "bad", "broken"), (90, 5, 5))[0]
         return Row(next(self._ids), kind, choose.choice((10, 100, 2000)), choose.choice("xyz"))
 
-    def _ask(self, rows: list[Row], call: Call, job: BatchSpec[Row, str]) -> list[str | SpcsError]:
+    def _ask(self, rows: list[Row], call: QueryContext, job: BatchSpec[Row, str]) -> list[str | SpcsError]:
         if len(rows) > 1:
             return self.batcher.submit_all(rows, call, job)
         try:
@@ -178,7 +178,7 @@ def test_every_row_gets_its_own_answer_or_error_in_time(limit: int) -> None:
     assert (batcher._in_flight, batcher._waiters, batcher._queue) == (0, 0, []), "nothing is left behind"
     assert (
         batcher.submit(
-            Row(-1, "good", 1, "x"), Call(PATIENT), BatchSpec("x", lambda rows, call: rows, 1, _size)
+            Row(-1, "good", 1, "x"), QueryContext(PATIENT), BatchSpec("x", lambda rows, call: rows, 1, _size)
         ).id
         == -1
     )

@@ -18,7 +18,7 @@ from spcs_llm.errors import BadRequest, ServiceDown, SpcsError
 from spcs_llm.http.endpoint import Endpoint, HttpRequest, NoToken
 from spcs_llm.http.limits import Limiter
 from spcs_llm.http.retry import RetryPolicy
-from spcs_llm.query_context import Call
+from spcs_llm.query_context import QueryContext
 from spcs_llm.urls import parse_base_url
 
 RATE = Rate(credits_per_hour=0.57, credit_price=3.0, nodes=2)
@@ -30,14 +30,14 @@ class World:
     def __init__(self) -> None:
         self.now = self.busy = 0.0
         self.meter = BusyMeter(lambda: self.now)
-        self._running: list[tuple[Call, float, int]] = []
+        self._running: list[tuple[QueryContext, float, int]] = []
 
     def wait(self, seconds: float) -> None:
         self.now += seconds
         if self._running:
             self.busy += seconds
 
-    def start(self, call: Call, queries: int = 1) -> None:
+    def start(self, call: QueryContext, queries: int = 1) -> None:
         self._running.append((call, self.meter.start(queries), queries))
 
     def end(self, which: int = 0) -> float:
@@ -51,8 +51,8 @@ class World:
         return len(self._running)
 
 
-def calls(count: int) -> list[Call]:
-    return [Call(1.0) for _ in range(count)]
+def calls(count: int) -> list[QueryContext]:
+    return [QueryContext(1.0) for _ in range(count)]
 
 
 # -- the meter
@@ -100,7 +100,7 @@ def test_idle_time_and_waits_between_attempts_cost_nothing() -> None:
 
 def test_small_shares_stay_exact_after_years_of_service() -> None:
     world, (call,) = World(), calls(1)
-    world.start(Call(1.0))
+    world.start(QueryContext(1.0))
     world.wait(1e8)
     world.end()
     world.start(call)
@@ -146,7 +146,7 @@ def test_equal_calls_at_the_same_time_cost_the_same(others: list[tuple[float, in
     world.start(a)
     world.start(b)
     for seconds, queries in others:
-        world.start(Call(1.0), queries)
+        world.start(QueryContext(1.0), queries)
         world.wait(seconds)
         world.end(2)
     world.end(0)
@@ -225,15 +225,15 @@ def test_costs_add_up_over_batches_retries_and_refusals(limit: int) -> None:
         sleep=lambda seconds: None,
     )
 
-    def send(rows: Sequence[str], call: Call) -> list[str]:
+    def send(rows: Sequence[str], call: QueryContext) -> list[str]:
         return endpoint.send(HttpRequest("/predict", list(rows), weight=len(rows)), call)  # type: ignore[no-any-return]
 
     batcher, job = Batcher(limiter), BatchSpec("job", send, 16, len)
-    outcomes: list[tuple[Call, Any]] = []
+    outcomes: list[tuple[QueryContext, Any]] = []
 
     def ask(number: int) -> None:
         for i in range(30):
-            row, call = "bad" if i % 10 == number else f"row {number} {i}", Call(30.0)
+            row, call = "bad" if i % 10 == number else f"row {number} {i}", QueryContext(30.0)
             if i % 7 == 0:
                 outcomes.append((call, batcher.submit_all([row, "more", "and more"], call, job)))
                 continue

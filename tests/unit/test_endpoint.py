@@ -26,7 +26,7 @@ from spcs_llm.errors import (
 from spcs_llm.http.endpoint import Endpoint, HttpRequest, NoToken, Stream, parse_json
 from spcs_llm.http.limits import Limiter
 from spcs_llm.http.retry import RetryPolicy
-from spcs_llm.query_context import Call
+from spcs_llm.query_context import QueryContext
 from spcs_llm.urls import parse_base_url
 
 KINDS = {400: BadRequest, 401: TokenRefused, 429: ServiceBusy, 503: ServiceDown, 599: ServiceStarting}
@@ -131,7 +131,7 @@ class Tokens:
         self.count = 1
         self.refusals: list[Mapping[str, str]] = []
 
-    def headers(self, call: Call) -> Mapping[str, str]:
+    def headers(self, call: QueryContext) -> Mapping[str, str]:
         if self._failure is not None:
             raise self._failure
         return {"Authorization": f"T{self.count}"}
@@ -168,10 +168,10 @@ class Rig:
             **options,
         )
 
-    def call(self, seconds: float = 600.0) -> Call:
-        return Call(seconds, clock=self.clock)
+    def call(self, seconds: float = 600.0) -> QueryContext:
+        return QueryContext(seconds, clock=self.clock)
 
-    def send(self, call: Call | None = None, payload: Any = ()) -> Any:
+    def send(self, call: QueryContext | None = None, payload: Any = ()) -> Any:
         return self.endpoint.send(HttpRequest("/predict", {"data": list(payload)}), call or self.call())
 
     @property
@@ -358,7 +358,7 @@ def test_without_another_token_there_is_no_second_attempt() -> None:
 
 def test_the_refused_headers_are_those_that_were_sent() -> None:
     class Replaced(Tokens):
-        def headers(self, call: Call) -> Mapping[str, str]:
+        def headers(self, call: QueryContext) -> Mapping[str, str]:
             return self.given
 
     tokens = Replaced()
@@ -504,7 +504,7 @@ def test_busy_time_is_that_of_the_attempts_and_not_of_the_pauses() -> None:
 
 def test_signing_in_is_not_busy_time() -> None:
     class Slow(Tokens):
-        def headers(self, call: Call) -> Mapping[str, str]:
+        def headers(self, call: QueryContext) -> Mapping[str, str]:
             rig.clock.now += 7.0
             return super().headers(call)
 
@@ -517,7 +517,7 @@ def test_signing_in_is_not_busy_time() -> None:
 # -- streams --------------------------------------------------------------------------------------------------
 
 
-def opened(rig: Rig, call: Call | None = None) -> Stream:
+def opened(rig: Rig, call: QueryContext | None = None) -> Stream:
     return rig.endpoint.open(
         HttpRequest("/v1/chat/completions", {}), call or rig.call(), lambda stream: stream
     )
@@ -568,7 +568,7 @@ def test_failures_after_the_first_byte_are_the_readers() -> None:
     rig.assert_nothing_is_held()
 
 
-def begun(rig: Rig, call: Call) -> tuple[Stream, bytes, Iterator[bytes]]:
+def begun(rig: Rig, call: QueryContext) -> tuple[Stream, bytes, Iterator[bytes]]:
     """A stream that counts as begun with its second chunk."""
 
     def begin(stream: Stream) -> tuple[Stream, bytes, Iterator[bytes]]:

@@ -11,16 +11,18 @@ import pytest
 
 from spcs_llm.errors import QueryTimeout
 from spcs_llm.http.limits import Limiter
-from spcs_llm.query_context import Call
+from spcs_llm.query_context import QueryContext
 from tests.unit.scripted_service import BOUND, ImpatientCall, wait_until
 
 
 class Waiter(threading.Thread):
     """Acquires a slot and keeps it; `order` tells who got theirs when."""
 
-    def __init__(self, limiter: Limiter, name: str, order: list[str], call: Call | None = None) -> None:
+    def __init__(
+        self, limiter: Limiter, name: str, order: list[str], call: QueryContext | None = None
+    ) -> None:
         super().__init__(daemon=True)
-        self.call = call or Call(BOUND, name[0])
+        self.call = call or QueryContext(BOUND, name[0])
         self.error: BaseException | None = None
         self._asked = (limiter, name, order)
         self.start()
@@ -50,7 +52,7 @@ def queue_up(limiter: Limiter, names: list[str]) -> tuple[list[str], list[Waiter
 def full(limit: int) -> Limiter:
     limiter = Limiter(limit)
     for _ in range(limit):
-        limiter.acquire(Call(BOUND))
+        limiter.acquire(QueryContext(BOUND))
     return limiter
 
 
@@ -77,7 +79,7 @@ def test_a_newcomer_does_not_pass_those_who_wait() -> None:
     order, _ = queue_up(limiter, ["a1"])
     limiter.release()
     with pytest.raises(QueryTimeout, match="Max parallelism"):
-        limiter.acquire(Call(0.01, "b"))
+        limiter.acquire(QueryContext(0.01, "b"))
     wait_until(lambda: order == ["a1"])
 
 
@@ -115,7 +117,7 @@ def test_a_call_whose_time_is_up_leaves_and_its_turn_goes_to_the_next() -> None:
 def test_a_slot_given_in_the_moment_of_giving_up_goes_to_the_next() -> None:
     limiter = full(1)
 
-    class Late(Call):
+    class Late(QueryContext):
         """The slot is given while it computes how long to wait, and it has no time left to take it."""
 
         def remaining(self) -> float:
@@ -125,13 +127,13 @@ def test_a_slot_given_in_the_moment_of_giving_up_goes_to_the_next() -> None:
     with pytest.raises(KeyboardInterrupt):
         limiter.acquire(Late(BOUND))
     assert limiter.in_flight == 0
-    limiter.acquire(Call(BOUND))
+    limiter.acquire(QueryContext(BOUND))
 
 
 def test_an_interrupted_call_leaves_the_queue() -> None:
     limiter = full(1)
 
-    class Broken(Call):
+    class Broken(QueryContext):
         def remaining(self) -> float:
             raise KeyboardInterrupt
 
@@ -154,7 +156,7 @@ def test_under_stress_there_are_never_more_than_the_limit_and_no_slot_is_lost(li
         choose = random.Random(seed)
         while time.monotonic() < end:
             try:
-                limiter.acquire(Call(choose.choice((BOUND, 0.001, 0.0)), user))
+                limiter.acquire(QueryContext(choose.choice((BOUND, 0.001, 0.0)), user))
             except QueryTimeout:
                 timeouts[user] += 1
                 continue

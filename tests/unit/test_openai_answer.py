@@ -31,7 +31,7 @@ from spcs_llm.errors import (
     SpcsError,
 )
 from spcs_llm.protocols.openai.protocol import OpenAIProtocol
-from spcs_llm.query_context import Call
+from spcs_llm.query_context import QueryContext
 from tests.unit.scripted_endpoint import (
     CHUNK,
     DONE,
@@ -50,16 +50,16 @@ HELLO = ChatRequest((Message("user", (TextPart(SECRET),)),), tools=(Tool("add"),
 def protocol_after_a_stream(answer: Any) -> OpenAIProtocol:
     """A protocol that knows of the server that it can stream, and so puts no blame on that."""
     protocol = OpenAIProtocol(ScriptedEndpoint(said("before"), answer))
-    protocol.chat(HELLO, Call(10))
+    protocol.chat(HELLO, QueryContext(10))
     return protocol
 
 
 def chat(answer: Any) -> ChatAnswer:
-    return protocol_after_a_stream(answer).chat(HELLO, Call(10))
+    return protocol_after_a_stream(answer).chat(HELLO, QueryContext(10))
 
 
 def stream(answer: Any) -> list[ChatDelta | ChatEnd]:
-    return list(protocol_after_a_stream(answer).stream(HELLO, Call(10)))
+    return list(protocol_after_a_stream(answer).stream(HELLO, QueryContext(10)))
 
 
 def call_piece(
@@ -475,7 +475,7 @@ def test_an_error_does_not_quote_an_answer_that_the_query_does_not_have() -> Non
 
 def test_abandoning_a_stream_closes_the_connection() -> None:
     endpoint = ScriptedEndpoint([delta(content="a"), delta(content="b"), delta("stop")])
-    pieces = OpenAIProtocol(endpoint).stream(HELLO, Call(10))
+    pieces = OpenAIProtocol(endpoint).stream(HELLO, QueryContext(10))
     assert next(pieces) == ChatDelta("a")
     assert endpoint.streams[0].state == "open"
     pieces.close()
@@ -485,13 +485,13 @@ def test_abandoning_a_stream_closes_the_connection() -> None:
 def test_an_error_in_mid_stream_closes_the_connection() -> None:
     endpoint = ScriptedEndpoint([delta(content="a"), NetworkError("cut")])
     with pytest.raises(NetworkError, match="cut"):
-        list(OpenAIProtocol(endpoint).stream(HELLO, Call(10)))
+        list(OpenAIProtocol(endpoint).stream(HELLO, QueryContext(10)))
     assert endpoint.streams[0].state == "closed early"
 
 
 def test_the_connection_is_done_with_before_the_end_is_told() -> None:
     endpoint = ScriptedEndpoint(said("a"))
-    pieces = OpenAIProtocol(endpoint).stream(HELLO, Call(10))
+    pieces = OpenAIProtocol(endpoint).stream(HELLO, QueryContext(10))
     assert next(pieces) == ChatDelta("a")
     assert isinstance(next(pieces), ChatEnd)
     assert endpoint.streams[0].state == "done"
@@ -499,7 +499,7 @@ def test_the_connection_is_done_with_before_the_end_is_told() -> None:
 
 def test_the_first_delta_does_not_wait_for_the_second() -> None:
     endpoint = ScriptedEndpoint([delta(content="a"), NetworkError("not to be read yet")])
-    assert next(OpenAIProtocol(endpoint).stream(HELLO, Call(10))) == ChatDelta("a")
+    assert next(OpenAIProtocol(endpoint).stream(HELLO, QueryContext(10))) == ChatDelta("a")
 
 
 def test_no_text_is_in_a_repr() -> None:

@@ -12,7 +12,7 @@ import pytest
 from spcs_llm.domain import Embedding
 from spcs_llm.errors import BadRequest, ModelError, NotFound, ServiceError, SpcsError
 from spcs_llm.protocols.openai.protocol import OpenAIProtocol
-from spcs_llm.query_context import Call
+from spcs_llm.query_context import QueryContext
 from tests.unit.scripted_endpoint import ScriptedEndpoint, refusal
 
 ONE, TWO = [0.5, -1.25], [2.0, 3.0]
@@ -27,7 +27,7 @@ def rows(*embeddings: Any, **more: Any) -> dict[str, Any]:
 
 
 def embed(body: Any, *texts: str) -> list[Any]:
-    return OpenAIProtocol(ScriptedEndpoint(body)).embed(texts, Call(10))
+    return OpenAIProtocol(ScriptedEndpoint(body)).embed(texts, QueryContext(10))
 
 
 def outcome(row: Any) -> Any:
@@ -55,7 +55,7 @@ def test_vectors_come_back_in_the_order_of_the_texts(body: Any) -> None:
 
 def test_all_texts_go_in_one_request_that_counts_for_all_of_them() -> None:
     endpoint = ScriptedEndpoint(rows(ONE, TWO))
-    OpenAIProtocol(endpoint, model="e5").embed(["a", "b"], Call(10))
+    OpenAIProtocol(endpoint, model="e5").embed(["a", "b"], QueryContext(10))
     [http_request] = endpoint.asked
     assert (http_request.path, http_request.weight) == ("/v1/embeddings", 2)
     assert http_request.payload == {"model": "e5", "input": ["a", "b"], "encoding_format": "base64"}
@@ -67,7 +67,7 @@ def test_the_tokens_of_a_single_text_are_its_own() -> None:
 
 def test_no_texts_make_no_request() -> None:
     endpoint = ScriptedEndpoint(rows())
-    assert OpenAIProtocol(endpoint).embed([], Call(10)) == []
+    assert OpenAIProtocol(endpoint).embed([], QueryContext(10)) == []
     assert endpoint.asked == []
 
 
@@ -136,15 +136,15 @@ def test_a_server_that_refuses_base64_gives_numbers_from_then_on(error: ServiceE
     endpoint = ScriptedEndpoint(error, rows(ONE))
     protocol = OpenAIProtocol(endpoint)
     for _ in range(2):
-        assert [outcome(row) for row in protocol.embed(["a"], Call(10))] == [ONE]
+        assert [outcome(row) for row in protocol.embed(["a"], QueryContext(10))] == [ONE]
     assert ["encoding_format" in p for p in endpoint.payloads] == [True, False, False]
 
 
 def test_a_server_that_ignores_base64_is_not_asked_for_it_again() -> None:
     endpoint = ScriptedEndpoint(rows(ONE))
     protocol = OpenAIProtocol(endpoint)
-    protocol.embed(["a"], Call(10))
-    protocol.embed(["a"], Call(10))
+    protocol.embed(["a"], QueryContext(10))
+    protocol.embed(["a"], QueryContext(10))
     assert ["encoding_format" in p for p in endpoint.payloads] == [True, False]
 
 
@@ -152,8 +152,8 @@ def test_a_refusal_of_the_texts_does_not_count_against_base64() -> None:
     endpoint = ScriptedEndpoint(refusal("too long"), refusal("too long"), rows(packed(ONE)))
     protocol = OpenAIProtocol(endpoint)
     with pytest.raises(BadRequest, match="too long"):
-        protocol.embed(["a"], Call(10))
-    protocol.embed(["a"], Call(10))
+        protocol.embed(["a"], QueryContext(10))
+    protocol.embed(["a"], QueryContext(10))
     with_base64 = ["encoding_format" in p for p in endpoint.payloads]
     assert with_base64 == [True, False, True]
 
@@ -161,4 +161,4 @@ def test_a_refusal_of_the_texts_does_not_count_against_base64() -> None:
 def test_an_unknown_embedding_model_is_explained_with_those_there_are() -> None:
     endpoint = ScriptedEndpoint(NotFound("no such model", status=404), models=("e5",))
     with pytest.raises(NotFound, match=r"no model 'mine'\. It serves: e5"):
-        OpenAIProtocol(endpoint, model="mine").embed(["a"], Call(10))
+        OpenAIProtocol(endpoint, model="mine").embed(["a"], QueryContext(10))

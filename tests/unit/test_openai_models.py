@@ -9,7 +9,7 @@ import pytest
 
 from spcs_llm.errors import QueryTimeout, ServiceDown
 from spcs_llm.protocols.openai.models import ServedModels
-from spcs_llm.query_context import Call
+from spcs_llm.query_context import QueryContext
 
 LIST = {"data": [{"id": "m1"}]}
 
@@ -21,7 +21,7 @@ class SlowList:
         self.let_go = threading.Event()
         self.under_way = threading.Event()
 
-    def send(self, http_request: Any, call: Call) -> Any:
+    def send(self, http_request: Any, call: QueryContext) -> Any:
         self.asked += 1
         self.under_way.set()
         assert self.let_go.wait(10)
@@ -35,7 +35,9 @@ def test_many_threads_ask_once() -> None:
     endpoint = SlowList(LIST)
     models = ServedModels(endpoint, None)
     names: list[str | None] = []
-    threads = [threading.Thread(target=lambda: names.append(models.name(Call(10)))) for _ in range(20)]
+    threads = [
+        threading.Thread(target=lambda: names.append(models.name(QueryContext(10)))) for _ in range(20)
+    ]
     for thread in threads:
         thread.start()
     assert endpoint.under_way.wait(10)
@@ -51,18 +53,18 @@ def test_a_failure_is_not_remembered() -> None:
     endpoint.let_go.set()
     models = ServedModels(endpoint, None)
     with pytest.raises(ServiceDown):
-        models.name(Call(10))
-    assert models.name(Call(10)) == "m1"
+        models.name(QueryContext(10))
+    assert models.name(QueryContext(10)) == "m1"
 
 
 def test_who_waits_for_the_list_waits_no_longer_than_its_own_time() -> None:
     endpoint = SlowList(LIST)
     models = ServedModels(endpoint, None)
-    first = threading.Thread(target=models.name, args=(Call(10),))
+    first = threading.Thread(target=models.name, args=(QueryContext(10),))
     first.start()
     assert endpoint.under_way.wait(10)
     with pytest.raises(QueryTimeout, match="list of the service's models"):
-        models.name(Call(0.05))
+        models.name(QueryContext(0.05))
     endpoint.let_go.set()
     first.join(10)
 
@@ -70,5 +72,5 @@ def test_who_waits_for_the_list_waits_no_longer_than_its_own_time() -> None:
 @pytest.mark.parametrize("configured", ["mine", "m1"])
 def test_a_configured_name_is_taken_as_it_is(configured: str) -> None:
     endpoint = SlowList()
-    assert ServedModels(endpoint, configured).name(Call(10)) == configured
+    assert ServedModels(endpoint, configured).name(QueryContext(10)) == configured
     assert endpoint.asked == 0

@@ -9,7 +9,7 @@ import pytest
 from spcs_llm.domain import ChatAnswer, ChatRequest, JsonFormat, Message, Sampling, TextPart, Tool, ToolCall
 from spcs_llm.errors import BadRequest, ModelError, NotFound, RequestTooLarge, ServiceError
 from spcs_llm.protocols.openai.protocol import OpenAIProtocol
-from spcs_llm.query_context import Call
+from spcs_llm.query_context import QueryContext
 from tests.unit.scripted_endpoint import DONE, ScriptedEndpoint, completion, delta, event, refusal, said
 
 USER = Message("user", (TextPart("a question"),))
@@ -18,7 +18,7 @@ SCHEMA = {"type": "object", "properties": {"a": {"type": "integer", "minimum": 1
 
 def ask(protocol: OpenAIProtocol, **request: Any) -> ChatAnswer:
     request.setdefault("messages", (USER,))
-    return protocol.chat(ChatRequest(**request), Call(10))
+    return protocol.chat(ChatRequest(**request), QueryContext(10))
 
 
 # -- streaming -----------------------------------------------------------------------------------------
@@ -42,7 +42,7 @@ def test_a_server_that_cannot_stream_is_asked_for_whole_answers_from_then_on(
     protocol = OpenAIProtocol(endpoint)
     for _ in range(2):
         if streamed:
-            text = "".join(d.text for d in list(protocol.stream(ChatRequest((USER,)), Call(10)))[:-1])
+            text = "".join(d.text for d in list(protocol.stream(ChatRequest((USER,)), QueryContext(10)))[:-1])
         else:
             text = ask(protocol).text
         assert text == "a"
@@ -56,7 +56,7 @@ def test_what_is_asked_for_whole_may_come_as_a_stream_nonetheless(streamed: bool
     endpoint = ScriptedEndpoint(refusal("Unrecognized request argument supplied: stream"), said("a", "b"))
     protocol = OpenAIProtocol(endpoint)
     if streamed:
-        *deltas, end = protocol.stream(ChatRequest((USER,)), Call(10))
+        *deltas, end = protocol.stream(ChatRequest((USER,)), QueryContext(10))
         assert [delta.text for delta in deltas] == ["a", "b"]
         assert end.finish_reason == "stop"
     else:
@@ -151,7 +151,7 @@ def test_what_was_streamed_is_never_asked_for_again() -> None:
     for way in (OpenAIProtocol(endpoint).chat, lambda *asked: list(OpenAIProtocol(endpoint).stream(*asked))):
         endpoint.asked.clear()
         with pytest.raises(ModelError, match="breaks off"):
-            way(ChatRequest((USER,)), Call(10))
+            way(ChatRequest((USER,)), QueryContext(10))
         assert len(endpoint.payloads) == 1
 
 
@@ -249,7 +249,7 @@ def test_a_streamed_answer_names_what_was_dropped_at_its_end() -> None:
         ScriptedEndpoint(refusal("top_k: unknown"), said("a")), drop_refused_settings=True
     )
     request = ChatRequest((USER,), sampling=Sampling(top_k=3))
-    assert list(protocol.stream(request, Call(10)))[-1].ignored_settings == ("topK",)
+    assert list(protocol.stream(request, QueryContext(10)))[-1].ignored_settings == ("topK",)
 
 
 def test_a_setting_that_the_server_lacks_is_not_tried_again() -> None:

@@ -10,7 +10,7 @@ import pytest
 from spcs_llm.domain import RankedDocument, Ranking, Usage
 from spcs_llm.errors import BadRequest, ModelError, NotFound, ServiceDown, ServiceError, SpcsError
 from spcs_llm.protocols.openai.protocol import OpenAIProtocol
-from spcs_llm.query_context import Call
+from spcs_llm.query_context import QueryContext
 from tests.unit.scripted_endpoint import ScriptedEndpoint
 
 RESULTS = [{"index": 0, "relevance_score": 0.25}, {"index": 1, "relevance_score": 0.75}]
@@ -20,7 +20,7 @@ NO_PATH = NotFound("The service has nothing there.", status=404)
 
 
 def rerank(*script: Any) -> Ranking:
-    return OpenAIProtocol(ScriptedEndpoint(*script)).rerank("q", ["a", "b"], Call(10))
+    return OpenAIProtocol(ScriptedEndpoint(*script)).rerank("q", ["a", "b"], QueryContext(10))
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_documents_of_one_score_keep_their_order() -> None:
 
 def test_the_request_asks_for_all_documents() -> None:
     endpoint = ScriptedEndpoint({"results": RESULTS})
-    OpenAIProtocol(endpoint).rerank("q", ["a", "b"], Call(10))
+    OpenAIProtocol(endpoint).rerank("q", ["a", "b"], QueryContext(10))
     assert endpoint.asked[-1].path == "/v1/rerank"
     assert endpoint.payloads == [{"model": "m1", "query": "q", "documents": ["a", "b"], "top_n": 2}]
 
@@ -58,7 +58,7 @@ def test_a_server_without_that_path_is_asked_as_tei_from_then_on(error: ServiceE
     endpoint = ScriptedEndpoint(error, BY_TEI)
     protocol = OpenAIProtocol(endpoint, model="m")
     for _ in range(2):
-        assert protocol.rerank("q", ["a", "b"], Call(10)).documents == BEST_FIRST
+        assert protocol.rerank("q", ["a", "b"], QueryContext(10)).documents == BEST_FIRST
     assert endpoint.paths == ["/v1/rerank", "/rerank", "/rerank"]
     assert endpoint.payloads[1] == {"query": "q", "texts": ["a", "b"]}
 
@@ -68,20 +68,20 @@ def test_a_server_that_cannot_rerank_says_so_and_is_asked_both_ways_again() -> N
     protocol = OpenAIProtocol(endpoint, model="m1")
     for _ in range(2):
         with pytest.raises(NotFound, match="nothing there"):
-            protocol.rerank("q", ["a", "b"], Call(10))
+            protocol.rerank("q", ["a", "b"], QueryContext(10))
     assert endpoint.paths == ["/v1/rerank", "/rerank", "/v1/models"] * 2
 
 
 def test_a_server_that_is_down_is_not_taken_for_tei() -> None:
     endpoint = ScriptedEndpoint(ServiceDown("down", status=503))
     with pytest.raises(ServiceDown):
-        OpenAIProtocol(endpoint, model="m1").rerank("q", ["a"], Call(10))
+        OpenAIProtocol(endpoint, model="m1").rerank("q", ["a"], QueryContext(10))
     assert endpoint.paths == ["/v1/rerank"]
 
 
 def test_no_documents_make_no_request() -> None:
     endpoint = ScriptedEndpoint({})
-    assert OpenAIProtocol(endpoint).rerank("q", [], Call(10)) == Ranking(())
+    assert OpenAIProtocol(endpoint).rerank("q", [], QueryContext(10)) == Ranking(())
     assert endpoint.asked == []
 
 
@@ -119,5 +119,5 @@ def test_an_error_quotes_neither_query_nor_documents(place: str) -> None:
     endpoint = ScriptedEndpoint({"error": {"message": f"cannot tokenize: {secret}", "code": 500}})
     asked = (secret, ["a"]) if place == "query" else ("q", [secret])
     with pytest.raises(ServiceError, match="cannot tokenize") as caught:
-        OpenAIProtocol(endpoint).rerank(*asked, Call(10))
+        OpenAIProtocol(endpoint).rerank(*asked, QueryContext(10))
     assert "Bartholomew" not in str(caught.value)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from spcs_llm.errors import LoginError, NetworkError, QueryTimeout, ServiceDown, SpcsError, TokenRefused
-from spcs_llm.query_context import Call
+from spcs_llm.query_context import QueryContext
 from spcs_llm.snowflake.token_cache import Token, TokenCache
 
 REFUSED = TokenRefused("No.")
@@ -31,21 +31,21 @@ class ScriptedSignIn:
         self._clock = clock
         self.seconds = seconds
         self.credentials = ["credential-1"]
-        self.on_login: Callable[[str, Call], object] = lambda credential, call: None
-        self.on_renewal: Callable[[Call], object] = lambda call: None
+        self.on_login: Callable[[str, QueryContext], object] = lambda credential, call: None
+        self.on_renewal: Callable[[QueryContext], object] = lambda call: None
         self.can_renew = True
         self.done: list[str] = []
 
     def credential(self) -> str:
         return self.credentials.pop(0) if len(self.credentials) > 1 else self.credentials[0]
 
-    def log_in(self, credential: str, call: Call) -> Token:
+    def log_in(self, credential: str, call: QueryContext) -> Token:
         since = self._clock()
         self.done.append("login")
         self.on_login(credential, call)
         return self._token("login", since)
 
-    def renew(self, token: Token, call: Call) -> Token | None:
+    def renew(self, token: Token, call: QueryContext) -> Token | None:
         if not self.can_renew:
             return None
         since = self._clock()
@@ -76,7 +76,7 @@ class Life:
         self.tokens = TokenCache(self.sign_in, self.clock)
 
     def ask(self, seconds: float = 10) -> str:
-        return self.tokens.headers(Call(seconds))["Authorization"]
+        return self.tokens.headers(QueryContext(seconds))["Authorization"]
 
     def refuse(self, token: str) -> bool:
         return self.tokens.refused({"Authorization": token}, REFUSED)
@@ -166,7 +166,7 @@ def test_a_token_refused_while_it_is_being_renewed_is_not_kept(life: Life) -> No
     life.ask()
     life.passes(3590)
 
-    def refused_meanwhile(call: Call) -> None:
+    def refused_meanwhile(call: QueryContext) -> None:
         life.refuse("login1")
         raise NetworkError("down")
 
@@ -252,7 +252,7 @@ def test_a_waiting_query_ends_with_its_own_time(life: Life) -> None:
 def test_when_the_leaders_own_time_is_up_another_takes_over(life: Life) -> None:
     first = threading.Event()
 
-    def hang_once(credential: str, call: Call) -> None:
+    def hang_once(credential: str, call: QueryContext) -> None:
         if len(life.sign_in.done) == 1:
             first.wait(10)
             raise call.timeout("signing in")
@@ -271,7 +271,7 @@ def test_when_the_leaders_own_time_is_up_another_takes_over(life: Life) -> None:
 
 
 def test_an_accident_in_the_leader_leaves_nobody_waiting(life: Life) -> None:
-    def accident(credential: str, call: Call) -> None:
+    def accident(credential: str, call: QueryContext) -> None:
         life.sign_in.on_login = lambda credential, call: None
         raise KeyError("a bug")
 
@@ -285,7 +285,7 @@ def test_an_accident_in_the_leader_leaves_nobody_waiting(life: Life) -> None:
 
 
 def test_a_failure_is_shared_by_all_who_wait_and_each_has_its_own_copy(life: Life) -> None:
-    def slow_refusal(credential: str, call: Call) -> None:
+    def slow_refusal(credential: str, call: QueryContext) -> None:
         time.sleep(0.05)
         raise LoginError("No.", "Mend.", code="390100")
 
@@ -325,7 +325,7 @@ def test_an_access_token_that_is_over_is_read_again_and_tried_once_more_if_it_di
     life = Life()
     tried: list[str] = []
 
-    def over(credential: str, call: Call) -> None:
+    def over(credential: str, call: QueryContext) -> None:
         tried.append(credential)
         if credential == "credential-1":
             raise LoginError("over", code=code)

@@ -9,7 +9,7 @@ from typing import Any, Callable, Generic, TypeVar
 
 from spcs_llm.batching.sizes import Refusal
 from spcs_llm.errors import SpcsError
-from spcs_llm.query_context import Call
+from spcs_llm.query_context import QueryContext
 
 _PENDING = object()
 
@@ -26,7 +26,7 @@ class BatchSpec(Generic[RowT, ResultT]):
     """
 
     key: Hashable
-    send: Callable[[Sequence[RowT], Call], Sequence[ResultT | SpcsError]]
+    send: Callable[[Sequence[RowT], QueryContext], Sequence[ResultT | SpcsError]]
     max_rows: int
     size: Callable[[RowT], int]
 
@@ -34,8 +34,8 @@ class BatchSpec(Generic[RowT, ResultT]):
 class Waiter:
     """A thread that waits for `pending` results, and meanwhile sends the requests that it is appointed to."""
 
-    def __init__(self, call: Call, pending: int) -> None:
-        self.call = call
+    def __init__(self, context: QueryContext, pending: int) -> None:
+        self.context = context
         self.pending = pending
         self.gone = False
         self.to_send: list[Batch] = []
@@ -59,19 +59,19 @@ class QueuedRow:
     value: Any
     size: int
     waiter: Waiter
-    sent: Call | None = None
+    sent: QueryContext | None = None
     result: Any = _PENDING
 
     def outcome(self) -> Any:
         """Its result; or a timeout, which tells what it was waiting for."""
         if self.result is not _PENDING:
             return self.result
-        call, sent = self.waiter.call, self.sent
+        context, sent = self.waiter.context, self.sent
         if sent is None:
-            return call.timeout("waiting for other requests to the endpoint to end ('Max parallelism')")
-        if sent is not call:
-            _add(call, sent)
-        return call.timeout("waiting for the service's answer")
+            return context.timeout("waiting for other requests to the endpoint to end ('Max parallelism')")
+        if sent is not context:
+            _add(context, sent)
+        return context.timeout("waiting for the service's answer")
 
 
 class Batch:
@@ -95,29 +95,29 @@ class Batch:
         """Whoever has most time left: when that is up, so is everybody's."""
         waiters = [row.waiter for row in self.queued]
         self.sender = (
-            waiters[0] if len(waiters) == 1 else max(waiters, key=lambda waiter: waiter.call.deadline)
+            waiters[0] if len(waiters) == 1 else max(waiters, key=lambda waiter: waiter.context.deadline)
         )
         self.sender.to_send.append(self)
         self.sender.wake()
 
-    def depart(self) -> Call:
+    def depart(self) -> QueryContext:
         """Leaves behind the rows whose time is up. Returns the call to send by: the sender's, or one for all."""
-        self.queued = [row for row in self.queued if row.waiter.call.remaining() > 0]
-        call = self.sender.call
+        self.queued = [row for row in self.queued if row.waiter.context.remaining() > 0]
+        context = self.sender.context
         if any(row.waiter is not self.sender for row in self.queued):
-            call = call.aside()
-            call.steps = []
+            context = context.child()
+            context.steps = []
         for row in self.queued:
-            row.sent = call
-        return call
+            row.sent = context
+        return context
 
-    def share_out(self, call: Call) -> list[QueuedRow]:
+    def share_out(self, context: QueryContext) -> list[QueuedRow]:
         """Charges what it took to those who are still there, whom it returns."""
         present = [row for row in self.queued if not row.waiter.gone]
         for row in present:
-            if row.waiter.call is not call:
-                _add(row.waiter.call, call)
-                row.waiter.call.busy_seconds += call.busy_seconds / len(present)
+            if row.waiter.context is not context:
+                _add(row.waiter.context, context)
+                row.waiter.context.busy_seconds += context.busy_seconds / len(present)
         return present
 
     def halves(self, queued: list[QueuedRow], refusal: Refusal) -> list[Batch]:
@@ -127,7 +127,7 @@ class Batch:
         return [Batch(self.spec, part, half_of=refusal) for part in parts if part]
 
 
-def _add(call: Call, shared: Call) -> None:
-    call.attempts += shared.attempts
-    call.steps += shared.steps
-    call.last_error = shared.last_error
+def _add(context: QueryContext, shared: QueryContext) -> None:
+    context.attempts += shared.attempts
+    context.steps += shared.steps
+    context.last_error = shared.last_error

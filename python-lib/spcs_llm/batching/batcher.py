@@ -15,7 +15,7 @@ from spcs_llm.batching.batch import Batch, BatchSpec, QueuedRow, ResultT, RowT, 
 from spcs_llm.batching.sizes import BatchSizes, Refusal, is_refusal
 from spcs_llm.errors import ModelError, SpcsError
 from spcs_llm.http.limits import Limiter
-from spcs_llm.query_context import Call
+from spcs_llm.query_context import QueryContext
 
 _BODY_LIMIT = 900_000  # bytes; Snowflake's ingress takes 1 MB for model services
 _MAX_REGROUPING = 4  # times `regroup_seconds`
@@ -55,20 +55,20 @@ class Batcher:
         self._expected_until = self._answered_at = 0.0
         self._watch: Waiter | None = None  # who wakes when they are expected no more
 
-    def submit(self, row: RowT, call: Call, spec: BatchSpec[RowT, ResultT]) -> ResultT:
+    def submit(self, row: RowT, context: QueryContext, spec: BatchSpec[RowT, ResultT]) -> ResultT:
         """The result of this row, which may share a request with others. Raises this row's SpcsError."""
-        (result,) = self._run([row], call, spec, joinable=True)
+        (result,) = self._run([row], context, spec, joinable=True)
         if isinstance(result, SpcsError):
             raise result
         return result  # type: ignore[no-any-return]
 
     def submit_all(
-        self, rows: Sequence[RowT], call: Call, spec: BatchSpec[RowT, ResultT]
+        self, rows: Sequence[RowT], context: QueryContext, spec: BatchSpec[RowT, ResultT]
     ) -> list[ResultT | SpcsError]:
         """A result or an error for each row, in order; by as many requests as it takes, one after the other."""
         results: list[ResultT | SpcsError] = []
         while len(results) < len(rows):
-            results += self._run(self._chunk(rows, len(results), spec), call, spec, joinable=False)
+            results += self._run(self._chunk(rows, len(results), spec), context, spec, joinable=False)
             last = results[-1]
             if isinstance(last, SpcsError) and not is_refusal(last):
                 return results + [last.again() for _ in rows[len(results) :]]  # an outage: not met again
@@ -86,9 +86,9 @@ class Batcher:
     # -- what a caller does until its rows are done -----------------------------------------------------------
 
     def _run(
-        self, rows: Sequence[Any], call: Call, spec: BatchSpec[Any, Any], *, joinable: bool
+        self, rows: Sequence[Any], context: QueryContext, spec: BatchSpec[Any, Any], *, joinable: bool
     ) -> list[Any]:
-        waiter = Waiter(call, len(rows))
+        waiter = Waiter(context, len(rows))
         queued = [QueuedRow(row, spec.size(row), waiter) for row in rows]
         try:
             with self._lock:
@@ -119,7 +119,7 @@ class Batcher:
             with self._lock:
                 if waiter.to_send:
                     return waiter.to_send[0]
-                seconds = waiter.call.remaining()
+                seconds = waiter.context.remaining()
                 if seconds <= 0:
                     break
                 if self._watch is waiter:
@@ -194,14 +194,14 @@ class Batcher:
 
     def _send(self, batch: Batch) -> None:
         with self._lock:
-            call = batch.depart()
+            context = batch.depart()
         rows = [row.value for row in batch.queued]
         results: Sequence[Any] = rows
         refusal = None
         began = self._clock()
         try:
             if rows:
-                results = _one_for_each(rows, batch.spec.send(rows, call))
+                results = _one_for_each(rows, batch.spec.send(rows, context))
                 if batch.half_of is not None:
                     self._sizes.half_accepted(batch.spec.key, batch.half_of)
         except SpcsError as error:
@@ -212,13 +212,15 @@ class Batcher:
             results = [_unexpected(error) for _ in rows]
             raise
         finally:
-            self._end(batch, call, results, refusal)
+            self._end(batch, context, results, refusal)
 
-    def _end(self, batch: Batch, call: Call, results: Sequence[Any], refusal: Refusal | None) -> None:
+    def _end(
+        self, batch: Batch, context: QueryContext, results: Sequence[Any], refusal: Refusal | None
+    ) -> None:
         with self._lock:
             self._in_flight -= 1
             batch.sender.to_send.remove(batch)
-            present = batch.share_out(call)
+            present = batch.share_out(context)
             if refusal is not None:
                 self._queue[:0] = batch.halves(present, refusal)
             else:

@@ -20,7 +20,7 @@ from spcs_llm.http.exchange import Exchange
 from spcs_llm.http.limits import Limiter
 from spcs_llm.http.retry import Retries, RetryBudget, RetryPolicy
 from spcs_llm.http.transport import Transport
-from spcs_llm.query_context import Call
+from spcs_llm.query_context import QueryContext
 from spcs_llm.redaction import without_private_text
 
 _SECONDS_BEFORE_ANOTHER_REPLACEMENT = 30.0
@@ -32,7 +32,7 @@ T = TypeVar("T")
 class TokenSource(Protocol):
     """Who signs requests. Thread-safe."""
 
-    def headers(self, call: Call) -> Mapping[str, str]:
+    def headers(self, context: QueryContext) -> Mapping[str, str]:
         """The headers that authorise a request now; signs in first when it must. Raises LoginError."""
 
     def refused(self, headers: Mapping[str, str], error: SpcsError) -> bool:
@@ -50,7 +50,7 @@ class ErrorFromResponse(Protocol):
 class NoToken:
     """For servers that want none, and for the requests that sign in."""
 
-    def headers(self, call: Call) -> Mapping[str, str]:
+    def headers(self, context: QueryContext) -> Mapping[str, str]:
         return {}
 
     def refused(self, headers: Mapping[str, str], error: SpcsError) -> bool:
@@ -117,15 +117,15 @@ class Endpoint:
     def host(self) -> str:
         return self._transport.url.netloc
 
-    def send(self, http_request: HttpRequest, call: Call) -> Any:
+    def send(self, http_request: HttpRequest, context: QueryContext) -> Any:
         """Sends the request and returns the JSON of its answer. Raises SpcsError."""
-        return parse_json(self.send_for_body(http_request, call))
+        return parse_json(self.send_for_body(http_request, context))
 
-    def send_for_body(self, http_request: HttpRequest, call: Call) -> bytes:
+    def send_for_body(self, http_request: HttpRequest, context: QueryContext) -> bytes:
         """Sends the request and returns the bytes of its answer. Raises SpcsError."""
-        return self._with_retries(http_request, call, _whole_body)
+        return self._with_retries(http_request, context, _whole_body)
 
-    def open(self, http_request: HttpRequest, call: Call, begin: Callable[[Stream], T]) -> T:
+    def open(self, http_request: HttpRequest, context: QueryContext, begin: Callable[[Stream], T]) -> T:
         """Sends the request and returns what `begin` makes of its answer's stream. Raises SpcsError.
 
         What `begin` reads is asked for again when it breaks off. It leaves the stream open: the rest is its
@@ -140,9 +140,9 @@ class Endpoint:
                 stream.fail(error)
                 raise
 
-        return self._with_retries(http_request, call, receive)
+        return self._with_retries(http_request, context, receive)
 
-    def read(self, http_request: HttpRequest, call: Call, consume: Callable[[Stream], T]) -> T:
+    def read(self, http_request: HttpRequest, context: QueryContext, consume: Callable[[Stream], T]) -> T:
         """Sends the request and returns what `consume` makes of its answer. Raises SpcsError.
 
         An answer that breaks off in the middle is asked for again.
@@ -152,28 +152,30 @@ class Endpoint:
             with Stream.opened(attempt) as stream:
                 return consume(stream)
 
-        return self._with_retries(http_request, call, receive)
+        return self._with_retries(http_request, context, receive)
 
-    def _with_retries(self, http_request: HttpRequest, call: Call, receive: Callable[[Attempt], T]) -> T:
+    def _with_retries(
+        self, http_request: HttpRequest, context: QueryContext, receive: Callable[[Attempt], T]
+    ) -> T:
         body = http_request.encoded()
         retries = Retries(self._retry, self._budget, self._clock)
         fresh_connection_tried = token_replaced = False
         while True:
             try:
-                result = self._attempt(http_request, body, call, receive)
+                result = self._attempt(http_request, body, context, receive)
                 retries.succeeded()
                 return result
             except _NotSignedIn as failure:
                 raise failure.error from None
             except _Refused as refusal:
-                call.last_error = refusal.error
+                context.last_error = refusal.error
                 if not self._may_replace(refusal.headers, token_replaced):
                     raise refusal.error from None
                 token_replaced = True
                 if not self._tokens.refused(refusal.headers, refusal.error):
                     raise refusal.error from None
             except SpcsError as error:
-                call.last_error = error
+                context.last_error = error
                 if isinstance(error, NetworkError) and error.stale and not fresh_connection_tried:
                     fresh_connection_tried = (
                         True  # the server had closed an idle connection: no failure of it
@@ -182,7 +184,7 @@ class Endpoint:
                 delay = retries.delay_after(error)
                 if delay is None:
                     raise
-                self._wait(delay, error, call)
+                self._wait(delay, error, context)
 
     def _may_replace(self, headers: Mapping[str, str], replaced_already: bool) -> bool:
         """A refusal that a fresh token did not cure has another reason: signing in for each call would not help."""
@@ -193,24 +195,28 @@ class Endpoint:
             return False
         return now >= self._no_replacement_before or headers != self._refused_though_fresh
 
-    def _wait(self, delay: float, error: SpcsError, call: Call) -> None:
-        if delay >= call.remaining():
-            raise call.timeout("waiting to try again") from None
-        call.note(
+    def _wait(self, delay: float, error: SpcsError, context: QueryContext) -> None:
+        if delay >= context.remaining():
+            raise context.timeout("waiting to try again") from None
+        context.record_step(
             "SPCS_WAIT", time.time(), delay, reason=type(error).__name__, place=error.place, why=error.message
         )
         self._sleep(delay)
 
     def _attempt(
-        self, http_request: HttpRequest, body: bytes | None, call: Call, receive: Callable[[Attempt], T]
+        self,
+        http_request: HttpRequest,
+        body: bytes | None,
+        context: QueryContext,
+        receive: Callable[[Attempt], T],
     ) -> T:
-        if call.remaining() <= 0:
-            raise call.timeout("preparing the request")
+        if context.remaining() <= 0:
+            raise context.timeout("preparing the request")
         if self._limiter is not None:
-            self._limiter.acquire(call)
-        attempt = Attempt(self._transport, self._limiter, self._meter, call, http_request, self._step_name)
+            self._limiter.acquire(context)
+        attempt = Attempt(self._transport, self._limiter, self._meter, context, http_request, self._step_name)
         try:
-            headers = self._token_headers(call)
+            headers = self._token_headers(context)
             exchange = attempt.start(http_request, body, headers, self._idle_seconds)
             if not 200 <= exchange.status < 300:
                 raise self._refusal(exchange, http_request, headers)
@@ -220,18 +226,18 @@ class Endpoint:
             raise
         except SpcsError as error:
             attempt.fail(error)
-            if call.remaining() > 0 or isinstance(error, QueryTimeout):
+            if context.remaining() > 0 or isinstance(error, QueryTimeout):
                 raise
             if not (isinstance(error, NetworkError) and error.silent):
-                call.last_error = error
-            raise call.timeout("waiting for the service's answer") from None
+                context.last_error = error
+            raise context.timeout("waiting for the service's answer") from None
         finally:
             if not attempt.handed_over:
                 attempt.end()
 
-    def _token_headers(self, call: Call) -> Mapping[str, str]:
+    def _token_headers(self, context: QueryContext) -> Mapping[str, str]:
         try:
-            return self._tokens.headers(call)
+            return self._tokens.headers(context)
         except SpcsError as error:
             raise _NotSignedIn(error) from None
 
@@ -287,14 +293,14 @@ class Attempt:
         transport: Transport,
         limiter: Limiter | None,
         meter: BusyMeter | None,
-        call: Call,
+        context: QueryContext,
         http_request: HttpRequest,
         step_name: str,
     ) -> None:
         self._transport = transport
         self._limiter = limiter
         self._meter = meter
-        self._call = call
+        self._context = context
         self._weight = http_request.weight
         self._step = http_request.step or step_name
         self._path = http_request.path.partition("?")[0]
@@ -313,8 +319,8 @@ class Attempt:
         return self._exchange
 
     @property
-    def call(self) -> Call:
-        return self._call
+    def context(self) -> QueryContext:
+        return self._context
 
     def start(
         self, http_request: HttpRequest, body: bytes | None, token: Mapping[str, str], idle_seconds: float
@@ -322,7 +328,7 @@ class Attempt:
         headers = {"Accept": "*/*", **http_request.headers, **token}
         if body is not None:
             headers.setdefault("Content-Type", "application/json")
-        self._call.attempts += 1
+        self._context.attempts += 1
         self._began = time.time()
         self._mark = self._meter.start(self._weight) if self._meter is not None else None
         self._exchange = self._transport.send(
@@ -330,7 +336,7 @@ class Attempt:
             http_request.path,
             headers,
             body,
-            seconds=max(0.001, self._call.remaining()),
+            seconds=max(0.001, self._context.remaining()),
             idle_seconds=idle_seconds,
         )
         return self._exchange
@@ -350,14 +356,14 @@ class Attempt:
         finally:
             if self._meter is not None and self._mark is not None:
                 busy = self._meter.end(self._mark, self._weight)
-                self._call.busy_seconds += busy
+                self._context.busy_seconds += busy
             if self._limiter is not None:
                 self._limiter.release()
         if self._began:
-            self._call.note(self._step, self._began, time.time() - self._began, **self._facts(busy))
+            self._context.record_step(self._step, self._began, time.time() - self._began, **self._facts(busy))
 
     def _facts(self, busy: float) -> dict[str, Any]:
-        facts: dict[str, Any] = {"path": self._path, "attempt": self._call.attempts, "busySeconds": busy}
+        facts: dict[str, Any] = {"path": self._path, "attempt": self._context.attempts, "busySeconds": busy}
         if self._exchange is not None:
             facts["status"] = self._exchange.status
             facts["reusedConnection"] = self._exchange.reused_connection
@@ -406,8 +412,8 @@ class Stream:
             yield from self._rest
         except NetworkError as error:
             self._attempt.fail(error)
-            if self._attempt.call.remaining() <= 0:
-                raise self._attempt.call.timeout("reading the service's answer") from None
+            if self._attempt.context.remaining() <= 0:
+                raise self._attempt.context.timeout("reading the service's answer") from None
             raise
 
     def done(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict, deque
 
-from spcs_llm.query_context import Call
+from spcs_llm.query_context import QueryContext
 
 
 class Limiter:
@@ -33,22 +33,22 @@ class Limiter:
             self._limit = limit
             self._admit()
 
-    def acquire(self, call: Call) -> None:
+    def acquire(self, context: QueryContext) -> None:
         """Waits for a slot. Raises QueryTimeout when the call's time ends first."""
         with self._lock:
             if self._in_flight < self._limit and not self._waiting:
                 self._in_flight += 1
                 return
             turn = threading.Event()
-            self._waiting.setdefault(call.user, deque()).append(turn)
+            self._waiting.setdefault(context.credential_id, deque()).append(turn)
         admitted = False
         try:
-            admitted = turn.wait(max(0.0, call.remaining()))
+            admitted = turn.wait(max(0.0, context.remaining()))
         finally:
             if not admitted:
-                self._give_up(call.user, turn)
+                self._give_up(context.credential_id, turn)
         if not admitted:
-            raise call.timeout("waiting for other requests to the endpoint to end ('Max parallelism')")
+            raise context.timeout("waiting for other requests to the endpoint to end ('Max parallelism')")
 
     def release(self) -> None:
         with self._lock:

@@ -12,7 +12,7 @@ from typing import Any
 
 from spcs_llm.domain import ChatAnswer, ChatDelta, ChatEnd, Embedding, Ranking, ToolCall, ToolCallDelta, Usage
 from spcs_llm.errors import SpcsError
-from spcs_llm.query_context import Call, Step
+from spcs_llm.query_context import QueryContext, Step
 
 
 def completion_response(answer: ChatAnswer, usage: Usage, cost: float) -> dict[str, Any]:
@@ -49,17 +49,17 @@ def ranking_response(ranking: Ranking, cost: float) -> dict[str, Any]:
     return {"documents": documents, "estimatedCost": cost, "totalUsage": usage}
 
 
-def trace_call(trace: Any, call: Call) -> None:
-    """Adds what was done for `call` to DSS's span: facts, no content.
+def trace_call(trace: Any, context: QueryContext) -> None:
+    """Adds what was done for `context` to DSS's span: facts, no content.
 
     Usage stays out: DSS puts it on its own span, and a second place would count it twice.
     """
     if trace is None:
         return
-    for step in call.steps:
+    for step in context.steps:
         trace.append_trace(_span(step))
-    trace.attributes["attempts"] = call.attempts
-    trace.attributes["busySeconds"] = call.busy_seconds
+    trace.attributes["attempts"] = context.attempts
+    trace.attributes["busySeconds"] = context.busy_seconds
 
 
 def trace_ignored_settings(trace: Any, names: Sequence[str]) -> None:

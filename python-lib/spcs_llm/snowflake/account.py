@@ -23,7 +23,7 @@ from spcs_llm.errors import ModelError, NetworkError, QueryTimeout, ServiceBusy,
 from spcs_llm.http.endpoint import Endpoint, HttpRequest, NoToken
 from spcs_llm.http.retry import RetryPolicy, parse_retry_after
 from spcs_llm.http.transport import Transport
-from spcs_llm.query_context import Call
+from spcs_llm.query_context import QueryContext
 from spcs_llm.redaction import without_private_text
 from spcs_llm.snowflake.login_errors import CHECK_URL, login_error, login_timeout, no_account
 from spcs_llm.urls import BaseUrl
@@ -69,24 +69,24 @@ class Account:
             Endpoint(Transport(url), NoToken(), error_from_response, retry=retry, idle_seconds=_IDLE_SECONDS)
         )
 
-    def login(self, access_token: str, call: Call) -> Session:
+    def login(self, access_token: str, context: QueryContext) -> Session:
         """A session for an OAuth access token."""
         body = {"data": {"AUTHENTICATOR": "OAUTH", "TOKEN": access_token}}
         path = f"/session/v1/login-request?request_id={uuid4()}"
         with _never_quoting(access_token):
-            data = self._ask("SNOWFLAKE_LOGIN", path, body, {}, call)
+            data = self._ask("SNOWFLAKE_LOGIN", path, body, {}, context)
         return _session(data, "token", "validityInSeconds", "masterValidityInSeconds")
 
-    def renew(self, token: str, master_token: str, call: Call) -> Session:
+    def renew(self, token: str, master_token: str, context: QueryContext) -> Session:
         """A session token in place of `token`; a master token as well, where Snowflake gives a new one."""
         body = {"oldSessionToken": token, "requestType": "RENEW"}
         path = f"/session/token-request?requestId={uuid4()}&request_guid={uuid4()}"
         with _never_quoting(token, master_token):
-            data = self._ask("SNOWFLAKE_RENEW", path, body, authorization(master_token), call)
+            data = self._ask("SNOWFLAKE_RENEW", path, body, authorization(master_token), context)
         return _session(data, "sessionToken", "validityInSecondsST", "validityInSecondsMT")
 
     def endpoint_token(
-        self, assertion: str, host: str, role: str | None, call: Call, now: float
+        self, assertion: str, host: str, role: str | None, context: QueryContext, now: float
     ) -> EndpointToken:
         """A token for one endpoint and role, for a signed assertion. Bound to `host` (a port belongs to it).
 
@@ -96,14 +96,14 @@ class Account:
         form = urlencode({"grant_type": _JWT_BEARER, "scope": scope, "assertion": assertion}).encode()
         http_request = HttpRequest("/oauth/token", body=form, headers=_FORM, step="SNOWFLAKE_ENDPOINT_TOKEN")
         with _never_quoting(assertion):
-            token = _token_in_text(self._send(http_request, call))
+            token = _token_in_text(self._send(http_request, context))
         return EndpointToken(token, _life_of_jwt(token, now) or _LIFE_NOT_TOLD)
 
     def _ask(
-        self, step: str, path: str, body: Any, headers: Mapping[str, str], call: Call
+        self, step: str, path: str, body: Any, headers: Mapping[str, str], context: QueryContext
     ) -> Mapping[str, Any]:
         http_request = HttpRequest(path, body, headers={"Accept": "application/json", **headers}, step=step)
-        reply = _json(self._send(http_request, call))
+        reply = _json(self._send(http_request, context))
         if not isinstance(reply, dict) or "success" not in reply:
             raise no_account("answers with something else than a login's JSON")
         data = reply.get("data")
@@ -111,13 +111,13 @@ class Account:
             return data
         raise login_error(reply.get("code"), reply.get("message"))
 
-    def _send(self, http_request: HttpRequest, call: Call) -> bytes:
-        aside = call.aside()
+    def _send(self, http_request: HttpRequest, context: QueryContext) -> bytes:
+        child = context.child()
         try:
-            return self._endpoint.send_for_body(http_request, aside)
+            return self._endpoint.send_for_body(http_request, child)
         except QueryTimeout:
-            call.last_error = aside.last_error or call.last_error
-            raise login_timeout(call, "signing in to Snowflake") from None
+            context.last_error = child.last_error or context.last_error
+            raise login_timeout(context, "signing in to Snowflake") from None
         except ModelError:
             raise no_account("answers with a web page") from None
         except NetworkError as error:

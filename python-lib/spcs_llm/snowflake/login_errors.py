@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from spcs_llm.errors import LoginError, QueryTimeout, SessionExpired
-from spcs_llm.query_context import Call
+from spcs_llm.query_context import QueryContext
 
 # The session or its master token is over: a login helps.
 _SESSION_OVER = frozenset(
@@ -107,10 +107,10 @@ def no_account(what: str, status: int | None = None) -> LoginError:
     )
 
 
-def login_timeout(call: Call, doing: str) -> QueryTimeout:
+def login_timeout(context: QueryContext, doing: str) -> QueryTimeout:
     """The error of a call whose time is up before there was a token."""
-    error = call.timeout(doing)
-    if call.last_error is None:
+    error = context.timeout(doing)
+    if context.last_error is None:
         error.place = LoginError.place
         error.hint = "Try again; if it comes back, check that this DSS node reaches 'Snowflake account URL'."
     return error

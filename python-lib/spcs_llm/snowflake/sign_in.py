@@ -12,7 +12,7 @@ from typing import Callable
 
 from spcs_llm.errors import LoginError, SpcsError
 from spcs_llm.http.endpoint import TokenSource
-from spcs_llm.query_context import Call
+from spcs_llm.query_context import QueryContext
 from spcs_llm.snowflake.account import Account, Session, authorization
 from spcs_llm.snowflake.key_pair import KeyPair
 from spcs_llm.snowflake.login_errors import SIGN_IN_AGAIN
@@ -46,16 +46,16 @@ class OAuthLogin:
             raise LoginError("DSS gives no access token for the user.", SIGN_IN_AGAIN)
         return text.strip()
 
-    def log_in(self, credential: str, call: Call) -> Token:
+    def log_in(self, credential: str, context: QueryContext) -> Token:
         now = self._clock()
-        return _token(self._account.login(credential, call), now, None)
+        return _token(self._account.login(credential, context), now, None)
 
-    def renew(self, token: Token, call: Call) -> Token | None:
+    def renew(self, token: Token, context: QueryContext) -> Token | None:
         master, now = token.grant.master, self._clock()
         if master is None or now >= master.expires_at:
             return None
         try:
-            return _token(self._account.renew(token.grant.token, master.token, call), now, master)
+            return _token(self._account.renew(token.grant.token, master.token, context), now, master)
         except LoginError:
             return None
 
@@ -103,13 +103,13 @@ class KeyPairLogin:
     def credential(self) -> str:
         return "key pair"  # always the same one
 
-    def log_in(self, credential: str, call: Call) -> Token:
+    def log_in(self, credential: str, context: QueryContext) -> Token:
         now, wall_now = self._clock(), self._wall_clock()
         assertion = self._key_pair.assertion(wall_now)
-        granted = self._account.endpoint_token(assertion, self._host, self._role, call, wall_now)
+        granted = self._account.endpoint_token(assertion, self._host, self._role, context, wall_now)
         return Token.lasting(authorization(granted.token), granted.seconds, now)
 
-    def renew(self, token: Token, call: Call) -> Token | None:
+    def renew(self, token: Token, context: QueryContext) -> Token | None:
         return None
 
 
@@ -119,7 +119,7 @@ class FixedToken:
     def __init__(self, token: str) -> None:
         self._headers = authorization(token)
 
-    def headers(self, call: Call) -> Mapping[str, str]:
+    def headers(self, context: QueryContext) -> Mapping[str, str]:
         return self._headers
 
     def refused(self, headers: Mapping[str, str], error: SpcsError) -> bool:
@@ -136,8 +136,8 @@ class WithServiceKey:
         self._tokens = tokens
         self._key = f"Bearer {key}"
 
-    def headers(self, call: Call) -> Mapping[str, str]:
-        token = self._tokens.headers(call)["Authorization"]
+    def headers(self, context: QueryContext) -> Mapping[str, str]:
+        token = self._tokens.headers(context)["Authorization"]
         return {"Authorization": self._key, "X-SF-SPCS-Authorization": token}
 
     def refused(self, headers: Mapping[str, str], error: SpcsError) -> bool:

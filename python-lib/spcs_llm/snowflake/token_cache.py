@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Protocol
 
 from spcs_llm.errors import LoginError, QueryTimeout, SpcsError
-from spcs_llm.query_context import Call
+from spcs_llm.query_context import QueryContext
 from spcs_llm.snowflake.login_errors import CREDENTIAL_OVER, login_timeout
 
 _MARGIN = 60.0
@@ -52,10 +52,10 @@ class SignIn(Protocol):
     def credential(self) -> str:
         """What `log_in` proves the user by, read anew. Raises LoginError when there is none."""
 
-    def log_in(self, credential: str, call: Call) -> Token:
+    def log_in(self, credential: str, context: QueryContext) -> Token:
         """A token from nothing but the credential. Raises SpcsError."""
 
-    def renew(self, token: Token, call: Call) -> Token | None:
+    def renew(self, token: Token, context: QueryContext) -> Token | None:
         """A token in place of another; None when only a login can give one. Raises SpcsError."""
 
 
@@ -74,11 +74,11 @@ class TokenCache:
         self._outage: _Failure | None = None
         self._refusal: _Failure | None = None
 
-    def headers(self, call: Call) -> Mapping[str, str]:
+    def headers(self, context: QueryContext) -> Mapping[str, str]:
         token = self._token
         if token is not None and self._clock() < token.refresh_at:
             return token.headers
-        return self._current(call).headers
+        return self._current(context).headers
 
     def refused(self, headers: Mapping[str, str], error: SpcsError) -> bool:
         with self._lock:
@@ -86,7 +86,7 @@ class TokenCache:
                 self._token = self._token.after_refusal()
         return True
 
-    def _current(self, call: Call) -> Token:
+    def _current(self, context: QueryContext) -> Token:
         while True:
             with self._lock:
                 token, now = self._token, self._clock()
@@ -99,18 +99,18 @@ class TokenCache:
                 if flight is None:
                     flight = self._flight = _SingleFlight()
             if not leads:
-                fresh = flight.wait(call)
+                fresh = flight.wait(context)
             elif usable:
-                fresh = self._renewed_early(flight, usable, call)
+                fresh = self._renewed_early(flight, usable, context)
             else:
-                fresh = self._replaced(flight, token, call)
+                fresh = self._replaced(flight, token, context)
             if fresh is not None:
                 return fresh
 
-    def _renewed_early(self, flight: _SingleFlight, token: Token, call: Call) -> Token:
+    def _renewed_early(self, flight: _SingleFlight, token: Token, context: QueryContext) -> Token:
         """The token is good for a while yet: a renewal that fails, or takes long, fails nobody's query."""
         try:
-            flight.token = self._replacement(token, call.aside(_EARLY_RENEWAL_SECONDS))
+            flight.token = self._replacement(token, context.child(_EARLY_RENEWAL_SECONDS))
         except SpcsError:
             with self._lock:
                 if self._token is token:  # and was not refused by now
@@ -119,9 +119,9 @@ class TokenCache:
             self._finish(flight)
         return flight.token or token
 
-    def _replaced(self, flight: _SingleFlight, token: Token | None, call: Call) -> Token:
+    def _replaced(self, flight: _SingleFlight, token: Token | None, context: QueryContext) -> Token:
         try:
-            flight.token = self._replacement(token, call)
+            flight.token = self._replacement(token, context)
             return flight.token
         except QueryTimeout:
             raise  # this query's own end: another's thread takes over
@@ -139,25 +139,25 @@ class TokenCache:
             self._flight = None
         flight.landed.set()
 
-    def _replacement(self, token: Token | None, call: Call) -> Token:
-        if token is not None and not token.refused and (renewed := self._sign_in.renew(token, call)):
+    def _replacement(self, token: Token | None, context: QueryContext) -> Token:
+        if token is not None and not token.refused and (renewed := self._sign_in.renew(token, context)):
             return renewed
         try:
-            return self._logged_in(call)
+            return self._logged_in(context)
         except LoginError as error:
             # An access token that DSS does not refresh is over long before the master token is.
             is_over = token is not None and token.refused and error.code in CREDENTIAL_OVER
-            if token is not None and is_over and (renewed := self._sign_in.renew(token, call)):
+            if token is not None and is_over and (renewed := self._sign_in.renew(token, context)):
                 return renewed
             raise
 
-    def _logged_in(self, call: Call) -> Token:
+    def _logged_in(self, context: QueryContext) -> Token:
         first_try = True
         while True:
             credential = self._sign_in.credential()
             self._raise_known_refusal(credential)
             try:
-                return self._sign_in.log_in(credential, call)
+                return self._sign_in.log_in(credential, context)
             except LoginError as error:
                 self._refusal = _Failure(error.again(), self._clock() + _REFUSAL_KEPT, credential)
                 if not first_try or error.code not in CREDENTIAL_OVER:
@@ -178,9 +178,9 @@ class _SingleFlight:
         self.token: Token | None = None
         self.error: SpcsError | None = None
 
-    def wait(self, call: Call) -> Token | None:
-        if not self.landed.wait(max(0.0, call.remaining())):
-            raise login_timeout(call, "another query was signing in for all")
+    def wait(self, context: QueryContext) -> Token | None:
+        if not self.landed.wait(max(0.0, context.remaining())):
+            raise login_timeout(context, "another query was signing in for all")
         if self.error is not None:
             raise self.error.again()
         return self.token

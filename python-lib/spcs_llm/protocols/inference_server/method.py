@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from spcs_llm.errors import BadRequest, SpcsError
 from spcs_llm.http.endpoint import Endpoint, HttpRequest
-from spcs_llm.query_context import Call
+from spcs_llm.query_context import QueryContext
 
 
 class Method:
@@ -25,12 +25,12 @@ class Method:
             spellings.reverse()
         self._paths = list(dict.fromkeys(f"/{quote(spelling, safe='/')}" for spelling in spellings))
 
-    def send(self, payload: Any, rows: int, call: Call) -> Any:
+    def send(self, payload: Any, rows: int, context: QueryContext) -> Any:
         """The JSON of the answer. Raises SpcsError."""
         paths = self._paths
         for path in paths:
             try:
-                body = self._endpoint.send(HttpRequest(path, payload, weight=rows), call)
+                body = self._endpoint.send(HttpRequest(path, payload, weight=rows), context)
             except SpcsError as error:
                 if error.status != 404:
                     if isinstance(error, BadRequest):

@@ -47,7 +47,7 @@ from spcs_llm.protocols.inference_server.rows import (
 from spcs_llm.protocols.inference_server.text_queries import ignored_settings, refuse_beyond_text, refuse_json
 from spcs_llm.protocols.openai.answer import AnswerReader
 from spcs_llm.protocols.reply_errors import unexpected_reply
-from spcs_llm.query_context import Call
+from spcs_llm.query_context import QueryContext
 
 _CHAT, _ENCODE = "__call__", "encode"
 _SENTENCE = "sentence"  # the column of huggingface.SentenceTransformer
@@ -87,14 +87,16 @@ class ModelServingProtocol:
         """Raises QueryError for what this protocol cannot carry."""
         refuse_beyond_text(request)
 
-    def chat_rows(self, requests: Sequence[ChatRequest], call: Call) -> list[ChatAnswer | SpcsError]:
+    def chat_rows(
+        self, requests: Sequence[ChatRequest], context: QueryContext
+    ) -> list[ChatAnswer | SpcsError]:
         """An answer, or the error that is this row's alone, for each request in order. Raises SpcsError.
 
         The requests differ in their messages only.
         """
         if not requests:
             return []
-        layout, answers = self._ask_in_some_layout(requests, call)
+        layout, answers = self._ask_in_some_layout(requests, context)
         limit = requests[0].sampling.max_output_tokens
         if (
             layout.is_chat
@@ -103,10 +105,10 @@ class ModelServingProtocol:
             and _exceeded(answers, limit)
         ):
             self._may_want_columns = False  # params that a signature has not are ignored in silence
-            answers = self._ask_with_columns(requests, layout, call) or answers
+            answers = self._ask_with_columns(requests, layout, context) or answers
         return [_limit_named(answer, limit) for answer in answers]
 
-    def embed(self, texts: Sequence[str], call: Call) -> list[Embedding | SpcsError]:
+    def embed(self, texts: Sequence[str], context: QueryContext) -> list[Embedding | SpcsError]:
         """An embedding, or the error that is this text's alone, for each text in order. Raises SpcsError."""
         if not texts:
             return []
@@ -116,7 +118,7 @@ class ModelServingProtocol:
         while columns:
             name, *others = columns
             try:
-                rows = self._embed(texts, name, call)
+                rows = self._embed(texts, name, context)
             except ServiceError as error:
                 errors.append(error)
                 if is_known or not may_be_about_layout(error, known=False):
@@ -128,19 +130,21 @@ class ModelServingProtocol:
             return rows
         raise combined_error(errors)
 
-    def _embed(self, texts: Sequence[str], name: str | None, call: Call) -> list[Embedding | SpcsError]:
+    def _embed(
+        self, texts: Sequence[str], name: str | None, context: QueryContext
+    ) -> list[Embedding | SpcsError]:
         """name: of the column; None for a service that is to take its only one by its place."""
         if name is None:
             payload: Any = {"data": [[index, text] for index, text in enumerate(texts)]}
         else:
             payload = split([name], [[text] for text in texts])
-        body = self._encode.send(payload, len(texts), call)
+        body = self._encode.send(payload, len(texts), context)
         return embeddings_of(matched_rows(body, len(texts), payload))
 
     # -- chats ------------------------------------------------------------------------------------------------
 
     def _ask_in_some_layout(
-        self, requests: Sequence[ChatRequest], call: Call
+        self, requests: Sequence[ChatRequest], context: QueryContext
     ) -> tuple[ChatLayout, list[ChatAnswer | SpcsError]]:
         layout: ChatLayout | None = self._layout
         known = self._layout_is_known
@@ -148,7 +152,7 @@ class ModelServingProtocol:
         errors: list[SpcsError] = []
         while layout is not None:
             try:
-                answers = self._ask(requests, layout, call)
+                answers = self._ask(requests, layout, context)
             except ServiceError as error:
                 errors.append(error)
                 refused.append(layout)
@@ -162,11 +166,11 @@ class ModelServingProtocol:
         raise combined_error(errors)
 
     def _ask_with_columns(
-        self, requests: Sequence[ChatRequest], layout: ChatLayout, call: Call
+        self, requests: Sequence[ChatRequest], layout: ChatLayout, context: QueryContext
     ) -> list[ChatAnswer | SpcsError] | None:
         layout = replace(layout, sampling=COLUMNS)
         try:
-            answers = self._ask(requests, layout, call)
+            answers = self._ask(requests, layout, context)
         except ServiceError:
             return None
         if _exceeded(answers, requests[0].sampling.max_output_tokens):
@@ -175,10 +179,10 @@ class ModelServingProtocol:
         return answers
 
     def _ask(
-        self, requests: Sequence[ChatRequest], layout: ChatLayout, call: Call
+        self, requests: Sequence[ChatRequest], layout: ChatLayout, context: QueryContext
     ) -> list[ChatAnswer | SpcsError]:
         asked = map_rows(requests, lambda at, request: self._asked(request, layout))
-        return map_valid_rows(asked, lambda sound: self._send(sound, layout, call))
+        return map_valid_rows(asked, lambda sound: self._send(sound, layout, context))
 
     def _asked(self, request: ChatRequest, layout: ChatLayout) -> tuple[ChatRequest, Prompt]:
         if not layout.is_chat:
@@ -188,11 +192,11 @@ class ModelServingProtocol:
         return request, prompt
 
     def _send(
-        self, asked: Sequence[tuple[ChatRequest, Prompt]], layout: ChatLayout, call: Call
+        self, asked: Sequence[tuple[ChatRequest, Prompt]], layout: ChatLayout, context: QueryContext
     ) -> list[ChatAnswer | SpcsError]:
         requests, prompts = [request for request, _ in asked], [prompt for _, prompt in asked]
         payload = layout.payload(requests, prompts)
-        body = self._chat.send(payload, len(asked), call)
+        body = self._chat.send(payload, len(asked), context)
         contents = matched_rows(body, len(asked), payload)
         ignored = ignored_settings(requests[0], layout.taken)
         if any(isinstance(content, Mapping) and "choices" in content for content in contents):

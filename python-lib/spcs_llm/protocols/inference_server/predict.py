@@ -22,7 +22,7 @@ from spcs_llm.protocols.inference_server.generated_text import (
 )
 from spcs_llm.protocols.inference_server.rows import map_rows, map_valid_rows, matched_rows, output_column
 from spcs_llm.protocols.inference_server.text_queries import ignored_settings, refuse_beyond_text, refuse_json
-from spcs_llm.query_context import Call
+from spcs_llm.query_context import QueryContext
 
 _INPUTS, _OUTPUTS = "inputs", "outputs"
 
@@ -45,28 +45,32 @@ class PredictProtocol:
         refuse_beyond_text(request)
         refuse_json(request)
 
-    def chat_rows(self, requests: Sequence[ChatRequest], call: Call) -> list[ChatAnswer | SpcsError]:
+    def chat_rows(
+        self, requests: Sequence[ChatRequest], context: QueryContext
+    ) -> list[ChatAnswer | SpcsError]:
         """An answer, or the error that is this row's alone, for each request in order. Raises SpcsError.
 
         The requests differ in their messages only. Such services do not tell why a model stopped, nor count tokens:
         "stop" is what is reported.
         """
         prompts = map_rows(requests, lambda at, request: prompt_of(request, self._template))
-        texts = map_valid_rows(prompts, lambda sound: self._texts(sound, requests[0], call))
+        texts = map_valid_rows(prompts, lambda sound: self._texts(sound, requests[0], context))
         return map_rows(
             texts, lambda at, text: ChatAnswer(text, "stop", ignored_settings=ignored_settings(requests[at]))
         )
 
-    def _texts(self, prompts: Sequence[Prompt], request: ChatRequest, call: Call) -> list[str | SpcsError]:
-        contents = self._send([prompt.text for prompt in prompts], call)
+    def _texts(
+        self, prompts: Sequence[Prompt], request: ChatRequest, context: QueryContext
+    ) -> list[str | SpcsError]:
+        contents = self._send([prompt.text for prompt in prompts], context)
         outputs = map_rows(contents, lambda at, content: output_column(content, _OUTPUTS))
         return text_answers(outputs, prompts, request.sampling.stop_sequences, self._template, self._echo)
 
-    def embed(self, texts: Sequence[str], call: Call) -> list[Embedding | SpcsError]:
+    def embed(self, texts: Sequence[str], context: QueryContext) -> list[Embedding | SpcsError]:
         """An embedding, or the error that is this text's alone, for each text in order. Raises SpcsError."""
-        return embeddings_of(self._send(texts, call)) if texts else []
+        return embeddings_of(self._send(texts, context)) if texts else []
 
-    def _send(self, texts: Sequence[str], call: Call) -> list[Any]:
+    def _send(self, texts: Sequence[str], context: QueryContext) -> list[Any]:
         payload = {"data": [[index, {self._column: text}] for index, text in enumerate(texts)]}
-        body = self._endpoint.send(HttpRequest("/predict", payload, weight=len(texts)), call)
+        body = self._endpoint.send(HttpRequest("/predict", payload, weight=len(texts)), context)
         return matched_rows(body, len(texts), payload)

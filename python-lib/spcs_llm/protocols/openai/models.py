@@ -8,7 +8,7 @@ from typing import Any
 from spcs_llm.errors import NotFound, ServiceError, SpcsError
 from spcs_llm.http.endpoint import Endpoint, HttpRequest
 from spcs_llm.protocols.reply_errors import unexpected_reply
-from spcs_llm.query_context import Call
+from spcs_llm.query_context import QueryContext
 
 _MAX_NAMES = 10
 _MAX_NAME = 100
@@ -23,16 +23,16 @@ class ServedModels:
         self._lock = threading.Lock()
         self._discovered: tuple[str | None] | None = None
 
-    def name(self, call: Call) -> str | None:
+    def name(self, context: QueryContext) -> str | None:
         """The model's name; None for a server that has no list, and so one model. Raises SpcsError."""
         if self._configured is not None:
             return self._configured
         if self._discovered is None:
-            if not self._lock.acquire(timeout=max(0.0, call.remaining())):
-                raise call.timeout("waiting for the list of the service's models")
+            if not self._lock.acquire(timeout=max(0.0, context.remaining())):
+                raise context.timeout("waiting for the list of the service's models")
             try:
                 if self._discovered is None:
-                    self._discovered = (self._first(call),)
+                    self._discovered = (self._first(context),)
             finally:
                 self._lock.release()
         return self._discovered[0]
@@ -41,10 +41,10 @@ class ServedModels:
         """What was discovered no longer holds: the service may run another model by now."""
         self._discovered = None
 
-    def checked_for_model(self, error: SpcsError, call: Call) -> SpcsError:
+    def checked_for_model(self, error: SpcsError, context: QueryContext) -> SpcsError:
         """`error`, or a better one if the reason is that the configured model is none of those served."""
         try:
-            served = self._listed(call)
+            served = self._listed(context)
         except SpcsError:
             return error
         if not served or self._configured is None or self._configured in served:
@@ -58,9 +58,9 @@ class ServedModels:
             request_id=error.request_id,
         )
 
-    def _first(self, call: Call) -> str | None:
+    def _first(self, context: QueryContext) -> str | None:
         try:
-            served = self._listed(call)
+            served = self._listed(context)
         except ServiceError as error:
             if isinstance(error, NotFound) or error.status in (405, 501):
                 return None
@@ -69,8 +69,8 @@ class ServedModels:
             raise unexpected_reply("The service lists no model.")
         return served[0]
 
-    def _listed(self, call: Call) -> tuple[str, ...]:
-        body: Any = self._endpoint.send(HttpRequest("/v1/models", method="GET"), call)
+    def _listed(self, context: QueryContext) -> tuple[str, ...]:
+        body: Any = self._endpoint.send(HttpRequest("/v1/models", method="GET"), context)
         is_list = isinstance(body, dict) and "data" in body
         entries = (body["data"] or []) if is_list else None  # Ollama without a model gives null
         if not isinstance(entries, list):

@@ -25,7 +25,7 @@ from spcs_llm.protocols.openai.dialect import Dialect, error_of_refusal, next_di
 from spcs_llm.protocols.openai.embeddings import Row, came_as_base64, embeddings_payload, read_embeddings
 from spcs_llm.protocols.openai.models import ServedModels
 from spcs_llm.protocols.openai.request import chat_payload, ignored_settings
-from spcs_llm.query_context import Call
+from spcs_llm.query_context import QueryContext
 
 _CHAT = "/v1/chat/completions"
 _EMBEDDINGS = "/v1/embeddings"
@@ -55,7 +55,7 @@ class OpenAIProtocol:
         self._rerank_request = openai_rerank.cohere_request
         self._has_answered = False
 
-    def chat(self, request: ChatRequest, call: Call) -> ChatAnswer:
+    def chat(self, request: ChatRequest, context: QueryContext) -> ChatAnswer:
         """The whole answer. Raises SpcsError."""
 
         def ask(http_request: HttpRequest, dialect: Dialect) -> ChatAnswer:
@@ -65,65 +65,69 @@ class OpenAIProtocol:
                 stream.done()
                 return reader.answer()
 
-            return self._endpoint.read(http_request, call, read)
+            return self._endpoint.read(http_request, context, read)
 
-        return self._ask(request, call, ask)
+        return self._ask(request, context, ask)
 
-    def stream(self, request: ChatRequest, call: Call) -> Pieces:
+    def stream(self, request: ChatRequest, context: QueryContext) -> Pieces:
         """The answer as it comes: deltas, then one end. Closing the iterator closes the connection.
 
         Raises SpcsError; after the first delta nothing is tried again.
         """
 
         def begin(http_request: HttpRequest, dialect: Dialect) -> tuple[Piece, Pieces]:
-            pieces = self._pieces(request, http_request, dialect, call)
+            pieces = self._pieces(request, http_request, dialect, context)
             return next(pieces), pieces
 
-        first, rest = self._ask(request, call, begin)
+        first, rest = self._ask(request, context, begin)
         with contextlib.closing(rest):
             yield first
             yield from rest
 
-    def embed(self, texts: Sequence[str], call: Call) -> list[Row]:
+    def embed(self, texts: Sequence[str], context: QueryContext) -> list[Row]:
         """An embedding, or the error that is this text's alone, for each text in order. Raises SpcsError."""
         if not texts:
             return []
-        model = self._models.name(call)
+        model = self._models.name(context)
         known = self._takes_base64
         try:
-            return self._embed(texts, model, call, as_base64=known is not False)
+            return self._embed(texts, model, context, as_base64=known is not False)
         except ServiceError as error:
             if known is False or not _may_refuse_base64(error, known):
-                raise self._checked_for_model(error, call) from None
+                raise self._checked_for_model(error, context) from None
         try:
-            rows = self._embed(texts, model, call, as_base64=False)
+            rows = self._embed(texts, model, context, as_base64=False)
         except ServiceError as error:
-            raise self._checked_for_model(error, call) from None
+            raise self._checked_for_model(error, context) from None
         self._takes_base64 = False
         return rows
 
-    def rerank(self, query: str, documents: Sequence[str], call: Call) -> Ranking:
+    def rerank(self, query: str, documents: Sequence[str], context: QueryContext) -> Ranking:
         """All documents by falling score. Raises SpcsError."""
         if not documents:
             return Ranking(())
-        model = self._models.name(call)
+        model = self._models.name(context)
         request = self._rerank_request
         try:
             try:
-                return self._rerank(request(query, documents, model), len(documents), call)
+                return self._rerank(request(query, documents, model), len(documents), context)
             except ServiceError as error:
                 if request is openai_rerank.tei_request or not _has_no_such_path(error):
                     raise
-            ranking = self._rerank(openai_rerank.tei_request(query, documents, model), len(documents), call)
+            ranking = self._rerank(
+                openai_rerank.tei_request(query, documents, model), len(documents), context
+            )
         except ServiceError as error:
-            raise self._checked_for_model(error, call) from None
+            raise self._checked_for_model(error, context) from None
         self._rerank_request = openai_rerank.tei_request
         return ranking
 
     # -- chats: one request after the other until the server takes one ------------------------------------
 
-    def _ask(self, request: ChatRequest, call: Call, exchange: Callable[[HttpRequest, Dialect], T]) -> T:
-        model = self._models.name(call)
+    def _ask(
+        self, request: ChatRequest, context: QueryContext, exchange: Callable[[HttpRequest, Dialect], T]
+    ) -> T:
+        model = self._models.name(context)
         before = dialect = self._dialect
         while True:
             payload = chat_payload(request, dialect, model)
@@ -135,7 +139,7 @@ class OpenAIProtocol:
                     dialect, request, payload, error, drop_settings=self._drop_refused_settings
                 )
                 if other is None:
-                    raise self._checked_for_model(error_of_refusal(payload, error), call) from None
+                    raise self._checked_for_model(error_of_refusal(payload, error), context) from None
                 dialect = other
         if dialect.asks_for_stream:
             dialect = replace(dialect, streams=True)
@@ -146,14 +150,14 @@ class OpenAIProtocol:
         return result
 
     def _pieces(
-        self, request: ChatRequest, http_request: HttpRequest, dialect: Dialect, call: Call
+        self, request: ChatRequest, http_request: HttpRequest, dialect: Dialect, context: QueryContext
     ) -> Pieces:
         def begin(stream: Stream) -> tuple[Stream, AnswerReader, list[ChatDelta], Iterator[ChatDelta]]:
             reader = _reader(request, http_request, dialect)
             deltas = reader.deltas(stream.chunks())
             return stream, reader, list(itertools.islice(deltas, 1)), deltas
 
-        stream, reader, first, rest = self._endpoint.open(http_request, call, begin)
+        stream, reader, first, rest = self._endpoint.open(http_request, context, begin)
         with stream:
             yield from first
             yield from rest
@@ -162,31 +166,33 @@ class OpenAIProtocol:
 
     # -- embeddings and reranking -------------------------------------------------------------------------
 
-    def _embed(self, texts: Sequence[str], model: str | None, call: Call, *, as_base64: bool) -> list[Row]:
+    def _embed(
+        self, texts: Sequence[str], model: str | None, context: QueryContext, *, as_base64: bool
+    ) -> list[Row]:
         payload = embeddings_payload(texts, model, as_base64=as_base64)
-        body = self._endpoint.send(HttpRequest(_EMBEDDINGS, payload, weight=len(texts)), call)
+        body = self._endpoint.send(HttpRequest(_EMBEDDINGS, payload, weight=len(texts)), context)
         rows = read_embeddings(body, len(texts), payload)
         if as_base64:
             self._takes_base64 = came_as_base64(body)
         self._has_answered = True
         return rows
 
-    def _rerank(self, http_request: HttpRequest, count: int, call: Call) -> Ranking:
+    def _rerank(self, http_request: HttpRequest, count: int, context: QueryContext) -> Ranking:
         ranking = openai_rerank.read_ranking(
-            self._endpoint.send(http_request, call), count, http_request.payload
+            self._endpoint.send(http_request, context), count, http_request.payload
         )
         self._has_answered = True
         return ranking
 
     # -- errors -------------------------------------------------------------------------------------------
 
-    def _checked_for_model(self, error: SpcsError, call: Call) -> SpcsError:
+    def _checked_for_model(self, error: SpcsError, context: QueryContext) -> SpcsError:
         """`error`, or that the model is unknown, if that may be it and is."""
         if isinstance(error, NotFound):
             self._models.forget()
         elif self._has_answered or error.status not in (400, 422, 500):
             return error
-        return self._models.checked_for_model(error, call)
+        return self._models.checked_for_model(error, context)
 
 
 def _reader(request: ChatRequest, http_request: HttpRequest, dialect: Dialect) -> AnswerReader:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from spcs_llm.errors import ServiceDown
-from spcs_llm.query_context import Call
+from spcs_llm.query_context import QueryContext
 
 
 class Clock:
@@ -15,7 +15,7 @@ class Clock:
 
 def test_the_time_left_runs_out() -> None:
     clock = Clock()
-    call = Call(10.0, clock=clock)
+    call = QueryContext(10.0, clock=clock)
     clock.now += 4
     assert call.remaining() == 6.0
     clock.now += 7
@@ -23,7 +23,7 @@ def test_the_time_left_runs_out() -> None:
 
 
 def test_a_timeout_tells_its_limit_and_what_was_being_done() -> None:
-    error = Call(0.5).timeout("waiting for a slot")
+    error = QueryContext(0.5).timeout("waiting for a slot")
     assert error.message == (
         "No answer within the 0.5 s that a query may take: the time ran out while waiting for a slot."
     )
@@ -32,7 +32,7 @@ def test_a_timeout_tells_its_limit_and_what_was_being_done() -> None:
 
 
 def test_a_timeout_counts_the_attempts() -> None:
-    call = Call(600)
+    call = QueryContext(600)
     call.attempts = 1
     assert call.timeout("waiting").message.endswith("while waiting, after 1 attempt.")
     call.attempts = 3
@@ -40,7 +40,7 @@ def test_a_timeout_counts_the_attempts() -> None:
 
 
 def test_a_timeout_tells_the_last_failure_with_its_place_and_mend() -> None:
-    call = Call(600)
+    call = QueryContext(600)
     call.last_error = ServiceDown(
         "The service does not answer.", "Read its logs.", status=503, request_id="r1"
     )
@@ -51,22 +51,22 @@ def test_a_timeout_tells_the_last_failure_with_its_place_and_mend() -> None:
 
 def test_what_is_done_on_the_way_shares_the_time_and_the_record() -> None:
     clock = Clock()
-    call = Call(10.0, "alice", clock=clock)
+    call = QueryContext(10.0, "alice", clock=clock)
     clock.now += 4
-    aside = call.aside()
-    aside.note("SNOWFLAKE_LOGIN", 0.0, 1.0)
-    aside.attempts += 1
-    assert aside.remaining() == call.remaining() == 6.0
-    assert aside.user == "alice"
+    child = call.child()
+    child.record_step("SNOWFLAKE_LOGIN", 0.0, 1.0)
+    child.attempts += 1
+    assert child.remaining() == call.remaining() == 6.0
+    assert child.credential_id == "alice"
     assert [step.name for step in call.steps] == ["SNOWFLAKE_LOGIN"]
     assert call.attempts == 0
-    assert "the 10 s that a query may take" in aside.timeout("signing in").message
+    assert "the 10 s that a query may take" in child.timeout("signing in").message
 
 
 def test_steps_are_kept_in_order_with_their_facts() -> None:
-    call = Call(1)
-    call.note("A", 1.0, 0.5, status=200)
-    call.note("B", 2.0, 0.5)
+    call = QueryContext(1)
+    call.record_step("A", 1.0, 0.5, status=200)
+    call.record_step("B", 2.0, 0.5)
     assert [(step.name, step.began, step.seconds, step.attributes) for step in call.steps] == [
         ("A", 1.0, 0.5, {"status": 200}),
         ("B", 2.0, 0.5, {}),
