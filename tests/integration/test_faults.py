@@ -274,7 +274,7 @@ def asked_before(arm: Callable[[Arena], str], meanwhile: Callable[[Arena], None]
 
 
 LARGE = HttpRequest("/predict", body=b"[" + b" " * 30_000_000 + b"]")
-UNREACHED: dict[str, Any] = {"sees": NetworkError, "mend": FIREWALL, "attempts": 4, "slept": BACKOFF}
+UNREACHED: dict[str, Any] = {"sees": NetworkError, "hint": FIREWALL, "attempts": 4, "slept": BACKOFF}
 CUT: dict[str, Any] = {
     "sees": NetworkError,
     "words": "in the middle of its answer",
@@ -285,7 +285,7 @@ NO_HTTP: dict[str, Any] = {**UNREACHED, "words": "something that is not HTTP"}
 TIME_IS_UP: dict[str, Any] = {
     "sees": QueryTimeout,
     "words": "No answer within the 0.3 s",
-    "mend": "'Query timeout'",
+    "hint": "'Query timeout'",
     "query_seconds": 0.3,
 }
 LOST: dict[str, Any] = {
@@ -335,7 +335,7 @@ NETWORK = [
     Fault("silent within the body", serve(then_silence(head(content_length="9") + b'{"ok"')), NetworkError, "silent", "'Request timeout'", attempts=2, slept=(0.5,), idle_seconds=0.1),
     Fault("the body drips without end", serve(dripping(head(**CHUNKED), b"1\r\n \r\n")), **TIME_IS_UP),
     Fault("the headers drip without end", serve(dripping(b"HTTP/1.1 200 OK\r\nx: ", b"y")), **TIME_IS_UP),
-    Fault("an error's body drips without end", serve(dripping(head(500, **CHUNKED), b"1\r\n \r\n")), **{**TIME_IS_UP, "mend": "SYSTEM$GET_SERVICE_LOGS"}),
+    Fault("an error's body drips without end", serve(dripping(head(500, **CHUNKED), b"1\r\n \r\n")), **{**TIME_IS_UP, "hint": "SYSTEM$GET_SERVICE_LOGS"}),
     Fault("closed by the server while idle", asked_before(serve(reply()), lambda arena: arena.server.close_connections()), answer=OK),
     Fault("reset while idle", asked_before(serve(reply()), lambda arena: arena.server.close_connections(reset=True)), answer=OK),
     Fault("reset under the next request", asked_before(once(reply(), then_reset())), attempts=2, answer=OK),
