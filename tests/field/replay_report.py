@@ -1,0 +1,54 @@
+"""One report, replayed in one way through the whole plugin: everything that was not right about it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+from collections.abc import Iterator
+
+from tests.field.mesh import Field, trace_text
+from tests.field.reports import Report
+from tests.field.verdict import faults, leaks
+
+
+def replay(field: Field, report: Report, way: str) -> list[str]:
+    """What is wrong, in a sentence each; nothing when all is right."""
+    server = field.serve(report)
+    secrets = [*field.secrets(), *report.secrets]
+    if report.form.get("serviceApiKey"):
+        secrets.append(report.form["serviceApiKey"])
+    wrong: list[str] = []
+    try:
+        model = field.model(report, server)
+        for number, query in enumerate(report.queries, 1):
+            before = len(server.service_requests())
+            with logged() as log:
+                outcome = field.ask(model, query, way)
+            texts = {
+                "the error": outcome.error or "",
+                "the trace": trace_text(outcome),
+                "the log": log.getvalue(),
+            }
+            found = faults(query.right_when(way), outcome, server, before) + leaks(secrets, texts)
+            wrong += [f"query {number}: {fault}" for fault in found]
+    finally:
+        server.close_connections()
+        wrong += field.settle()
+    return wrong
+
+
+@contextlib.contextmanager
+def logged() -> Iterator[io.StringIO]:
+    """All that is logged meanwhile, at any level."""
+    text = io.StringIO()
+    handler = logging.StreamHandler(text)
+    root = logging.getLogger()
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG)
+    try:
+        yield text
+    finally:
+        root.setLevel(level)
+        root.removeHandler(handler)

@@ -1,0 +1,36 @@
+"""Each report of this folder is replayed over a real socket through the whole plugin, as DSS runs it.
+
+A test per file and way. What is known to fail is marked in the file, and has to fail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.field.mesh import Field
+from tests.field.replay_report import replay
+from tests.field.reports import Report, all_reports
+
+
+@pytest.fixture(scope="module")
+def field() -> Iterator[Field]:
+    with Field() as made:
+        yield made
+
+
+def _cases() -> list[object]:
+    return [_case(report, way) for report in all_reports() for way in report.ways]
+
+
+def _case(report: Report, way: str) -> object:
+    known = pytest.mark.xfail(strict=True, reason="a known fault, marked in the report")
+    marks = [known] if way in report.known_faults else []
+    return pytest.param(report, way, id=f"{report.name}-{way}", marks=marks)
+
+
+@pytest.mark.parametrize(("report", "way"), _cases())
+def test_a_report_is_answered_rightly(field: Field, report: Report, way: str) -> None:
+    wrong = replay(field, report, way)
+    assert not wrong, "\n".join([report.report, *wrong])
