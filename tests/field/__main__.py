@@ -1,4 +1,4 @@
-"""`python -m tests.field [--mark] [part of a name…]`: how many reports are answered rightly, by kind, and what is wrong.
+"""`python -m tests.field [--mark] [part of a name…]`: how many reports are answered rightly, by kind, and what is not.
 
 `--mark` brings the marks of known faults in the files up to date.
 """
