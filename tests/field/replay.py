@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import unquote_plus
+from urllib.parse import parse_qs, unquote_plus
 
 from tests.integration.raw_server import CLOSE, RawServer, Request, chunk, head
 
@@ -32,23 +32,24 @@ _MISSING = object()
 
 @dataclass(frozen=True)
 class Asked:
-    """A request that the server got. body: its JSON, None if it has none."""
+    """A request that the server got. body: its JSON, None if it has none; text: its body, a form's decoded."""
 
     method: str
     path: str
     headers: Mapping[str, str] = field(repr=False)
     text: str
     body: Any = field(repr=False)
+    raw: str = field(repr=False)
 
     @classmethod
     def of(cls, request: Request) -> Asked:
         method, path, _ = request.line.split(" ")
-        text = request.body.decode("utf-8", "replace")
+        raw = text = request.body.decode("utf-8", "replace")
         try:
-            body = json.loads(text)
+            body = json.loads(raw)
         except ValueError:
-            text, body = unquote_plus(text), None
-        return cls(method, path, request.headers, text, body)
+            text, body = unquote_plus(raw), None
+        return cls(method, path, request.headers, text, body, raw)
 
     @property
     def is_for_account(self) -> bool:
@@ -169,6 +170,7 @@ def wire(reply: Mapping[str, Any], asked: Asked) -> Iterator[bytes]:
         yield from _event_stream(reply)
         return
     body, content_type = _body(reply, asked)
+    body = _filled_in(body, asked)
     fields = {"Content-Type": content_type, "Content-Length": str(len(body)), **(reply.get("headers") or {})}
     whole = _head(reply.get("status", 200), fields) + body
     yield whole[: len(whole) - len(body) // 2 - 1] if reply.get("cut") else whole
@@ -206,6 +208,18 @@ def _body(reply: Mapping[str, Any], asked: Asked) -> tuple[bytes, str]:
     if "json" not in reply:
         return b"", "application/json"
     return _bytes(_written(reply["json"])), "application/json"
+
+
+def _filled_in(body: bytes, asked: Asked) -> bytes:
+    """A reply that quotes the request: `{{header authorization}}`, `{{field assertion}}`."""
+
+    def quoted(found: re.Match[bytes]) -> bytes:
+        kind, name = found[1].decode(), found[2].decode()
+        if kind == "header":
+            return _written(asked.headers.get(name, ""))[1:-1].encode()
+        return parse_qs(asked.raw)[name][0].encode()
+
+    return re.sub(rb"\{\{(header|field) ([\w-]+)\}\}", quoted, body)
 
 
 def _data(event: Any) -> str:
