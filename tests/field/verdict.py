@@ -23,6 +23,7 @@ def faults(right: Mapping[str, Any], outcome: Outcome, server: ReplayServer, bef
     asked = server.service_requests()[before:]
     return [
         *_of_outcome(right, outcome),
+        *_of_writing(outcome),
         *_of_count(right.get("requests"), len(asked)),
         *_of_requests(right.get("asked") or {}, asked, "request"),
         *_of_requests(right.get("account_asked") or {}, server.account_requests(), "request to the account"),
@@ -37,6 +38,14 @@ def _of_outcome(right: Mapping[str, Any], outcome: Outcome) -> Iterator[str]:
         yield f"it failed: {outcome.error}"
     if "answer" in right:
         yield from _of_answer(right["answer"] or {}, outcome)
+
+
+def _of_writing(outcome: Outcome) -> Iterator[str]:
+    """Whatever goes to DSS is JSON in UTF-8."""
+    try:
+        json.dumps(outcome.answer, ensure_ascii=False, allow_nan=False).encode()
+    except ValueError as error:
+        yield f"the answer cannot be written: {error}"
 
 
 def _of_error(right: Mapping[str, Any], outcome: Outcome) -> Iterator[str]:
@@ -91,7 +100,7 @@ def _of_calls(right: Sequence[Mapping[str, Any]], calls: Sequence[Mapping[str, A
         return
     for wanted, (name, arguments) in zip(right, found):
         try:
-            made = json.loads(arguments)
+            made = json.loads(arguments, parse_constant=_no_json)
         except ValueError:
             made = None
         if not isinstance(made, dict) or ("arguments" in wanted and made != wanted["arguments"]):
@@ -101,8 +110,12 @@ def _of_calls(right: Sequence[Mapping[str, Any]], calls: Sequence[Mapping[str, A
         yield f"the calls' ids are {ids}"
 
 
+def _no_json(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
 def _of_usage(right: Mapping[str, Any], answer: Mapping[str, Any]) -> Iterator[str]:
-    """`prompt`, `completion`, `total`, `estimated`; `some` in place of a number for any but 0."""
+    """`prompt`, `completion`, `total`, `estimated`; a number, `some` for any but 0, or `{least: 9}`."""
     names = {
         "prompt": "promptTokens",
         "completion": "completionTokens",
@@ -113,7 +126,9 @@ def _of_usage(right: Mapping[str, Any], answer: Mapping[str, Any]) -> Iterator[s
         if short not in right:
             continue
         wanted, found = right[short], answer.get(name)
-        if not (bool(found) if wanted == "some" else found == wanted):
+        least = {"some": 1}.get(wanted) if isinstance(wanted, str) else None
+        least = wanted["least"] if isinstance(wanted, Mapping) else least
+        if not (found == wanted if least is None else (found or 0) >= least):
             yield f"{name} is {found}"
 
 
