@@ -1,4 +1,4 @@
-# make demo | serve | test | test-all | test-real | soak | bench | lint | plugin | lock | clean
+# make demo | serve | test | test-unit | test-all | test-real | soak | bench | lint | plugin | lock | clean
 
 PYTHON ?= $(shell for p in python3.12 python3.11 python3.13 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
@@ -7,7 +7,7 @@ DEV = .venv/bin/python
 VERSION = $(shell sed -n 's/^ *"version": "\(.*\)",/\1/p' plugin.json)
 ZIP = dist/dss-plugin-snowpark-container-services-llm-$(VERSION).zip
 
-.PHONY: demo serve test test-all test-real soak bench lint plugin lock clean
+.PHONY: demo serve test test-unit test-all test-real soak bench lint plugin lock clean
 
 demo: .venv-demo/installed  ## every kind of query against real models, on this machine
 	@$(DEMO) -m sandbox demo
@@ -17,6 +17,9 @@ serve: .venv-demo/installed  ## the same, kept running for your own calls
 
 test: .venv/installed  ## the proof that all of it works
 	$(DEV) -m pytest -n logical --maxprocesses 4 --dist worksteal -m "not real and not soak and not bench"
+
+test-unit: .venv/installed  ## the fast part, for while you edit
+	$(DEV) -m pytest -n logical --maxprocesses 4 --dist worksteal tests/unit
 
 test-all: .venv/installed  ## the plugin in the sandbox on every Python that is here, with the oldest and newest libraries
 	$(DEV) -m tests.compatibility

@@ -59,7 +59,7 @@ def _serve_app(app: Any, announce: Announce) -> None:
 
 
 def _llama_cpp(options: dict[str, Any], announce: Announce) -> None:
-    """llama.cpp's own HTTP server; options `api_key`, `context_tokens`, `threads`."""
+    """llama.cpp's own HTTP server; options `api_key`, `context_tokens`, `longest_answer`, `threads`."""
     from sandbox.services.smollm2 import load
 
     server = load(**{"context_tokens": 8192, **options})

@@ -16,7 +16,7 @@ from sandbox.services.cores import THREADS
 
 NAME = "smollm2-135m-instruct"
 SLOTS = 2
-MAX_ANSWER_TOKENS = 512  # tokens, where a request sets no limit: so small a model may never find an end
+LONGEST_ANSWER = 512  # tokens, where a request sets no limit: so small a model may never find an end
 
 
 def weights() -> str:
@@ -25,14 +25,19 @@ def weights() -> str:
     return str(next(file for file in files if file.name.endswith(".gguf")).locate())
 
 
-def load(context_tokens: int, threads: int = THREADS, api_key: str | None = None) -> xllamacpp.Server:
+def load(
+    context_tokens: int,
+    threads: int = THREADS,
+    api_key: str | None = None,
+    longest_answer: int = LONGEST_ANSWER,
+) -> xllamacpp.Server:
     """The engine, which is llama.cpp's HTTP server too; `context_tokens` are shared out over its slots."""
     params = xllamacpp.CommonParams()
     params.model.path = weights()
     params.model_alias = {NAME}
     params.hostnames, params.port = ["127.0.0.1"], 0
     params.n_ctx, params.n_parallel, params.verbosity = context_tokens, SLOTS, 0
-    params.n_predict = MAX_ANSWER_TOKENS
+    params.n_predict = longest_answer
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
     if api_key is not None:
         params.api_keys = [api_key]

@@ -12,7 +12,6 @@ import requests
 
 from sandbox.services import ChildService, ScriptedService
 from sandbox.services.scripted import answer_to, vector_of
-from sandbox.services.smollm2 import MAX_ANSWER_TOKENS
 from sandbox.snowflake import Snowflake
 
 HI = [{"role": "user", "content": "hi"}]
@@ -34,7 +33,7 @@ def serve():
 
 @pytest.fixture(scope="module")
 def llama():
-    service = ChildService("smollm2", "OPENAI", {})
+    service = ChildService("smollm2", "OPENAI", {"longest_answer": 64})
     yield service
     service.stop()
 
@@ -154,7 +153,7 @@ def test_llama_cpp_ends_an_answer_that_has_no_limit(llama):
     }
     reply = requests.post(f"{llama.url}/v1/chat/completions", json=body, timeout=100).json()
     assert reply["choices"][0]["finish_reason"] == "length"
-    assert reply["usage"]["completion_tokens"] == MAX_ANSWER_TOKENS
+    assert reply["usage"]["completion_tokens"] == 64
 
 
 def test_llama_cpp_holds_an_answer_to_a_json_schema(llama):

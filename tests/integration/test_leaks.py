@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -60,8 +60,9 @@ FAULTS: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("fault", FAULTS, ids=str)
 @pytest.mark.parametrize("protocol", ["PREDICT", "MODEL_SERVING", "OPENAI"])
-def test_no_canary_gets_out(protocol: str, fault: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+def test_no_canary_gets_out(protocol: str, fault: dict[str, Any], short_back_offs: Callable[[], None]) -> None:
     with everything_logged() as log, Instance() as instance:
+        short_back_offs()
         service = instance.snowflake.create_service("chat", "scripted", protocol)
         instance.add_model(
             "chat", "CHAT", service, serviceProtocol=protocol, serviceApiKey=KEY, queryTimeoutSeconds=5

@@ -1,7 +1,7 @@
 """The fault table's rows that need the whole plugin: settings, logins, ingress and bodies, in the Snowflake sandbox.
 
-Faults are armed once more than a retry would need, or once where one attempt is meant; retries really wait, for the
-half second or so of their jitter.
+Faults are armed once more than a retry would need, or once where one attempt is meant. Retries are as many as ever, but
+soon.
 """
 
 # ruff: noqa: E501 - a row is easier to compare with its neighbours than to read on its own
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -130,6 +130,11 @@ FAULTS = [
     Row("settings: a port that nobody listens at", params={"llmEndpointUrl": "http://127.0.0.1:9"}, sees="refuses", place="network", asked=0),
     Row("settings: a name that does not exist", params={"llmEndpointUrl": "https://no-such-host.invalid"}, sees="cannot be resolved", place="network", hint="SHOW ENDPOINTS", asked=0, within=20),
 ]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def retried_soon(short_back_offs: Callable[[], None]) -> None:
+    short_back_offs()
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,9 @@ SmolLM2-135M-Instruct; where mistral-common is installed, Tekken counts again he
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -80,10 +82,15 @@ def test_the_recorded_counts_are_tekkens() -> None:
 
 
 def tekken(text: str) -> int:
+    return len(_tekkenizer().encode(text, False, False))
+
+
+@functools.cache
+def _tekkenizer() -> Any:
+    """Loading it takes half a second."""
     tokenizers = pytest.importorskip("mistral_common.tokens.tokenizers.tekken")
     data = Path(pytest.importorskip("mistral_common").__file__).parent / "data"
-    tokenizer = tokenizers.Tekkenizer.from_file(data / "tekken_240911.json")
-    return len(tokenizer.encode(text, False, False))
+    return tokenizers.Tekkenizer.from_file(data / "tekken_240911.json")
 
 
 def test_a_longer_text_never_has_fewer_tokens() -> None:
