@@ -1,11 +1,13 @@
 """Working the sandbox over HTTP: arm faults, move the clock, read counters. On every listener.
 
-These calls are neither counted nor hit by faults.
+These calls are neither counted nor hit by faults. They issue tokens to whoever asks, so no web page in the browser of
+whoever runs the sandbox may ask: neither across origins nor by a name that it lets point to loopback.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -17,6 +19,7 @@ from sandbox.snowflake.reply import Reply, read_body
 from sandbox.snowflake.wire import App, Receive, Scope, Send
 
 PREFIX = "/_sandbox/"
+LOOPBACK = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d+)?", re.ASCII | re.IGNORECASE)
 ARMABLE = ("where", "on", "times", "skip", "chance", "reused")
 
 
@@ -53,6 +56,10 @@ def with_admin(app: App, sandbox: Sandbox, name: str) -> App:
             await app(scope, receive, send)
             return
         raw = await read_body(receive)
+        refused = _refused(scope, raw)
+        if refused is not None:
+            await refused.send(send)
+            return
         try:
             body = json.loads(raw or b"{}")
             reply = _act(sandbox, name, scope["method"], scope["path"].removeprefix(PREFIX), body)
@@ -61,6 +68,19 @@ def with_admin(app: App, sandbox: Sandbox, name: str) -> App:
         await reply.send(send)
 
     return administered
+
+
+def _refused(scope: Scope, body: bytes) -> Reply | None:
+    """The refusal of what a browser could have been made to send, or None."""
+    headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+    host = headers.get("host", "")
+    if not LOOPBACK.fullmatch(host):
+        return Reply.json({"error": f"Host is {host!r}: only loopback is served"}, 403)
+    if "origin" in headers:
+        return Reply.json({"error": "web pages are not served"}, 403)
+    if body and headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        return Reply.json({"error": "a body must be declared as application/json"}, 415)
+    return None
 
 
 def _act(sandbox: Sandbox, name: str, method: str, what: str, body: Any) -> Reply:

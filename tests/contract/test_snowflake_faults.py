@@ -125,6 +125,40 @@ def test_faults_the_clock_and_counters_are_worked_over_http(sf, chat, header):
     assert requests.get(admin + "nothing", timeout=5).status_code == 404
 
 
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 201),
+        ({"Content-Type": "application/json; charset=utf-8"}, 201),
+        ({"Host": "localhost:1"}, 201),
+        ({"Host": "[::1]:1"}, 201),
+        ({"Host": "evil.example"}, 403),
+        ({"Host": "127.0.0.1.evil.example"}, 403),
+        ({"Host": "]"}, 403),
+        ({"Host": ""}, 403),
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Content-Type": "text/plain"}, 415),
+        ({"Content-Type": "application/x-www-form-urlencoded"}, 415),
+        ({"Content-Type": None}, 415),
+    ],
+)
+@pytest.mark.parametrize("listener", ["account", "chat"])
+def test_no_web_page_gets_a_token_from_the_sandbox(sf, chat, listener, headers, status):
+    url = sf.account_url if listener == "account" else chat.url
+    tokens = len(sf.world.tokens)
+    asked = {"Content-Type": "application/json", **headers}
+    reply = requests.post(url + "/_sandbox/tokens", data='{"kind": "pat"}', headers=asked, timeout=5)
+    assert reply.status_code == status
+    assert len(sf.world.tokens) - tokens == (status == 201)
+
+
+def test_reading_the_sandbox_s_counters_needs_no_content_type(sf):
+    assert requests.get(sf.account_url + "/_sandbox/counters", timeout=5).status_code == 200
+    foreign = {"Host": "evil.example"}
+    assert requests.get(sf.account_url + "/_sandbox/counters", headers=foreign, timeout=5).status_code == 403
+
+
 # -- answers
 
 
