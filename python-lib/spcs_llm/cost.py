@@ -6,10 +6,12 @@ charged 1/n of the clock. The charges of all queries add up to the time in which
 
 from __future__ import annotations
 
-import threading
 import time
 from dataclasses import dataclass
 from typing import Callable
+
+from spcs_llm.after_fork import renew_in_child
+from spcs_llm.collector_lock import CollectorLock
 
 
 class BusyMeter:
@@ -17,11 +19,16 @@ class BusyMeter:
 
     A running integral of dt/n is kept while n > 0: what it grew by, between a query's start and its end, is that
     query's share. It restarts at zero when the endpoint falls idle, so that it never grows large enough to lose digits.
+    Thread-safe. `end` may be called from anywhere: by the garbage collector too, in the middle of `start`.
     """
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self._clock = clock
-        self._lock = threading.Lock()
+        self.renew_after_fork()
+        renew_in_child(self)
+
+    def renew_after_fork(self) -> None:
+        self._lock = CollectorLock()
         self._in_flight = 0
         self._integral = 0.0
         self._at = 0.0
@@ -34,14 +41,24 @@ class BusyMeter:
             return self._integral
 
     def end(self, mark: float, queries: int = 1) -> float:
-        """Counts them out again; returns the busy seconds that they share, all together."""
+        """Counts them out again.
+
+        Returns:
+            The busy seconds that they share, all together. Zero to the garbage collector: there is nobody to charge.
+        """
+        if self._lock.is_held_here():
+            self._lock.run(lambda: self._end(mark, queries))
+            return 0.0
         with self._lock:
-            self._advance()
-            share = (self._integral - mark) * queries
-            self._in_flight -= queries
-            if self._in_flight == 0:
-                self._integral = 0.0
-            return share
+            return self._end(mark, queries)
+
+    def _end(self, mark: float, queries: int) -> float:
+        self._advance()
+        share = (self._integral - mark) * queries
+        self._in_flight -= queries
+        if self._in_flight == 0:
+            self._integral = 0.0
+        return share
 
     def _advance(self) -> None:
         now = self._clock()

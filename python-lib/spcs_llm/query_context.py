@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
+import logging
 import math
 import time
 from dataclasses import dataclass, field
 from typing import Any, Callable
 
 from spcs_llm.errors import QueryTimeout, SpcsError
+
+# One logger for all steps of all queries: to follow a query, turn on this one and filter by its number.
+logger = logging.getLogger("spcs_llm.query")
+_numbers = itertools.count(1)
 
 
 @dataclass
@@ -27,7 +33,8 @@ class QueryContext:
     """The time a query has, and the record of what was done for it.
 
     seconds: how long it may last from now, all included. credential_id: of the credential it runs under, for fairness
-    between users. busy_seconds: its share of the time in which the service was busy (see `cost`).
+    between users. busy_seconds: its share of the time in which the service was busy (see `cost`). number: tells the
+    queries of a process apart in the log.
     """
 
     __slots__ = (
@@ -37,6 +44,7 @@ class QueryContext:
         "credential_id",
         "deadline",
         "last_error",
+        "number",
         "seconds",
         "steps",
     )
@@ -45,6 +53,7 @@ class QueryContext:
         self, seconds: float, credential_id: str = "", *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._clock = clock
+        self.number = next(_numbers)
         self.seconds = seconds
         self.deadline = clock() + seconds
         self.credential_id = credential_id
@@ -59,6 +68,7 @@ class QueryContext:
         """
         child = QueryContext(self.seconds, self.credential_id, clock=self._clock)
         child.deadline, child.steps = min(self.deadline, self._clock() + seconds), self.steps
+        child.number = self.number
         return child
 
     def remaining(self) -> float:
@@ -84,6 +94,11 @@ class QueryContext:
             request_id=self.last_error.request_id,
             place=self.last_error.place,
         )
+
+    def log(self, message: str, *facts: object) -> None:
+        """Writes a step to the log at DEBUG, as it happens. `message` and `facts` hold no content and no secret."""
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug(f"[query %d, %.1f s left] {message}", self.number, self.remaining(), *facts)
 
     def record_step(self, name: str, began: float, seconds: float, **attributes: Any) -> None:
         """Records a step for the trace."""

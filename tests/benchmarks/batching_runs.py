@@ -12,7 +12,7 @@ from typing import Any
 
 from sandbox.services import ChildService
 from sandbox.services.scripted import vector_of
-from spcs_llm.batching import Batcher, Job
+from spcs_llm.batching import Batcher, BatchSpec
 from spcs_llm.chat_templates.template import ChatTemplate
 from spcs_llm.http.endpoint import Endpoint, NoToken
 from spcs_llm.http.limits import Limiter
@@ -55,7 +55,7 @@ class Client:
             endpoint, template=ChatTemplate.for_mode("TEXT_GENERATION_OTHER", None)
         )
         self._batcher = Batcher(limiter)
-        self._job = Job("embed", self.send, MAX_ROWS, len)
+        self._job = BatchSpec("embed", self.send, MAX_ROWS, len)
 
     def send(self, texts: Sequence[str], call: QueryContext) -> list[Any]:
         self.sizes.append(len(texts))

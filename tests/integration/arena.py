@@ -33,6 +33,9 @@ class OneToken:
     def headers(self, call: QueryContext) -> Mapping[str, str]:
         return {"Authorization": TOKEN}
 
+    def at_hand(self) -> Mapping[str, str]:
+        return {"Authorization": TOKEN}
+
     def refused(self, headers: Mapping[str, str], error: SpcsError) -> bool:
         return False
 

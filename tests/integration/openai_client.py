@@ -26,6 +26,9 @@ class FixedHeaders:
     def headers(self, call: QueryContext) -> Mapping[str, str]:
         return self.fixed
 
+    def at_hand(self) -> Mapping[str, str]:
+        return self.fixed
+
     def refused(self, headers: Mapping[str, str], error: SpcsError) -> bool:
         assert isinstance(error, NotFound), "the test's token is good, but a 404 may hide that it is not"
         return False

@@ -60,7 +60,9 @@ FAULTS: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("fault", FAULTS, ids=str)
 @pytest.mark.parametrize("protocol", ["PREDICT", "MODEL_SERVING", "OPENAI"])
-def test_no_canary_gets_out(protocol: str, fault: dict[str, Any], short_back_offs: Callable[[], None]) -> None:
+def test_no_canary_gets_out(
+    protocol: str, fault: dict[str, Any], short_back_offs: Callable[[], None]
+) -> None:
     with everything_logged() as log, Instance() as instance:
         short_back_offs()
         service = instance.snowflake.create_service("chat", "scripted", protocol)

@@ -105,8 +105,18 @@ class ScriptedTransport:
         self.open: list[ScriptedExchange] = []
         self.finished = 0
 
-    def send(self, method: str, path: str, headers: Any, body: Any = None, **times: float) -> Any:
-        self.sent.append(Sent(method, path, headers, body, **times))
+    def send(
+        self,
+        method: str,
+        path: str,
+        headers: Any,
+        body: Any = None,
+        *,
+        seconds: float,
+        idle_seconds: float,
+        **bounds: Any,
+    ) -> Any:
+        self.sent.append(Sent(method, path, headers, body, seconds, idle_seconds))
         step = self._script.pop(0) if len(self._script) > 1 else self._script[0]
         if callable(step):
             step = step()
@@ -134,6 +144,9 @@ class Tokens:
     def headers(self, call: QueryContext) -> Mapping[str, str]:
         if self._failure is not None:
             raise self._failure
+        return {"Authorization": f"T{self.count}"}
+
+    def at_hand(self) -> Mapping[str, str]:
         return {"Authorization": f"T{self.count}"}
 
     def refused(self, headers: Mapping[str, str], error: SpcsError) -> bool:
@@ -359,6 +372,9 @@ def test_without_another_token_there_is_no_second_attempt() -> None:
 def test_the_refused_headers_are_those_that_were_sent() -> None:
     class Replaced(Tokens):
         def headers(self, call: QueryContext) -> Mapping[str, str]:
+            return self.given
+
+        def at_hand(self) -> Mapping[str, str]:
             return self.given
 
     tokens = Replaced()

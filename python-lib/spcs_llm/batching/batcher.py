@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, Callable
 
+from spcs_llm.after_fork import renew_in_child
 from spcs_llm.batching.batch import Batch, BatchSpec, QueuedRow, ResultT, RowT, Waiter
 from spcs_llm.batching.sizes import BatchSizes, Refusal, is_refusal
 from spcs_llm.errors import ModelError, SpcsError
@@ -47,9 +48,13 @@ class Batcher:
         self._body_limit = body_limit
         self._sleep = sleep
         self._sizes = BatchSizes(clock)
+        self.renew_after_fork()
+        renew_in_child(self)
+
+    def renew_after_fork(self) -> None:
         self._lock = threading.Lock()
         self._queue: list[Batch] = []
-        self._in_flight = 0  # requests that have a sender
+        self._in_flight = 0  # batches that have a sender
         self._waiters = 0
         self._expected = 0  # callers just answered, who may come back
         self._expected_until = self._answered_at = 0.0
@@ -196,6 +201,7 @@ class Batcher:
         with self._lock:
             context = batch.depart()
         rows = [row.value for row in batch.queued]
+        context.log("sends %d rows in one request", len(rows))
         results: Sequence[Any] = rows
         refusal = None
         began = self._clock()

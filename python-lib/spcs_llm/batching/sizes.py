@@ -8,6 +8,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Callable
 
+from spcs_llm.after_fork import renew_in_child
 from spcs_llm.errors import (
     BadRequest,
     ModelError,
@@ -67,8 +68,12 @@ class BatchSizes:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._lock = threading.Lock()
+        self.renew_after_fork()
+        renew_in_child(self)
         self._fewer: dict[Hashable, tuple[int, float, float]] = {}
+
+    def renew_after_fork(self) -> None:
+        self._lock = threading.Lock()
 
     def most_rows(self, key: Hashable, asked: int) -> int:
         """How many rows a request may have; not more than `asked`, and at least one."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import http.client
 import itertools
+import math
 import socket
 import time
 import zlib
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Callable
 
 import requests
 import urllib3
@@ -18,10 +19,13 @@ from spcs_llm.errors import ModelError, NetworkError
 from spcs_llm.http.network_errors import body_cut_short, error_from_exception, time_is_up
 from spcs_llm.http.response import HttpResponse
 
-MAX_BODY = 256 * 1024 * 1024
+MAX_BODY = 32 * 1024 * 1024
 _CHUNK = 65536
 _DRAIN_SECONDS = 0.1
 _DRAIN_CHUNKS = 4
+_MAX_SMALL_BODY = 4 << 20
+_MAX_RATIO = 100
+_PACKED = ("br", "zstd", "compress", "x-compress", "lzma", "xz")
 
 
 class Exchange:
@@ -30,10 +34,20 @@ class Exchange:
 
     until: when the watchdog cuts it. idle_seconds: the longest silence. sent: whether a connection was there to send
     the request on. sent_in_part: whether sending it failed. reused_connection: whether the connection had served an
-    earlier request. has_body: whether the request has one.
+    earlier request. has_body: whether the request has one. max_body: bytes that the answer's body may have, unpacked.
+    on_cut: called by the watchdog's thread after it has cut the exchange; neither waits nor raises.
     """
 
-    def __init__(self, host: str, seconds: float, idle_seconds: float, *, has_body: bool = False) -> None:
+    def __init__(
+        self,
+        host: str,
+        seconds: float,
+        idle_seconds: float,
+        *,
+        has_body: bool = False,
+        max_body: int | None = None,
+        on_cut: Callable[[], None] | None = None,
+    ) -> None:
         self.until = time.monotonic() + seconds
         self.has_body = has_body
         self.sent = False
@@ -43,6 +57,9 @@ class Exchange:
         self.status = 0
         self.headers: Mapping[str, str] = {}
         self._host = host
+        self._max_body = MAX_BODY if max_body is None else max_body
+        self._on_cut = on_cut
+        self._must_end_by = math.inf
         self._idle_seconds = idle_seconds
         self._socket: Any = None
         self._handle: socket.socket | None = None
@@ -63,11 +80,16 @@ class Exchange:
         # It had the time for connecting, or what an earlier request left it: too little to send a large body.
         sock.settimeout(self._idle_seconds)
         if self.cut:
-            self.cut_off()
+            self._shut_down()
 
     def cut_off(self) -> None:
         """Ends whatever a thread waits for on this exchange's connection."""
         self.cut = True
+        self._shut_down()
+        if self._on_cut is not None:
+            self._on_cut()
+
+    def _shut_down(self) -> None:
         if self._socket is not None:
             with contextlib.suppress(OSError):  # closed already
                 # SSLSocket.shutdown would take the TLS layer away under the feet of the thread that reads.
@@ -75,19 +97,37 @@ class Exchange:
 
     def answered(self, response: requests.Response) -> None:
         self._response = response.raw
+        if self._socket is None:  # of a SOCKS proxy's connection, which does not tell
+            connection = getattr(self._response, "_connection", None) or getattr(
+                self._response, "connection", None
+            )
+            self._socket = getattr(connection, "sock", None)
         self.status = response.status_code
         self.headers = response.headers
 
     def chunks(self) -> Iterator[bytes]:
-        """The body as it comes, decoded. Raises NetworkError when it breaks off, ModelError when it is too large."""
+        """The body as it comes, decoded.
+
+        Raises:
+            NetworkError: when it breaks off, or the exchange's time is up.
+            ModelError: when it is too large, or packed in a way that cannot be read.
+        """
         size = 0
         for chunk in self._decoded(self._raw_chunks()):
             size += len(chunk)
-            if size > MAX_BODY:
+            if size > self._max_body:
                 raise ModelError(
-                    f"The answer is larger than {MAX_BODY >> 20} MB.", "Ask for less in one query."
+                    f"The answer is larger than {self._max_body / (1 << 20):g} MB.",
+                    "Ask for less in one query.",
                 )
             yield chunk
+
+    def expect_end(self, seconds: float) -> None:
+        """What the body still has to bring must come within `seconds`; reading on raises NetworkError after that."""
+        self._must_end_by = time.monotonic() + seconds
+        if self._socket is not None:
+            with contextlib.suppress(OSError):  # closed already
+                self._socket.settimeout(min(seconds, self._idle_seconds))
 
     def body(self) -> bytes:
         return b"".join(self.chunks())
@@ -100,11 +140,14 @@ class Exchange:
         try:
             while chunk := stream.read1(_CHUNK):
                 may_lack_headers = False
+                if self.cut or time.monotonic() > self._must_end_by:
+                    break
                 yield chunk
         except (OSError, ValueError, http.client.HTTPException, urllib3.exceptions.HTTPError) as error:
             self._broken = True  # http.client reads on as if at the end of the body
             raise error_from_exception(error, self._host, cut=self.cut, sent=True, answered=True) from None
-        if self.cut:
+        if self.cut or time.monotonic() > self._must_end_by:
+            self._broken = True
             raise time_is_up(self._host)
         if may_lack_headers or getattr(stream, "length", None):
             self._broken = True
@@ -124,11 +167,18 @@ class Exchange:
 
     def _decoded(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
         coding = self.headers.get("Content-Encoding", "").strip().lower()
-        if coding in ("", "identity"):
-            return chunks
-        if coding not in ("gzip", "x-gzip", "deflate"):
-            raise ModelError(f"The answer comes in an encoding that was not asked for ({coding[:20]!r}).")
-        return _inflated(chunks, self._host)
+        if coding in (
+            "gzip",
+            "x-gzip",
+            "deflate",
+        ):  # `identity` was asked for; some proxies pack all the same
+            return _inflated(chunks, self._host)
+        if coding in _PACKED:
+            raise ModelError(
+                f"The answer comes in an encoding that was not asked for ({coding!r}).",
+                "Have the proxy in front of the service leave answers as they are.",
+            )
+        return chunks
 
     def close(self, keep_connection: bool = True) -> None:
         self._drop_handle()
@@ -154,19 +204,25 @@ def _is_reusable(stream: Any) -> bool:
 
 
 def _inflated(chunks: Iterator[bytes], host: str) -> Iterator[bytes]:
-    """Unpacks at most _CHUNK bytes at a time, so that a small body that unfolds without end meets the size limit."""
+    """Unpacks at most _CHUNK bytes at a time. No honest answer shrinks to a hundredth: a small body that unfolds
+    without end is given up early.
+    """
     inflate = zlib.decompressobj(wbits=47)  # gzip or zlib, by its header
-    begun = False
+    packed = unpacked = 0
     try:
         for chunk in chunks:
-            begun = True
+            packed += len(chunk)
             while chunk:
-                if piece := inflate.decompress(chunk, _CHUNK):
+                piece = inflate.decompress(chunk, _CHUNK)
+                unpacked += len(piece)
+                if unpacked > _MAX_SMALL_BODY and unpacked > _MAX_RATIO * packed:
+                    raise ModelError("The answer unpacks to far more than was sent.", place="service")
+                if piece:
                     yield piece
                 chunk = inflate.unconsumed_tail
         if piece := inflate.flush():
             yield piece
     except zlib.error:
         raise ModelError("The answer is compressed, and damaged.", place="service") from None
-    if begun and not inflate.eof:
+    if packed and not inflate.eof:
         raise body_cut_short(host)

@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import Callable
 
+from spcs_llm.after_fork import renew_in_child
 from spcs_llm.errors import NetworkError, ServiceBusy, ServiceDown, ServiceStarting, SpcsError
 
 MAX_RETRY_AFTER = 60.0
@@ -41,8 +42,12 @@ class RetryBudget:
     CAPACITY = 500
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self.renew_after_fork()
+        renew_in_child(self)
         self._tokens = self.CAPACITY
+
+    def renew_after_fork(self) -> None:
+        self._lock = threading.Lock()
 
     def spend(self, error: SpcsError) -> int | None:
         """Pays for a retry after `error`; returns the price, or None when there is not enough left for it."""

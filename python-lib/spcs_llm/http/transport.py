@@ -15,9 +15,10 @@ import os
 import queue
 import ssl
 import threading
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 import requests
 import urllib3
@@ -77,16 +78,33 @@ class Transport:
         *,
         seconds: float,
         idle_seconds: float,
+        max_body: int | None = None,
+        on_cut: Callable[[], None] | None = None,
     ) -> Exchange:
         """Sends a request and returns once the status and headers are there. Redirects are not followed.
 
-        seconds: for the whole exchange, body included. idle_seconds: the longest silence. The caller must `finish`
-        the exchange. Raises NetworkError, TlsError.
+        Args:
+            method: of HTTP.
+            path: below the URL's own.
+            headers: all of them, apart from the length of the body.
+            body: bytes, or None for a request without one.
+            seconds: for the whole exchange, body included.
+            idle_seconds: the longest silence.
+            max_body: bytes that the answer's body may have; None for `exchange.MAX_BODY`.
+            on_cut: called when the exchange's time is up, in another thread.
+
+        Returns:
+            The exchange, which the caller must `finish`.
+
+        Raises:
+            NetworkError: when there is no answer; TlsError, when the certificate is not accepted.
         """
         if self._process != os.getpid():
             self._renew()  # after a fork: a connection shared with the parent would mix up the answers
         idle_seconds = max(0.001, min(idle_seconds, seconds))
-        exchange = Exchange(self.url.netloc, seconds, idle_seconds, has_body=bool(body))
+        exchange = Exchange(
+            self.url.netloc, seconds, idle_seconds, has_body=bool(body), max_body=max_body, on_cut=on_cut
+        )
         request = self._request(method, path, headers, body)
         timeout = (max(0.001, min(CONNECT_SECONDS, seconds)), idle_seconds)
         WATCHDOG.watch(exchange)
@@ -185,12 +203,39 @@ class _HttpsConnection(_ObservedConnection, urllib3.connection.HTTPSConnection):
     pass
 
 
+class _IdleConnections:
+    """The idle connections of a pool, the last one first, as urllib3 keeps them in a LifoQueue.
+
+    Without that one's lock: the garbage collector may put a connection back in the middle of another's `get`.
+    """
+
+    def __init__(self, maxsize: int = 0) -> None:
+        self.maxsize = maxsize
+        self._connections: deque[Any] = deque()
+
+    def get(self, block: bool = False, timeout: float | None = None) -> Any:
+        try:
+            return self._connections.pop()
+        except IndexError:
+            raise queue.Empty from None
+
+    def put(self, connection: Any, block: bool = False, timeout: float | None = None) -> None:
+        if len(self._connections) >= self.maxsize:
+            raise queue.Full
+        self._connections.append(connection)
+
+    def qsize(self) -> int:
+        return len(self._connections)
+
+
 class _HttpPool(urllib3.HTTPConnectionPool):
     ConnectionCls = _HttpConnection
+    QueueCls: Any = _IdleConnections
 
 
 class _HttpsPool(urllib3.HTTPSConnectionPool):
     ConnectionCls = _HttpsConnection
+    QueueCls: Any = _IdleConnections
 
 
 _POOL_CLASSES = {"http": _HttpPool, "https": _HttpsPool}
@@ -227,8 +272,7 @@ class _Adapter(HTTPAdapter):
             ) from None
 
     def grow(self, pool_size: int) -> None:
-        with self._pool.pool.mutex:
-            self._pool.pool.maxsize = pool_size
+        self._pool.pool.maxsize = pool_size
 
     def close_idle_connections(self) -> None:
         with contextlib.suppress(queue.Empty):

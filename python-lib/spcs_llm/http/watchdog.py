@@ -5,11 +5,16 @@ A socket's timeout is about silence only: a server that sends a byte a minute ne
 
 from __future__ import annotations
 
+import logging
 import math
-import os
 import threading
 import time
 from typing import Protocol
+
+from spcs_llm.after_fork import renew_in_child
+from spcs_llm.errors import SpcsError
+
+logger = logging.getLogger(__name__)
 
 
 class Watched(Protocol):
@@ -29,26 +34,42 @@ class Watchdog:
     """
 
     def __init__(self) -> None:
-        self._forget_all()
-        if hasattr(os, "register_at_fork"):
-            # A forked child has neither this thread nor the exchanges of the others, and may inherit a locked lock.
-            os.register_at_fork(after_in_child=self._forget_all)
+        self.renew_after_fork()
+        renew_in_child(self)
 
-    def _forget_all(self) -> None:
+    def renew_after_fork(self) -> None:
+        """A forked child has neither this thread nor the exchanges of the others, and may inherit a locked lock."""
         self._watched: dict[int, Watched] = {}
         self._wake = threading.Condition()
         self._next_look = math.inf
         self._thread: threading.Thread | None = None
 
     def watch(self, exchange: Watched) -> None:
+        """Cuts `exchange` when its time is up, unless it is released before.
+
+        Raises:
+            SpcsError: when the process cannot start the thread that does so.
+        """
         self._watched[id(exchange)] = exchange
         if exchange.until < self._next_look:
             with self._wake:
                 self._next_look = min(self._next_look, exchange.until)
                 self._wake.notify()
-                if self._thread is None:
-                    self._thread = threading.Thread(target=self._run, name="spcs-llm-watchdog", daemon=True)
-                    self._thread.start()
+                if self._thread is None or not self._thread.is_alive():
+                    self._start(exchange)
+
+    def _start(self, exchange: Watched) -> None:
+        thread = threading.Thread(target=self._run, name="spcs-llm-watchdog", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            self.release(exchange)
+            self._next_look = math.inf  # or the next exchange would not try again
+            raise SpcsError(
+                "The process cannot start another thread, which the time limit of a query needs.",
+                "Have the DSS administrator raise the limit of processes (ulimit -u), or lower the concurrency.",
+            ) from None
+        self._thread = thread
 
     def release(self, exchange: Watched) -> bool:
         """Whether it was still watched: what was not may be cut at this moment, and so may its connection."""
@@ -65,4 +86,11 @@ class Watchdog:
                     if exchange.until > now:
                         self._next_look = min(self._next_look, exchange.until)
                     elif self.release(exchange):
-                        exchange.cut_off()
+                        _cut_off(exchange)
+
+
+def _cut_off(exchange: Watched) -> None:
+    try:
+        exchange.cut_off()
+    except Exception as error:  # noqa: BLE001 - without this thread no query's time limit would hold any more
+        logger.error("A request whose time was up could not be ended (%s).", type(error).__name__)

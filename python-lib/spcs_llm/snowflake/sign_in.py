@@ -122,6 +122,9 @@ class FixedToken:
     def headers(self, context: QueryContext) -> Mapping[str, str]:
         return self._headers
 
+    def at_hand(self) -> Mapping[str, str]:
+        return self._headers
+
     def refused(self, headers: Mapping[str, str], error: SpcsError) -> bool:
         return False
 
@@ -137,8 +140,14 @@ class WithServiceKey:
         self._key = f"Bearer {key}"
 
     def headers(self, context: QueryContext) -> Mapping[str, str]:
-        token = self._tokens.headers(context)["Authorization"]
-        return {"Authorization": self._key, "X-SF-SPCS-Authorization": token}
+        return self._with_key(self._tokens.headers(context))
+
+    def at_hand(self) -> Mapping[str, str] | None:
+        token = self._tokens.at_hand()
+        return None if token is None else self._with_key(token)
+
+    def _with_key(self, token: Mapping[str, str]) -> Mapping[str, str]:
+        return {"Authorization": self._key, "X-SF-SPCS-Authorization": token["Authorization"]}
 
     def refused(self, headers: Mapping[str, str], error: SpcsError) -> bool:
         return self._tokens.refused({"Authorization": headers["X-SF-SPCS-Authorization"]}, error)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Protocol
 
+from spcs_llm.after_fork import renew_in_child
 from spcs_llm.errors import LoginError, QueryTimeout, SpcsError
 from spcs_llm.query_context import QueryContext
 from spcs_llm.snowflake.login_errors import CREDENTIAL_OVER, login_timeout
@@ -68,8 +69,13 @@ class TokenCache:
     def __init__(self, sign_in: SignIn, clock: Callable[[], float] = time.monotonic) -> None:
         self._sign_in = sign_in
         self._clock = clock
-        self._lock = threading.Lock()
         self._token: Token | None = None
+        self.renew_after_fork()
+        renew_in_child(self)
+
+    def renew_after_fork(self) -> None:
+        """A token serves the child as well; a sign-in that another thread of the parent was at will not end in it."""
+        self._lock = threading.Lock()
         self._flight: _SingleFlight | None = None
         self._outage: _Failure | None = None
         self._refusal: _Failure | None = None
@@ -79,6 +85,10 @@ class TokenCache:
         if token is not None and self._clock() < token.refresh_at:
             return token.headers
         return self._current(context).headers
+
+    def at_hand(self) -> Mapping[str, str] | None:
+        token = self._token
+        return token.headers if token is not None and self._clock() < token.expires_at else None
 
     def refused(self, headers: Mapping[str, str], error: SpcsError) -> bool:
         with self._lock:
@@ -140,8 +150,10 @@ class TokenCache:
         flight.landed.set()
 
     def _replacement(self, token: Token | None, context: QueryContext) -> Token:
-        if token is not None and not token.refused and (renewed := self._sign_in.renew(token, context)):
-            return renewed
+        if token is not None and not token.refused:
+            context.log("renews its session")
+            if renewed := self._sign_in.renew(token, context):
+                return renewed
         try:
             return self._logged_in(context)
         except LoginError as error:
@@ -156,6 +168,7 @@ class TokenCache:
         while True:
             credential = self._sign_in.credential()
             self._raise_known_refusal(credential)
+            context.log("signs in to Snowflake")
             try:
                 return self._sign_in.log_in(credential, context)
             except LoginError as error:
@@ -179,6 +192,7 @@ class _SingleFlight:
         self.error: SpcsError | None = None
 
     def wait(self, context: QueryContext) -> Token | None:
+        context.log("waits for another query's sign-in")
         if not self.landed.wait(max(0.0, context.remaining())):
             raise login_timeout(context, "another query was signing in for all")
         if self.error is not None:

@@ -1,0 +1,67 @@
+"""The JSON of a response, read within bounds: a few bytes of JSON can stand for much memory."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from spcs_llm.errors import ModelError
+
+MAX_VALUES = 8_000_000
+_SMALL = 1 << 20
+_MAX_DIGITS = 4300
+
+
+def refuse_html(headers: Mapping[str, str], body: bytes) -> None:
+    """Raises ModelError for a web page: whatever the status says, it is no model's answer."""
+    content_type = headers.get("Content-Type", "")
+    if "html" in content_type.lower() or body[:64].lstrip().lower().startswith((b"<!doctype", b"<html")):
+        raise ModelError(
+            "A web page came instead of a model's answer.",
+            "Check that 'LLM endpoint URL' is the model's own endpoint, and not that of a user interface.",
+            place="service",
+        )
+
+
+def parse_json(body: bytes, *, max_values: int = MAX_VALUES) -> Any:
+    """The JSON in `body`.
+
+    Args:
+        body: UTF-8 text.
+        max_values: how many lists, objects and elements of them it may hold.
+
+    Raises:
+        ModelError: says what is there instead, without quoting it.
+    """
+    if len(body) > _SMALL and body.count(b",") + body.count(b"[") + body.count(b"{") > max_values:
+        raise ModelError(
+            f"The service answers with JSON of more than {max_values:,} values.", place="service"
+        )
+    try:
+        return _loads(body)
+    except UnicodeDecodeError:
+        problem = "text that is not UTF-8"
+    except RecursionError:
+        problem = "JSON nested too deeply"
+    except ValueError:
+        problem = "no valid JSON" if body.strip() else "an empty body"
+    raise ModelError(
+        f"The service answered with {problem} ({len(body)} bytes).",
+        "Check 'Service protocol' and the service's logs: SYSTEM$GET_SERVICE_LOGS.",
+        place="service",
+    )
+
+
+def _short_int(digits: str) -> int:
+    if len(digits) > _MAX_DIGITS:
+        raise ValueError("a number of too many digits")
+    return int(digits)
+
+
+def _loads(body: bytes) -> Any:
+    # Reading a number of a million digits takes minutes where Python has no limit of its own (before 3.9.14, 3.10.7).
+    if len(body) > _MAX_DIGITS and not hasattr(sys, "get_int_max_str_digits"):
+        return json.loads(body, parse_int=_short_int)
+    return json.loads(body)

@@ -1,0 +1,31 @@
+"""A request before it is sent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class HttpRequest:
+    """A request: `path` below the endpoint's URL, and its JSON `payload` or, already encoded, its `body`.
+
+    weight: how many queries share it. step: its name in the trace, where it is not the endpoint's usual one.
+    max_body: bytes that its answer may have, where that is not `exchange.MAX_BODY`; more is a ModelError.
+    """
+
+    path: str
+    payload: Any | None = field(default=None, repr=False)
+    method: str = "POST"
+    weight: int = 1
+    body: bytes | None = field(default=None, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    step: str | None = None
+    max_body: int | None = None
+
+    def encoded(self) -> bytes | None:
+        if self.body is not None or self.payload is None:
+            return self.body
+        return json.dumps(self.payload, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
