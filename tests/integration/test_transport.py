@@ -302,8 +302,8 @@ def test_the_watchdog_forgets_what_has_ended(arena: Arena) -> None:
 @pytest.mark.parametrize(
     ("coding", "packed"),
     [
-        ("gzip", gzip.compress(b'{"ok": 1}' + b" " * 200_000), mtime=0),
-        ("x-gzip", gzip.compress(b'{"ok": 1}'), mtime=0),
+        ("gzip", gzip.compress(b'{"ok": 1}' + b" " * 200_000, mtime=0)),
+        ("x-gzip", gzip.compress(b'{"ok": 1}', mtime=0)),
         ("deflate", zlib.compress(b'{"ok": 1}')),
         ("Identity", b'{"ok": 1}'),
     ],

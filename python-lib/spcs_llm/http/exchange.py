@@ -216,7 +216,9 @@ def _inflated(chunks: Iterator[bytes], host: str) -> Iterator[bytes]:
                 piece = inflate.decompress(chunk, _CHUNK)
                 unpacked += len(piece)
                 if unpacked > _MAX_SMALL_BODY and unpacked > _MAX_RATIO * packed:
-                    raise ModelError("The answer unpacks to far more than was sent.", place="service")
+                    raise ModelError(
+                        "The answer is compressed, and unpacks to one far larger than an answer can be."
+                    )
                 if piece:
                     yield piece
                 chunk = inflate.unconsumed_tail
