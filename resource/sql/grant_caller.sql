@@ -1,12 +1,17 @@
--- What a role needs to call a service from outside Snowflake; the notebook gives the last two by itself.
--- Run as SYSADMIN (the first two) and as the service's owner (the others). A missing one shows as 404 or 403.
+-- Allows a role to call model services from outside Snowflake. The notebook already does this for its CALLER_ROLE.
+-- Replace <role> everywhere, and the names of the services by yours. If one of these privileges is missing, a call
+-- fails with HTTP 404 or 403.
 USE ROLE SYSADMIN;
-GRANT USAGE ON DATABASE DATAIKU_SPCS TO ROLE DATAIKU_SPCS_ROLE;
-GRANT USAGE ON SCHEMA DATAIKU_SPCS.MODEL_REGISTRY TO ROLE DATAIKU_SPCS_ROLE;
+GRANT USAGE ON DATABASE DATAIKU_SPCS TO ROLE <role>;
+GRANT USAGE ON SCHEMA DATAIKU_SPCS.MODEL_REGISTRY TO ROLE <role>;
 
+-- As the owner of the services. Those of create_openai_services.sql have the service role CALLER.
 USE ROLE DATAIKU_SPCS_DEPLOYER_ROLE;
-GRANT SERVICE ROLE DATAIKU_SPCS.MODEL_REGISTRY.QWEN3_4B_SERVICE!ALL_ENDPOINTS_USAGE TO ROLE DATAIKU_SPCS_ROLE;
-GRANT SERVICE ROLE DATAIKU_SPCS.MODEL_REGISTRY.GRANITE_EMBEDDING_SERVICE!ALL_ENDPOINTS_USAGE
-  TO ROLE DATAIKU_SPCS_ROLE;
+GRANT SERVICE ROLE DATAIKU_SPCS.MODEL_REGISTRY.QWEN3_4B_SERVICE!ALL_ENDPOINTS_USAGE TO ROLE <role>;
+GRANT SERVICE ROLE DATAIKU_SPCS.MODEL_REGISTRY.GRANITE_EMBEDDING_SERVICE!ALL_ENDPOINTS_USAGE TO ROLE <role>;
+SHOW GRANTS OF SERVICE ROLE DATAIKU_SPCS.MODEL_REGISTRY.QWEN3_4B_SERVICE!ALL_ENDPOINTS_USAGE;
 
-SHOW GRANTS TO ROLE DATAIKU_SPCS_ROLE;
+-- To let the role sign in with OAuth, too, list it beside the first one. People whose role is not in this list see
+-- error 390308 on Snowflake's sign-in page.
+-- USE ROLE ACCOUNTADMIN;
+-- ALTER SECURITY INTEGRATION DATAIKU_SPCS_OAUTH SET ALLOWED_ROLES_LIST = ('DATAIKU_SPCS_ROLE', '<role>');
