@@ -15,10 +15,11 @@ BEGIN
 END;
 $$;
 
--- 1. The services of version 1: those that DATAIKU_SPCS_ROLE owns. Uncomment and repeat the line for each of them.
---    They must go first: while they run, they need the privileges that are revoked below.
+-- 1. The services of version 1: those whose owner is DATAIKU_SPCS_ROLE in SHOW SERVICES. Repeat the DROP line for each
+--    of them, or delete it if there is none. They must go first: while they run, they need the privileges that are
+--    revoked below.
 SHOW SERVICES IN SCHEMA DATAIKU_SPCS.MODEL_REGISTRY;
--- DROP SERVICE IF EXISTS DATAIKU_SPCS.MODEL_REGISTRY.<name of the service>;
+DROP SERVICE IF EXISTS DATAIKU_SPCS.MODEL_REGISTRY.<name of the service>;
 
 -- 2. The privileges of version 1. DATAIKU_SPCS_ROLE keeps what setup.sql and the notebook granted: calling services.
 REVOKE BIND SERVICE ENDPOINT ON ACCOUNT FROM ROLE DATAIKU_SPCS_ROLE;
