@@ -25,7 +25,7 @@ test-all: .venv/installed  ## the plugin in the sandbox on every Python that is 
 	$(DEV) -m tests.compatibility
 
 test-real: .venv/installed .venvs/registry/installed  ## real servers and packages that are large: several GB, many minutes
-	$(DEV) -m pytest -m real -s tests/real
+	$(DEV) -m pytest -m real -s tests/real tests/sql
 	.venvs/registry/bin/python -m pytest -m real tests/integration/test_model_registry.py tests/integration/test_notebook.py
 
 soak: .venv/installed  ## minutes of random faults, and the property tests with examples drawn at random

@@ -524,7 +524,7 @@ class Account:
         if text is None:
             raise Refused(f"the specification is not on stage {stage}")
         if "variable" in captures:
-            text = text.replace("{{ %s }}" % captures["variable"].lower(), captures["value"])
+            text = text.replace("{{ " + captures["variable"].lower() + " }}", captures["value"])
         if "{{" in text:
             raise Refused("the specification is a template, and a variable has no value")
         read = yaml.safe_load(text)
@@ -572,9 +572,11 @@ class Account:
         self._make("TASK", name, captures)
         self._alter("TASK", name, captures)
 
-    def _alter_task(self, captures: Captures) -> None:
-        self._owner("TASK", self._full(captures["name"]))
+    def _resume_task(self, captures: Captures) -> None:
+        name = self._full(captures["name"])
+        self._owner("TASK", name)
         self.need("EXECUTE TASK", "ACCOUNT")
+        self._alter("TASK", name, {"started": True})
 
     def _block(self, captures: Captures) -> None:
         """A guard: IF (…) THEN RAISE …. Its condition is made of literals, CONTAINS, OR and <>."""

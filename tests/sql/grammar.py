@@ -393,7 +393,7 @@ RULES = [
     ),
     Rule("upgrade service", "alter-service", f"ALTER SERVICE [IF EXISTS] <name> {_SPECIFICATION}"),
     Rule("create task", "create-task", f"CREATE OR ALTER TASK <name> {_TASK} AS EXECUTE IMMEDIATE <body>"),
-    Rule("alter task", "alter-task", "ALTER TASK [IF EXISTS] <name> { RESUME | SUSPEND }"),
+    Rule("resume task", "alter-task", "ALTER TASK [IF EXISTS] <name> RESUME"),
     Rule("list stage", "list", "LIST @ <name>"),
     Rule(
         "show in service",

@@ -154,6 +154,7 @@ def operate(account: Account, scripts: Scripts) -> None:
     tasks = {name for kind, name in account.things if kind == "TASK"}
     _expect(tasks == {f"{SCHEMA}.RESUME_SERVICES", f"{SCHEMA}.SUSPEND_SERVICES"}, "the two tasks")
     for task in tasks:
+        _expect(account.things["TASK", task].settings.get("started", False), f"{task} never runs")
         _expect(account.things["TASK", task].owner == DEPLOYER, f"{task} runs with another role's rights")
 
 
