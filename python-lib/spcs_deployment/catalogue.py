@@ -1,4 +1,4 @@
-"""The models the notebook offers: what each needs, and under which licence it comes.
+"""The models that the notebook offers: what each needs, and under which licence it comes.
 
 Sizes, licences and tasks are those of the models' cards on Hugging Face. Any other model of the Hub can be
 deployed too: build a `CatalogueModel` for it in the notebook.
@@ -20,7 +20,8 @@ class CatalogueModel:
     """key: the name of the model in the registry, and of its service with `_SERVICE` behind.
     task: the Hugging Face pipeline's; none for sentence-transformers.
     handling_mode: the form's chat template, used when the model has none of its own.
-    engine_args: for vLLM. parameters: in billions.
+    engine_args: for vLLM. parameters: in billions. revision: the commit on the Hub; none takes the newest.
+    dtype: of the weights where vLLM does not serve the model; none loads them as the model's configuration says.
     """
 
     key: str
@@ -33,12 +34,14 @@ class CatalogueModel:
     gated: bool = False
     handling_mode: str = "TEXT_GENERATION_OTHER"
     engine_args: tuple[str, ...] = ()
+    revision: str | None = None
+    dtype: str | None = None
 
     def __post_init__(self) -> None:
         if identifier(self.key, "The model's key") != self.key or self.key.startswith('"'):
             raise DeploymentError(f"The key of {self.repository} must be upper case, without quotes.")
         if self.purpose not in (CHAT, EMBEDDING):
-            raise DeploymentError(f"The purpose of {self.key} is neither {CHAT!r} nor {EMBEDDING!r}.")
+            raise DeploymentError(f"The purpose of {self.key} must be {CHAT!r} or {EMBEDDING!r}.")
 
     @property
     def service(self) -> str:
@@ -68,13 +71,15 @@ _MODELS = (
         4.0,
         "answers at once (no reasoning text), many languages, strong for its size",
         engine_args=("--max-model-len=8192",),
+        revision="cdbee75f17c01a7cc42f958dc650907174af0554",
     ),
     _chat(
         "QWEN3_5_4B",
         "Qwen/Qwen3.5-4B",
         "Apache-2.0",
-        4.0,
-        "sees images; reasons before it answers; needs a vLLM that knows its architecture (2026)",
+        4.7,
+        "reasons before it answers, so allow 1,000 output tokens or more; needs a vLLM release of 2026 or later; "
+        "the plugin sends images only to services with the OpenAI protocol",
         task="image-text-to-text",
         engine_args=("--max-model-len=8192", "--reasoning-parser=qwen3"),
     ),
@@ -94,13 +99,13 @@ _MODELS = (
         "Phi-2's successor",
         engine_args=("--max-model-len=8192",),
     ),
-    # Those of the plugin's first version.
+    # Those of version 1 of the plugin.
     _chat(
         "ZEPHYR_7B",
         "HuggingFaceH4/zephyr-7b-beta",
         "MIT",
         7.2,
-        "kept from the plugin's first version",
+        "from version 1 of the plugin",
         handling_mode="TEXT_GENERATION_ZEPHYR",
         engine_args=("--max-model-len=8192",),
     ),
@@ -109,7 +114,7 @@ _MODELS = (
         "meta-llama/Llama-2-7b-chat-hf",
         "Llama 2 Community License",
         6.7,
-        "kept from the plugin's first version",
+        "from version 1 of the plugin",
         gated=True,
         handling_mode="TEXT_GENERATION_LLAMA_2",
         engine_args=("--max-model-len=4096",),
@@ -119,18 +124,21 @@ _MODELS = (
         "tiiuae/falcon-7b-instruct",
         "Apache-2.0",
         7.2,
-        "kept from the plugin's first version",
+        "from version 1 of the plugin",
         handling_mode="TEXT_GENERATION_FALCON",
         engine_args=("--max-model-len=2048",),
+        # Without vLLM, 32 bits would need 29 GB, more than a GPU with 24 GB has.
+        dtype="bfloat16",
     ),
     _chat(
         "PHI_2",
         "microsoft/phi-2",
         "MIT",
         2.8,
-        "kept from the plugin's first version; has no chat template of its own",
+        "from version 1 of the plugin; has no chat template, so the plugin writes its prompts",
         handling_mode="TEXT_GENERATION_PHI_2",
         engine_args=("--max-model-len=2048",),
+        dtype="float16",
     ),
     CatalogueModel(
         "GRANITE_EMBEDDING",
@@ -139,6 +147,7 @@ _MODELS = (
         "Apache-2.0",
         0.097,
         "384 dimensions, 32,768 tokens, over 200 languages; runs on a CPU",
+        revision="835ad14087e140460703cf0fae09f97d469d65c2",
     ),
     CatalogueModel(
         "MINILM_L6",
@@ -146,7 +155,7 @@ _MODELS = (
         EMBEDDING,
         "Apache-2.0",
         0.023,
-        "384 dimensions, 256 tokens, English; kept from the plugin's first version",
+        "384 dimensions, 256 tokens, English; from version 1 of the plugin",
     ),
 )
 
@@ -161,7 +170,7 @@ def chosen(keys: list[str | CatalogueModel], purpose: str) -> list[CatalogueMode
         if model is None or model.purpose != purpose:
             offered = ", ".join(name for name, entry in CATALOGUE.items() if entry.purpose == purpose)
             raise DeploymentError(
-                f"{key!r} is no {purpose} model of the catalogue.", f"Choose among {offered}."
+                f"The catalogue has no {purpose} model {key!r}.", f"Choose one of {offered}."
             )
         models.append(model)
     return models

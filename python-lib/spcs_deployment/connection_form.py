@@ -1,4 +1,4 @@
-"""What to type into the DSS form, under the names the form shows."""
+"""What to type into the form of the model in DSS, under the labels of the form."""
 
 from __future__ import annotations
 
@@ -7,12 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spcs_deployment.catalogue import CHAT, CatalogueModel
+from spcs_deployment.catalogue import CHAT, EMBEDDING, CatalogueModel
 from spcs_deployment.interface import Interface
 from spcs_deployment.plan import Plan
 from spcs_deployment.pools import Pool
 
 _DESCRIPTOR = Path(__file__).parents[2] / "python-llms" / "snowpark-container-services-llm" / "llm.json"
+
+
+# Seconds until a suspended service answers: estimates, not measured; GPU nodes and large weights take longest.
+_COLD_START_SECONDS = {CHAT: 1200, EMBEDDING: 600}
+_OWN_RATE = "your rate (second query of resource/sql/cost.sql)"
 
 
 @dataclass(frozen=True)
@@ -24,7 +29,7 @@ class Field:
 def fields(
     model: CatalogueModel, interface: Interface, host: str, account: str, pool: Pool, plan: Plan
 ) -> list[Field]:
-    """The form's values for this service, in the order to fill them in."""
+    """The form's values for this service, in the order of the form. What is not listed stays as it is."""
     chat = interface.kind != "embedding"
     values: dict[str, Any] = {
         "snowflakeAccountUrl": account,
@@ -36,11 +41,16 @@ def fields(
         "inputColumn": interface.input_column,
         "maxParallelism": 8 if interface.kind == "chat" else plan.max_nodes,
         "maxBatchSize": 1 if chat else 64,
+        # The first query after a suspension waits for a node, the image and the weights.
+        "coldStartWaitSeconds": _COLD_START_SECONDS[model.purpose] if plan.min_instances == 0 else None,
+        "queryTimeoutSeconds": _COLD_START_SECONDS[model.purpose] + 300 if plan.min_instances == 0 else None,
         "spcsCreditsPerHourCost": pool.family.credits_per_hour if pool.family else None,
         "snowflakeCreditCost": plan.credit_cost,
         "nodeCount": plan.max_nodes,
     }
-    return [Field(name, _written(value)) for name, value in values.items()]
+    if pool.family is None:
+        values["spcsCreditsPerHourCost"] = _OWN_RATE
+    return [Field(name, _written(value)) for name, value in values.items() if value is not None]
 
 
 def table(model: CatalogueModel, filled: list[Field], descriptor: Path = _DESCRIPTOR) -> str:
@@ -58,8 +68,6 @@ def table(model: CatalogueModel, filled: list[Field], descriptor: Path = _DESCRI
 
 
 def _written(value: Any) -> str:
-    if value is None:
-        return "your rate (SHOW COMPUTE POOL INSTANCE FAMILIES)"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

@@ -10,7 +10,7 @@ from spcs_deployment.interface import Interface, interface_of
 from spcs_deployment.plan import Plan
 from spcs_deployment.pools import Pool
 from spcs_deployment.problems import DeploymentError
-from spcs_deployment.session import account_url, assume_role
+from spcs_deployment.session import account_url, assume_role, region
 from spcs_deployment.sql import Session
 from spcs_deployment.waiting import Report, wait_until_ready
 
@@ -33,6 +33,7 @@ class Deployment:
         self.report = report
         self.role = assume_role(session, role)
         self.prices = families.price_list()
+        self._region = ""
         self._registry: Any = None
         self._pools: dict[str, Pool] = {}
         self._versions: dict[str, Any] = {}
@@ -41,7 +42,8 @@ class Deployment:
 
     def check(self) -> None:
         """Find the pools, and say what runs where and what it will cost."""
-        self._pools = {name: pools.pool(self.session, name, self.prices) for name in self.plan.pools}
+        self._region = region(self.session)
+        self._pools = {name: self._pool(name) for name in self.plan.pools}
         self.report(f"Role {self.role} deploys to {self.plan.database}.{self.plan.schema}.")
         for model in self.plan.models:
             pool = self._pools[self.plan.pool(model)]
@@ -51,11 +53,19 @@ class Deployment:
         for pool in self._pools.values():
             self.report(f"Pool {pool.name} while in use: {self._cost(pool)}.")
             if pool.max_nodes < self.plan.max_nodes:
-                self.report(f"Pool {pool.name} has at most {pool.max_nodes} nodes; MAX_NODES asks for more.")
+                self.report(
+                    f"Pool {pool.name} has at most {pool.max_nodes} nodes, fewer than MAX_NODES. Ask a Snowflake "
+                    "administrator to raise it (resource/sql/operate.sql)."
+                )
             if not pool.auto_suspend_seconds:
-                self.report(f"Pool {pool.name} never suspends by itself: set AUTO_SUSPEND_SECS on it.")
+                self.report(
+                    f"Pool {pool.name} never suspends itself. Ask a Snowflake administrator to set "
+                    "AUTO_SUSPEND_SECS on it."
+                )
+        self.report(self._idling())
         self.report(
-            f"Prices of {self.prices.effective}, USD {self.plan.credit_cost:g} per credit: check yours."
+            f"Based on prices of {self.prices.effective} and USD {self.plan.credit_cost:g} per credit; "
+            "check your contract."
         )
 
     def log_models(self) -> None:
@@ -65,7 +75,8 @@ class Deployment:
             if version is None:
                 where = self.plan.logging_pool or "this machine"
                 self.report(
-                    f"{model.key}: logging {model.repository} on {where}; minutes to an hour by size."
+                    f"{model.key}: logging {model.repository} on {where}; this takes minutes to an hour, "
+                    "depending on its size."
                 )
                 version = registry.log_model(self._registry, model, self.plan)
             else:
@@ -79,11 +90,13 @@ class Deployment:
             found = service.named_service(self.session, name)
             self._jobs[name] = None
             if found is None:
-                engine = "vLLM" if interface.kind == "chat" else "an image built for the model"
-                self.report(f"{name}: creating, served by {engine}.")
+                engine = (
+                    "vLLM" if interface.kind == "chat" else "an image that Snowflake builds for the model"
+                )
+                self.report(f"{name}: being created, served by {engine}.")
                 self._jobs[name] = registry.create_service(self._version(model), model, interface, self.plan)
             elif str(found["status"]).upper() in ("SUSPENDED", "SUSPENDING"):
-                self.report(f"{name}: was suspended, resuming.")
+                self.report(f"{name}: was suspended, resuming it.")
                 service.resume(self.session, name)
             else:
                 self.report(f"{name}: exists already ({found['status']}).")
@@ -93,9 +106,14 @@ class Deployment:
         names = {
             self.plan.service(model): self._jobs.get(self.plan.service(model)) for model in self.plan.models
         }
-        self._hosts = wait_until_ready(
-            self.session, names, endpoint=self.endpoint, minutes=minutes, report=self.report, **how
-        )
+        how.setdefault("resume_suspended", self.plan.min_instances == 0)
+        try:
+            self._hosts = wait_until_ready(
+                self.session, names, endpoint=self.endpoint, minutes=minutes, report=self.report, **how
+            )
+        except DeploymentError:
+            self._report_trouble_of_pools()
+            raise
 
     def grant(self) -> None:
         notes: list[str] = []
@@ -103,7 +121,7 @@ class Deployment:
             notes += service.grant(self.session, self.plan.service(model), self.plan.caller_role)
         self.report(f"Role {self.plan.caller_role} may call the services.")
         for note in dict.fromkeys(notes):
-            self.report(f"Not granted by {self.role}: {note}")
+            self.report(f"{self.role} could not grant {note}")
 
     def show_form(self) -> None:
         account = account_url(self.session)
@@ -111,7 +129,8 @@ class Deployment:
             host = self._hosts.get(self.plan.service(model))
             if host is None:
                 raise DeploymentError(
-                    f"{self.plan.service(model)} is not ready.", "Run the waiting cell first."
+                    f"{self.plan.service(model)} is not ready.",
+                    "Run the cell that waits for the services first.",
                 )
             filled = connection_form.fields(
                 model, self.interface(model), host, account, self._pool(self.plan.pool(model)), self.plan
@@ -119,21 +138,22 @@ class Deployment:
             self.report(connection_form.table(model, filled) + "\n")
 
     def suspend(self, confirm: bool = False) -> None:
-        """Stop the nodes' cost. The first call from DSS resumes the service, and waits for it."""
+        """Stop billing. The next query from DSS resumes the service and waits for it."""
         self._operate("suspend", service.suspend, confirm)
         for name in self.plan.pools:
             pool = self._pool(name)
             self.report(
-                f"Pool {name}: {self._cost(pool)} until idle for {pool.auto_suspend_seconds} s; then none."
+                f"Pool {name}: {self._cost(pool)}, until it has been idle for {pool.auto_suspend_seconds} s, "
+                "then nothing."
             )
 
     def resume(self, confirm: bool = False) -> None:
         self._operate("resume", service.resume, confirm)
         for name in self.plan.pools:
-            self.report(f"Pool {name}: {self._cost(self._pool(name))} from then on.")
+            self.report(f"Pool {name}: {self._cost(self._pool(name))}, from then on.")
 
     def drop(self, confirm: bool = False, models: bool = False) -> None:
-        """Drop the services, and with `models` the logged models. A service made anew has a new host name."""
+        """Drop the services, and with `models` the logged models. A service created again has a new host name."""
         self._operate("drop", service.drop, confirm)
         for model in self.plan.models if models else ():
             self.report(
@@ -167,8 +187,29 @@ class Deployment:
 
     def _pool(self, name: str) -> Pool:
         if name not in self._pools:
-            self._pools[name] = pools.pool(self.session, name, self.prices)
+            self._pools[name] = pools.pool(self.session, name, self.prices, self._region)
         return self._pools[name]
+
+    def _idling(self) -> str:
+        if self.plan.min_instances == 0:
+            return (
+                "MIN_INSTANCES is 0: Snowflake suspends a service after 30 minutes without requests; the next "
+                "request resumes it and waits."
+            )
+        return (
+            f"MIN_INSTANCES is {self.plan.min_instances}: the services are always ready, and billed day and night "
+            "until you suspend them."
+        )
+
+    def _report_trouble_of_pools(self) -> None:
+        """Say why a pool does not start, if Snowflake says so; never hides the error that led here."""
+        for name in self.plan.pools:
+            try:
+                trouble = pools.trouble(self.session, name)
+            except DeploymentError:
+                continue
+            if trouble:
+                self.report(f"Pool {name} reports {trouble}")
 
     def _cost(self, pool: Pool) -> str:
         return families.running_cost(pool.family, self.plan.max_nodes, self.plan.credit_cost)

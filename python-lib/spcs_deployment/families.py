@@ -1,48 +1,75 @@
-"""What a compute pool's node costs: resource/instance_families.json, dated; your own figures go before."""
+"""What a node of a compute pool costs: resource/instance_families.json, which carries its date and its source."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 _FILE = Path(__file__).parents[2] / "resource" / "instance_families.json"
+HOURS_PER_MONTH = 730
 
 
 @dataclass(frozen=True)
 class Family:
-    """credits_per_hour: per node. gpus: per node; gpu_memory: GB of each."""
+    """credits_per_hour: per node. gpus: per node; gpu_memory: GB of each.
+
+    confirmed: whether the price was read in Snowflake's own table.
+    """
 
     name: str
     credits_per_hour: float
+    credits_per_hour_azure: float | None = None
     gpus: int = 0
     gpu: str = ""
     gpu_memory: int = 0
+    confirmed: bool = True
 
 
 @dataclass(frozen=True)
 class PriceList:
+    """effective: the date of Snowflake's table. source: its name. families: by name."""
+
     effective: str
     source: str
     families: dict[str, Family]
 
-    def family(self, name: object) -> Family | None:
-        return self.families.get(str(name).upper())
+    def family(self, name: object, region: str = "") -> Family | None:
+        """Args:
+            name: an instance family. region: CURRENT_REGION() of the account; a few prices differ on Azure.
+
+        Returns: the family with the price of the region's cloud, or None if it is not in the list.
+        """
+        family = self.families.get(str(name).upper())
+        if family is None or family.credits_per_hour_azure is None or "AZURE_" not in region.upper():
+            return family
+        return replace(family, credits_per_hour=family.credits_per_hour_azure)
 
 
 def price_list(path: Path = _FILE) -> PriceList:
     """Raises OSError, or ValueError and KeyError for a file of another shape."""
     data = json.loads(path.read_text(encoding="utf-8"))
-    families = {name: Family(name, **figures) for name, figures in data["families"].items()}
+    families = _read(data["families"], confirmed=True)
+    families.update(_read(data.get("unconfirmed", {}).get("families", {}), confirmed=False))
     return PriceList(data["effective"], data["source"], families)
 
 
+def _read(entries: dict[str, dict[str, Any]], confirmed: bool) -> dict[str, Family]:
+    return {name: Family(name, confirmed=confirmed, **figures) for name, figures in entries.items()}
+
+
 def running_cost(family: Family | None, nodes: int, credit_cost: float) -> str:
-    """One sentence; credit_cost in USD per credit."""
+    """What these nodes cost while they run, without a full stop; credit_cost in USD per credit."""
     if family is None:
-        return "its family is not in instance_families.json: see SHOW COMPUTE POOL INSTANCE FAMILIES"
+        return (
+            "price not known to this notebook (see www.snowflake.com/legal-files/CreditConsumptionTable.pdf, "
+            "or resource/sql/cost.sql)"
+        )
     credits = family.credits_per_hour * nodes
     count = "1 node" if nodes == 1 else f"{nodes} nodes"
+    note = "" if family.confirmed else ", price not confirmed"
     return (
-        f"{credits:.2f} credits an hour ({count} of {family.name}), USD {credits * credit_cost:.2f} an hour"
+        f"{credits:.2f} credits an hour ({count} of {family.name}{note}), USD {credits * credit_cost:,.2f} an hour, "
+        f"USD {credits * credit_cost * HOURS_PER_MONTH:,.0f} a month without a pause"
     )

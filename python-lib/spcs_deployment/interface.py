@@ -1,4 +1,4 @@
-"""How a logged model wants to be called, read from its signature."""
+"""How a logged model is called, read from its signature."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def interface_of(functions: Iterable[Mapping[str, Any]], model: str) -> Interfac
             found.append(interface)
     if not found:
         raise DeploymentError(
-            f"The signature of {model} is neither a chat nor an embedding: {'; '.join(seen) or 'no method'}.",
-            "Log a text-generation or sentence-transformers model, or one with a signature of "
-            "snowflake.ml.model.openai_signatures, under another version name.",
+            f"The signature of {model} fits neither a chat nor an embedding model: {'; '.join(seen) or 'no method'}.",
+            "Log a text-generation or sentence-transformers model, or a model with a signature of "
+            "snowflake.ml.model.openai_signatures, under another VERSION.",
         )
     return min(found, key=_rank)
 

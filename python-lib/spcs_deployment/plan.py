@@ -16,8 +16,10 @@ class Plan:
 
     logging_pool: where Snowflake downloads the weights; None streams them through this machine.
     hugging_face_secret: full name of a secret with a Hub token, for gated models.
-    build_integrations: external access for the image build of models that vLLM does not serve.
-    max_nodes: instances a service may grow to; it starts with one. credit_cost: USD per credit.
+    image_build_pool: where Snowflake builds the image of a model that vLLM does not serve.
+    build_integrations: external access for that build.
+    min_instances: 0 lets Snowflake suspend a service after 30 minutes without requests (snowflake-ml 1.25 or later).
+    max_nodes: instances a service may grow to. credit_cost: USD per credit.
     """
 
     models: tuple[CatalogueModel, ...]
@@ -31,6 +33,8 @@ class Plan:
     hugging_face_secret: str | None = None
     build_integrations: tuple[str, ...] = ()
     image_repository: str | None = None
+    image_build_pool: str = "SYSTEM_COMPUTE_POOL_CPU"
+    min_instances: int = 0
     max_nodes: int = 1
     credit_cost: float = 3.0
 
@@ -59,22 +63,17 @@ def plan(
     hugging_face_secret: str | None = None,
     build_integrations: Iterable[str] = (),
     image_repository: str | None = None,
+    image_build_pool: str = "SYSTEM_COMPUTE_POOL_CPU",
+    min_instances: int = 0,
     max_nodes: int = 1,
     credit_cost: float = 3.0,
 ) -> Plan:
     """Check the parameters. Raises DeploymentError, which names the parameter."""
     models = chosen(list(chat_models), CHAT) + chosen(list(embedding_models), EMBEDDING)
     if not models:
-        raise DeploymentError("No model is chosen.", "Fill CHAT_MODELS or EMBEDDING_MODELS.")
-    if isinstance(max_nodes, bool) or not isinstance(max_nodes, int) or max_nodes < 1:
-        raise DeploymentError("MAX_NODES must be a whole number of at least 1.")
-    for model in models:
-        if model.gated and logging_pool and not hugging_face_secret:
-            raise DeploymentError(
-                f"{model.repository} is gated: Snowflake needs a Hugging Face token to download it.",
-                "Accept its licence on its Hugging Face page, store a read token in a secret "
-                "(docs/deployment.md), and put the secret's full name into HUGGING_FACE_SECRET.",
-            )
+        raise DeploymentError("No model is chosen.", "Fill in CHAT_MODELS or EMBEDDING_MODELS.")
+    _check_instances(min_instances, max_nodes)
+    _check_gated(models, logging_pool, hugging_face_secret)
     return Plan(
         models=tuple(models),
         database=identifier(database, "DATABASE"),
@@ -89,6 +88,34 @@ def plan(
         ),
         build_integrations=tuple(identifier(name, "BUILD_INTEGRATIONS") for name in build_integrations),
         image_repository=qualified(image_repository, "IMAGE_REPOSITORY", 3) if image_repository else None,
+        image_build_pool=identifier(image_build_pool, "IMAGE_BUILD_POOL"),
+        min_instances=min_instances,
         max_nodes=max_nodes,
         credit_cost=float(credit_cost),
     )
+
+
+def _check_instances(min_instances: int, max_nodes: int) -> None:
+    for name, value, least in (("MAX_NODES", max_nodes, 1), ("MIN_INSTANCES", min_instances, 0)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise DeploymentError(f"{name} must be a whole number of at least {least}.")
+    if min_instances > max_nodes:
+        raise DeploymentError("MIN_INSTANCES must not be larger than MAX_NODES.")
+
+
+def _check_gated(models: list[CatalogueModel], logging_pool: str | None, secret: str | None) -> None:
+    """A secret is read by Snowflake only: a download through this machine cannot use it."""
+    for model in models:
+        if not model.gated:
+            continue
+        if logging_pool and not secret:
+            raise DeploymentError(
+                f"{model.repository} is a gated model: Snowflake needs a Hugging Face token to download it.",
+                "Accept its licence on its Hugging Face page, store a read token in a secret "
+                "(docs/deployment.md), and enter the full name of the secret in HUGGING_FACE_SECRET.",
+            )
+        if secret and not logging_pool:
+            raise DeploymentError(
+                f"{model.repository} is a gated model, and HUGGING_FACE_SECRET works only with a LOGGING_POOL.",
+                'Set LOGGING_POOL = "SYSTEM_COMPUTE_POOL_CPU".',
+            )

@@ -7,7 +7,7 @@ from typing import Any
 
 from spcs_deployment.families import Family, PriceList
 from spcs_deployment.problems import DeploymentError
-from spcs_deployment.sql import Session, named
+from spcs_deployment.sql import Session, named, rows
 
 
 @dataclass(frozen=True)
@@ -19,32 +19,43 @@ class Pool:
     auto_suspend_seconds: int
 
 
-def pool(session: Session, name: str, prices: PriceList) -> Pool:
-    """Raises DeploymentError when the pool does not exist or is out of the role's sight."""
+def pool(session: Session, name: str, prices: PriceList, region: str = "") -> Pool:
+    """The pool with its price. Raises DeploymentError if it does not exist or the role may not see it."""
     row = named(session, "COMPUTE POOLS", name, f"looking for compute pool {name}")
     if row is None:
         raise DeploymentError(
             f"Compute pool {name} does not exist, or the session's role may not see it.",
-            "Create it with resource/sql/setup.sql, or grant the role USAGE and MONITOR on it; "
-            "SHOW COMPUTE POOLS lists what the role sees.",
+            "Ask a Snowflake administrator to create it with resource/sql/setup.sql, or to grant the role USAGE and "
+            "MONITOR on it. SHOW COMPUTE POOLS lists the pools that the role may see.",
         )
     family = str(row["instance_family"]).upper()
     return Pool(
         name,
         family,
-        prices.family(family),
+        prices.family(family, region),
         _whole(row.get("max_nodes")),
         _whole(row.get("auto_suspend_secs")),
     )
+
+
+def trouble(session: Session, name: str) -> str:
+    """Why the pool does not start, in Snowflake's words and with its error code; empty if it has no problem.
+
+    392507: no capacity in the region. 392508: the pool has reached MAX_NODES (DESCRIBE COMPUTE POOL).
+    """
+    for row in rows(session, f"DESCRIBE COMPUTE POOL {name}", f"describing compute pool {name}"):
+        code, message = str(row.get("error_code") or ""), str(row.get("status_message") or "")
+        if code:
+            return f"{code}: {message}"
+    return ""
 
 
 def needs_gpu(found: Pool) -> None:
     """Raises DeploymentError when the pool's nodes are known to have no GPU."""
     if found.family is not None and found.family.gpus == 0:
         raise DeploymentError(
-            f"Compute pool {found.name} has nodes of {found.instance_family}, which have no GPU; "
-            "chat models need one.",
-            "Put a pool of GPU nodes into CHAT_POOL (setup.sql creates one of GPU_NV_S).",
+            f"The nodes of compute pool {found.name} ({found.instance_family}) have no GPU; chat models need one.",
+            "Enter a pool of GPU nodes in CHAT_POOL (setup.sql creates one).",
         )
 
 

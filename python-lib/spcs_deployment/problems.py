@@ -1,4 +1,4 @@
-"""Snowflake's refusals, in sentences that say what to do."""
+"""Snowflake's refusals, in sentences that say what to do and who can do it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class DeploymentError(SpcsError):
         return [str(self)]
 
 
-# Texts of the server's errors 002003, 003001 and 390xxx, as the connector hands them over.
+# Texts of the server's errors 002003, 003001 and 003013, as the connector passes them on.
 _MISSING = re.compile(r"(?P<kind>[\w ]+?) '(?P<name>[^']+)' does not exist or not authorized", re.IGNORECASE)
 _PRIVILEGE = re.compile(
     r"Insufficient privileges to operate on (?P<kind>[\w ]+?) '(?P<name>[^']+)'", re.IGNORECASE
@@ -30,20 +30,102 @@ _PRIVILEGES_ON = {
     "ACCOUNT": "BIND SERVICE ENDPOINT on the account",
     "COMPUTE POOL": "USAGE and MONITOR on the compute pool",
     "DATABASE": "USAGE on the database",
-    "SCHEMA": "USAGE, CREATE MODEL and CREATE SERVICE on the schema",
+    "IMAGE REPOSITORY": "READ, WRITE, SERVICE READ and SERVICE WRITE on the image repository",
+    "SCHEMA": "USAGE, CREATE MODEL, CREATE SERVICE and CREATE STAGE on the schema",
     "INTEGRATION": "USAGE on the external access integration",
     "SECRET": "USAGE and READ on the secret",
     "SERVICE": "OWNERSHIP of the service",
     "ROLE": "USAGE of the role",
+    "WAREHOUSE": "USAGE on the warehouse",
 }
 _DEFINED_IN = {
     "COMPUTE POOL": "resource/sql/setup.sql creates it",
     "DATABASE": "resource/sql/setup.sql creates it",
     "SCHEMA": "resource/sql/setup.sql creates it",
     "ROLE": "resource/sql/setup.sql creates it",
-    "INTEGRATION": "an administrator creates it (setup.sql has one for Hugging Face)",
+    "WAREHOUSE": "resource/sql/setup.sql creates it",
+    "IMAGE REPOSITORY": "resource/sql/create_image_repository.sql creates one",
+    "INTEGRATION": "a Snowflake administrator creates it (setup.sql has one for Hugging Face)",
     "SECRET": "create it with TYPE = GENERIC_STRING in the schema",
 }
+
+_SIGN_IN = "in the DSS connection that the notebook uses"
+# What the server or the sign-in says -> the message, the hint. The first that matches counts.
+_KNOWN: tuple[tuple[re.Pattern[str], str, str], ...] = tuple(
+    (re.compile(pattern, re.IGNORECASE), message, hint)
+    for pattern, message, hint in (
+        (
+            r"USE ROLE not allowed",
+            "the sign-in of this session is limited to one role, which is not DEPLOYER_ROLE",
+            f"Ask the DSS administrator to enter the scope 'refresh_token session:role:<DEPLOYER_ROLE>' {_SIGN_IN}, "
+            "and sign in again under Profile > Credentials. With DEPLOYER_ROLE = None the notebook keeps the role of "
+            "the session.",
+        ),
+        (
+            r"\b000606\b|No active warehouse",
+            "the session has no warehouse",
+            f"Enter a warehouse that the role may use {_SIGN_IN}, or in connections.toml "
+            "(setup.sql creates DATAIKU_SPCS_WAREHOUSE).",
+        ),
+        (
+            r"\b390307\b",
+            "the redirect URL of DSS is not that of the OAuth integration",
+            "Ask a Snowflake administrator: ALTER SECURITY INTEGRATION DATAIKU_SPCS_DEPLOYER_OAUTH SET "
+            "OAUTH_REDIRECT_URI = 'https://<host of DSS>/dip/api/oauth2-callback'.",
+        ),
+        (
+            r"\b390308\b",
+            "the role in the scope is not granted to you, or the OAuth integration does not allow it",
+            "Ask a Snowflake administrator to grant you the deployer's role (GRANT ROLE … TO USER …), and check the "
+            f"scope {_SIGN_IN}.",
+        ),
+        (
+            r"\b390302\b",
+            "you did not give your consent to the sign-in",
+            "Sign in again under Profile > Credentials, and allow it.",
+        ),
+        (
+            r"\b390306\b|invalid_client",
+            "Snowflake does not know the client, its secret is wrong, or the network policy blocks DSS",
+            f"Compare client id and secret {_SIGN_IN} with SYSTEM$SHOW_OAUTH_CLIENT_SECRETS"
+            "('DATAIKU_SPCS_DEPLOYER_OAUTH'). If they are right, ask a Snowflake administrator to add the address of "
+            "DSS to the network rule DATAIKU_SPCS.NETWORK.DSS.",
+        ),
+        (
+            r"\b390303\b|\b390318\b|OAuth access token (?:invalid|expired)",
+            "the access token of the session is invalid or has expired",
+            "Sign in again under Profile > Credentials, and restart the kernel of the notebook.",
+        ),
+        (
+            r"\b392507\b|CAPACITY_ERROR",
+            "the region has no node of this instance family to spare at the moment",
+            "Try again later, or ask a Snowflake administrator for a pool of another family "
+            "(BACKUP_INSTANCE_FAMILIES of CREATE COMPUTE POOL).",
+        ),
+        (
+            r"\b392508\b|maximum node limit",
+            "all nodes of the compute pool are in use",
+            "Suspend another service on the pool, or ask a Snowflake administrator to raise its MAX_NODES "
+            "(resource/sql/operate.sql).",
+        ),
+        (
+            r"trial accounts? (?:are|is) not supported",
+            "Snowpark Container Services are not available in trial accounts",
+            "Use a paid Snowflake account.",
+        ),
+        (
+            r"429.*Too Many Requests|Too Many Requests.*huggingface",
+            "Hugging Face limits the number of downloads without a token",
+            "Store a Hugging Face token in a secret (docs/deployment.md) and enter its name in HUGGING_FACE_SECRET.",
+        ),
+        (
+            r"Name or service not known|ConnectError|Temporary failure in name resolution",
+            "Snowflake cannot reach Hugging Face from the pool that downloads the weights",
+            "Ask a Snowflake administrator to allow egress for model logging, or set LOGGING_POOL = None: the weights "
+            "then pass through this machine.",
+        ),
+    )
+)
 
 
 @contextmanager
@@ -58,6 +140,7 @@ def explained(doing: str) -> Iterator[None]:
 
 
 def explanation(doing: str, error: BaseException) -> DeploymentError:
+    """The error of a call, with what the reader can do about it."""
     text = str(error)
     refused = _PRIVILEGE.search(text)
     if refused:
@@ -65,7 +148,7 @@ def explanation(doing: str, error: BaseException) -> DeploymentError:
         needed = _PRIVILEGES_ON.get(kind, f"a privilege on the {kind.lower()}")
         return DeploymentError(
             f"While {doing}: the session's role lacks a privilege on {kind.lower()} {name}.",
-            f"It needs {needed}: let an administrator run resource/sql/setup.sql, then run this again.",
+            f"It needs {needed}. Ask a Snowflake administrator to run resource/sql/setup.sql, then run this again.",
         )
     absent = _MISSING.search(text)
     if absent:
@@ -78,10 +161,13 @@ def explanation(doing: str, error: BaseException) -> DeploymentError:
     role = _ROLE.search(text)
     if role:
         return DeploymentError(
-            f"While {doing}: role {role.group('name')} is not granted to the session's user, "
-            "or the sign-in is bound to another role.",
-            "Grant it to the user, and name it in the scope of the OAuth sign-in (session:role:<ROLE>).",
+            f"While {doing}: role {role.group('name')} is not granted to the user of this session.",
+            f"Ask a Snowflake administrator: GRANT ROLE {role.group('name')} TO USER <your user>. If you sign in "
+            "with OAuth, the role must also be the one in its scope (session:role:<ROLE>).",
         )
+    for pattern, message, hint in _KNOWN:
+        if pattern.search(text):
+            return DeploymentError(f"While {doing}: {message}.", hint)
     return DeploymentError(f"While {doing}: {type(error).__name__}: {_first_line(text)}")
 
 

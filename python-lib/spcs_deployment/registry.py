@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from spcs_deployment.catalogue import CHAT, CatalogueModel
+from spcs_deployment.catalogue import CHAT, EMBEDDING, CatalogueModel
 from spcs_deployment.interface import Interface
 from spcs_deployment.plan import Plan
 from spcs_deployment.problems import DeploymentError, explained
@@ -50,14 +50,26 @@ def log_model(registry: Any, model: CatalogueModel, plan: Plan) -> Any:
 def hugging_face_model(model: CatalogueModel, plan: Plan) -> Any:
     """The registry's wrapper around a model of the Hub. Weights stay where they are until it is logged."""
     wrappers = _library("snowflake.ml.model.models.huggingface")
-    where = {"token_or_secret": plan.hugging_face_secret, "compute_pool_for_log": plan.logging_pool}
-    if model.purpose == CHAT:
-        return wrappers.TransformersPipeline(model=model.repository, task=model.task, **where)
-    return wrappers.SentenceTransformer(model=model.repository, **where)
+    common = {
+        "revision": model.revision,
+        "token_or_secret": plan.hugging_face_secret,
+        "compute_pool_for_log": plan.logging_pool,
+    }
+    if model.purpose == EMBEDDING:
+        return wrappers.SentenceTransformer(model=model.repository, **common)
+    return wrappers.TransformersPipeline(
+        model=model.repository,
+        task=model.task,
+        model_kwargs={"torch_dtype": model.dtype} if model.dtype else None,
+        **common,
+    )
 
 
 def create_service(version: Any, model: CatalogueModel, interface: Interface, plan: Plan) -> Any:
-    """Start the deployment and return its job. vLLM serves chats; other models get an image of their own."""
+    """Start the deployment and return its job. vLLM serves chat models; Snowflake builds an image for the others.
+
+    An embedding model gets one worker: each worker loads the model, and a small CPU node has memory for one.
+    """
     engine = None
     if interface.kind == "chat":
         engine = {"engine": "vllm", "engine_args_override": list(model.engine_args)}
@@ -65,11 +77,13 @@ def create_service(version: Any, model: CatalogueModel, interface: Interface, pl
         return version.create_service(
             service_name=plan.service(model),
             service_compute_pool=plan.pool(model),
+            image_build_compute_pool=plan.image_build_pool,
             image_repo=plan.image_repository,
             ingress_enabled=True,
-            min_instances=1,
+            min_instances=plan.min_instances,
             max_instances=plan.max_nodes,
             gpu_requests="1" if model.purpose == CHAT else None,
+            num_workers=None if model.purpose == CHAT else 1,
             build_external_access_integrations=list(plan.build_integrations) or None,
             block=False,
             inference_engine_options=engine,

@@ -30,20 +30,21 @@ def state(session: Session, service: str, endpoint: str | None = None) -> State:
     """
     row = named_service(session, service)
     if row is None:
-        return State("absent", "not created yet: the image is being built, or the model is being prepared")
+        return State("absent", "not created yet: Snowflake is building the image or preparing the model")
     status = str(row["status"]).upper()
     if status in ("SUSPENDED", "SUSPENDING"):
         return State("suspended", status)
-    containers = _show(session, "SERVICE CONTAINERS", service)
+    # A service without an instance yet is one row whose columns of the container are NULL.
+    containers = [row for row in _show(session, "SERVICE CONTAINERS", service) if row.get("container_name")]
     troubled = [container for container in containers if _given_up(container)]
     if status in _GIVEN_UP or troubled:
-        return State("failed", "; ".join(_read_reply(container) for container in troubled) or status)
+        return State("failed", "; ".join(_description(container) for container in troubled) or status)
     waiting = [container for container in containers if str(container["status"]).upper() != "READY"]
     if waiting or not containers:
-        return State("starting", "; ".join(_read_reply(container) for container in waiting) or status)
+        return State("starting", "; ".join(_description(container) for container in waiting) or status)
     host = public_host(_show(session, "ENDPOINTS", service), service, endpoint)
     if host is None:
-        return State("starting", "the containers are READY, the endpoint's host name is being made")
+        return State("starting", "the containers are READY; Snowflake is creating the endpoint's host name")
     return State("ready", "READY", host)
 
 
@@ -55,9 +56,10 @@ def named_service(session: Session, service: str) -> dict[str, Any] | None:
 
 
 def public_host(endpoints: list[dict[str, Any]], service: str, name: str | None = None) -> str | None:
-    """The host of the service's public endpoint; None while Snowflake is making it.
+    """The host of the service's public endpoint; None while Snowflake is creating it.
 
-    The model server calls its own `inference`. Raises DeploymentError for none, or several without a choice.
+    Snowflake's model server names its endpoint `inference`. Raises DeploymentError if there is none, or several
+    and no choice.
     """
     public = {
         str(row["name"]): str(row.get("ingress_url") or "")
@@ -67,8 +69,8 @@ def public_host(endpoints: list[dict[str, Any]], service: str, name: str | None 
     if not public:
         raise DeploymentError(
             f"Service {service} has no public endpoint, so DSS cannot reach it.",
-            "Drop it with the notebook's last cell, grant the deploying role BIND SERVICE ENDPOINT on the "
-            "account, and run the notebook again.",
+            "Ask a Snowflake administrator to grant the deployer's role BIND SERVICE ENDPOINT on the account "
+            "(resource/sql/setup.sql), drop the service with the last cell, and run the notebook again.",
         )
     wanted = name or ("inference" if "inference" in public else None)
     if wanted is None and len(public) == 1:
@@ -77,7 +79,7 @@ def public_host(endpoints: list[dict[str, Any]], service: str, name: str | None 
         raise DeploymentError(
             f"Service {service} has several public endpoints ({', '.join(public)})"
             + (f", none of them {name}." if name else "."),
-            "Say which one serves the model: ENDPOINT in the parameter cell.",
+            "Enter the one that serves the model in ENDPOINT in the parameter cell.",
         )
     host = public[wanted].strip()
     return host if _HOST.fullmatch(host) else None
@@ -96,10 +98,10 @@ def drop(session: Session, service: str) -> None:
 
 
 def grant(session: Session, service: str, role: str) -> list[str]:
-    """Let a role call the service's endpoints; what could not be granted here, in sentences.
+    """Allow a role to call the service's endpoints; what this session may not grant, in sentences.
 
-    The service role is the deployer's to give. USAGE of database and schema may belong to an administrator,
-    who gave it in setup.sql.
+    The deployer owns the service and can grant its service role. USAGE on the database and the schema is granted by
+    setup.sql, whose roles own them.
     """
     database, schema, _ = parts(service)
     role = identifier(role, "CALLER_ROLE")
@@ -111,7 +113,8 @@ def grant(session: Session, service: str, role: str) -> list[str]:
             if "privilege" not in error.message:
                 raise
             notes.append(
-                f"USAGE on {kind.lower()} {name}: its owner gives it (resource/sql/grant_caller.sql)."
+                f"USAGE on {kind.lower()} {name}. If {role} does not have it yet, ask a Snowflake administrator to run "
+                "resource/sql/grant_caller.sql."
             )
     run(
         session,
@@ -136,7 +139,7 @@ def _given_up(container: dict[str, Any]) -> bool:
     return str(container["status"]).upper() != "READY" and restarts >= _RESTARTS_THAT_ARE_A_CRASH_LOOP
 
 
-def _read_reply(container: dict[str, Any]) -> str:
+def _description(container: dict[str, Any]) -> str:
     text = f"{container['container_name']} is {container['status']}"
     if container.get("message"):
         text += f": {container['message']}"

@@ -18,7 +18,7 @@ def open_session(connection_name: str | None = None) -> Any:
     except ImportError as error:
         raise DeploymentError(
             "The package snowflake-snowpark-python is not installed.",
-            "Install snowflake-ml-python, which brings it, into this notebook's environment.",
+            "Install snowflake-ml-python, which includes it, in the environment of this notebook.",
         ) from error
     builder = Snowpark.builder
     if connection_name:
@@ -39,8 +39,15 @@ def assume_role(session: Session, role: str | None) -> str:
     return bare(wanted)
 
 
+def region(session: Session) -> str:
+    """The account's region, for example AWS_US_WEST_2."""
+    return str(
+        rows(session, "SELECT CURRENT_REGION() AS REGION", "reading the account's region")[0]["region"]
+    )
+
+
 def account_url(session: Session) -> str:
-    """The account's URL for the form. Underscores become dashes, as host names of certificates want it."""
+    """The account's URL for the form. Underscores become dashes, as in the names of the host's certificate."""
     statement = "SELECT CURRENT_ORGANIZATION_NAME() AS ORGANIZATION, CURRENT_ACCOUNT_NAME() AS ACCOUNT"
     row = rows(session, statement, "reading the account's name")[0]
     host = f"{row['organization']}-{row['account']}".lower().replace("_", "-")

@@ -1,4 +1,4 @@
-"""Waiting for services, with something to read meanwhile."""
+"""Waits for services and reports what they are doing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from spcs_deployment.problems import DeploymentError, explained
-from spcs_deployment.service import State, log_statement, state
+from spcs_deployment.service import State, log_statement, resume, state
 from spcs_deployment.sql import Session
 
 Report = Callable[[str], Any]
@@ -21,13 +21,15 @@ def wait_until_ready(
     minutes: float = 45.0,
     poll_seconds: float = 10.0,
     report: Report = print,
+    resume_suspended: bool = False,
     sleep: Callable[[float], Any] = time.sleep,  # noqa: TID251 - a person waits here, no query does
     clock: Callable[[], float] = time.monotonic,
 ) -> dict[str, str]:
     """Wait for all; full service name -> host.
 
     services: full name -> the job that creates it, or None for one that was there before.
-    Raises DeploymentError when one has failed, or when `minutes` are over.
+    resume_suspended: resume a service that Snowflake suspends meanwhile (MIN_INSTANCES = 0); else that is an error.
+    Raises DeploymentError when one has failed, or when `minutes` have passed.
     """
     began = clock()
     hosts: dict[str, str] = {}
@@ -35,7 +37,11 @@ def wait_until_ready(
     while True:
         for service in services.keys() - hosts.keys():
             found = state(session, service, endpoint)
-            _refuse_failure(service, found, services[service])
+            if found.phase == "suspended" and resume_suspended:
+                if found.detail == "SUSPENDED":
+                    resume(session, service)
+            else:
+                _refuse_failure(service, found, services[service])
             if found.detail != told.get(service):
                 told[service] = found.detail
                 report(f"{clock() - began:6.0f} s  {service}: {found.detail}")
@@ -47,7 +53,7 @@ def wait_until_ready(
             late = "; ".join(f"{name}: {told[name]}" for name in sorted(services.keys() - hosts.keys()))
             raise DeploymentError(
                 f"Not ready after {minutes:.0f} minutes: {late}.",
-                "Nothing is lost: run this cell again to wait on. A full pool or a large model takes longer.",
+                "Nothing is lost: run this cell again to keep waiting. A full pool or a large model takes longer.",
             )
         sleep(poll_seconds)
 
@@ -56,11 +62,12 @@ def _refuse_failure(service: str, found: State, job: Any) -> None:
     if found.phase == "failed":
         raise DeploymentError(
             f"Service {service} has failed: {found.detail}.",
-            f"Its log: {log_statement(service)}. Mend the cause, drop the service (last cell), run again.",
+            f"Read its log: {log_statement(service)}. Fix the cause, drop the service with the last cell, and run the "
+            "notebook again.",
         )
     if found.phase == "suspended":
         raise DeploymentError(
-            f"Service {service} was suspended while it was waited for.",
+            f"Service {service} was suspended while the notebook was waiting for it.",
             "Run the notebook again from the top.",
         )
     if found.phase == "absent" and (job is None or job.is_done()):
@@ -68,5 +75,5 @@ def _refuse_failure(service: str, found: State, job: Any) -> None:
             with explained(f"creating service {service}"):
                 job.result()
         raise DeploymentError(
-            f"Service {service} is gone, or was never created.", "Run the notebook again from the top."
+            f"Service {service} was dropped, or never created.", "Run the notebook again from the top."
         )

@@ -75,6 +75,8 @@ class Account:
             "DATAIKU_GPU_NV_S_MODEL_COMPUTE_POOL": "GPU_NV_S",
             "DATAIKU_CPU_X64_XS_EMBED_COMPUTE_POOL": "CPU_X64_XS",
         }
+        self.region = "AWS_US_WEST_2"
+        self.troubles: dict[str, tuple[str, str]] = {}  # pool -> error_code and status_message
         self.refusals: dict[str, str] = {}  # a statement's or call's beginning -> the server's text
         self.models: dict[str, dict[str, str]] = {}  # model -> version -> sort of signature
         self.services: dict[str, Service] = {}
@@ -151,7 +153,9 @@ class Account:
                 r"SELECT CURRENT_ORGANIZATION_NAME\(\) AS ORGANIZATION, CURRENT_ACCOUNT_NAME\(\) AS ACCOUNT",
                 lambda: [{"ORGANIZATION": "ACME", "ACCOUNT": "DATA_SCIENCE"}],
             ),
+            (r"SELECT CURRENT_REGION\(\) AS REGION", lambda: [{"REGION": self.region}]),
             (rf"USE ROLE {name}", self._use_role),
+            (rf"DESCRIBE COMPUTE POOL {name}", self._describe_pool),
             (r"SHOW COMPUTE POOLS LIKE '([^']+)'", self._show_pools),
             (rf"SHOW SERVICES LIKE '([^']+)' IN SCHEMA {name}", self._show_services),
             (rf"SHOW SERVICE CONTAINERS IN SERVICE {name}", self._show_containers),
@@ -185,6 +189,10 @@ class Account:
             if _like(like, pool)
         ]
 
+    def _describe_pool(self, pool: str) -> list[dict[str, Any]]:
+        code, message = self.troubles.get(pool, ("", ""))
+        return [{"name": pool, "error_code": code, "status_message": message}]
+
     def _show_services(self, like: str, schema: str) -> list[dict[str, Any]]:
         for name, (job, service) in list(self.pending.items()):
             if job.polls <= 0 and not job.failure:
@@ -198,6 +206,8 @@ class Account:
 
     def _show_containers(self, name: str) -> list[dict[str, Any]]:
         service = self.services[name]
+        if service.status == "SUSPENDED":  # one row, the columns of instance and container NULL
+            return [{"container_name": None, "status": None, "message": None, "restart_count": None}]
         ready = service.step in ("READY", "PROVISIONING")
         row = {
             "container_name": "model-inference",

@@ -15,7 +15,7 @@ import pytest
 yaml = pytest.importorskip("yaml", reason="a development package")
 jsonschema = pytest.importorskip("jsonschema", reason="a development package")
 
-from spcs_llm.deployment import CATALOGUE  # noqa: E402
+from spcs_deployment import CATALOGUE  # noqa: E402
 
 from . import record_arguments, script  # noqa: E402
 
