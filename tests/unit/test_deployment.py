@@ -1,0 +1,283 @@
+"""The notebook's logic without a session: parameters, prices, refusals and the values for the form."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spcs_deployment import (
+    CATALOGUE,
+    DeploymentError,
+    connection_form,
+    families,
+    pools,
+    registry,
+    service,
+    waiting,
+)
+from spcs_deployment import plan as make_plan
+from spcs_deployment.interface import Interface, interface_of
+from spcs_deployment.pools import Pool
+from spcs_deployment.problems import explanation
+
+RESOURCE = Path(__file__).parents[2] / "resource"
+NAMES = {"database": "D", "schema": "S", "chat_pool": "GPU", "embedding_pool": "CPU", "caller_role": "CALLER"}
+
+
+class Session:
+    """Answers statements by their beginning; a list is answered item by item, its last item for ever."""
+
+    def __init__(self, answers: dict[str, list[list[dict[str, Any]]]]) -> None:
+        self.answers = answers
+        self.statements: list[str] = []
+
+    def sql(self, query: str) -> Any:
+        self.statements.append(query)
+        for beginning, rows in self.answers.items():
+            if query.startswith(beginning):
+                return _Query(rows.pop(0) if len(rows) > 1 else rows[0])
+        return _Query([])
+
+
+class _Query:
+    def __init__(self, rows: list[dict[str, Any]]) -> None:
+        self.rows = rows
+
+    def collect(self) -> list[Any]:
+        return [type("Row", (dict,), {"as_dict": dict.copy})(row) for row in self.rows]
+
+
+# Parameters
+
+
+def test_services_suspend_themselves_unless_told_otherwise() -> None:
+    assert make_plan(chat_models=["QWEN3_4B"], **NAMES).min_instances == 0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "names"),
+    [
+        ({"max_nodes": 0}, "MAX_NODES"),
+        ({"max_nodes": True}, "MAX_NODES"),
+        ({"min_instances": -1}, "MIN_INSTANCES"),
+        ({"min_instances": 2, "max_nodes": 1}, "MIN_INSTANCES"),
+        ({"image_build_pool": "a pool"}, "IMAGE_BUILD_POOL"),
+    ],
+)
+def test_a_wrong_number_names_its_parameter(wrong: dict[str, Any], names: str) -> None:
+    with pytest.raises(DeploymentError, match=names):
+        make_plan(chat_models=["QWEN3_4B"], **NAMES, **wrong)
+
+
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        ({"hugging_face_secret": None}, "HUGGING_FACE_SECRET"),
+        ({"hugging_face_secret": "D.S.TOKEN", "logging_pool": None}, "LOGGING_POOL"),
+    ],
+)
+def test_a_gated_model_needs_a_secret_that_snowflake_reads(given: dict[str, Any], names: str) -> None:
+    with pytest.raises(DeploymentError, match=names):
+        make_plan(chat_models=["LLAMA_2_7B"], **NAMES, **given)
+
+
+# Prices
+
+
+def test_prices_carry_their_date_and_source() -> None:
+    data = json.loads((RESOURCE / "instance_families.json").read_text(encoding="utf-8"))
+    for part in (data, data["unconfirmed"]):
+        assert re.fullmatch(r"20\d\d-\d\d-\d\d", part["effective"])
+        assert part["effective"] in part["source"]
+
+
+def test_the_cost_of_a_node_is_told_per_hour_and_per_month() -> None:
+    prices = families.price_list()
+    told = families.running_cost(prices.family("gpu_nv_s"), 1, 3.0)
+    assert told == (
+        "0.57 credits an hour (1 node of GPU_NV_S), USD 1.71 an hour, USD 1,248 a month without a pause"
+    )
+
+
+def test_a_price_that_was_not_read_in_snowflakes_table_is_marked() -> None:
+    prices = families.price_list()
+    assert "price not confirmed" in families.running_cost(prices.family("GEN_X64_G2_2"), 1, 3.0)
+    assert "CreditConsumptionTable" in families.running_cost(prices.family("GPU_OF_TOMORROW"), 1, 3.0)
+
+
+def test_azure_has_its_own_price_where_it_differs() -> None:
+    prices = families.price_list()
+    rates = {
+        region: prices.family("GEN_X64_G2_2", region).credits_per_hour  # type: ignore[union-attr]
+        for region in ("AWS_US_WEST_2", "AZURE_WESTEUROPE", "PUBLIC.AZURE_WESTEUROPE", "")
+    }
+    assert rates == {
+        "AWS_US_WEST_2": 0.092,
+        "AZURE_WESTEUROPE": 0.086,
+        "PUBLIC.AZURE_WESTEUROPE": 0.086,
+        "": 0.092,
+    }
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(
+    ("text", "says", "hint"),
+    [
+        (
+            "003107 (42501): SQL execution error: Current session is restricted. USE ROLE not allowed.",
+            "limited to one role",
+            "session:role:",
+        ),
+        ("000606 (57P03): No active warehouse selected in the current session.", "no warehouse", "setup.sql"),
+        ("250001 (08001): Failed to connect: 390307 redirect", "redirect URL", "OAUTH_REDIRECT_URI"),
+        ("390308: Requested scope is not valid", "not granted to you", "GRANT ROLE"),
+        ("invalid_client: This is an invalid client", "network policy", "SHOW_OAUTH_CLIENT_SECRETS"),
+        ("390318 (08001): OAuth access token expired. [uuid]", "expired", "Credentials"),
+        ("392507: CAPACITY_ERROR", "no node", "BACKUP_INSTANCE_FAMILIES"),
+        ("392508: Compute pool has reached the maximum node limit", "in use", "MAX_NODES"),
+        ("Snowpark Container Services: trial accounts are not supported", "trial accounts", "paid"),
+        ("ConnectError: [Errno -2] Name or service not known", "cannot reach Hugging Face", "LOGGING_POOL"),
+        (
+            "003001 (42501): Insufficient privileges to operate on image repository 'IMAGES'",
+            "lacks a privilege on image repository IMAGES",
+            "SERVICE WRITE",
+        ),
+        (
+            "003013 (42501): Requested role 'R' is not assigned to the executing user.",
+            "role R is not granted",
+            "GRANT ROLE R",
+        ),
+        ("002003: Warehouse 'W' does not exist or not authorized.", "warehouse W does not exist", "USAGE"),
+    ],
+)
+def test_a_refusal_says_what_it_means_and_what_to_do(text: str, says: str, hint: str) -> None:
+    error = explanation("opening the registry", RuntimeError(text))
+    assert says in error.args[0]
+    assert hint in error.args[1]
+
+
+def test_what_is_not_known_is_passed_on() -> None:
+    assert "RuntimeError: out of cheese" in str(explanation("logging", RuntimeError("out of cheese\nmore")))
+
+
+# Pools and services
+
+
+def test_a_pool_tells_why_it_does_not_start() -> None:
+    trouble = {"error_code": "392507", "status_message": "We have observed CAPACITY_ERROR."}
+    assert (
+        pools.trouble(Session({"DESCRIBE": [[trouble]]}), "P") == "392507: We have observed CAPACITY_ERROR."
+    )
+    assert pools.trouble(Session({"DESCRIBE": [[{"error_code": "", "status_message": ""}]]}), "P") == ""
+
+
+NO_INSTANCE = {"container_name": None, "status": None, "message": None, "restart_count": None}
+READY = {"container_name": "model-inference", "status": "READY", "message": "Running", "restart_count": 0}
+HOST = {"name": "inference", "is_public": "true", "ingress_url": "abc-org-acct.snowflakecomputing.app"}
+
+
+def test_a_service_without_an_instance_is_described_by_its_status() -> None:
+    found = service.state(
+        Session(
+            {
+                "SHOW SERVICES": [[{"name": "X", "status": "PENDING"}]],
+                "SHOW SERVICE CONTAINERS": [[NO_INSTANCE]],
+            }
+        ),
+        "D.S.X",
+    )
+    assert (found.phase, found.detail) == ("starting", "PENDING")
+
+
+def suspended_session() -> Session:
+    return Session(
+        {
+            "SHOW SERVICES": [
+                [{"name": "X", "status": "SUSPENDED"}],
+                [{"name": "X", "status": "SUSPENDED"}],
+                [{"name": "X", "status": "RUNNING"}],
+            ],
+            "SHOW SERVICE CONTAINERS": [[READY]],
+            "SHOW ENDPOINTS": [[HOST]],
+        }
+    )
+
+
+def test_a_service_that_snowflake_suspends_while_waiting_is_resumed() -> None:
+    session = suspended_session()
+    hosts = waiting.wait_until_ready(
+        session, {"D.S.X": None}, resume_suspended=True, sleep=lambda s: None, report=lambda text: None
+    )
+    assert hosts == {"D.S.X": HOST["ingress_url"]}
+    assert "ALTER SERVICE D.S.X RESUME" in session.statements
+
+
+def test_a_service_that_somebody_suspends_while_waiting_is_an_error() -> None:
+    with pytest.raises(DeploymentError, match="was suspended"):
+        waiting.wait_until_ready(
+            suspended_session(), {"D.S.X": None}, sleep=lambda s: None, report=lambda text: None
+        )
+
+
+# What the registry is asked for
+
+
+class Asked:
+    def create_service(self, **arguments: Any) -> dict[str, Any]:
+        return arguments
+
+
+@pytest.mark.parametrize(("key", "workers"), [("QWEN3_4B", None), ("GRANITE_EMBEDDING", 1)])
+def test_images_are_built_on_a_pool_with_room_and_small_nodes_get_one_worker(
+    key: str, workers: int | None
+) -> None:
+    planned = make_plan(chat_models=["QWEN3_4B"], embedding_models=["GRANITE_EMBEDDING"], **NAMES)
+    kind = Interface("chat" if workers is None else "embedding", "m", "c")
+    asked = registry.create_service(Asked(), CATALOGUE[key], kind, planned)
+    assert asked["image_build_compute_pool"] == "SYSTEM_COMPUTE_POOL_CPU"
+    assert (asked["num_workers"], asked["min_instances"], asked["max_instances"]) == (workers, 0, 1)
+
+
+def test_the_default_models_are_pinned_to_the_commits_of_the_specifications() -> None:
+    for key, name in (("QWEN3_4B", "vllm.yaml"), ("GRANITE_EMBEDDING", "embeddings.yaml")):
+        text = (RESOURCE / "service_specs" / name).read_text(encoding="utf-8")
+        assert f"--revision={CATALOGUE[key].revision}" in text
+        assert CATALOGUE[key].repository in text
+
+
+# The form
+
+
+def values(min_instances: int, pool: Pool) -> dict[str, str]:
+    planned = make_plan(chat_models=["QWEN3_4B"], min_instances=min_instances, **NAMES)
+    chat = Interface("chat", "__call__", "messages")
+    filled = connection_form.fields(CATALOGUE["QWEN3_4B"], chat, "host.app", "https://a", pool, planned)
+    return {field.name: field.value for field in filled}
+
+
+def test_a_service_that_may_be_suspended_is_waited_for() -> None:
+    prices = families.price_list()
+    pool = Pool("GPU", "GPU_NV_S", prices.family("GPU_NV_S"), 1, 300)
+    patient, always_ready = values(0, pool), values(1, pool)
+    assert int(patient["queryTimeoutSeconds"]) > int(patient["coldStartWaitSeconds"]) > 300
+    assert "coldStartWaitSeconds" not in always_ready
+    assert patient["spcsCreditsPerHourCost"] == "0.57"
+
+
+def test_an_unknown_family_leaves_the_price_to_the_reader() -> None:
+    assert "cost.sql" in values(1, Pool("GPU", "GPU_OF_TOMORROW", None, 1, 300))["spcsCreditsPerHourCost"]
+
+
+def test_a_signature_of_neither_sort_is_described() -> None:
+    class Signature:
+        def to_dict(self) -> dict[str, Any]:
+            return {"inputs": [{"name": "x", "type": "DOUBLE"}], "outputs": [{"name": "y", "type": "DOUBLE"}]}
+
+    with pytest.raises(DeploymentError, match="fits neither a chat nor an embedding model"):
+        interface_of([{"target_method": "predict", "signature": Signature()}], "M")
