@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spcs_deployment.catalogue import CHAT, EMBEDDING, CatalogueModel
+from spcs_deployment.catalogue import CHAT, CatalogueModel
 from spcs_deployment.interface import Interface
 from spcs_deployment.plan import Plan
 from spcs_deployment.pools import Pool
@@ -15,8 +15,8 @@ from spcs_deployment.pools import Pool
 _DESCRIPTOR = Path(__file__).parents[2] / "python-llms" / "snowpark-container-services-llm" / "llm.json"
 
 
-# Seconds until a suspended service answers: estimates, not measured; GPU nodes and large weights take longest.
-_COLD_START_SECONDS = {CHAT: 1200, EMBEDDING: 600}
+# Seconds until a suspended service answers: an estimate, not measured. A node, an image and weights have to come.
+_COLD_START_SECONDS = 900
 _OWN_RATE = "your rate (second query of resource/sql/cost.sql)"
 
 
@@ -42,8 +42,8 @@ def fields(
         "maxParallelism": 8 if interface.kind == "chat" else plan.max_nodes,
         "maxBatchSize": 1 if chat else 64,
         # The first query after a suspension waits for a node, the image and the weights.
-        "coldStartWaitSeconds": _COLD_START_SECONDS[model.purpose] if plan.min_instances == 0 else None,
-        "queryTimeoutSeconds": _COLD_START_SECONDS[model.purpose] + 300 if plan.min_instances == 0 else None,
+        "coldStartWaitSeconds": _COLD_START_SECONDS if plan.min_instances == 0 else None,
+        "queryTimeoutSeconds": _COLD_START_SECONDS + 300 if plan.min_instances == 0 else None,
         "spcsCreditsPerHourCost": pool.family.credits_per_hour if pool.family else None,
         "snowflakeCreditCost": plan.credit_cost,
         "nodeCount": plan.max_nodes,
