@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from . import script
-from .account import SPECIFICATIONS, Account, Refused, Thing
+from . import effects_of_drops, effects_on_accounts, effects_on_schemas, script, visits  # noqa: F401 - they register statements
+from .account import Account, Refused, Thing
 
+SPECIFICATIONS = script.FOLDER.parent / "service_specs"
 SCHEMA = "DATAIKU_SPCS.MODEL_REGISTRY"
 GPU, CPU = "DATAIKU_GPU_NV_S_MODEL_COMPUTE_POOL", "DATAIKU_CPU_X64_XS_EMBED_COMPUTE_POOL"
 CALLER, DEPLOYER = "DATAIKU_SPCS_ROLE", "DATAIKU_SPCS_DEPLOYER_ROLE"
@@ -57,7 +58,9 @@ def version_1_account() -> Account:
     account.execute("USE WAREHOUSE DATAIKU_SPCS_WAREHOUSE")
     account.execute(f"CREATE SCHEMA {SCHEMA}")
     for name, pool in VERSION_1_SERVICES.items():
-        account.create_registry_service(f"{SCHEMA}.{name}", pool, ["SNOWFLAKE_EGRESS_ACCESS_INTEGRATION"])
+        visits.create_registry_service(
+            account, f"{SCHEMA}.{name}", pool, ["SNOWFLAKE_EGRESS_ACCESS_INTEGRATION"]
+        )
     return account
 
 
@@ -78,8 +81,8 @@ def deploy_with_the_notebook(account: Account) -> None:
     for model, pool in REGISTRY_SERVICES.items():
         account.execute(f"DESCRIBE COMPUTE POOL {pool}")
         account.need("USAGE", "COMPUTE POOL", "SYSTEM_COMPUTE_POOL_CPU")
-        account.create_model(f"{SCHEMA}.{model}")
-        account.create_registry_service(f"{SCHEMA}.{model}_SERVICE", pool)
+        visits.create_model(account, f"{SCHEMA}.{model}")
+        visits.create_registry_service(account, f"{SCHEMA}.{model}_SERVICE", pool)
         account.execute(f"SHOW ENDPOINTS IN SERVICE {SCHEMA}.{model}_SERVICE")
         account.execute(f"GRANT SERVICE ROLE {SCHEMA}.{model}_SERVICE!ALL_ENDPOINTS_USAGE TO ROLE {CALLER}")
 
@@ -88,9 +91,9 @@ def deploy_containers(account: Account, scripts: Scripts) -> None:
     account.sign_in_as("ADMIN")
     account.run(scripts["create_image_repository.sql"], "create_image_repository.sql")
     for image in ("vllm-openai:v0.30.0-cu129", "text-embeddings-inference:cpu-1.9.3"):
-        account.push(f"{SCHEMA}.IMAGES", image)
+        visits.push(account, f"{SCHEMA}.IMAGES", image)
     for path in SPECIFICATIONS.glob("*.yaml"):
-        account.upload(f"{SCHEMA}.SPECIFICATIONS", path)
+        visits.upload(account, f"{SCHEMA}.SPECIFICATIONS", path)
     account.sign_in_as("DIANA")
     account.run(scripts["create_openai_services.sql"], "create_openai_services.sql")
     call(account, "CARL", CALLER, "CHAT_SERVICE", "EMBEDDING_SERVICE")
@@ -104,7 +107,7 @@ def deploy_containers(account: Account, scripts: Scripts) -> None:
 
 
 def sign_in_by_oauth(account: Account, user: str, integration: str, role: str) -> None:
-    account.sign_in_as(user, account.oauth_role(user, integration, role, REDIRECT, ADDRESS))
+    account.sign_in_as(user, visits.oauth_role(account, user, integration, role, REDIRECT, ADDRESS))
 
 
 def call(
@@ -113,7 +116,7 @@ def call(
     """Sign in as DSS does for the user, and call each service."""
     sign_in_by_oauth(account, user, integration, role)
     for service in services:
-        account.call(f"{SCHEMA}.{service}", role)
+        visits.call(account, f"{SCHEMA}.{service}", role)
 
 
 def let_another_role_call(account: Account, scripts: Scripts) -> None:
@@ -140,7 +143,7 @@ def sign_in_without_people(account: Account, scripts: Scripts) -> None:
     _expect(user.get("role") == CALLER and user.get("secondary") == [], "the user's default roles")
     _expect(bool(user.get("key")) and user.get("token role") == CALLER, "no way to sign in")
     _expect(account.users["DATAIKU_SPCS_USER"] == {CALLER}, "the user has other roles")
-    account.call(f"{SCHEMA}.QWEN3_4B_SERVICE", CALLER)
+    visits.call(account, f"{SCHEMA}.QWEN3_4B_SERVICE", CALLER)
 
 
 def operate(account: Account, scripts: Scripts) -> None:
@@ -176,9 +179,10 @@ def check(account: Account) -> None:
         for role in (DEPLOYER, "SYSADMIN"):
             _expect_refused(account, user, "DATAIKU_SPCS_OAUTH", role, ADDRESS)
         _expect_refused(account, user, "DATAIKU_SPCS_OAUTH", CALLER, "192.0.2.77")
-    _expect(account.held_by(CALLER) - allowed_to_callers(account) == set(), "callers may too much")
+    _expect(visits.held_by(account, CALLER) - allowed_to_callers(account) == set(), "callers may too much")
     _expect(
-        ("BIND SERVICE ENDPOINT", "ACCOUNT", "") in account.held_by(DEPLOYER), "the deployer cannot publish"
+        ("BIND SERVICE ENDPOINT", "ACCOUNT", "") in visits.held_by(account, DEPLOYER),
+        "the deployer cannot publish",
     )
     for kind, name in account.things:
         if kind in ("DATABASE", "SCHEMA", "WAREHOUSE", "COMPUTE POOL", "INTEGRATION", "NETWORK RULE"):
@@ -200,7 +204,7 @@ def _expect(condition: bool, message: str) -> None:
 
 def _expect_refused(account: Account, user: str, integration: str, role: str, address: str) -> None:
     try:
-        account.oauth_role(user, integration, role, REDIRECT, address)
+        visits.oauth_role(account, user, integration, role, REDIRECT, address)
     except Refused:
         return
     raise Missing(f"{user} gets a token for {role} from {integration} at {address}")

@@ -14,8 +14,8 @@ pytest.importorskip("sqlglot", reason="a development package")
 pytest.importorskip("yaml", reason="a development package")
 
 from . import scenarios, script
-from .account import Account, Refused
-from .grammar import NotDocumented, parse
+from .account import EFFECTS, Account, Refused
+from .grammar import RULES, NotDocumented, parse
 from .scenarios import Missing
 
 ROOT = Path(__file__).parents[2]
@@ -33,13 +33,17 @@ def filled_in(text: str) -> str:
     return re.sub(r"<[a-z ]+>", "FILLED_IN", scenarios.for_dss(text))
 
 
+def test_every_rule_of_the_grammar_has_an_effect_in_the_model() -> None:
+    assert {rule.kind.partition("|")[0] for rule in RULES} == set(EFFECTS)
+
+
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_statement_has_a_documented_syntax(name: str) -> None:
     account = Account()
     account.warehouse, account.role = "W", "ACCOUNTADMIN"
     for statement in all_statements(name):
         text = filled_in(statement.text)
-        if not (text.startswith("SELECT") and account._is_query(text)):
+        if not (text.startswith("SELECT") and account.is_query(text)):
             parse(text)
 
 
