@@ -110,8 +110,8 @@ class Account:
             return False
         if not isinstance(parsed, exp.Select):
             return False
-        self.need_warehouse()
         for table in parsed.find_all(exp.Table):
+            self.need_warehouse()
             if table.catalog.upper() == "SNOWFLAKE" and "ACCOUNTADMIN" not in self.active_roles():
                 raise Refused(f"{self.role} has no access to {table.sql()}")
         return True
