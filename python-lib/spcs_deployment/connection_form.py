@@ -42,8 +42,8 @@ def fields(
         "maxParallelism": 8 if interface.kind == "chat" else plan.max_nodes,
         "maxBatchSize": 1 if chat else 64,
         # The first query after a suspension waits for a node, the image and the weights.
-        "coldStartWaitSeconds": _COLD_START_SECONDS if plan.min_instances == 0 else None,
         "queryTimeoutSeconds": _COLD_START_SECONDS + 300 if plan.min_instances == 0 else None,
+        "coldStartWaitSeconds": _COLD_START_SECONDS if plan.min_instances == 0 else None,
         "spcsCreditsPerHourCost": pool.family.credits_per_hour if pool.family else None,
         "snowflakeCreditCost": plan.credit_cost,
         "nodeCount": plan.max_nodes,

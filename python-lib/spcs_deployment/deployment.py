@@ -139,7 +139,7 @@ class Deployment:
 
     def suspend(self, confirm: bool = False) -> None:
         """Stop billing. The next query from DSS resumes the service and waits for it."""
-        self._operate("suspend", service.suspend, confirm)
+        self._operate("suspended", service.suspend, confirm)
         for name in self.plan.pools:
             pool = self._pool(name)
             self.report(
@@ -148,13 +148,13 @@ class Deployment:
             )
 
     def resume(self, confirm: bool = False) -> None:
-        self._operate("resume", service.resume, confirm)
+        self._operate("resumed", service.resume, confirm)
         for name in self.plan.pools:
             self.report(f"Pool {name}: {self._cost(self._pool(name))}, from then on.")
 
     def drop(self, confirm: bool = False, models: bool = False) -> None:
         """Drop the services, and with `models` the logged models. A service created again has a new host name."""
-        self._operate("drop", service.drop, confirm)
+        self._operate("dropped", service.drop, confirm)
         for model in self.plan.models if models else ():
             self.report(
                 f"{'Deleting' if confirm else 'Would delete'} model {model.key} with all its versions."
@@ -168,15 +168,15 @@ class Deployment:
         version = self._version(model)
         return interface_of(version.show_functions(), f"{model.key} version {self.plan.version}")
 
-    def _operate(self, verb: str, act: Any, confirm: bool) -> None:
+    def _operate(self, done: str, act: Any, confirm: bool) -> None:
         for model in self.plan.models:
             name = self.plan.service(model)
             if service.named_service(self.session, name) is None:
                 self.report(f"{name}: does not exist.")
                 continue
-            self.report(f"{name}: {verb}." if confirm else f"{name}: would {verb}; nothing is done yet.")
             if confirm:
                 act(self.session, name)
+            self.report(f"{name}: {done}." if confirm else f"{name}: would be {done}; nothing has been done.")
 
     def _version(self, model: CatalogueModel) -> Any:
         if model.key not in self._versions:

@@ -35,7 +35,7 @@ def wait_until_ready(
     hosts: dict[str, str] = {}
     told: dict[str, str] = {}
     while True:
-        for service in services.keys() - hosts.keys():
+        for service in (name for name in services if name not in hosts):
             found = state(session, service, endpoint)
             if found.phase == "suspended" and resume_suspended:
                 if found.detail == "SUSPENDED":

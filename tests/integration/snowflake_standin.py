@@ -448,7 +448,7 @@ def install(account: Account, *, in_dss: bool, real: bool = False) -> None:
     from spcs_deployment import waiting
 
     sys.path.remove(str(ROOT / "python-lib"))
-    waiting.wait_until_ready.__kwdefaults__["sleep"] = account.sleep
+    waiting.wait_until_ready.__kwdefaults__.update(sleep=account.sleep, clock=lambda: account.slept)
 
 
 def _install_dss(session: Session) -> None:
