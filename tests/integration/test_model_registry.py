@@ -151,6 +151,10 @@ def test_logging_on_a_pool_imports_the_repository_with_the_secret(model: Catalog
     assert imported["hf_model"]["hf_model_name"] == model.repository
     assert imported["hf_model"].get("task") == model.task
     assert imported["hf_model"]["token_secret_object"] == "LLM.REGISTRY.TOKEN"
+    assert imported["hf_model"].get("revision") == model.revision
+    assert not imported["hf_model"].get("trust_remote_code")
+    kwargs = json.loads(imported["hf_model"].get("hf_model_kwargs") or "{}")
+    assert kwargs == ({"torch_dtype": model.dtype} if model.dtype else {})
     assert imported["log_model_args"]["target_platforms"] == ["SNOWPARK_CONTAINER_SERVICES"]
 
 
@@ -181,6 +185,9 @@ def test_the_library_accepts_the_service_of_each_packaged_model(
     assert sent["ingress_enabled"] is True
     assert sent["service_name"] == _name(model.service)
     assert sent["gpu_requests"] == ("1" if model.purpose == "chat" else None)
+    assert sent["image_build_compute_pool_name"] == _name("SYSTEM_COMPUTE_POOL_CPU")
+    assert (sent["min_instances"], sent["max_instances"]) == (0, 1)
+    assert sent["num_workers"] == (None if model.purpose == "chat" else 1)
     engine = sent["inference_engine_args"]
     if model.purpose == "chat" and model.key != "PHI_2":
         assert engine.inference_engine.value == "vllm"

@@ -230,6 +230,13 @@ def create_network_rule(account: Account, captures: Captures) -> None:
     account.alter("NETWORK RULE", name, captures)
 
 
+@effect("alter network rule")
+def alter_network_rule(account: Account, captures: Captures) -> None:
+    name = account.full(captures["name"])
+    account.own("NETWORK RULE", name)
+    account.alter("NETWORK RULE", name, captures)
+
+
 @effect("create external access integration")
 def create_external_access_integration(account: Account, captures: Captures) -> None:
     account.need("CREATE INTEGRATION", "ACCOUNT")

@@ -24,6 +24,11 @@ def create_image_repository(account: Account, captures: Captures) -> None:
     account.make("IMAGE REPOSITORY", create_in_schema(account, "IMAGE REPOSITORY", captures), captures)
 
 
+@effect("create secret")
+def create_secret(account: Account, captures: Captures) -> None:
+    account.make("SECRET", create_in_schema(account, "SECRET", captures), captures)
+
+
 @effect("create stage")
 def create_stage(account: Account, captures: Captures) -> None:
     account.make("STAGE", create_in_schema(account, "STAGE", captures), captures)

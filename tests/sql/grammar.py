@@ -124,6 +124,11 @@ RULES = [
     Rule("stop all", "alter-compute-pool", "ALTER COMPUTE POOL [IF EXISTS] <name> STOP ALL"),
     Rule("create or alter network rule", "create-network-rule", f"CREATE OR ALTER {_NETWORK_RULE}"),
     Rule("create network rule", "create-network-rule", f"CREATE [OR REPLACE] {_NETWORK_RULE}"),
+    Rule(
+        "alter network rule",
+        "alter-network-rule",
+        "ALTER NETWORK RULE [IF EXISTS] <name> SET VALUE_LIST = <values:strings>",
+    ),
     # IF NOT EXISTS is not in the reference page's syntax; the Openflow pages of the documentation use it.
     Rule(
         "create external access integration",
@@ -186,6 +191,11 @@ RULES = [
         "create image repository", "create-image-repository", "CREATE IMAGE REPOSITORY [IF NOT EXISTS] <name>"
     ),
     Rule("create stage", "create-stage", "CREATE STAGE [IF NOT EXISTS] <name>"),
+    Rule(
+        "create secret",
+        "create-secret",
+        "CREATE SECRET [IF NOT EXISTS] <name> TYPE = <type:word> SECRET_STRING = <value:string>",
+    ),
     Rule(
         "create service",
         "create-service",
