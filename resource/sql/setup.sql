@@ -5,7 +5,8 @@
 --      Snowflake, for example 198.51.100.7/32) everywhere in it. The script stops while a placeholder is left.
 --   2. Check the two INSTANCE_FAMILY values in section 3. They suit AWS, except its regions in Singapore, Osaka,
 --      Zurich and Paris, which have no GPU_NV_S. Azure: GPU_NV_SM. Google Cloud: GPU_GCP_NV_L4_1_24G. Your region's
---      families: SHOW COMPUTE POOL INSTANCE FAMILIES. The names of the pools can stay.
+--      families: SHOW COMPUTE POOL INSTANCE FAMILIES. The names of the pools can stay. Without any GPU family, delete
+--      the statements about the chat pool; embedding models run on a CPU.
 --   3. If the account was set up for version 1 of the plugin, run upgrade.sql first.
 -- Run it as a user with the ACCOUNTADMIN role, in a paid account: trial accounts cannot create compute pools.
 -- You can run it again at any time: what exists is kept, and the settings that this file names are applied.

@@ -229,7 +229,8 @@ def from_version_1(scripts: Scripts) -> Account:
     old = tuple(VERSION_1_SERVICES)
     call(account, "ALICE", CALLER, *old, integration="OAUTH_DATAIKU_SPCS")
     account.sign_in_as("ADMIN")
-    account.run(scripts["upgrade.sql"], "upgrade.sql")
+    for _ in range(2):
+        account.run(scripts["upgrade.sql"], "upgrade.sql")
     call(account, "ALICE", CALLER, *old, integration="OAUTH_DATAIKU_SPCS")
     set_up(account, scripts)
     call(account, "ALICE", CALLER, *old, integration="OAUTH_DATAIKU_SPCS")
