@@ -19,7 +19,7 @@ EMBEDDING = "embedding"
 class CatalogueModel:
     """key: the name of the model in the registry, and of its service with `_SERVICE` behind.
     task: the Hugging Face pipeline's; none for sentence-transformers.
-    handling_mode: the form's chat template, used when the model has none of its own.
+    handling_mode: the form's chat template, used when the model has no chat template.
     engine_args: for vLLM. parameters: in billions. revision: the commit on the Hub; none takes the newest.
     dtype: of the weights where vLLM does not serve the model; none loads them as the model's configuration says.
     """
