@@ -73,27 +73,26 @@ class Connections:
             host.limiter.resize(settings.max_parallelism)
             host.transport.grow(settings.max_parallelism)
             credential_id = _credential_id(settings)
-            key = (credential_id, str(settings.endpoint), settings.service_api_key)
+            key = (credential_id, settings.endpoint)
             tokens = self._shared(("tokens", key), lambda: self._tokens(settings, refresh, credential_id))
-            patience = (settings.request_timeout, settings.cold_start_wait)
-            endpoint = self._shared(("endpoint", key, patience), lambda: _endpoint(settings, host, tokens))
-            batcher = self._shared(("batcher", key, patience), lambda: Batcher(host.limiter))
+            endpoint = self._shared(("endpoint", key), lambda: _endpoint(settings, host, tokens))
+            batcher = self._shared(("batcher", key), lambda: Batcher(host.limiter))
             return Connection(endpoint, batcher, credential_id)
 
     def _host(self, settings: Settings) -> _EndpointState:
         """Never given up: a second limit for an endpoint would be none."""
-        url = str(settings.endpoint)
+        url = str(settings.endpoint.url)
         if url not in self._hosts:
-            self._hosts[url] = _EndpointState(settings.endpoint, settings.max_parallelism)
+            self._hosts[url] = _EndpointState(settings.endpoint.url, settings.max_parallelism)
         return self._hosts[url]
 
     def _tokens(
         self, settings: Settings, refresh: Callable[[Any], str] | None, credential_id: str
     ) -> TokenSource:
         tokens = self._snowflake_tokens(settings, refresh, credential_id)
-        if settings.service_api_key is None:
+        if settings.endpoint.service_api_key is None:
             return tokens
-        return WithServiceKey(tokens, settings.service_api_key)
+        return WithServiceKey(tokens, settings.endpoint.service_api_key)
 
     def _snowflake_tokens(
         self, settings: Settings, refresh: Callable[[Any], str] | None, credential_id: str
@@ -116,7 +115,7 @@ class Connections:
             sign_in.private_key,
             sign_in.passphrase,
         )
-        return TokenCache(KeyPairLogin(account, key_pair, settings.endpoint.netloc, sign_in.role))
+        return TokenCache(KeyPairLogin(account, key_pair, settings.endpoint.url.netloc, sign_in.role))
 
     def _shared(self, key: Hashable, make: Callable[[], Any]) -> Any:
         if key not in self._parts:
@@ -135,8 +134,8 @@ def _endpoint(settings: Settings, host: _EndpointState, tokens: TokenSource) -> 
         limiter=host.limiter,
         meter=host.meter,
         budget=host.budget,
-        retry=RetryPolicy(cold_start=settings.cold_start_wait),
-        idle_seconds=settings.request_timeout,
+        retry=RetryPolicy(cold_start=settings.endpoint.cold_start_wait),
+        idle_seconds=settings.endpoint.request_timeout,
     )
 
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Callable, TypeVar, Union
+from typing import Any, Callable, Union
 
 from spcs_llm.cost import Rate
 from spcs_llm.errors import SettingsError
+from spcs_llm.protocols.registry import OPENAI, PREDICT, PROTOCOLS
 from spcs_llm.urls import BaseUrl, UrlError, names_another_account, parse_account_url, parse_endpoint_url
 
 LABELS = {
@@ -41,7 +42,6 @@ LABELS = {
     "nodeCount": "Number of nodes",
 }
 
-PREDICT, MODEL_SERVING, OPENAI = "PREDICT", "MODEL_SERVING", "OPENAI"
 OAUTH, KEY_PAIR, PROGRAMMATIC_ACCESS_TOKEN = "OAUTH", "KEY_PAIR", "PROGRAMMATIC_ACCESS_TOKEN"
 CUSTOM_TEMPLATE = "TEXT_GENERATION_CUSTOM"
 HANDLING_MODES = (
@@ -62,8 +62,6 @@ _FILL_IN = {
     "llmEndpointUrl": "copy ingress_url from SHOW ENDPOINTS IN SERVICE",
     "snowflakeAccountUrl": "give https://<org>-<account>.snowflakecomputing.com",
 }
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -92,70 +90,110 @@ SignIn = Union[OAuthSignIn, KeyPairSignIn, TokenSignIn]
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What a model is and how to reach it. Times are seconds; max_batch_size None leaves it to the capability."""
+class EndpointSettings:
+    """How a service is reached: clients of equal ones, under one credential, are the same. Times are seconds."""
 
-    sign_in: SignIn
-    account: BaseUrl | None
-    endpoint: BaseUrl
-    protocol: str = PREDICT
+    url: BaseUrl
+    service_api_key: str | None = field(default=None, repr=False)
+    request_timeout: float = 90.0
+    cold_start_wait: float = 300.0
+
+
+@dataclass(frozen=True)
+class ProtocolSettings:
+    """What a service speaks: models of equal ones, at one endpoint, ask in the same way.
+
+    Attributes:
+        name: The protocol's, in `registry.PROTOCOLS`.
+        chat_template: The text of a custom template.
+    """
+
+    name: str = PREDICT
     handling_mode: str = "TEXT_GENERATION_OTHER"
     chat_template: str | None = field(default=None, repr=False)
     model_name: str | None = None
     method_name: str | None = None
     input_column: str | None = None
-    service_api_key: str | None = field(default=None, repr=False)
     drop_refused_settings: bool = False
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a model is and how to reach it. Its groups are what shared objects are found by (see `connections`).
+
+    Attributes:
+        account: None where the credential says it all.
+        max_batch_size: Rows a request; None leaves it to the kind of query.
+        query_timeout: Seconds that a query may take in all.
+    """
+
+    sign_in: SignIn
+    account: BaseUrl | None
+    endpoint: EndpointSettings
+    protocol: ProtocolSettings = ProtocolSettings()
     max_parallelism: int = 1
     max_batch_size: int | None = None
-    request_timeout: float = 90.0
     query_timeout: float = 600.0
-    cold_start_wait: float = 300.0
     rate: Rate = field(default=Rate(1.0, 3.0))
 
 
 def read_settings(config: Mapping[str, Any] | None) -> Settings:
     """The settings in a component's config. Raises SettingsError that holds every complaint."""
     form = _FormReader(config if isinstance(config, Mapping) else {})
-    protocol = form.choice("serviceProtocol", PREDICT, (PREDICT, MODEL_SERVING, OPENAI))
+    protocol = form.choice("serviceProtocol", PREDICT, tuple(PROTOCOLS))
     mode = form.choice("authenticationMode", OAUTH, (OAUTH, KEY_PAIR, PROGRAMMATIC_ACCESS_TOKEN))
-    endpoint = form.url("llmEndpointUrl", parse_endpoint_url)
+    url = form.url("llmEndpointUrl", parse_endpoint_url)
     account = (
         None if mode == PROGRAMMATIC_ACCESS_TOKEN else form.url("snowflakeAccountUrl", parse_account_url)
     )
-    if account and endpoint and names_another_account(account, endpoint):
+    if account and url and names_another_account(account, url):
         form.complain(
             "llmEndpointUrl",
             f"belongs to another Snowflake account than '{LABELS['snowflakeAccountUrl']}': the token of one account"
             " is not sent to another. Correct the one that is wrong",
         )
-    handling_mode = form.choice("modelHandlingMode", "TEXT_GENERATION_OTHER", HANDLING_MODES)
-    chat_template = form.text("chatTemplate", strip=False)
-    if handling_mode == CUSTOM_TEMPLATE and protocol != OPENAI and chat_template is None:
+    sign_in = _SIGN_INS[mode](form)
+    protocol_settings = _protocol_settings(form, protocol)
+    max_parallelism = form.whole("maxParallelism", least=1, most=_MAX_PARALLEL)
+    max_batch_size = form.whole("maxBatchSize", least=1)
+    service_api_key = form.text("serviceApiKey")
+    request_timeout = form.number("requestTimeoutSeconds", 90.0, least=1.0)
+    query_timeout = form.number("queryTimeoutSeconds", 600.0, least=1.0)
+    cold_start_wait = form.number("coldStartWaitSeconds", 300.0)
+    rate = Rate(
+        form.number("spcsCreditsPerHourCost", 1.0),
+        form.number("snowflakeCreditCost", 3.0),
+        form.whole("nodeCount", least=1) or 1,
+    )
+    if form.complaints or sign_in is None or url is None:
+        raise SettingsError(" ".join(form.complaints))
+    return Settings(
+        sign_in,
+        account,
+        EndpointSettings(url, service_api_key, request_timeout, cold_start_wait),
+        protocol_settings,
+        max_parallelism or 1,
+        max_batch_size,
+        query_timeout,
+        rate,
+    )
+
+
+def _protocol_settings(form: _FormReader, protocol: str) -> ProtocolSettings:
+    settings = ProtocolSettings(
+        protocol,
+        form.choice("modelHandlingMode", "TEXT_GENERATION_OTHER", HANDLING_MODES),
+        form.text("chatTemplate", strip=False),
+        form.text("modelName"),
+        form.text("methodName"),
+        form.text("inputColumn"),
+        form.flag("dropRefusedSettings"),
+    )
+    if settings.handling_mode == CUSTOM_TEMPLATE and protocol != OPENAI and settings.chat_template is None:
         form.complain(
             "chatTemplate", "is empty: paste the model's Jinja template, or choose another handling mode"
         )
-    sign_in = _SIGN_INS[mode](form)
-    values = {
-        "model_name": form.text("modelName"),
-        "method_name": form.text("methodName"),
-        "input_column": form.text("inputColumn"),
-        "service_api_key": form.text("serviceApiKey"),
-        "drop_refused_settings": form.flag("dropRefusedSettings"),
-        "max_parallelism": form.whole("maxParallelism", 1, least=1, most=_MAX_PARALLEL),
-        "max_batch_size": form.whole("maxBatchSize", None, least=1),
-        "request_timeout": form.number("requestTimeoutSeconds", 90.0, least=1.0),
-        "query_timeout": form.number("queryTimeoutSeconds", 600.0, least=1.0),
-        "cold_start_wait": form.number("coldStartWaitSeconds", 300.0),
-        "rate": Rate(
-            form.number("spcsCreditsPerHourCost", 1.0),
-            form.number("snowflakeCreditCost", 3.0),
-            form.whole("nodeCount", 1, least=1),
-        ),
-    }
-    if form.complaints or sign_in is None:
-        raise SettingsError(" ".join(form.complaints))
-    return Settings(sign_in, account, endpoint, protocol, handling_mode, chat_template, **values)
+    return settings
 
 
 def _oauth(form: _FormReader) -> OAuthSignIn | None:
@@ -272,7 +310,7 @@ class _FormReader:
             return default
         return value.upper()
 
-    def url(self, name: str, parse: Callable[[str], BaseUrl]) -> Any:
+    def url(self, name: str, parse: Callable[[str], BaseUrl]) -> BaseUrl | None:
         value = self.text(name)
         if value is None:
             self.complain(name, f"is empty: {_FILL_IN[name]}")
@@ -293,15 +331,15 @@ class _FormReader:
             return default
         return number
 
-    def whole(self, name: str, default: Any, *, least: int, most: float = math.inf) -> Any:
+    def whole(self, name: str, *, least: int, most: float = math.inf) -> int | None:
         value = self._values.get(name)
         if value is None or (isinstance(value, str) and not value.strip()):
-            return default
+            return None
         number = _number(value)
         if number is None or number != int(number) or not least <= number <= most:
             limits = f"of at least {least}" if most == math.inf else f"from {least} to {most}"
             self.complain(name, f"must be a whole number {limits}")
-            return default
+            return None
         return int(number)
 
     def preset(self, name: str) -> Mapping[str, Any] | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import spcs_llm
+from spcs_llm.protocols.registry import PROTOCOLS
 from spcs_llm.settings import HANDLING_MODES, LABELS, read_settings
 
 ROOT = Path(__file__).parents[2]
@@ -27,8 +28,8 @@ def test_every_field_tells_what_it_is() -> None:
 def test_choices_are_those_that_the_code_knows() -> None:
     modes = [choice["value"] for choice in FIELDS["modelHandlingMode"]["selectChoices"]]
     assert sorted(modes) == sorted(HANDLING_MODES)
-    for choice in FIELDS["serviceProtocol"]["selectChoices"]:
-        assert _settings(serviceProtocol=choice["value"]).protocol == choice["value"]
+    protocols = [(choice["value"], choice["label"]) for choice in FIELDS["serviceProtocol"]["selectChoices"]]
+    assert protocols == [(name, protocol.label) for name, protocol in PROTOCOLS.items()]
 
 
 def test_defaults_of_the_form_are_those_of_the_code() -> None:

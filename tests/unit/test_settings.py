@@ -31,10 +31,14 @@ def test_a_config_of_the_earlier_plugin_is_enough() -> None:
     earlier = {**EARLIER, "maxParallelism": 4.0, "spcsCreditsPerHourCost": 0.57, "snowflakeCreditCost": 2.5}
     made = read_settings(earlier)
     assert made.sign_in == OAuthSignIn("the-access-token")
-    assert (made.protocol, made.handling_mode) == ("PREDICT", "TEXT_GENERATION_ZEPHYR")
+    assert (made.protocol.name, made.protocol.handling_mode) == ("PREDICT", "TEXT_GENERATION_ZEPHYR")
     assert (made.max_parallelism, made.max_batch_size) == (4, None)
     assert (made.rate.credits_per_hour, made.rate.credit_price, made.rate.nodes) == (0.57, 2.5, 1)
-    assert (made.request_timeout, made.query_timeout, made.cold_start_wait) == (90, 600, 300)
+    assert (made.endpoint.request_timeout, made.query_timeout, made.endpoint.cold_start_wait) == (
+        90,
+        600,
+        300,
+    )
 
 
 REQUIRED = ("oauth", "llmEndpointUrl", "snowflakeAccountUrl")

@@ -1,63 +1,70 @@
-"""Which protocol speaks to which service. A protocol is imported when a model uses it: a process has one or two."""
+"""The service protocols there are: one line each. A protocol is imported when a model uses it.
+
+The choices of *Service protocol* come from here, in the settings as in the form (a test holds `llm.json` to it).
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Callable, Union
-
-from spcs_llm.errors import SettingsError
-from spcs_llm.http.endpoint import Endpoint
-from spcs_llm.settings import LABELS, MODEL_SERVING, OPENAI, PREDICT, Settings
+import importlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from spcs_llm.chat_templates.template import ChatTemplate
-    from spcs_llm.protocols.inference_server.model_serving import ModelServingProtocol
-    from spcs_llm.protocols.inference_server.predict import PredictProtocol
-    from spcs_llm.protocols.openai.protocol import OpenAIProtocol
+    from spcs_llm.http.endpoint import Endpoint
+    from spcs_llm.protocols.base import ServiceProtocol
+    from spcs_llm.settings import ProtocolSettings
 
-    ServiceProtocol = Union[PredictProtocol, ModelServingProtocol, OpenAIProtocol]
-
-
-def protocol_for(settings: Settings, endpoint: Endpoint) -> ServiceProtocol:
-    """Raises SettingsError when the chat template is none."""
-    return _PROTOCOLS[settings.protocol](settings, endpoint)
+PREDICT, MODEL_SERVING, OPENAI = "PREDICT", "MODEL_SERVING", "OPENAI"
 
 
-def _predict(settings: Settings, endpoint: Endpoint) -> ServiceProtocol:
-    from spcs_llm.protocols.inference_server.predict import PredictProtocol
+@dataclass(frozen=True)
+class Registration:
+    """A service protocol.
 
-    return PredictProtocol(endpoint, template=_template(settings), input_column=settings.input_column)
+    Attributes:
+        label: The choice in the form; what stands before its colon is the protocol's title.
+        place: Where its class is: `module:class`.
+    """
 
+    label: str
+    place: str
 
-def _model_serving(settings: Settings, endpoint: Endpoint) -> ServiceProtocol:
-    from spcs_llm.protocols.inference_server.model_serving import ModelServingProtocol
+    @property
+    def title(self) -> str:
+        return self.label.partition(":")[0]
 
-    return ModelServingProtocol(
-        endpoint,
-        template=_template(settings),
-        method=settings.method_name,
-        input_column=settings.input_column,
-    )
-
-
-def _openai(settings: Settings, endpoint: Endpoint) -> ServiceProtocol:
-    from spcs_llm.protocols.openai.protocol import OpenAIProtocol
-
-    return OpenAIProtocol(
-        endpoint, model=settings.model_name, drop_refused_settings=settings.drop_refused_settings
-    )
+    def load(self) -> type[ServiceProtocol]:
+        module, _, name = self.place.partition(":")
+        protocol: type[ServiceProtocol] = getattr(importlib.import_module(module), name)
+        return protocol
 
 
-def _template(settings: Settings) -> ChatTemplate:
-    from spcs_llm.chat_templates.template import ChatTemplate, TemplateError
-
-    try:
-        return ChatTemplate.for_mode(settings.handling_mode, settings.chat_template)
-    except TemplateError as error:
-        raise SettingsError(f"'{LABELS['chatTemplate']}' cannot be used: {error}") from None
-
-
-_PROTOCOLS: dict[str, Callable[[Settings, Endpoint], ServiceProtocol]] = {
-    PREDICT: _predict,
-    MODEL_SERVING: _model_serving,
-    OPENAI: _openai,
+_HERE = "spcs_llm.protocols"
+PROTOCOLS = {
+    PREDICT: Registration(
+        "Predict: services of the earlier notebook", f"{_HERE}.inference_server.predict:PredictProtocol"
+    ),
+    MODEL_SERVING: Registration(
+        "Model serving: services of Snowflake's Model Registry",
+        f"{_HERE}.inference_server.model_serving:ModelServingProtocol",
+    ),
+    OPENAI: Registration(
+        "OpenAI: vLLM, TGI, Ollama, llama.cpp, NIM", f"{_HERE}.openai.protocol:OpenAIProtocol"
+    ),
 }
+
+
+def protocol_for(settings: ProtocolSettings, endpoint: Endpoint) -> ServiceProtocol:
+    """The protocol that these settings choose, at `endpoint`.
+
+    Raises:
+        SettingsError: A setting of the protocol cannot be used, such as a chat template that does not parse.
+    """
+    return PROTOCOLS[settings.name].load().of(endpoint, settings)
+
+
+def titles_with(capability: str) -> list[str]:
+    """The titles of the protocols that have a capability, by its name in `base.Capabilities`."""
+    return [
+        protocol.title for protocol in PROTOCOLS.values() if getattr(protocol.load().capabilities, capability)
+    ]

@@ -9,12 +9,13 @@ from __future__ import annotations
 import collections
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from spcs_llm.chat_templates.template import ChatTemplate
-from spcs_llm.domain import ChatAnswer, ChatRequest, Embedding
+from spcs_llm.domain import ChatAnswer, ChatRequest
 from spcs_llm.errors import ModelError, ServiceError, SpcsError
 from spcs_llm.http.endpoint import Endpoint
+from spcs_llm.protocols.base import Capabilities, ChatRow, EmbeddingRow, ServiceProtocol
 from spcs_llm.protocols.inference_server.chat_layout import (
     COLUMNS,
     DEFAULT_LIMIT,
@@ -28,6 +29,7 @@ from spcs_llm.protocols.inference_server.chat_layout import (
     next_layout,
     split,
 )
+from spcs_llm.protocols.inference_server.configured_template import template_for
 from spcs_llm.protocols.inference_server.embeddings import embeddings_of
 from spcs_llm.protocols.inference_server.generated_text import (
     Prompt,
@@ -44,24 +46,29 @@ from spcs_llm.protocols.inference_server.rows import (
     output_column,
     parsed_json,
 )
-from spcs_llm.protocols.inference_server.text_queries import ignored_settings, refuse_beyond_text, refuse_json
+from spcs_llm.protocols.inference_server.text_queries import ignored_settings
 from spcs_llm.protocols.openai.answer import AnswerReader
 from spcs_llm.protocols.reply_errors import unexpected_reply
+from spcs_llm.protocols.unsupported import refuse_json
 from spcs_llm.query_context import QueryContext
+
+if TYPE_CHECKING:
+    from spcs_llm.settings import ProtocolSettings
 
 _CHAT, _ENCODE = "__call__", "encode"
 _SENTENCE = "sentence"  # the column of huggingface.SentenceTransformer
 _OUTPUTS = ("outputs", "generated_text")
 
 
-class ModelServingProtocol:
+class ModelServingProtocol(ServiceProtocol):
     """Chats and embeddings at one endpoint, several rows a request. Thread-safe.
 
     template: for models that take a prompt. method: None for `__call__` of chats and `encode` of embeddings.
     input_column: None for what the service turns out to take.
     """
 
-    batches_chat: Literal[True] = True
+    # Whether there is JSON output depends on the layout that the model's signature turns out to have.
+    capabilities = Capabilities(batches_chat=True, json_output=True)
 
     def __init__(
         self,
@@ -83,17 +90,16 @@ class ModelServingProtocol:
         )
         self._echo = PromptEchoFilter()
 
-    def check(self, request: ChatRequest) -> None:
-        """Raises QueryError for what this protocol cannot carry."""
-        refuse_beyond_text(request)
+    @classmethod
+    def of(cls, endpoint: Endpoint, settings: ProtocolSettings) -> ModelServingProtocol:
+        return cls(
+            endpoint,
+            template=template_for(settings),
+            method=settings.method_name,
+            input_column=settings.input_column,
+        )
 
-    def chat_rows(
-        self, requests: Sequence[ChatRequest], context: QueryContext
-    ) -> list[ChatAnswer | SpcsError]:
-        """An answer, or the error that is this row's alone, for each request in order. Raises SpcsError.
-
-        The requests differ in their messages only.
-        """
+    def chat_rows(self, requests: Sequence[ChatRequest], context: QueryContext) -> list[ChatRow]:
         if not requests:
             return []
         layout, answers = self._ask_in_some_layout(requests, context)
@@ -108,8 +114,7 @@ class ModelServingProtocol:
             answers = self._ask_with_columns(requests, layout, context) or answers
         return [_limit_named(answer, limit) for answer in answers]
 
-    def embed(self, texts: Sequence[str], context: QueryContext) -> list[Embedding | SpcsError]:
-        """An embedding, or the error that is this text's alone, for each text in order. Raises SpcsError."""
+    def embed(self, texts: Sequence[str], context: QueryContext) -> list[EmbeddingRow]:
         if not texts:
             return []
         columns = self._embedding_columns
@@ -130,9 +135,7 @@ class ModelServingProtocol:
             return rows
         raise combined_error(errors)
 
-    def _embed(
-        self, texts: Sequence[str], name: str | None, context: QueryContext
-    ) -> list[Embedding | SpcsError]:
+    def _embed(self, texts: Sequence[str], name: str | None, context: QueryContext) -> list[EmbeddingRow]:
         """name: of the column; None for a service that is to take its only one by its place."""
         if name is None:
             payload: Any = {"data": [[index, text] for index, text in enumerate(texts)]}
@@ -145,7 +148,7 @@ class ModelServingProtocol:
 
     def _ask_in_some_layout(
         self, requests: Sequence[ChatRequest], context: QueryContext
-    ) -> tuple[ChatLayout, list[ChatAnswer | SpcsError]]:
+    ) -> tuple[ChatLayout, list[ChatRow]]:
         layout: ChatLayout | None = self._layout
         known = self._layout_is_known
         refused: list[ChatLayout] = []
@@ -167,7 +170,7 @@ class ModelServingProtocol:
 
     def _ask_with_columns(
         self, requests: Sequence[ChatRequest], layout: ChatLayout, context: QueryContext
-    ) -> list[ChatAnswer | SpcsError] | None:
+    ) -> list[ChatRow] | None:
         layout = replace(layout, sampling=COLUMNS)
         try:
             answers = self._ask(requests, layout, context)
@@ -180,7 +183,7 @@ class ModelServingProtocol:
 
     def _ask(
         self, requests: Sequence[ChatRequest], layout: ChatLayout, context: QueryContext
-    ) -> list[ChatAnswer | SpcsError]:
+    ) -> list[ChatRow]:
         asked = map_rows(requests, lambda at, request: self._asked(request, layout))
         return map_valid_rows(asked, lambda sound: self._send(sound, layout, context))
 
@@ -193,7 +196,7 @@ class ModelServingProtocol:
 
     def _send(
         self, asked: Sequence[tuple[ChatRequest, Prompt]], layout: ChatLayout, context: QueryContext
-    ) -> list[ChatAnswer | SpcsError]:
+    ) -> list[ChatRow]:
         requests, prompts = [request for request, _ in asked], [prompt for _, prompt in asked]
         payload = layout.payload(requests, prompts)
         body = self._chat.send(payload, len(asked), context)

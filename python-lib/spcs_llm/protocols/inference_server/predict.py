@@ -7,12 +7,14 @@ fixed when a model is logged: none can be sent.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from spcs_llm.chat_templates.template import ChatTemplate
-from spcs_llm.domain import ChatAnswer, ChatRequest, Embedding
+from spcs_llm.domain import ChatAnswer, ChatRequest
 from spcs_llm.errors import SpcsError
 from spcs_llm.http.endpoint import Endpoint, HttpRequest
+from spcs_llm.protocols.base import Capabilities, ChatRow, EmbeddingRow, ServiceProtocol
+from spcs_llm.protocols.inference_server.configured_template import template_for
 from spcs_llm.protocols.inference_server.embeddings import embeddings_of
 from spcs_llm.protocols.inference_server.generated_text import (
     Prompt,
@@ -21,16 +23,19 @@ from spcs_llm.protocols.inference_server.generated_text import (
     text_answers,
 )
 from spcs_llm.protocols.inference_server.rows import map_rows, map_valid_rows, matched_rows, output_column
-from spcs_llm.protocols.inference_server.text_queries import ignored_settings, refuse_beyond_text, refuse_json
+from spcs_llm.protocols.inference_server.text_queries import ignored_settings
 from spcs_llm.query_context import QueryContext
+
+if TYPE_CHECKING:
+    from spcs_llm.settings import ProtocolSettings
 
 _INPUTS, _OUTPUTS = "inputs", "outputs"
 
 
-class PredictProtocol:
+class PredictProtocol(ServiceProtocol):
     """Chats and embeddings at one endpoint, several rows a request. Thread-safe."""
 
-    batches_chat: Literal[True] = True
+    capabilities = Capabilities(batches_chat=True)
 
     def __init__(
         self, endpoint: Endpoint, *, template: ChatTemplate, input_column: str | None = None
@@ -40,17 +45,12 @@ class PredictProtocol:
         self._column = input_column or _INPUTS
         self._echo = PromptEchoFilter()
 
-    def check(self, request: ChatRequest) -> None:
-        """Raises QueryError for what this protocol cannot carry."""
-        refuse_beyond_text(request)
-        refuse_json(request)
+    @classmethod
+    def of(cls, endpoint: Endpoint, settings: ProtocolSettings) -> PredictProtocol:
+        return cls(endpoint, template=template_for(settings), input_column=settings.input_column)
 
-    def chat_rows(
-        self, requests: Sequence[ChatRequest], context: QueryContext
-    ) -> list[ChatAnswer | SpcsError]:
-        """An answer, or the error that is this row's alone, for each request in order. Raises SpcsError.
-
-        The requests differ in their messages only. Such services do not tell why a model stopped, nor count tokens:
+    def chat_rows(self, requests: Sequence[ChatRequest], context: QueryContext) -> list[ChatRow]:
+        """See the base class. Such services do not tell why a model stopped, nor count tokens:
         "stop" is what is reported.
         """
         prompts = map_rows(requests, lambda at, request: prompt_of(request, self._template))
@@ -66,8 +66,7 @@ class PredictProtocol:
         outputs = map_rows(contents, lambda at, content: output_column(content, _OUTPUTS))
         return text_answers(outputs, prompts, request.sampling.stop_sequences, self._template, self._echo)
 
-    def embed(self, texts: Sequence[str], context: QueryContext) -> list[Embedding | SpcsError]:
-        """An embedding, or the error that is this text's alone, for each text in order. Raises SpcsError."""
+    def embed(self, texts: Sequence[str], context: QueryContext) -> list[EmbeddingRow]:
         return embeddings_of(self._send(texts, context)) if texts else []
 
     def _send(self, texts: Sequence[str], context: QueryContext) -> list[Any]:

@@ -12,13 +12,14 @@ import collections
 import contextlib
 import itertools
 import re
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Callable, Literal, TypeVar, Union
+from typing import TYPE_CHECKING, Callable, TypeVar, Union
 
 from spcs_llm.domain import ChatAnswer, ChatDelta, ChatEnd, ChatRequest, Ranking
 from spcs_llm.errors import BadRequest, NotFound, ServiceError, SpcsError
 from spcs_llm.http.endpoint import Endpoint, HttpRequest, Stream
+from spcs_llm.protocols.base import Capabilities, Pieces, ServiceProtocol
 from spcs_llm.protocols.openai import rerank as openai_rerank
 from spcs_llm.protocols.openai.answer import AnswerReader
 from spcs_llm.protocols.openai.dialect import Dialect, error_of_refusal, next_dialect
@@ -27,22 +28,27 @@ from spcs_llm.protocols.openai.models import ServedModels
 from spcs_llm.protocols.openai.request import chat_payload, ignored_settings
 from spcs_llm.query_context import QueryContext
 
+if TYPE_CHECKING:
+    from spcs_llm.settings import ProtocolSettings
+
 _CHAT = "/v1/chat/completions"
 _EMBEDDINGS = "/v1/embeddings"
 
 T = TypeVar("T")
 Piece = Union[ChatDelta, ChatEnd]
-Pieces = Generator[Piece, None, None]
 
 
-class OpenAIProtocol:
+class OpenAIProtocol(ServiceProtocol):
     """Chats, embeddings and reranking at one endpoint. Thread-safe.
 
     model: the served model's name, or None for the first that the server lists.
     drop_refused_settings: whether sampling settings that the server refuses are left out; answers name them.
     """
 
-    batches_chat: Literal[False] = False  # these engines batch by themselves: parallel requests are the way
+    # These engines batch chats by themselves.
+    capabilities = Capabilities(
+        reranks=True, streams=True, tools=True, images=True, json_output=True, parallelism=8
+    )
 
     def __init__(
         self, endpoint: Endpoint, *, model: str | None = None, drop_refused_settings: bool = False
@@ -55,8 +61,11 @@ class OpenAIProtocol:
         self._rerank_request = openai_rerank.cohere_request
         self._has_answered = False
 
+    @classmethod
+    def of(cls, endpoint: Endpoint, settings: ProtocolSettings) -> OpenAIProtocol:
+        return cls(endpoint, model=settings.model_name, drop_refused_settings=settings.drop_refused_settings)
+
     def chat(self, request: ChatRequest, context: QueryContext) -> ChatAnswer:
-        """The whole answer. Raises SpcsError."""
 
         def ask(http_request: HttpRequest, dialect: Dialect) -> ChatAnswer:
             def read(stream: Stream) -> ChatAnswer:
@@ -70,11 +79,6 @@ class OpenAIProtocol:
         return self._ask(request, context, ask)
 
     def stream(self, request: ChatRequest, context: QueryContext) -> Pieces:
-        """The answer as it comes: deltas, then one end. Closing the iterator closes the connection.
-
-        Raises SpcsError; after the first delta nothing is tried again.
-        """
-
         def begin(http_request: HttpRequest, dialect: Dialect) -> tuple[Piece, Pieces]:
             pieces = self._pieces(request, http_request, dialect, context)
             return next(pieces), pieces
@@ -85,7 +89,6 @@ class OpenAIProtocol:
             yield from rest
 
     def embed(self, texts: Sequence[str], context: QueryContext) -> list[Row]:
-        """An embedding, or the error that is this text's alone, for each text in order. Raises SpcsError."""
         if not texts:
             return []
         model = self._models.name(context)
@@ -103,7 +106,6 @@ class OpenAIProtocol:
         return rows
 
     def rerank(self, query: str, documents: Sequence[str], context: QueryContext) -> Ranking:
-        """All documents by falling score. Raises SpcsError."""
         if not documents:
             return Ranking(())
         model = self._models.name(context)

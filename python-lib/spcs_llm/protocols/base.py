@@ -1,0 +1,155 @@
+"""The contract between a model and the protocol that its service speaks. This page is all of it.
+
+A service protocol translates `domain`'s types into one service's JSON and back. It sends through its `Endpoint`, which
+signs in, waits, retries and limits: a protocol does none of that, and knows nothing of DSS. One object serves many
+threads and model instances, so whatever it learns about its service must be safe to share.
+
+To add one: derive a class from `ServiceProtocol` in a module of its own, declare its capabilities, write the methods
+that these stand for, add a line to `registry.PROTOCOLS` and a choice to `llm.json`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Union
+
+from spcs_llm.domain import (
+    ChatAnswer,
+    ChatDelta,
+    ChatEnd,
+    ChatRequest,
+    Embedding,
+    Ranking,
+    ToolCallDelta,
+)
+from spcs_llm.errors import SettingsError, SpcsError
+from spcs_llm.protocols.registry import titles_with
+from spcs_llm.protocols.unsupported import refuse_images, refuse_json, refuse_tools
+from spcs_llm.query_context import QueryContext
+
+if TYPE_CHECKING:
+    from spcs_llm.http.endpoint import Endpoint
+    from spcs_llm.settings import ProtocolSettings
+
+ChatRow = Union[ChatAnswer, SpcsError]
+EmbeddingRow = Union[Embedding, SpcsError]
+Pieces = Generator[Union[ChatDelta, ChatEnd], None, None]
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a protocol can carry. What it cannot is refused before anything is sent.
+
+    Attributes:
+        chats: It has chats: `chat`, or `chat_rows` where `batches_chat` is set.
+        embeds: It has embeddings: `embed`.
+        reranks: It has reranking: `rerank`.
+        streams: `stream` hands on an answer while it is being made. Without it, an answer comes as one piece.
+        batches_chat: Several chats may share a request: `chat_rows`. Engines that batch by themselves are better
+            served by parallel requests.
+        tools: Queries may offer tools and have tool calls in their history.
+        images: Messages may have images.
+        json_output: Queries may ask for JSON output.
+        parallelism: Requests in flight to one instance of the service that suit it, where the user sets no number.
+    """
+
+    chats: bool = True
+    embeds: bool = True
+    reranks: bool = False
+    streams: bool = False
+    batches_chat: bool = False
+    tools: bool = False
+    images: bool = False
+    json_output: bool = False
+    parallelism: int = 1
+
+
+class ServiceProtocol:
+    """One service's language. Thread-safe. What a protocol does not override refuses in a sentence.
+
+    Every method but `of` raises SpcsError: QueryError for what of a query it cannot carry, and whatever the endpoint or
+    the service tells.
+    """
+
+    capabilities: ClassVar[Capabilities]
+
+    @classmethod
+    def of(cls, endpoint: Endpoint, settings: ProtocolSettings) -> ServiceProtocol:
+        """The protocol for a service.
+
+        Args:
+            endpoint: What requests are sent through. Nothing is sent yet.
+            settings: The protocol takes what concerns it and ignores the rest.
+
+        Raises:
+            SettingsError: A setting cannot be used.
+        """
+        raise NotImplementedError
+
+    def check(self, request: ChatRequest) -> None:
+        """Refuses a chat that the protocol cannot carry, before it waits for its turn.
+
+        Raises:
+            QueryError: The chat has tools, images or a JSON format, and the capabilities have not.
+        """
+        can = self.capabilities
+        if not can.tools:
+            refuse_tools(request)
+        if not can.images:
+            refuse_images(request)
+        if not can.json_output:
+            refuse_json(request)
+
+    def chat(self, request: ChatRequest, context: QueryContext) -> ChatAnswer:
+        """The whole answer to one chat."""
+        (row,) = self.chat_rows([request], context)
+        if isinstance(row, SpcsError):
+            raise row
+        return row
+
+    def chat_rows(self, requests: Sequence[ChatRequest], context: QueryContext) -> Sequence[ChatRow]:
+        """The answers to several chats in one request to the service.
+
+        Args:
+            requests: They differ in their messages only.
+            context: The time that is left, and the record of what is done.
+
+        Returns:
+            For each chat, in order, its answer or the error that is this chat's only. An error of all is raised.
+        """
+        raise self._has_no("chat", "chats")
+
+    def stream(self, request: ChatRequest, context: QueryContext) -> Pieces:
+        """The answer to one chat in pieces: any number of deltas, then one end.
+
+        Closing the generator ends the request. After the first delta nothing is asked again.
+        """
+        yield from pieces_of(self.chat(request, context))
+
+    def embed(self, texts: Sequence[str], context: QueryContext) -> Sequence[EmbeddingRow]:
+        """The embeddings of texts in one request.
+
+        Returns:
+            For each text, in order, its vector or the error that is this text's only. An error of all is raised.
+        """
+        raise self._has_no("embeddings", "embeds")
+
+    def rerank(self, query: str, documents: Sequence[str], context: QueryContext) -> Ranking:
+        """All documents by falling score, in one request."""
+        raise self._has_no("reranking", "reranks")
+
+    def _has_no(self, what: str, capability: str) -> SettingsError:
+        others = titles_with(capability)
+        hint = f"Choose one that has, if the service speaks it: {', '.join(others)}." if others else ""
+        return SettingsError(f"The model's 'Service protocol' has no {what}.", hint)
+
+
+def pieces_of(answer: ChatAnswer) -> Pieces:
+    """A whole answer as a stream: one delta and one end."""
+    calls = tuple(
+        ToolCallDelta(index, call.id, call.name, call.arguments)
+        for index, call in enumerate(answer.tool_calls)
+    )
+    yield ChatDelta(answer.text, answer.reasoning or "", calls, answer.log_probs)
+    yield ChatEnd(answer.finish_reason, answer.usage, answer.ignored_settings, answer.model)

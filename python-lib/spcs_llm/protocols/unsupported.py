@@ -1,0 +1,48 @@
+"""What of a chat a protocol may not support, refused where an answer given without it would mislead."""
+
+from __future__ import annotations
+
+from spcs_llm.domain import ChatRequest
+from spcs_llm.errors import QueryError
+from spcs_llm.protocols.registry import titles_with
+
+
+def refuse_tools(request: ChatRequest) -> None:
+    """Raises QueryError for tools and their calls.
+
+    A query that offers tools counts on a model that may call them: an answer given without knowing of them would look
+    like a decision to do without. Only the choice `none` says that the answer is the same.
+    """
+    choice = request.tool_choice.mode if request.tool_choice is not None else "auto"
+    if choice in ("required", "tool") or (request.tools and choice != "none"):
+        raise _unsupported(
+            "The query has tools, which the model's 'Service protocol' does not support.", "tools"
+        )
+    if any(message.role == "tool" or message.tool_calls for message in request.messages):
+        raise _unsupported(
+            "The query has tool calls in its history, which the model's 'Service protocol' does not support.",
+            "tools",
+        )
+
+
+def refuse_images(request: ChatRequest) -> None:
+    """Raises QueryError for images."""
+    if any(message.has_images for message in request.messages):
+        raise _unsupported(
+            "The query has an image, and the model's 'Service protocol' takes only text.", "images"
+        )
+
+
+def refuse_json(request: ChatRequest) -> None:
+    """Raises QueryError for a JSON format, unless the query allows it to be ignored (`ifSupported`)."""
+    if request.json_format is not None and not request.json_format.if_supported:
+        raise _unsupported(
+            "The query asks for JSON output, which this service cannot guarantee.", "json_output"
+        )
+
+
+def _unsupported(message: str, capability: str) -> QueryError:
+    others = " or ".join(titles_with(capability))
+    return QueryError(
+        message, f"Serve the model with a server that supports it, and choose {others} as 'Service protocol'."
+    )

@@ -1,0 +1,33 @@
+"""A service protocol as a newcomer would write it: what the contract asks for, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from spcs_llm.domain import ChatAnswer, ChatRequest, Embedding
+from spcs_llm.http.endpoint import Endpoint, HttpRequest
+from spcs_llm.protocols.base import Capabilities, ChatRow, EmbeddingRow, ServiceProtocol
+from spcs_llm.query_context import QueryContext
+from spcs_llm.settings import ProtocolSettings
+
+
+class ToyProtocol(ServiceProtocol):
+    """`POST /toy` with a list of texts, and a list of texts back."""
+
+    capabilities = Capabilities(batches_chat=True)
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+
+    @classmethod
+    def of(cls, endpoint: Endpoint, settings: ProtocolSettings) -> ToyProtocol:
+        return cls(endpoint)
+
+    def chat_rows(self, requests: Sequence[ChatRequest], context: QueryContext) -> list[ChatRow]:
+        texts = [request.messages[-1].text for request in requests]
+        answers = self._endpoint.send(HttpRequest("/toy", texts, weight=len(texts)), context)
+        return [ChatAnswer(answer, "stop") for answer in answers]
+
+    def embed(self, texts: Sequence[str], context: QueryContext) -> list[EmbeddingRow]:
+        vectors = self._endpoint.send(HttpRequest("/toy", list(texts), weight=len(texts)), context)
+        return [Embedding(vector) for vector in vectors]
