@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import threading
 import time
@@ -12,6 +13,7 @@ from typing import Any, Callable, Protocol
 from spcs_llm.after_fork import renew_in_child
 from spcs_llm.errors import LoginError, QueryTimeout, SpcsError
 from spcs_llm.query_context import QueryContext
+from spcs_llm.single_flight import SingleFlight
 from spcs_llm.snowflake.login_errors import CREDENTIAL_OVER, login_timeout
 
 _MARGIN = 60.0
@@ -76,7 +78,7 @@ class TokenCache:
     def renew_after_fork(self) -> None:
         """A token serves the child as well; a sign-in that another thread of the parent was at will not end in it."""
         self._lock = threading.Lock()
-        self._flight: _SingleFlight | None = None
+        self._flights: SingleFlight[Token | None] = SingleFlight()
         self._outage: _Failure | None = None
         self._refusal: _Failure | None = None
 
@@ -98,56 +100,51 @@ class TokenCache:
 
     def _current(self, context: QueryContext) -> Token:
         while True:
-            with self._lock:
-                token, now = self._token, self._clock()
-                usable = token if token is not None and now < token.expires_at else None
-                if usable and (now < usable.refresh_at or self._flight is not None):
-                    return usable
-                if not usable and self._outage is not None and now < self._outage.until:
-                    raise self._outage.error.again()
-                flight, leads = self._flight, self._flight is None
-                if flight is None:
-                    flight = self._flight = _SingleFlight()
-            if not leads:
-                fresh = flight.wait(context)
-            elif usable:
-                fresh = self._renewed_early(flight, usable, context)
+            token, now = self._token, self._clock()
+            usable = token if token is not None and now < token.expires_at else None
+            if usable and (now < usable.refresh_at or self._flights.is_under_way):
+                return usable
+            if usable:
+                fresh = self._flights.run_if_idle(functools.partial(self._renewed_early, usable, context))
             else:
-                fresh = self._replaced(flight, token, context)
+                fresh = self._flights.run(
+                    functools.partial(self._replaced, token, context),
+                    context,
+                    "another query's sign-in",
+                    lambda: login_timeout(context, "another query was signing in for all"),
+                )
             if fresh is not None:
                 return fresh
 
-    def _renewed_early(self, flight: _SingleFlight, token: Token, context: QueryContext) -> Token:
+    def _renewed_early(self, token: Token, context: QueryContext) -> Token | None:
         """The token is good for a while yet: a renewal that fails, or takes long, fails nobody's query."""
+        if self._token is not token:
+            return None  # another thread was faster
         try:
-            flight.token = self._replacement(token, context.child(_EARLY_RENEWAL_SECONDS))
+            return self._keep(self._replacement(token, context.child(_EARLY_RENEWAL_SECONDS)))
         except SpcsError:
             with self._lock:
                 if self._token is token:  # and was not refused by now
                     self._token = token.kept_until_next_try(self._clock())
-        finally:
-            self._finish(flight)
-        return flight.token or token
+            return None
 
-    def _replaced(self, flight: _SingleFlight, token: Token | None, context: QueryContext) -> Token:
+    def _replaced(self, token: Token | None, context: QueryContext) -> Token | None:
+        if self._token is not token:
+            return None
+        if self._outage is not None and self._clock() < self._outage.until:
+            raise self._outage.error.again()
         try:
-            flight.token = self._replacement(token, context)
-            return flight.token
-        except QueryTimeout:
-            raise  # this query's own end: another's thread takes over
-        except SpcsError as error:
-            flight.error = error.again()
-            if not isinstance(error, LoginError):
-                self._outage = _Failure(error.again(), self._clock() + _OUTAGE_KEPT)
+            return self._keep(self._replacement(token, context))
+        except (QueryTimeout, LoginError):
             raise
-        finally:
-            self._finish(flight)
+        except SpcsError as error:
+            self._outage = _Failure(error.again(), self._clock() + _OUTAGE_KEPT)
+            raise
 
-    def _finish(self, flight: _SingleFlight) -> None:
+    def _keep(self, token: Token) -> Token:
         with self._lock:
-            self._token = flight.token or self._token
-            self._flight = None
-        flight.landed.set()
+            self._token = token
+        return token
 
     def _replacement(self, token: Token | None, context: QueryContext) -> Token:
         if token is not None and not token.refused:
@@ -181,23 +178,6 @@ class TokenCache:
         refusal = self._refusal
         if refusal is not None and refusal.credential == credential and self._clock() < refusal.until:
             raise refusal.error.again()
-
-
-class _SingleFlight:
-    """A sign-in under way, and what it came to; neither token nor error when another thread must take over."""
-
-    def __init__(self) -> None:
-        self.landed = threading.Event()
-        self.token: Token | None = None
-        self.error: SpcsError | None = None
-
-    def wait(self, context: QueryContext) -> Token | None:
-        context.log("waits for another query's sign-in")
-        if not self.landed.wait(max(0.0, context.remaining())):
-            raise login_timeout(context, "another query was signing in for all")
-        if self.error is not None:
-            raise self.error.again()
-        return self.token
 
 
 @dataclass(frozen=True)
