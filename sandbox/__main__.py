@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import signal
 import sys
 import threading
@@ -10,6 +11,7 @@ from rich.console import Console
 
 from sandbox.demo import demo, started
 from sandbox.instance import PROJECT
+from sandbox.loopback import bypass_proxies
 from sandbox.models import CHAT, CHAT_OPENAI, EMBEDDING
 
 
@@ -17,7 +19,7 @@ def serve(console: Console) -> None:
     with started(console) as instance:
         console.print(
             f"""
-DSS listens at {instance.url}. In another shell, with [bold].venv-demo/bin/python[/bold]:
+DSS listens at {instance.url}. In another shell, with .venv-demo/bin/python:
 
     import dataikuapi
     client = dataikuapi.DSSClient("{instance.url}", "{instance.api_key}")
@@ -26,10 +28,19 @@ DSS listens at {instance.url}. In another shell, with [bold].venv-demo/bin/pytho
 
 Models: {CHAT}, {CHAT_OPENAI}, {EMBEDDING}
 Ctrl-C stops it.""",
-            highlight=False,
             soft_wrap=True,
         )
         threading.Event().wait()
+
+
+def plain_console() -> Console:
+    """Styles, but neither markup nor emoji codes in text: an id is printed as it is, and so is a model's answer.
+
+    What the terminal's encoding lacks becomes a question mark.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+    return Console(markup=False, emoji=False, highlight=False)
 
 
 def main() -> int:
@@ -38,8 +49,9 @@ def main() -> int:
         print(__doc__)
         return 2
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    bypass_proxies()
     try:
-        commands[sys.argv[1]](Console())
+        commands[sys.argv[1]](plain_console())
     except KeyboardInterrupt:
         print("\nstopped")
         return 130

@@ -52,7 +52,7 @@ def demo(console: Console) -> None:
     """Starts everything, shows it, and stops it."""
     began = time.monotonic()
     logging.basicConfig(format="  log: %(message)s", level=logging.WARNING, stream=console.file)
-    console.rule("[bold]Starting, all on this machine")
+    _heading(console, "Starting, all on this machine")
     with started(console) as instance:
         console.print(f"  ready after {time.monotonic() - began:.0f} s\n")
         response = _chat(console, instance)
@@ -68,48 +68,46 @@ def demo(console: Console) -> None:
 
 
 def _chat(console: Console, instance: Instance) -> Any:
-    console.rule("[bold]Chat[/bold]: PREDICT, the protocol of the earlier notebook's services")
+    _heading(console, "Chat", ": PREDICT, the protocol of the earlier notebook's services")
     completion = instance.llm(CHAT).new_completion()
     completion.with_message("You are a helpful assistant.", role="system")
     completion.with_message("What is the capital of France?")
     completion.settings["temperature"] = 0.5  # this protocol cannot carry it: the trace says so
     response = completion.execute()
-    console.print("[cyan]  question[/cyan]  What is the capital of France?")
-    console.print(f"[cyan]  answer[/cyan]    {_text(response)}")
+    _fact(console, "question", "What is the capital of France?")
+    _fact(console, "answer", _text(response))
     _print_usage(console, response._raw)
     return response
 
 
 def _stream(console: Console, instance: Instance) -> None:
-    console.rule(
-        "[bold]Stream[/bold]: OPENAI, llama.cpp's own server; each [dim]·[/dim] is a chunk as it came"
-    )
+    _heading(console, "Stream", ": OPENAI, llama.cpp's own server; each · is a chunk as it came")
     completion = instance.llm(CHAT_OPENAI).new_completion()
     completion.with_message("Write two sentences about the sea.")
     completion.settings.update(temperature=0, maxOutputTokens=48)
-    console.print("[cyan]  answer[/cyan]    ", end="")
+    _fact(console, "answer", "", end="")
     for item in completion.execute_streamed():
         data = item.data
         if data.get("type") == "footer":
             console.print()
             _print_usage(console, data)
         elif data.get("text"):
-            console.print(f"[dim]·[/dim]{data['text']}", end="", highlight=False)
+            console.print(Text.assemble(("·", "dim"), data["text"]), end="")
 
 
 def _json_schema(console: Console, instance: Instance) -> None:
-    console.rule("[bold]JSON[/bold]: an answer held to a schema")
+    _heading(console, "JSON", ": an answer held to a schema")
     completion = instance.llm(CHAT_OPENAI).new_completion()
     question = "Extract the city and its country from: 'Alice lives in Berlin, Germany.'"
     completion.with_message(question).with_json_output(schema=PLACE)
     completion.settings.update(temperature=0, maxOutputTokens=64)
     answer = json.loads(_text(completion.execute()))
-    console.print(f"[cyan]  question[/cyan]  {question}")
-    console.print(f"[cyan]  answer[/cyan]    {json.dumps(answer)}\n")
+    _fact(console, "question", question)
+    _fact(console, "answer", f"{json.dumps(answer)}\n")
 
 
 def _similarities(console: Console, instance: Instance) -> None:
-    console.rule("[bold]Embeddings[/bold]: what is near to “How do I get my money back?”")
+    _heading(console, "Embeddings", ": what is near to “How do I get my money back?”")
     texts = ["How do I get my money back?", "Refunds are paid within a week.", "The cat sleeps on the sofa."]
     query = instance.llm(EMBEDDING).new_embeddings()
     for text in texts:
@@ -120,11 +118,11 @@ def _similarities(console: Console, instance: Instance) -> None:
         cosine = question @ vector / np.linalg.norm(question) / np.linalg.norm(vector)
         table.add_row(f"{cosine:.3f}", text)
     console.print(table)
-    console.print(f"  [dim]{len(question)} dimensions[/dim]\n")
+    console.print(f"  {len(question)} dimensions\n", style="dim")
 
 
 def _knowledge_bank(console: Console, instance: Instance) -> None:
-    console.rule("[bold]RAG[/bold]: a knowledge bank of a small handbook")
+    _heading(console, "RAG", ": a knowledge bank of a small handbook")
     documents = [{"text": text, "metadata": {"source": source}} for source, text in HANDBOOK.items()]
     instance.dss.create_knowledge_bank(PROJECT, "handbook", EMBEDDING, documents, "ALICE")
     bank = instance.project.get_knowledge_bank("handbook")
@@ -132,13 +130,13 @@ def _knowledge_bank(console: Console, instance: Instance) -> None:
     completion = instance.llm(CHAT_OPENAI).new_completion()
     completion.with_message(f"Answer in one sentence from this text: {found.text}\n\nQuestion: {QUESTION}")
     completion.settings.update(temperature=0, maxOutputTokens=48)
-    console.print(f"[cyan]  question[/cyan]  {QUESTION}")
-    console.print(f"[cyan]  answer[/cyan]    {_text(completion.execute())}")
-    console.print(f"[cyan]  source[/cyan]    {found.metadata['source']} (score {found.score:.3f})\n")
+    _fact(console, "question", QUESTION)
+    _fact(console, "answer", _text(completion.execute()))
+    _fact(console, "source", f"{found.metadata['source']} (score {found.score:.3f})\n")
 
 
 def _trace(console: Console, trace: Mapping[str, Any]) -> None:
-    console.rule("[bold]Trace[/bold] of the first chat, as LLM Mesh keeps it")
+    _heading(console, "Trace", " of the first chat, as LLM Mesh keeps it")
     tree = Tree(_span(trace))
     _grow(tree, trace)
     console.print(tree)
@@ -172,20 +170,36 @@ def _text(response: Any) -> str:
 def _print_usage(console: Console, raw: Mapping[str, Any]) -> None:
     counted = "estimated" if raw.get("tokenCountsAreEstimated") else "counted by the server"
     console.print(
-        f"[cyan]  tokens[/cyan]    {raw.get('promptTokens')} in, {raw.get('completionTokens')} out ({counted})"
-        f"    [cyan]cost[/cyan] ${raw.get('estimatedCost', 0.0):.7f}"
-        f"    [cyan]finish reason[/cyan] {raw.get('finishReason')}\n"
+        Text.assemble(
+            _label("tokens"),
+            f"{raw.get('promptTokens')} in, {raw.get('completionTokens')} out ({counted})",
+            ("    cost", "cyan"),
+            f" ${raw.get('estimatedCost', 0.0):.7f}",
+            ("    finish reason", "cyan"),
+            f" {raw.get('finishReason')}\n",
+        )
     )
 
 
 def _what_next(console: Console) -> None:
-    console.print(
-        Panel(
-            "[bold]make serve[/bold]   keep it running, and talk to it with dataikuapi\n"
-            "[bold]make test[/bold]    the proof that it works\n"
-            "[bold]make plugin[/bold]  the zip to install in DSS\n"
-            "README.md    how to deploy models in Snowflake and set DSS up",
-            title="What next",
-            expand=False,
-        )
+    text = Text.assemble(
+        ("make serve", "bold"),
+        "   keep it running, and talk to it with dataikuapi\n",
+        ("make test", "bold"),
+        "    the proof that it works\n",
+        ("make plugin", "bold"),
+        "  the zip to install in DSS\nREADME.md    how to deploy models in Snowflake and set DSS up",
     )
+    console.print(Panel(text, title="What next", expand=False))
+
+
+def _heading(console: Console, name: str, rest: str = "") -> None:
+    console.rule(Text.assemble((name, "bold"), rest))
+
+
+def _fact(console: Console, name: str, value: str, end: str = "\n") -> None:
+    console.print(Text.assemble(_label(name), value), end=end)
+
+
+def _label(name: str) -> tuple[str, str]:
+    return f"  {name:<10}", "cyan"

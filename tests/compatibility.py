@@ -31,6 +31,7 @@ TESTS = (
     "tests/integration",
     "--ignore=tests/integration/test_notebook.py",
     "--ignore=tests/integration/test_model_registry.py",
+    "--ignore=tests/integration/test_copied_lines.py",
     "--ignore=tests/integration/test_demo.py",
     "--ignore=tests/integration/test_regressions.py",
 )

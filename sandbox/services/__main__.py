@@ -9,6 +9,7 @@ import sys
 import threading
 from typing import Any
 
+from sandbox.loopback import bypass_proxies
 from sandbox.services.run import serve
 
 
@@ -35,6 +36,7 @@ def announce(url: str) -> None:
 def main(argument: str) -> None:
     order: dict[str, Any] = json.loads(argument)
     follow_parent()
+    bypass_proxies()
     serve(order["model"], order["protocol"], order["options"], announce)
 
 

@@ -12,6 +12,7 @@ import json
 import sys
 from typing import Any
 
+from sandbox.loopback import bypass_proxies
 from sandbox.snowflake import Snowflake
 
 
@@ -32,6 +33,7 @@ def _value(text: str) -> Any:
 
 
 def main(arguments: list[str]) -> None:
+    bypass_proxies()
     with Snowflake() as sf, contextlib.suppress(KeyboardInterrupt):
         services = {}
         for name, service, protocol, options in map(parse, arguments):

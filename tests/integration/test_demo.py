@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shutil
 import signal
+import socket
 import subprocess
 import sys
+import textwrap
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,16 +22,35 @@ import pytest
 from dataikuapi.dss.llm_utils import LLMException
 
 ROOT = Path(__file__).parents[2]
+MODEL = "custom:snowflake:smollm2-openai"
+ENDLESS = "Count from 1 to 10000: 1, 2, 3, 4, 5,"
+
+
+# What the developer's own shell says of terminals and proxies is left out.
+PLAIN = {"PATH": os.environ["PATH"], "COLUMNS": "100", "NO_COLOR": "1", "LANG": "C.UTF-8"}
+DEAD_PROXY = "http://127.0.0.1:9"
+ODD = {
+    **PLAIN,
+    "HOME": "/nonexistent/home",
+    "TZ": "Asia/Kathmandu",
+    "LANG": "C",
+    "LC_ALL": "C",
+    "PYTHONUTF8": "0",
+    "PYTHONCOERCECLOCALE": "0",  # so that standard output is ASCII
+    **dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), DEAD_PROXY),
+}
 
 
 @contextmanager
-def sandbox(command: str) -> Iterator[subprocess.Popen[str]]:
+def sandbox(
+    command: str, folder: Path = ROOT, environment: Mapping[str, str] = PLAIN
+) -> Iterator[subprocess.Popen[str]]:
     """`python -m sandbox <command>` in a process group of its own, in which nothing is left at the end."""
     arguments = [sys.executable, "-m", "sandbox", command]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "encoding": "utf-8", "env": environment}
     # A shell's background jobs, and so their children, are deaf to Ctrl-C, unless someone listens to it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    process = subprocess.Popen(arguments, cwd=ROOT, start_new_session=True, **pipes)  # type: ignore[call-overload]
+    process = subprocess.Popen(arguments, cwd=folder, start_new_session=True, **pipes)  # type: ignore[call-overload]
     try:
         yield process
     finally:
@@ -75,51 +97,98 @@ def test_the_demo_shows_every_kind_of_query() -> None:
     assert "What next" in text
 
 
-def served_model(process: subprocess.Popen[str]) -> Any:
-    """The client's handle on the model that streams, once `serve` says how to reach it."""
+def printed_until(process: subprocess.Popen[str], word: str) -> str:
+    """What it prints until a line with this word, which must come."""
     assert process.stdout is not None
     text = ""
-    while "Ctrl-C" not in text:
-        line = process.stdout.readline()
-        assert line, text
+    for line in process.stdout:
         text += line
-    found = re.search(r'DSSClient\("(.+)", "(.+)"\)', text)
+        if word in line:
+            return text
+    raise AssertionError(f"it ended before {word!r}:\n{text}")
+
+
+def copied_lines(printed: str) -> str:
+    """What `serve` prints to be copied into Python."""
+    return textwrap.dedent("\n".join(line for line in printed.splitlines() if line.startswith("    ")))
+
+
+def served_project(printed: str) -> Any:
+    """The client's handle on the project of which `serve` says how to reach it."""
+    found = re.search(r'DSSClient\("(.+)", "(.+)"\)', printed)
     assert found is not None
-    project = dataikuapi.DSSClient(*found.groups()).get_project("DEMO")
-    assert len(project.list_llms()) == 2
-    return project.get_llm("custom:snowflake:smollm2-openai")
+    return dataikuapi.DSSClient(*found.groups()).get_project("DEMO")
 
 
-def test_serve_answers_the_client_until_it_is_interrupted() -> None:
+def test_the_lines_that_serve_prints_work_as_they_are() -> None:
     with sandbox("serve") as process:
-        answer = served_model(process).new_completion().with_message("Hello").execute()
-        assert answer.success
+        printed = printed_until(process, "Ctrl-C")
+        asked = [sys.executable, "-c", copied_lines(printed)]
+        done = subprocess.run(asked, capture_output=True, text=True, timeout=60, env=PLAIN)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.strip()
+        listed = {llm.id for llm in served_project(printed).list_llms()}
+        named = set(re.findall(r"custom:[\w:-]+", printed))
+        assert listed == named - {"custom:snowflake:e5"} != named  # the list is of models that chat
+
+
+def test_it_runs_in_an_odd_place(tmp_path: Path) -> None:
+    """A path with a blank and a letter of another script, no home, ASCII output, a proxy that is dead."""
+    folder = tmp_path / "a place called ж"
+    parts = ("sandbox", "python-lib", "python-llms", "parameter-sets", "resource", "code-env")
+    for part in parts:
+        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "plugin.json", folder)
+    with sandbox("demo", folder, ODD) as process:
+        text = process.communicate(timeout=100)[0]
+    assert process.returncode == 0, text
+    assert "The capital of France is Paris." in text
+    assert "What next" in text
 
 
 def test_serve_waits_for_no_answer_when_it_is_interrupted() -> None:
-    with sandbox("serve") as process, ThreadPoolExecutor(1) as pool:
-        llm = served_model(process)
-        asked = [llm.new_completion().with_message("Count from 1 to 10000: 1, 2, 3, 4, 5,") for _ in range(2)]
-        for completion in asked:
-            completion.settings.update(maxOutputTokens=4000, temperature=0)  # about two minutes
-        stream = iter(asked[0].execute_streamed())
+    with sandbox("serve") as process:
+        printed = printed_until(process, "Ctrl-C")
+        llm = served_project(printed).get_llm(MODEL)
+        completion = llm.new_completion().with_message(ENDLESS)
+        completion.settings.update(maxOutputTokens=4000, temperature=0)  # about two minutes
+        stream = iter(completion.execute_streamed())
         next(stream)
-        whole = pool.submit(asked[1].execute)  # which waits for the stream to end: 'Max parallelism' is 1
-        time.sleep(0.5)  # until it has arrived
-        process.send_signal(signal.SIGINT)
-        assert process.stdout is not None
-        assert process.stdout.read().split() == ["stopped"]
-        assert "[network]" in whole.result(timeout=10)._raw["errorMessage"]
+        with arrived_query(
+            printed
+        ) as connection:  # which waits for the stream to end: 'Max parallelism' is 1
+            process.send_signal(signal.SIGINT)
+            assert process.stdout is not None
+            assert process.stdout.read().split() == ["stopped"]
+            assert "[network]" in connection.makefile().read()
         with pytest.raises(LLMException, match="middle of its answer"):
             list(stream)
     assert process.returncode == 130
 
 
+@contextmanager
+def arrived_query(printed: str) -> Iterator[socket.socket]:
+    """A query of which DSS has shown that it received it, by asking for the body."""
+    found = re.search(r'DSSClient\("http://(.+):(\d+)", "(.+)"\)', printed)
+    assert found is not None
+    host, port, key = found.groups()
+    messages = [{"role": "user", "content": ENDLESS}]
+    settings = {"maxOutputTokens": 4000, "temperature": 0}
+    body = json.dumps({"llmId": MODEL, "queries": [{"messages": messages}], "settings": settings}).encode()
+    head = (
+        f"POST /dip/publicapi/projects/DEMO/llms/completions HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n"
+        f"Authorization: Bearer {key}\r\nContent-Length: {len(body)}\r\nExpect: 100-continue\r\n\r\n"
+    )
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        connection.sendall(head.encode())
+        assert connection.recv(1000).startswith(b"HTTP/1.1 100")
+        connection.sendall(body)
+        yield connection
+
+
 def test_a_stop_in_the_middle_leaves_nothing_behind() -> None:
     with sandbox("demo") as process:
-        assert process.stdout is not None
-        while "Chat" not in process.stdout.readline():
-            pass
+        printed_until(process, "Chat")
     assert process.returncode == 130
 
 
