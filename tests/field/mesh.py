@@ -19,7 +19,7 @@ from tests.field.replay import ReplayServer
 from tests.field.reports import STREAMED, Query, Report
 
 PLUGIN = Path(__file__).parents[2]
-USER = "alice"
+USERS = ("alice", "bob")
 ACCESS_TOKEN = "pat-canary-0123456789abcdef"
 OAUTH_TOKEN = "oauth-canary-0123456789abcdef"
 PASSPHRASE = "passphrase-canary"
@@ -84,14 +84,15 @@ class Field:
     def ask(self, model: Any, query: Query, way: str) -> Outcome:
         """Puts a query to the model as DSS does."""
         asked = query.asked
+        user = asked.get("user", USERS[0])
         if "texts" in asked or "text" in asked or "image" in asked:
-            return self._embed(model, asked)
+            return self._embed(model, user, asked)
         if "documents" in asked:
-            return self._rerank(model, asked)
+            return self._rerank(model, user, asked)
         body, settings = {"messages": messages_of(asked)}, asked.get("settings") or {}
         if asked.get("way", way) == STREAMED:
-            return self._stream(model, body, settings)
-        (row,) = self.dss.mesh.complete(model, USER, [body], settings)
+            return self._stream(model, user, body, settings)
+        (row,) = self.dss.mesh.complete(model, user, [body], settings)
         return _outcome(row)
 
     def settle(self) -> list[str]:
@@ -108,11 +109,11 @@ class Field:
 
     # -- ways to ask ------------------------------------------------------------------------------------
 
-    def _stream(self, model: Any, body: Any, settings: Any) -> Outcome:
+    def _stream(self, model: Any, user: str, body: Any, settings: Any) -> Outcome:
         made = Outcome()
         consolidated = Consolidated()
         try:
-            for event, data in self.dss.mesh.stream(model, USER, body, settings):
+            for event, data in self.dss.mesh.stream(model, user, body, settings):
                 if event == "completion-chunk":
                     made.chunks += 1
                     consolidated.add(data)
@@ -123,13 +124,13 @@ class Field:
         made.answer = consolidated.answer
         return made
 
-    def _embed(self, model: Any, asked: Mapping[str, Any]) -> Outcome:
+    def _embed(self, model: Any, user: str, asked: Mapping[str, Any]) -> Outcome:
         if "texts" in asked:
             queries = [{"text": text} for text in asked["texts"]]
         else:
             image = {"inlineImage": asked["image"]} if "image" in asked else {}
             queries = [{**image, **({"text": asked["text"]} if "text" in asked else {})}]
-        rows = self.dss.mesh.embed(model, USER, queries, asked.get("settings") or {})
+        rows = self.dss.mesh.embed(model, user, queries, asked.get("settings") or {})
         made = Outcome({"rows": [row.get("embedding") for row in rows], "trace": {}})
         made.answer["errors"] = [row.get("errorMessage") for row in rows]
         made.answer["trace"] = {"children": [row.get("trace") or {} for row in rows]}
@@ -137,23 +138,24 @@ class Field:
             made.error = rows[0].get("errorMessage")
         return made
 
-    def _rerank(self, model: Any, asked: Mapping[str, Any]) -> Outcome:
+    def _rerank(self, model: Any, user: str, asked: Mapping[str, Any]) -> Outcome:
         documents = [
             {"parts": document if isinstance(document, list) else [{"type": "TEXT", "text": document}]}
             for document in asked["documents"]
         ]
         query = {"queryParts": [{"type": "TEXT", "text": asked["question"]}], "documents": documents}
-        (row,) = self.dss.mesh.rerank(model, USER, [query], asked.get("settings") or {})
+        (row,) = self.dss.mesh.rerank(model, user, [query], asked.get("settings") or {})
         return _outcome(row)
 
     # -- signing in -------------------------------------------------------------------------------------
 
     def _sign_in(self) -> None:
         token = self.dss.create_preset(self.plugin_id, "programmatic-access-token", "field", {})
-        self.dss.set_user_credential(USER, token, "token", ACCESS_TOKEN)
+        for user in USERS:
+            self.dss.set_user_credential(user, token, "token", ACCESS_TOKEN)
         endpoints = {"authorizationEndpoint": "https://x", "tokenEndpoint": "https://x", "scope": "x"}
         oauth = self.dss.create_preset(self.plugin_id, "oauth-credentials", "field", endpoints)
-        self.dss.set_user_credential(USER, oauth, "snowflake_oauth", OAUTH_TOKEN)
+        self.dss.set_user_credential(USERS[0], oauth, "snowflake_oauth", OAUTH_TOKEN)
         key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         self._private_key = key.private_bytes(
             serialization.Encoding.PEM,
