@@ -1,4 +1,4 @@
-# make demo | serve | test | test-unit | test-all | test-real | soak | bench | lint | plugin | lock | clean
+# make demo | serve | test | test-unit | test-all | test-real | soak | bench | peers | lint | plugin | lock | clean
 
 PYTHON ?= $(shell for p in python3.12 python3.11 python3.13 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
@@ -7,7 +7,7 @@ DEV = .venv/bin/python
 VERSION = $(shell sed -n 's/^ *"version": "\(.*\)",/\1/p' plugin.json)
 ZIP = dist/dss-plugin-snowpark-container-services-llm-$(VERSION).zip
 
-.PHONY: demo serve test test-unit test-all test-real soak bench lint plugin lock clean
+.PHONY: demo serve test test-unit test-all test-real soak bench peers lint plugin lock clean
 
 demo: .venv-demo/installed  ## every kind of query against real models, on this machine
 	@$(DEMO) -m sandbox demo
@@ -34,6 +34,9 @@ soak: .venv/installed  ## minutes of random faults, and the property tests with 
 bench: .venvs/bench/installed  ## side by side with peers; writes docs/benchmarks
 	.venvs/bench/bin/python -m tests.benchmarks
 
+peers: .venvs/peers/installed  ## the reports of tests/field put to other clients, too; writes docs/field-reports.md
+	.venvs/peers/bin/python -W ignore -m tests.field.peers
+
 lint: .venv/installed
 	$(DEV) -m ruff check .
 	$(DEV) -m ruff format --check .
@@ -48,9 +51,9 @@ plugin:  ## the zip to install in DSS, of what is committed
 	@echo $(ZIP)
 
 lock:  ## resolve requirements/*.in anew; needs uv
-	@for name in sandbox dev bench matrix oldest real-llama-cpp real-transformers; do \
+	@for name in sandbox dev bench peers matrix oldest real-llama-cpp real-transformers; do \
 		case $$name in matrix|oldest) version=3.9;; *) version=3.11;; esac; \
-		case $$name in dev|bench) with="-c requirements/sandbox.txt";; *) with=;; esac; \
+		case $$name in dev|bench|peers) with="-c requirements/sandbox.txt";; *) with=;; esac; \
 		uv pip compile -q --universal --python-version $$version --generate-hashes --no-emit-index-url \
 			--no-annotate --no-header $$with requirements/$$name.in -o requirements/$$name.txt; done
 
@@ -65,6 +68,9 @@ clean:
 
 .venvs/bench/installed: requirements/bench.txt requirements/models.txt
 	@$(call install,.venvs/bench,requirements/bench.txt,two minutes)
+
+.venvs/peers/installed: requirements/peers.txt requirements/models.txt
+	@$(call install,.venvs/peers,requirements/peers.txt,two minutes)
 
 .venvs/registry/installed: requirements/registry.txt requirements/models.txt
 	@$(call install,.venvs/registry,requirements/registry.txt,two minutes)

@@ -101,7 +101,7 @@ def _of_calls(right: Sequence[Mapping[str, Any]], calls: Sequence[Mapping[str, A
     for wanted, (name, arguments) in zip(right, found):
         try:
             made = json.loads(arguments, parse_constant=_no_json)
-        except ValueError:
+        except (TypeError, ValueError):
             made = None
         if not isinstance(made, dict) or ("arguments" in wanted and made != wanted["arguments"]):
             yield f"{name} is called with {arguments!r}"
