@@ -367,6 +367,30 @@ def main(arguments: list[str]) -> None:
             print(f"{name} ({way}): {', '.join(better)} right, the plugin {found[names[0]]}")
 
 
+_BEFORE_THE_TABLE = """\
+# Reports from the field, side by side
+
+What real servers and gateways send ([the reports](../tests/field/README.md)), put over loopback to this plugin and to
+other clients of OpenAI's API: {versions}.
+Written by `python -m tests.field.peers` (`make peers`).
+
+Each report is asked whole and streamed, as far as it says what the server sends in that way. A cell counts, in this
+order:
+
+1. **right**: what the report calls right, the answer or an error that tells the server's reason;
+2. **clear**: an error that says what is wrong, where an answer could be had or another reason told;
+3. **unclear**: an error of the program itself, or one that tells a secret;
+4. **silent**: an answer that is wrong, without a word: text lost or doubled, calls lost or glued together, what was
+   asked ignored.
+
+The clients are used as their documentation does it, with their own defaults. Left out is what only LLM Mesh has: the
+names of ignored settings in the trace are no merit here, nor are hints that name fields of the plugin's form, nor the
+number of requests. Peers have no setting by which refused settings are left out; where a report allows it, the plugin
+may do so. Reports of logins, of token counts, of reranking and of Snowflake's own protocols are for the plugin only.
+
+"""
+
+
 def page(verdicts: Mapping[tuple[str, str], Mapping[str, str]], names: list[str]) -> str:
     kinds: dict[str, dict[str, Counter[str]]] = {}
     for (name, _), found in verdicts.items():
@@ -377,24 +401,7 @@ def page(verdicts: Mapping[tuple[str, str], Mapping[str, str]], names: list[str]
     kinds["all"] = kinds.pop("all")
     versions = ", ".join(f"{client.name} {client.version}" for client in CLIENTS)
     lines = [
-        "# Reports from the field, side by side",
-        "",
-        "What real servers and gateways send ([the reports](../tests/field/README.md)), put over loopback to this",
-        f"plugin and to other clients of OpenAI's API: {versions}.",
-        "Written by `python -m tests.field.peers`.",
-        "",
-        "Each report is asked whole and streamed, as far as it says what the server sends in that way. A cell counts, in",
-        "this order: **right** (what the report calls right: the answer, or an error that tells the server's reason),",
-        "**clear** (an error that says what is wrong, where an answer could be had or another reason told), **unclear** (an",
-        "error of the program itself, or one that tells a secret) and **silent** (an answer that is wrong, without a word:",
-        "text lost or doubled, calls lost or glued together, what was asked ignored).",
-        "",
-        "The clients are used as their documentation does it, with their own defaults. Left out is what only LLM Mesh has: the",
-        "names of ignored settings in the trace are no merit here, nor are hints that name fields of the plugin's form, nor",
-        "the number of requests. Peers have no setting by which refused settings are left out; where a report allows it, the",
-        "plugin may do so. Reports of logins, of token counts, of reranking and of Snowflake's own protocols are for the",
-        "plugin only.",
-        "",
+        *_BEFORE_THE_TABLE.format(versions=versions).splitlines(),
         "| kind | of | " + " | ".join(names) + " |",
         "| --- | ---: |" + " ---: |" * len(names),
     ]
