@@ -13,20 +13,25 @@ import re
 import ssl
 from typing import Any
 
+_STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) +([1-9][0-9][0-9])(?: ([^\r\n]*))?\r?\n")
 _LENGTH = re.compile(r"[0-9]{1,18}")
 _CHUNK_SIZE = re.compile(rb"([0-9a-fA-F]{1,15})[ \t]*(?:;[^\r\n]*)?\r?\n")
-_MAX_CHUNK_LINE = 65536
+_MAX_LINE = 65536
+_MAX_HEADERS = 100
 _MAX_INFORMATIONAL = 16
+_LINE_END = (b"\r\n", b"\n")
 _NO_BODY = (http.client.NO_CONTENT, http.client.RESET_CONTENT, http.client.NOT_MODIFIED)
 
 
 class HttpResponse(http.client.HTTPResponse):
     """A response that knows whether its connection may be used again.
 
-    Informational responses (1xx) are passed over; http.client does so for 100 only. A header block that is none
-    raises `http.client.HTTPException`: urllib3 would write the broken lines, which may quote the request, to its log.
+    Informational responses (1xx) are passed over; http.client does so for 100 only. The head is read here, for a third
+    of what the parser of mails costs that http.client uses, and because of what that makes of broken lines: the rest of
+    the head becomes a body, which urllib3 writes to its log, with whatever of the request the server quotes there.
     """
 
+    _method: str
     _framed = False
     _ended_clean = False
 
@@ -36,19 +41,71 @@ class HttpResponse(http.client.HTTPResponse):
         return self._framed and self._ended_clean and not self.will_close
 
     def begin(self) -> None:
-        super().begin()
-        if self.headers.defects or self.headers.get_payload():
-            self._close_conn()
-            raise http.client.HTTPException("malformed header lines")
-        self._framed = self._has_one_framing()
+        """Reads the status and the headers.
 
-    def _read_status(self) -> Any:
+        Raises:
+            http.client.HTTPException: when they are none, or without end.
+        """
+        if getattr(self, "headers", None) is not None:
+            return
+        minor = self._begin_final()
+        self.version = 11 if minor != b"0" else 10
+        self._set_framing()
+
+    def _begin_final(self) -> bytes:
         for _ in range(_MAX_INFORMATIONAL):
-            version, status, reason = super()._read_status()  # type: ignore[misc]
-            if not 101 < status < 200:  # 100 is http.client's own to pass over, 101 is final
-                return version, status, reason
-            http.client.parse_headers(self.fp)
+            minor, self.status = self._read_status_line()
+            headers = self._read_headers()
+            if not 100 <= self.status < 200 or self.status == http.client.SWITCHING_PROTOCOLS:
+                self.code = self.status
+                self.headers = self.msg = headers
+                return minor
         raise http.client.HTTPException("informational responses without end")
+
+    def _read_status_line(self) -> tuple[bytes, int]:
+        line = self._line(_MAX_LINE + 1)
+        if not line:
+            raise http.client.RemoteDisconnected("the connection was closed without a response")
+        if len(line) > _MAX_LINE:
+            raise http.client.LineTooLong("status line")
+        parts = _STATUS_LINE.fullmatch(line)
+        if parts is None:
+            raise http.client.BadStatusLine("no status line")
+        self.reason = (parts[3] or b"").decode("latin-1").strip()
+        return parts[1], int(parts[2])
+
+    def _read_headers(self) -> http.client.HTTPMessage:
+        fields: list[list[str]] = []
+        while (line := self._line(_MAX_LINE + 1)) and line not in _LINE_END:
+            if len(line) > _MAX_LINE or len(fields) >= _MAX_HEADERS:
+                raise http.client.HTTPException("headers without end")
+            text = line.decode("latin-1")
+            name, colon, value = text.partition(":")
+            if text[0] in " \t" and fields:
+                fields[-1][1] += f" {text.strip()}"
+            elif colon and name.strip():
+                fields.append([name.strip(), value.strip()])
+            else:
+                raise http.client.HTTPException("a header line without a name")
+        message = http.client.HTTPMessage()
+        for name, value in fields:
+            message[name] = value
+        return message
+
+    def _set_framing(self) -> None:
+        """As http.client does: the body ends by its chunks, its length, or the end of the connection."""
+        codings = self.headers.get("Transfer-Encoding", "").strip().lower()
+        self.chunked = codings == "chunked"
+        self.chunk_left = None
+        connection = self.headers.get("Connection", "").lower()
+        self.will_close = "close" in connection or (self.version == 10 and "keep-alive" not in connection)
+        length = self.headers.get("Content-Length", "").strip()
+        self.length = int(length) if _LENGTH.fullmatch(length) and not self.chunked else None
+        if self.status in (http.client.NO_CONTENT, http.client.NOT_MODIFIED) or self._method == "HEAD":
+            self.length = 0
+        if self.length is None and not self.chunked:
+            self.will_close = True
+        self._framed = self._has_one_framing()
 
     def _has_one_framing(self) -> bool:
         lengths = self.headers.get_all("Content-Length", [])
@@ -66,9 +123,9 @@ class HttpResponse(http.client.HTTPResponse):
         left = self.chunk_left
         if left:
             return left
-        if left is not None and self._line(3) not in (b"\r\n", b"\n"):
+        if left is not None and self._line(3) not in _LINE_END:
             raise http.client.IncompleteRead(b"")
-        size = _CHUNK_SIZE.fullmatch(self._line(_MAX_CHUNK_LINE))
+        size = _CHUNK_SIZE.fullmatch(self._line(_MAX_LINE))
         if size is None:
             raise http.client.IncompleteRead(b"")
         self.chunk_left = int(size[1], 16) or None
@@ -78,7 +135,7 @@ class HttpResponse(http.client.HTTPResponse):
         return self.chunk_left
 
     def _read_trailer(self) -> None:
-        while (line := self._line(_MAX_CHUNK_LINE)) not in (b"\r\n", b"\n"):
+        while (line := self._line(_MAX_LINE)) not in _LINE_END:
             if not line.endswith(b"\n"):
                 raise http.client.IncompleteRead(b"")
 
