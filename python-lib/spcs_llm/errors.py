@@ -12,6 +12,7 @@
     │   ├── TokenRefused     ingress    the token is not accepted: a new one may help
     │   ├── AccessDenied     ingress    the token is good, the role or the network is not
     │   └── ServiceStarting  ingress    the service is suspended, starting or restarting: waiting helps
+    │       └── ModelLoading service    the container runs, and loads its model
     ├── ServiceError         service    the container answers with an error
     │   ├── BadRequest       service    it refuses this request (400, 422)
     │   ├── NotFound         service    no such path or model (404), or access hidden behind a 404
@@ -20,12 +21,18 @@
     │   └── ServiceDown      service    502, 503, 504
     └── ModelError           model      it answered, but not with an answer
 
-Every text is safe to show and to log: no prompt, answer, token or key is ever in one.
+Every text is safe to show and to log. What no error may hold is taken out when its texts are set: credentials that
+this process has sent, control characters, markup, line ends. Users' texts are masked by whoever quotes a server.
 """
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from typing import Any
+
+from spcs_llm.foreign_text import MAX_MESSAGE, plain, without_markup
+from spcs_llm.redaction import without_secrets
 
 
 class SpcsError(Exception):
@@ -33,8 +40,14 @@ class SpcsError(Exception):
 
     status: the HTTP status that told, if any. request_id: the gateway's id of the request, for Snowflake's support.
     retry_after: seconds the server asks to wait, if it said so.
+
+    server_text: the server's own words, not masked, for code that decides by them what to do next. They may quote a
+    user's text: they are in no text of the error, nor in its `repr`, its `vars`, its copies and its pickle.
     """
 
+    __slots__ = ("_server_text", "_unquoted")
+    _server_text: str | None
+    _unquoted: str | None
     place = "plugin"
 
     def __init__(
@@ -48,7 +61,8 @@ class SpcsError(Exception):
         retry_after: float | None = None,
         place: str | None = None,
     ) -> None:
-        super().__init__(message, hint)
+        super().__init__(self._made_safe(message), _safe(hint))
+        self._server_text = self._unquoted = None
         self.status = status
         self.code = code
         self.request_id = request_id
@@ -64,7 +78,11 @@ class SpcsError(Exception):
 
     @message.setter
     def message(self, text: str) -> None:
-        self.args = (text, *self.args[1:])
+        self.args = (self._made_safe(text), *self.args[1:])
+
+    @staticmethod
+    def _made_safe(message: str) -> str:
+        return without_markup(_safe(message))
 
     @property
     def hint(self) -> str:
@@ -72,7 +90,30 @@ class SpcsError(Exception):
 
     @hint.setter
     def hint(self, text: str) -> None:
-        self.args = (self.message, text)
+        self.args = (self.message, _safe(text))
+
+    @property
+    def server_text(self) -> str:
+        """The server's own words where this error quotes any; the message otherwise."""
+        return self.message if self._server_text is None else self._server_text
+
+    def quote(self, server_text: str, shown: str | None = None) -> None:
+        """Adds a server's words to the message. shown: what may be shown of them; all by default."""
+        self._server_text = server_text
+        if self._unquoted is None:
+            self._unquoted = self.message
+        words = plain(server_text if shown is None else shown).rstrip(". :")
+        self.message = f"{self._unquoted.rstrip('.')}: {words}." if words else self._unquoted
+
+    def mask_quotation(self, mask: Callable[[str], str]) -> None:
+        """Shows of the server's words only what `mask` leaves. The server's words themselves stay to be read."""
+        if self._server_text is None:
+            self.message = mask(self.message)
+        else:
+            self.quote(self._server_text, mask(self._server_text))
+
+    def forget_server_text(self) -> None:
+        self._server_text = None
 
     def __str__(self) -> str:
         text = f"[{self.place}] {self.message}"
@@ -82,11 +123,29 @@ class SpcsError(Exception):
 
     def again(self) -> SpcsError:
         """A copy to raise in another thread: an exception object carries one thread's traceback."""
-        return copy.copy(self).with_traceback(None)
+        error = copy.copy(self).with_traceback(None)
+        error._unquoted = self._unquoted
+        return error
+
+    def without_quotation(self) -> SpcsError:
+        """A copy that says what failed and nothing of what the server said: for those who did not ask for it."""
+        error = self.again()
+        if self._unquoted is not None:
+            error.message = self._unquoted
+        return error
+
+
+def _safe(text: Any) -> str:
+    """A text of an error, of which a server may have chosen a part."""
+    return without_secrets(plain(text, MAX_MESSAGE))
 
 
 class SettingsError(SpcsError):
     place = "settings"
+
+    @staticmethod
+    def _made_safe(message: str) -> str:
+        return _safe(message)  # our own words, which have `<org>` in them
 
 
 class QueryError(SpcsError):
@@ -170,6 +229,10 @@ class ServiceBusy(ServiceError):
 
 class ServiceDown(ServiceError):
     pass
+
+
+class ModelLoading(ServiceStarting, ServiceError):
+    place = "service"
 
 
 class ModelError(SpcsError):

@@ -1,66 +1,430 @@
-"""Keeps users' texts out of errors that quote a server which quotes them."""
+"""Keeps credentials and users' texts out of what quotes a server that quotes them.
+
+A server may quote as it likes: in capitals, with other blanks and punctuation, escaped as in JSON, URLs or HTML, in
+base64. So texts are compared *folded*: without case, blanks and punctuation, whatever escapes there are undone.
+What is short is the message. It is cut into pieces of 8 bytes, and these are looked for among the pieces of the
+private texts, which takes milliseconds for a request as large as the ingress allows (see `tests/benchmarks`).
+"""
 
 from __future__ import annotations
 
+import base64
+import binascii
+import html
+import itertools
 import json
-from collections.abc import Iterator
+import re
+import sys
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote, unquote
 
-_WINDOW = 8
+from spcs_llm.redaction_words import API_NAMES, COMMON_WORDS
+
 _MASK = "…"
-_TEXTS = ("query", "prompt", "input")
-_NAMES = ("role", "type", "name", "columns")  # of the protocols' own: an error about them should be readable
-_HEAD_OF_IMAGE = (
-    4096  # of a data URL: an error quotes its head, if anything, and searching megabytes takes seconds
+_WINDOW = 8  # characters that a message and a private text may not share
+_MOST_OF_MESSAGE = 4096
+_WORK = 128 * 1024  # pieces of private texts that are looked up for one message, at most about so many
+_SHORT = 4
+_FEW_WORDS = 3
+_SETTINGS = ("temperature",)  # names of settings that could be words of a text: the others have an underscore
+_QUOTES = "'\"`\u00b4\u2018\u2019\u201c\u201d\u00ab\u00bb"
+_HEAD_OF_IMAGE = 4096  # of a data URL: an error quotes its head, if anything
+_NO_LETTERS = bytes(byte for byte in range(1, 128) if not chr(byte).isalnum())
+_WORD = re.compile(r"[^\W_](?:[\w-]*[^\W_])?|\w+")
+_ESCAPES = re.compile(
+    r"\\+u[0-9a-fA-F]{4}|\\+x[0-9a-fA-F]{2}|\\+[nrtbfv0]|(?:%[0-9a-fA-F]{2})+|&#?[0-9a-zA-Z]{1,8};"
 )
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{11,}")
+
+
+# -- credentials --------------------------------------------------------------------------------------------
+
+
+class SentSecrets:
+    """The credentials that this process has sent last, as many as `kept`. Thread-safe."""
+
+    def __init__(self, kept: int = 1024) -> None:
+        self._kept = kept
+        self._lock = threading.Lock()
+        self._secrets: OrderedDict[str, tuple[bytes, tuple[bytes, ...]]] = OrderedDict()
+        self._headers: dict[str, str] = {}
+        self._by_piece: dict[bytes, bytes] = {}
+
+    def add(self, *secrets: str) -> None:
+        """Notes credentials that are sent in a body, or to be sent in a header."""
+        for secret in secrets:
+            if secret:
+                self._add(secret)
+
+    def add_headers(self, headers: Mapping[str, str]) -> None:
+        """Notes the credentials in a request's headers."""
+        for value in headers.values():
+            secret = self._headers.get(value)
+            if secret is None:
+                secret = _in_header(value)
+                if len(self._headers) >= 2 * self._kept:
+                    self._headers.clear()
+                self._headers[value] = secret
+            self._add(secret)
+
+    def masked(self, text: str) -> str:
+        """`text` without any of them, nor a part of one that can be told to be one."""
+        if not self._secrets:
+            return text
+        hidden = [False] * len(text)
+        by_piece = self._by_piece
+        for view in _views(text):
+            for at in range(len(view.folded) - _WINDOW + 1):
+                secret = by_piece.get(view.folded[at : at + _WINDOW])
+                if secret is not None:
+                    view.hide(hidden, *_extended(view.folded, at, at + _WINDOW, secret))
+        for short in list(self._secrets):
+            if len(short) < 2 * _WINDOW:
+                _hide_words(text, short, hidden)
+        return _masked(text, hidden) if True in hidden else text
+
+    def _add(self, secret: str) -> None:
+        known = self._secrets
+        if secret in known:
+            try:
+                known.move_to_end(secret)
+            except KeyError:  # another thread has just given it up
+                pass
+            else:
+                return
+        folded = _folded(secret)
+        # Of a long one every eighth piece is enough: some piece of the message meets it.
+        step = 1 if len(folded) <= 4 * _WINDOW else _WINDOW
+        pieces = tuple(folded[at : at + _WINDOW] for at in range(0, len(folded) - _WINDOW + 1, step))
+        with self._lock:
+            known[secret] = folded, pieces
+            by_piece = {**self._by_piece, **dict.fromkeys(pieces, folded)}
+            while len(known) > self._kept:
+                _, (_, dropped) = known.popitem(last=False)
+                for piece in dropped:
+                    by_piece.pop(piece, None)
+            self._by_piece = by_piece
+
+
+def _in_header(value: str) -> str:
+    """The credential in a header's value: `Snowflake Token="..."`, `Bearer ...`, or the whole of it."""
+    _, quote, rest = value.partition('Token="')
+    if quote:
+        return rest.rstrip('"')
+    scheme, blank, rest = value.partition(" ")
+    return rest.strip() if blank and scheme.isalpha() else value
+
+
+SENT_SECRETS = SentSecrets()
+
+
+def without_secrets(text: str) -> str:
+    """`text` without any credential that this process has sent, however it is written."""
+    return SENT_SECRETS.masked(text)
+
+
+# -- users' texts -------------------------------------------------------------------------------------------
 
 
 def without_private_text(message: str, payload: Any) -> str:
-    """`message` with every stretch of 8 characters or more that also stands in a text of `payload` masked, written
-    plainly or escaped as in JSON or Python.
+    """`message` with what it shares with the texts of `payload` masked: stretches of 8 characters or more, and short
+    texts where they stand as a whole. Of a request of more than 128 kB, stretches of up to 15.
 
-    Texts are the strings below the payload's top level (messages, rows), apart from roles and types. Strings at its
-    top level are parameters, such as the model's name, which an error may quote, except those that hold a text.
+    Texts are the strings below the payload's top level (messages, rows), and the names that users chose in schemas.
+    Strings at its top level are parameters, such as the model's name, which an error may quote, except those that hold
+    a text. Names of the API's own fields stay readable, and so does a single word of the kind that every error has.
     """
-    texts = [text for text in _private_texts(payload) if len(text) >= _WINDOW]
-    if not texts:
+    message = message[:_MOST_OF_MESSAGE]
+    texts = list(dict.fromkeys(_private_texts(payload)))
+    if not texts or not message:
         return message
-    private = "\0".join(dict.fromkeys(form for text in texts for form in _forms(text)))
-    masked = [False] * len(message)
-    for start in range(len(message) - _WINDOW + 1):
-        if message[start : start + _WINDOW] in private:
-            masked[start : start + _WINDOW] = [True] * _WINDOW
-    return "".join(
-        _MASK if hidden and not (at and masked[at - 1]) else "" if hidden else character
-        for at, (character, hidden) in enumerate(zip(message, masked))
-    )
-
-
-def _forms(text: str) -> tuple[str, ...]:
-    escaped = json.dumps(text)[1:-1]
-    twice = json.dumps(escaped)[1:-1]  # by a proxy that quotes the error of a server behind it
-    return text, escaped, twice, json.dumps(text, ensure_ascii=False)[1:-1], repr(text)[1:-1]
+    joined = "\0".join(texts)
+    hidden = _shared(message, _views(message), _folded(joined))
+    if len(joined) <= _WORK // 4:  # stretches of punctuation count as well where there is time for it
+        also = _shared(message, [_raw(message)], joined.encode("utf-8", "surrogatepass"))
+        hidden = [one or other for one, other in zip(hidden, also)]
+    _hide_short_texts(message, texts, hidden)
+    return _masked(message, hidden) if True in hidden else message
 
 
 def _private_texts(payload: Any) -> Iterator[str]:
-    if isinstance(payload, dict):
+    if isinstance(payload, Mapping):
         for key, value in payload.items():
-            if key in _TEXTS or not isinstance(value, str):
-                yield from _strings(value)
+            if key in ("query", "prompt", "input") or not isinstance(value, str):
+                yield from _strings(value, "", keys=key in ("tools", "response_format", "messages", "params"))
 
 
-def _strings(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value[:_HEAD_OF_IMAGE] if value.startswith("data:") else value
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            if key not in _NAMES:
-                yield from _strings(item)
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _strings(item)
+def _strings(value: Any, parent: str, *, keys: bool) -> Iterator[str]:
+    """All texts within a JSON value, without recursion. keys: whether users choose the names of fields there, too."""
+    waiting: list[tuple[Any, str]] = [(value, parent)]
+    while waiting:
+        value, parent = waiting.pop()
+        if isinstance(value, str):
+            yield value[:_HEAD_OF_IMAGE] if value[:5] == "data:" else value
+        elif isinstance(value, Mapping):
+            for key, item in value.items():
+                if isinstance(item, str) and _is_the_apis(str(key), item, parent):
+                    continue
+                if keys and key not in API_NAMES:
+                    yield str(key)
+                if key != "columns":  # the service's own names
+                    waiting.append((item, str(key)))
+        elif isinstance(value, (list, tuple)):
+            waiting.extend((item, parent) for item in value)
 
 
-def last_line(text: str) -> str:
-    """Of a traceback, only the last line tells what is wrong; the others are the service's code."""
-    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
+def _is_the_apis(key: str, value: str, parent: str) -> bool:
+    """Whether a text is one of the API's own words, or a name that an error about it must be able to say."""
+    if key in ("type", "role"):
+        return value in API_NAMES
+    return key == "name" and parent in ("function", "json_schema", "tools", "tool_choice")
+
+
+# -- where a message and other texts agree ------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _View:
+    """A way to read a message. places: for each byte of `folded`, the characters of the message that it stands for."""
+
+    folded: bytes
+    starts: Sequence[int]
+    ends: Sequence[int] = field(repr=False)
+
+    def hide(self, hidden: list[bool], begin: int, end: int) -> None:
+        """Hides what these bytes stand for, and what is between them."""
+        start, stop = self.starts[begin], self.ends[end - 1]
+        hidden[start:stop] = [True] * (stop - start)
+
+
+def _folded(text: str) -> bytes:
+    return text.casefold().encode("utf-8", "surrogatepass").translate(None, _NO_LETTERS)
+
+
+def _views(message: str) -> list[_View]:
+    """The message as it is, with its escapes undone, and what its base64 says."""
+    views = [_view((character, at, at + 1) for at, character in enumerate(message))]
+    if "\\" in message or "%" in message or "&" in message:
+        views.append(_view(_unescaped(message)))
+    for run in _BASE64.finditer(message):
+        for offset in range(4):
+            said = _folded(_decoded(run[0][offset:]))
+            if len(said) >= _WINDOW:
+                views.append(_View(said, [run.start()] * len(said), [run.end()] * len(said)))
+    return views
+
+
+def _raw(message: str) -> _View:
+    said, places = bytearray(), []
+    for at, character in enumerate(message):
+        encoded = character.encode("utf-8", "surrogatepass")
+        said += encoded
+        places += [at] * len(encoded)
+    return _View(bytes(said), places, [place + 1 for place in places])
+
+
+def _view(characters: Iterable[tuple[str, int, int]]) -> _View:
+    said, starts, ends = bytearray(), [], []
+    for character, start, end in characters:
+        encoded = _folded(character)
+        if encoded and encoded != b"\0":
+            said += encoded
+            starts += [start] * len(encoded)
+            ends += [end] * len(encoded)
+    return _View(bytes(said), starts, ends)
+
+
+def _unescaped(message: str) -> Iterator[tuple[str, int, int]]:
+    done = 0
+    for escape in _ESCAPES.finditer(message):
+        for at in range(done, escape.start()):
+            yield message[at], at, at + 1
+        yield _meaning(escape[0]), escape.start(), escape.end()
+        done = escape.end()
+    for at in range(done, len(message)):
+        yield message[at], at, at + 1
+
+
+def _meaning(escape: str) -> str:
+    if escape[0] == "%":
+        return unquote(escape, errors="replace")
+    if escape[0] == "&":
+        return html.unescape(escape)
+    code = escape.lstrip("\\")
+    return chr(int(code[1:], 16)) if code[0] in "ux" else " "
+
+
+def _decoded(run: str) -> str:
+    whole = run[: len(run) // 4 * 4].replace("-", "+").replace("_", "/")
+    try:
+        return base64.b64decode(whole).decode("utf-8", "replace")
+    except (binascii.Error, ValueError):
+        return ""
+
+
+def _shared(message: str, views: Sequence[_View], private: bytes) -> list[bool]:
+    """Which characters of the message to hide. private: the texts, parted by zero bytes."""
+    hidden = [False] * len(message)
+    _hide_shared(views, private, hidden)
+    if True in hidden:
+        _keep_known_words(message, hidden)
+    return hidden
+
+
+def _hide_shared(views: Sequence[_View], private: bytes, hidden: list[bool]) -> None:
+    wanted: dict[int, list[tuple[_View, int]]] = {}
+    for view in views:
+        for at in range(len(view.folded) - _WINDOW + 1):
+            wanted.setdefault(_number(view.folded[at : at + _WINDOW]), []).append((view, at))
+    if not wanted or len(private) < _WINDOW:
+        return
+    # The pieces at every place of the texts; of large texts, at every 2nd, 4th or 8th.
+    step = 1
+    while step < _WINDOW and len(private) > step * _WORK:
+        step *= 2
+    looked_for = set(wanted)
+    found: set[int] = set()
+    for shift in range(0, _WINDOW, step):
+        length = (len(private) - shift) // _WINDOW * _WINDOW
+        found |= looked_for.intersection(memoryview(private)[shift : shift + length].cast("Q"))
+    begins: dict[int, set[int]] = {}
+    for number in found:
+        for view, at in wanted[number]:
+            begins.setdefault(id(view), set()).add(at)
+    for view in views:
+        for begin, end in _runs(sorted(begins.get(id(view), ()))):
+            if step > 1:
+                begin, end = _extended(view.folded, begin, end, private)
+            if len(set(view.starts[begin:end])) >= _WINDOW or view.ends[begin] - view.starts[begin] > _WINDOW:
+                view.hide(hidden, begin, end)
+
+
+def _number(piece: bytes) -> int:
+    return int.from_bytes(piece, sys.byteorder)
+
+
+def _runs(begins: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Stretches that pieces at these places cover without a gap."""
+    begin = end = -1
+    for at in begins:
+        if at > end:
+            if end >= 0:
+                yield begin, end
+            begin = at
+        end = at + _WINDOW
+    if end >= 0:
+        yield begin, end
+
+
+def _extended(said: bytes, begin: int, end: int, private: bytes) -> tuple[int, int]:
+    """The stretch, and what is equal before its first and after its last piece."""
+    first = private.find(said[begin:end])
+    last = first + (end - begin) - _WINDOW
+    if first < 0:
+        first, last = private.find(said[begin : begin + _WINDOW]), private.find(said[end - _WINDOW : end])
+    last += _WINDOW
+    while begin > 0 and first > 0 and said[begin - 1] == private[first - 1]:
+        begin, first = begin - 1, first - 1
+    while end < len(said) and last < len(private) and said[end] == private[last]:
+        end, last = end + 1, last + 1
+    return begin, end
+
+
+# -- words --------------------------------------------------------------------------------------------------
+
+
+def _keep_known_words(message: str, hidden: list[bool]) -> None:
+    """Shows names of the API's fields again, and stretches of nothing but a few words that errors are made of."""
+    words = [word.span() for word in _WORD.finditer(message)]
+    for start, end in list(_stretches(hidden)):
+        inside = [
+            (max(begin, start), min(stop, end), begin, stop)
+            for begin, stop in words
+            if begin < end and stop > start
+        ]
+        # A few letters of the words around may agree by chance.
+        fringe = [
+            (begin, stop)
+            for begin, stop, *word in inside
+            if [begin, stop] != word and stop - begin <= 3 and not _has_digit(message[begin:stop])
+        ]
+        core = [(begin, stop) for begin, stop, *_ in inside if (begin, stop) not in fringe]
+        said = [message[begin:stop] for begin, stop in core]
+        known = [word for word in said if word in API_NAMES]
+        common = [word for word in said if word not in API_NAMES]
+        if said and len(common) <= _FEW_WORDS and all(word.lower() in COMMON_WORDS for word in common):
+            hidden[start:end] = [False] * (end - start)
+            continue
+        if core and fringe:
+            hidden[start : core[0][0]] = [False] * (core[0][0] - start)
+            hidden[core[-1][1] : end] = [False] * (end - core[-1][1])
+        for begin, stop in core:
+            if message[begin:stop] in known and (
+                "_" in message[begin:stop] or message[begin:stop] in _SETTINGS
+            ):
+                hidden[begin:stop] = [False] * (stop - begin)
+
+
+def _hide_short_texts(message: str, texts: Sequence[str], hidden: list[bool]) -> None:
+    """Hides texts of fewer than 8 letters where they are quoted, and those with a digit wherever they stand."""
+    short = {_folded(text) for text in texts if len(text) <= 2 * _WINDOW and 0 < _letters(text) < _WINDOW}
+    if not short - {b""}:
+        return
+    words = [word.span() for word in _WORD.finditer(message)]
+    for first, (start, _) in enumerate(words):
+        for _, end in words[first : first + _WINDOW]:
+            said = message[start:end]
+            if _letters(said) >= _WINDOW:
+                break
+            if _folded(said) not in short or said in API_NAMES or said.lower() in COMMON_WORDS:
+                continue
+            if (len(said) >= _SHORT and _has_digit(said)) or _is_quoted(message, start, end):
+                hidden[start:end] = [True] * (end - start)
+
+
+def _is_quoted(message: str, start: int, end: int) -> bool:
+    before, after = message[:start].rstrip()[-1:], message[end:].lstrip()[:1]
+    return bool(before) and bool(after) and before in _QUOTES and after in _QUOTES
+
+
+def _hide_words(text: str, secret: str, hidden: list[bool]) -> None:
+    """Hides a short credential where it stands by itself, as it is or escaped."""
+    if len(secret) < _SHORT - 1:
+        return
+    for form in {secret, quote(secret, safe=""), json.dumps(secret)[1:-1]}:
+        at = text.find(form)
+        while at >= 0:
+            end = at + len(form)
+            if not (text[at - 1 : at].isalnum() or text[end : end + 1].isalnum()):
+                hidden[at:end] = [True] * len(form)
+            at = text.find(form, end)
+
+
+def _letters(text: str) -> int:
+    return sum(map(str.isalnum, text))
+
+
+def _has_digit(text: str) -> bool:
+    return any(map(str.isdigit, text))
+
+
+def _stretches(hidden: Sequence[bool]) -> Iterator[tuple[int, int]]:
+    """Where a run of hidden characters begins and ends, one after the other."""
+    start = 0
+    for is_hidden, run in itertools.groupby(hidden):
+        end = start + sum(1 for _ in run)
+        if is_hidden:
+            yield start, end
+        start = end
+
+
+def _masked(message: str, hidden: Sequence[bool]) -> str:
+    parts, shown = [], 0
+    for start, end in _stretches(hidden):
+        parts += [message[shown:start], _MASK]
+        shown = end
+    return "".join(parts) + message[shown:]

@@ -11,6 +11,7 @@ from spcs_llm.errors import (
     AccessDenied,
     BadRequest,
     IngressError,
+    ModelLoading,
     NotFound,
     RequestTooLarge,
     ServiceBusy,
@@ -100,7 +101,10 @@ MENDS = {
 def test_a_good_token_without_access_is_told_with_what_to_grant(case: str) -> None:
     status, body, headers = DENIALS[case]
     error = told(status, body, headers)
-    assert type(error) is AccessDenied
+    assert isinstance(error, AccessDenied)
+    assert isinstance(error, TokenRefused) == (status == 401), (
+        "a 401 is worth another token, whatever it names"
+    )
     assert MENDS[case.split(maxsplit=1)[0]] in error.hint
 
 
@@ -154,7 +158,9 @@ def test_a_404_of_the_container_is_only_that(body: Any) -> None:
 )
 def test_a_refusal_of_the_container_is_about_its_own_key(status: int, body: Any) -> None:
     error = told(status, body)
-    assert type(error) is ServiceError
+    assert isinstance(error, ServiceError)
+    assert error.place == "service"
+    assert isinstance(error, TokenRefused) == (status == 401), "the form may be the gateway's, too"
     assert "'Service API key'" in error.hint
 
 
@@ -187,9 +193,27 @@ def test_each_status_has_a_kind_whatever_the_body(status: int, kind: type, body:
     assert "a page" not in str(error)
 
 
-def test_a_service_that_says_itself_that_it_starts_is_down_not_suspended() -> None:
-    error = told(503, {"error": {"message": "Loading model: connection refused by worker", "code": 503}})
-    assert type(error) is ServiceDown
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"error": {"message": "Loading model", "type": "unavailable_error", "code": 503}},
+        {"error": "Model x is currently loading", "estimated_time": 20.0},
+        {"detail": "The service is still starting up"},
+        b"Model is not ready yet",
+    ],
+)
+def test_a_container_that_loads_its_model_is_worth_waiting_for(body: Any) -> None:
+    error = told(503, body)
+    assert type(error) is ModelLoading
+    assert error.place == "service"
+    assert "'Cold start wait'" in error.hint
+
+
+@pytest.mark.parametrize(
+    "text", ["Failed loading model: no such file", "error loading the weights", "Overloaded"]
+)
+def test_a_container_that_cannot_load_its_model_is_down(text: str) -> None:
+    assert type(told(503, {"error": text})) is ServiceDown
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from spcs_llm.http.limits import Slot
 from spcs_llm.http.request import HttpRequest
 from spcs_llm.http.transport import Transport
 from spcs_llm.query_context import QueryContext
+from spcs_llm.redaction import SENT_SECRETS
 
 GRACE_SECONDS = 2.0
 
@@ -65,6 +66,7 @@ class Attempt:
         self, http_request: HttpRequest, body: bytes | None, token: Mapping[str, str], idle_seconds: float
     ) -> Exchange:
         headers = {"Accept": "*/*", **http_request.headers, **token}
+        SENT_SECRETS.add_headers(token)
         if body is not None:
             headers.setdefault("Content-Type", "application/json")
         self._context.attempts += 1

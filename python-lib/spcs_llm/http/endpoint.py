@@ -154,9 +154,7 @@ class Endpoint:
     def _wait(self, delay: float, error: SpcsError, context: QueryContext) -> None:
         if delay >= context.remaining():
             raise context.timeout("waiting to try again") from None
-        context.record_step(
-            "SPCS_WAIT", time.time(), delay, reason=type(error).__name__, place=error.place, why=error.message
-        )
+        context.record_step("SPCS_WAIT", time.time(), delay, reason=type(error).__name__, place=error.place)
         context.log("waits %.1f s to try again after %s (%s)", delay, type(error).__name__, error.status)
         self._sleep(delay)
 
@@ -226,7 +224,7 @@ class Endpoint:
         self, exchange: Exchange, http_request: HttpRequest, headers: Mapping[str, str]
     ) -> Exception:
         error = self._error_from_response(exchange.status, exchange.headers, _beginning_of_body(exchange))
-        error.message = without_private_text(error.message, http_request.payload)
+        error.mask_quotation(lambda words: without_private_text(words, http_request.payload))
         if isinstance(error, TokenRefused):
             return _Refused(error, headers)
         return error

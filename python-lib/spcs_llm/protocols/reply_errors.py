@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from spcs_llm.errors import BadRequest, ModelError, RequestTooLarge, ServiceBusy, ServiceDown, ServiceError
-from spcs_llm.redaction import last_line, without_private_text
+from spcs_llm.container_errors import ContainerError, read_error, read_error_in_success
+from spcs_llm.errors import (
+    BadRequest,
+    ModelError,
+    ModelLoading,
+    RequestTooLarge,
+    ServiceBusy,
+    ServiceDown,
+    ServiceError,
+)
+from spcs_llm.redaction import without_private_text
+from spcs_llm.refusal_hints import CHECK_PROTOCOL, SEE_LOGS, hint_for, says_loading
 
-_MAX_TEXT = 300
 _BY_STATUS: dict[int, type[ServiceError]] = {
     413: RequestTooLarge,
     429: ServiceBusy,
@@ -16,37 +25,37 @@ _BY_STATUS: dict[int, type[ServiceError]] = {
     504: ServiceDown,
 }
 _REFUSALS = ("badrequest", "invalidrequest", "validation")  # the last is TGI's
+_COLD_START = "'Cold start wait' is how long a query keeps asking."
 
 
-def error_within(body: Any, private: Any) -> ServiceError | None:
-    """The error that `body` tells of, or None.
+def error_within(body: Any, private: Any, *, row: bool = False) -> ServiceError | None:
+    """The error that `body` tells of in place of an answer, or None.
 
-    Shapes: `error` as an object (OpenAI, llama.cpp) or a text (TGI); `object: error` (vLLM's earlier form);
-    `error_code` with a `text` (FastChat). private: what must not be quoted, as `without_private_text` has it.
+    private: the request, of which nothing may be quoted, as `without_private_text` has it. row: `body` is one row of
+    an answer, whose columns may have any name.
     """
-    if not isinstance(body, dict):
-        return None
-    told = body.get("error")
-    if not told and body.get("object") == "error":
-        told = body
-    if not told and body.get("error_code"):
-        told = {"message": body.get("text"), "code": body["error_code"]}
-    if not told:
-        return None
-    details = told if isinstance(told, dict) else {"message": told, "type": body.get("error_type")}
-    code = details.get("code") or details.get("http_status_code")  # the latter is TGI's
-    return error_from_message(details.get("message"), private, kind=details.get("type"), code=code)
+    told = read_error_in_success(body, row=row)
+    return None if told is None else _error(told, private)
 
 
 def error_from_message(message: Any, private: Any, *, kind: Any = None, code: Any = None) -> ServiceError:
     """The error behind a server's `message`. kind: its type in words. code: an HTTP status, if a number."""
-    if isinstance(code, str) and len(code) == 3 and code.isdecimal():
-        code = int(code)  # LiteLLM writes it as a text
-    status = code if isinstance(code, int) and 400 <= code < 600 else None
-    shown = without_private_text(last_line(message if isinstance(message, str) else ""), private)
-    quoted = shown[:_MAX_TEXT].rstrip(". ")
-    what = f"The service answers with an error{f': {quoted}' if quoted else ''}."
-    return _class_of(status, str(kind or code or ""))(what, status=status)
+    body = {"error": {"message": message, "type": kind, "code": code}}
+    return _error(read_error(body) or ContainerError(""), private)
+
+
+def _error(told: ContainerError, private: Any) -> ServiceError:
+    if told.status in (None, 502, 503) and says_loading(told.reason):
+        error: ServiceError = ModelLoading("The service is not ready yet.", _COLD_START, status=told.status)
+    else:
+        kind = _class_of(told.status, told.kind)
+        hint = hint_for(told.reason) if told.reason else ""
+        error = kind(
+            "The service answers with an error.", "" if hint == SEE_LOGS else hint, status=told.status
+        )
+    error.quote(told.reason)
+    error.mask_quotation(lambda reason: without_private_text(reason, private))
+    return error
 
 
 def _class_of(status: int | None, kind: str) -> type[ServiceError]:
@@ -60,6 +69,4 @@ def _class_of(status: int | None, kind: str) -> type[ServiceError]:
 
 def unexpected_reply(what: str) -> ModelError:
     """The error of a success whose body is not what the API promises. `what` quotes nothing of it."""
-    return ModelError(
-        what, "Check that 'Service protocol' suits the service, and read its logs: SYSTEM$GET_SERVICE_LOGS."
-    )
+    return ModelError(what, f"{CHECK_PROTOCOL[:-1]}, and read its logs: SYSTEM$GET_SERVICE_LOGS.")

@@ -8,14 +8,17 @@ Shapes: Snowflake documentation, "Service network communications" and "Model ser
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from spcs_llm.container_errors import read_error, telling_line
 from spcs_llm.errors import (
     AccessDenied,
     BadRequest,
     IngressError,
+    ModelLoading,
     NotFound,
     RequestTooLarge,
     ServiceBusy,
@@ -25,161 +28,239 @@ from spcs_llm.errors import (
     SpcsError,
     TokenRefused,
 )
+from spcs_llm.foreign_text import error_code, request_id
 from spcs_llm.http.retry import parse_retry_after
-from spcs_llm.redaction import last_line
+from spcs_llm.refusal_hints import CHECK_PROTOCOL, CHECK_SERVICE_KEY, SEE_LOGS, hint_for, says_loading
+from spcs_llm.snowflake.login_errors import NETWORK_POLICY, SignInKind, hint_for_code
 
-_MAX_TEXT = 500
 _GRANT = (
     "Grant the role USAGE on the service's database and schema, and its service role:"
     " GRANT SERVICE ROLE <service>!ALL_ENDPOINTS_USAGE TO ROLE <role>."
 )
-_CHECK_TOKEN = (
-    "If it is a programmatic access token, check that it has not expired and has a role that may call."
-)
+_TOKEN_HINTS = {
+    SignInKind.OAUTH: f"{_GRANT} The role is the one that 'Scope' of the preset names, or the user's default role.",
+    SignInKind.KEY_PAIR: f"{_GRANT} The role is 'Role' of the preset, or the user's default role.",
+    SignInKind.TOKEN: "Check that the programmatic access token has not expired, and that the role it is restricted to"
+    f" may call the service. {_GRANT}",
+    SignInKind.UNKNOWN: f"{_GRANT} If it is a programmatic access token, check that it has not expired and has a role"
+    " that may call.",
+}
 _CHECK_HOST = "If the service was dropped and created again, its URL is new: SHOW ENDPOINTS IN SERVICE."
-_CHECK_PROTOCOL = "Check that 'Service protocol' suits the service."
-_SEE_LOGS = "Its logs tell more: SYSTEM$GET_SERVICE_LOGS."
+_SET_SERVICE_KEY = "If the container wants a key of its own, set 'Service API key' to it."
 _STARTING = ("no service hosts", "upstream connect error", "connection refused", "not reachable")
+_ABOUT_TOKEN = re.compile(r"\b(token|session|credential|authenticat\w+|expired|revoked)\b")
+_SNOWFLAKES = re.compile(r"39\d{4}")
+_SIGN_IN_PAGE = re.compile(
+    r"snowflakecomputing|snowflake\.com|oauth|log-?in|sign-?in|sso|saml|authorize", re.IGNORECASE
+)
 
 
 class _HiddenRefusal(TokenRefused, NotFound):
     """A 404 of which nobody can say whose it is: worth a new token once, and then it is a path that is not there."""
 
 
+class _RefusedByEither(TokenRefused, ServiceError):
+    """A 401 in the container's form: worth a new token once, since the form may be the gateway's, too."""
+
+    place = "service"
+
+
+class _DeniedWithToken(TokenRefused, AccessDenied):
+    """A denial that names the token as well as the network or the role: worth a new token once."""
+
+
 @dataclass(frozen=True)
 class _ErrorReply:
-    """What a response says. gateway: that it is Snowflake's own. container: that it is certainly not.
+    """What a response says.
 
-    text: in one line, safe to quote; page: all of it, in lower case, to look for known phrases.
+    reason: in the server's words. page: all of it, in lower case, to look for known phrases. gateway: that it is
+    Snowflake's own. container: that it is certainly not. code: Snowflake's, of a refusal. location: of a redirect.
     """
 
     status: int
-    text: str
+    reason: str
     page: str
     gateway: bool = False
     container: bool = False
-
-    @property
-    def quoted(self) -> str:
-        text = self.text.rstrip(". ")
-        return f" (HTTP {self.status}){f': {text}' if text else ''}."
+    code: str | None = None
+    location: str = ""
 
     def says(self, *phrases: str) -> bool:
         return any(phrase in self.page for phrase in phrases)
 
+    def error(self, kind: Callable[[str, str], SpcsError], what: str, hint: str) -> SpcsError:
+        """An error that says `what`, then the status and the server's reason."""
+        error = kind(f"{what} (HTTP {self.status}).", hint)
+        if self.reason:
+            error.quote(self.reason)
+        return error
 
-def error_from_response(status: int, headers: Mapping[str, str], body: bytes) -> SpcsError:
-    """The error behind a response. Nothing of a web page is quoted; of an error text, the last line."""
-    reply = _json(body)
-    error = _error(_read_reply(status, headers, body, reply))
-    error.status = status
-    error.retry_after = parse_retry_after(headers.get("Retry-After"))
-    if isinstance(reply, dict) and isinstance(reply.get("requestId"), str):
-        error.request_id = reply["requestId"][:64]
-    return error
+
+@dataclass(frozen=True)
+class IngressErrors:
+    """Makes errors of responses that are no success, with hints that suit the way of signing in.
+
+    service_key: whether the container's own key is sent as well.
+    """
+
+    sign_in: SignInKind = SignInKind.UNKNOWN
+    service_key: bool = False
+
+    def __call__(self, status: int, headers: Mapping[str, str], body: bytes) -> SpcsError:
+        """The error behind a response. Of a web page nothing is quoted, of any other text what tells the reason."""
+        reply = _json(body)
+        told = _read_reply(status, headers, body, reply)
+        error = self._error(told)
+        error.status = status
+        error.code = error.code or told.code
+        error.retry_after = parse_retry_after(headers.get("Retry-After"))
+        if isinstance(reply, dict):
+            error.request_id = request_id(reply.get("requestId"))
+        return error
+
+    def _error(self, told: _ErrorReply) -> SpcsError:
+        status = told.status
+        if 300 <= status < 400:
+            return self._redirected(told)
+        if told.says(*_STARTING) and (told.gateway or status in (502, 503, 504)) and not told.container:
+            return told.error(
+                ServiceStarting,
+                "The service is not reachable yet",
+                "It is suspended, starting or failing: see SHOW SERVICE CONTAINERS IN SERVICE. 'Cold start wait' is how"
+                " long a query keeps asking.",
+            )
+        denied = self._denied(told)
+        if denied is not None:
+            return denied
+        if status in (401, 403):
+            return self._refused(told)
+        if status == 404:
+            return self._not_found(told)
+        return _failed(told)
+
+    def _redirected(self, told: _ErrorReply) -> SpcsError:
+        if told.location and not _SIGN_IN_PAGE.search(told.location) and told.status in (301, 307, 308):
+            return NotFound(
+                f"The service redirects to another path (HTTP {told.status}), and redirects are not followed.",
+                "Check the path in 'LLM endpoint URL', 'Service protocol' and 'Method name': the container serves this"
+                " request under another path, such as one with a slash at its end.",
+            )
+        return TokenRefused(
+            f"Snowflake's gateway asks for a sign-in (HTTP {told.status}): it does not accept the token for this"
+            " endpoint.",
+            _TOKEN_HINTS[self.sign_in],
+        )
+
+    def _denied(self, told: _ErrorReply) -> SpcsError | None:
+        """The token is good, it seems; the role, the network or the host is not."""
+        kind = _DeniedWithToken if told.status == 401 or _ABOUT_TOKEN.search(told.page) else AccessDenied
+        if told.says("could not find the service associated"):
+            return AccessDenied(
+                f"Snowflake's gateway finds no service at this endpoint that the role may call (HTTP {told.status}).",
+                f"{_CHECK_HOST} Otherwise: {_GRANT}",
+            )
+        if told.says("network policy") or told.code in NETWORK_POLICY:
+            hint = (
+                "The network policy of the user (or of the security integration) must list the address from which this"
+                " DSS server calls; a programmatic access token needs such a policy."
+            )
+            if _ABOUT_TOKEN.search(told.page.replace("network policy", "")):
+                hint += f" It may be the token as well: {_TOKEN_HINTS[self.sign_in]}"
+            return told.error(kind, "Snowflake refuses the request: the network policy may be why", hint)
+        if told.says("access denied", "insufficient privileges"):
+            return AccessDenied(f"Snowflake's gateway denies the role access (HTTP {told.status}).", _GRANT)
+        return None
+
+    def _refused(self, told: _ErrorReply) -> SpcsError:
+        key = CHECK_SERVICE_KEY if self.service_key else _SET_SERVICE_KEY
+        if told.container:
+            kind = _RefusedByEither if told.status == 401 else ServiceError
+            return told.error(kind, "The service itself refuses the request", key)
+        hint = _TOKEN_HINTS[self.sign_in]
+        if told.code is not None:
+            hint = hint_for_code(told.code, self.sign_in) or hint
+            return told.error(TokenRefused, f"Snowflake refuses the token, code {told.code}", hint)
+        if told.gateway:
+            return told.error(TokenRefused, "Snowflake's gateway refuses the token", hint)
+        # Nobody can say whose it is.
+        what = "Snowflake's gateway refuses the token, or the container refuses its key"
+        return told.error(TokenRefused, what, f"{key} {hint}" if self.service_key else f"{hint} {key}")
+
+    def _not_found(self, told: _ErrorReply) -> SpcsError:
+        if told.container:
+            hint = hint_for(told.reason)
+            return told.error(
+                NotFound,
+                "The service has no such path or model",
+                CHECK_PROTOCOL if hint == SEE_LOGS else hint,
+            )
+        return _HiddenRefusal(
+            "Nothing answers there (HTTP 404): either the URL, path or method is wrong, or the role has no access,"
+            " which Snowflake hides behind a 404.",
+            f"Check 'LLM endpoint URL' and 'Service protocol'. {_GRANT} {_CHECK_HOST}",
+        )
+
+
+error_from_response = IngressErrors()
 
 
 def _read_reply(status: int, headers: Mapping[str, str], body: bytes, reply: Any) -> _ErrorReply:
+    location = headers.get("Location") or "" if 300 <= status < 400 else ""
     text = body.decode("utf-8", "replace")
     if isinstance(reply, dict) and "responseType" in reply:
-        detail = str(reply.get("detail") or "")
-        return _ErrorReply(status, last_line(detail)[:_MAX_TEXT], detail.lower(), gateway=True)
-    message = _message(reply)
-    if message is not None:
-        return _ErrorReply(status, message[:_MAX_TEXT], "", container=True)
+        detail = reply.get("detail")
+        detail = detail if isinstance(detail, str) else ""
+        return _ErrorReply(status, telling_line(detail), detail.lower(), gateway=True, location=location)
+    told = read_error(reply)
+    if told is not None:
+        code = error_code(reply.get("code")) if isinstance(reply, dict) else None
+        if code is not None and _SNOWFLAKES.fullmatch(code):
+            return _ErrorReply(status, told.reason, told.reason.lower(), gateway=True, code=code)
+        return _ErrorReply(status, told.reason, "", container=True, location=location)
     if "html" in headers.get("Content-Type", "").lower() or text.lstrip()[:1] == "<":
-        return _ErrorReply(status, "", text.lower())
-    return _ErrorReply(status, last_line(text)[:_MAX_TEXT], text.lower())
-
-
-def _error(told: _ErrorReply) -> SpcsError:
-    status = told.status
-    if 300 <= status < 400:
-        return TokenRefused(
-            f"Snowflake's gateway asks for a sign-in (HTTP {status}): it does not accept the token for this endpoint.",
-            f"{_GRANT} {_CHECK_TOKEN}",
-        )
-    if told.says(*_STARTING) and (told.gateway or status in (502, 503, 504)):
-        return ServiceStarting(
-            f"The service is not reachable yet{told.quoted}",
-            "It is suspended, starting or failing: see SHOW SERVICE CONTAINERS IN SERVICE. 'Cold start wait' is how"
-            " long a query keeps asking.",
-        )
-    denied = _denied(told)
-    if denied is not None:
-        return denied
-    if status in (401, 403):
-        return _refused(told)
-    if status == 404:
-        return _not_found(told)
-    return _failed(told)
-
-
-def _denied(told: _ErrorReply) -> AccessDenied | None:
-    """The token is good; the role, the network or the host is not."""
-    if told.says("could not find the service associated"):
-        return AccessDenied(
-            f"Snowflake's gateway finds no service at this endpoint that the role may call (HTTP {told.status}).",
-            f"{_CHECK_HOST} Otherwise: {_GRANT}",
-        )
-    if told.says("network policy"):
-        return AccessDenied(
-            f"A network policy of Snowflake refuses the request{told.quoted}",
-            "The network policy of the user (or of the security integration) must list the address from which this DSS"
-            " server calls; a programmatic access token needs such a policy.",
-        )
-    if told.says("access denied", "insufficient privileges"):
-        return AccessDenied(f"Snowflake's gateway denies the role access (HTTP {told.status}).", _GRANT)
-    return None
-
-
-def _refused(told: _ErrorReply) -> SpcsError:
-    if told.container:
-        return ServiceError(
-            f"The service itself refuses the request{told.quoted}",
-            "If the container wants a key of its own, set 'Service API key' to it.",
-        )
-    return TokenRefused(f"Snowflake's gateway refuses the token{told.quoted}", f"{_GRANT} {_CHECK_TOKEN}")
-
-
-def _not_found(told: _ErrorReply) -> SpcsError:
-    if told.container:
-        return NotFound(f"The service has no such path or model{told.quoted}", _CHECK_PROTOCOL)
-    return _HiddenRefusal(
-        "Nothing answers there (HTTP 404): either the URL, path or method is wrong, or the role has no access, which"
-        " Snowflake hides behind a 404.",
-        f"Check 'LLM endpoint URL' and 'Service protocol'. {_GRANT} {_CHECK_HOST}",
-    )
+        return _ErrorReply(status, "", text.lower(), location=location)
+    if reply is not None and not isinstance(reply, str):
+        return _ErrorReply(status, "", text.lower(), location=location)  # JSON that says nothing
+    return _ErrorReply(status, telling_line(reply or text), text.lower(), location=location)
 
 
 def _failed(told: _ErrorReply) -> SpcsError:
     status = told.status
     if status == 413:
-        return RequestTooLarge(
-            f"The request is too large{told.quoted}",
+        return told.error(
+            RequestTooLarge,
+            "The request is too large",
             "Lower 'Max batch size', or send shorter texts: model serving takes 1 MB.",
         )
     if status == 429:
-        return ServiceBusy(f"The service has too many requests{told.quoted}", "Lower 'Max parallelism'.")
+        return told.error(ServiceBusy, "The service has too many requests", "Lower 'Max parallelism'.")
+    if status in (502, 503) and says_loading(told.reason):
+        return told.error(
+            ModelLoading,
+            "The service is not ready yet",
+            "'Cold start wait' is how long a query keeps asking.",
+        )
     if status == 504:
-        return ServiceDown(
-            f"The service was silent for too long{told.quoted}",
+        return told.error(
+            ServiceDown,
+            "The service was silent for too long",
             "Snowflake's ingress ends a request after 90 s of silence: ask for fewer tokens, or lower"
             " 'Max batch size'.",
         )
     if status in (502, 503):
-        return ServiceDown(f"The service does not answer{told.quoted}", _SEE_LOGS)
+        return told.error(ServiceDown, "The service does not answer", SEE_LOGS)
     if status >= 500 and told.gateway:
-        return IngressError(
-            f"Snowflake's gateway fails{told.quoted}",
+        return told.error(
+            IngressError,
+            "Snowflake's gateway fails",
             "It does so for sessions that a Snowflake connector made: sign in by OAuth, key pair or programmatic access"
             " token. If it comes back, ask Snowflake's support.",
         )
     if status >= 500 or status == 424:  # TGI's, where the model fails
-        return ServiceError(f"The service fails{told.quoted}", _SEE_LOGS)
-    if status in (400, 422):
-        return BadRequest(f"The service refuses the request{told.quoted}", _CHECK_PROTOCOL)
-    return ServiceError(f"The service refuses the request{told.quoted}", _CHECK_PROTOCOL)
+        hint = hint_for(told.reason)
+        return told.error(ServiceError, "The service fails", SEE_LOGS if hint == CHECK_PROTOCOL else hint)
+    kind = BadRequest if status in (400, 422) else ServiceError
+    return told.error(kind, "The service refuses the request", hint_for(told.reason))
 
 
 def _json(body: bytes) -> Any:
@@ -187,43 +268,3 @@ def _json(body: bytes) -> Any:
         return json.loads(body)
     except (ValueError, RecursionError):
         return None
-
-
-def _message(reply: Any) -> str | None:
-    """The message of a container's error in JSON; None when it is no such error.
-
-    `{"error": text or object}` (OpenAI; snowflake-ml-python's server), `{"object": "error", "message"}` (vLLM),
-    `{"detail": text, list or object}` (FastAPI), `{"message"}`.
-    """
-    if not isinstance(reply, dict):
-        return None
-    for told in (reply.get("error"), reply.get("detail")):
-        if isinstance(told, dict):
-            return _named(told) or "no reason given"
-        if isinstance(told, str) and told.strip():
-            return last_line(told)
-        if isinstance(told, list) and told:
-            return "; ".join(map(_validation_problem, told))
-    return _named(reply) if isinstance(reply.get("message"), str) else None
-
-
-def _named(error: Mapping[str, Any]) -> str:
-    """A message with the parameter that it is about, where that is told apart from it."""
-    within = error.get("error")
-    if isinstance(within, dict):
-        error = within
-    told = error.get("message") or error.get("error") or error.get("type") or error.get("code") or ""
-    message = last_line(str(told))
-    param = error.get("param")
-    # LiteLLM has "None" as a text.
-    if not isinstance(param, str) or param in ("", "None") or param in message:
-        return message
-    return f"{param}: {message}"
-
-
-def _validation_problem(item: Any) -> str:
-    """FastAPI's: where and what, without the input that it quotes."""
-    if not isinstance(item, dict):
-        return last_line(str(item))
-    place = ".".join(str(part) for part in item.get("loc") or ())
-    return f"{place}: {last_line(str(item.get('msg') or ''))}"

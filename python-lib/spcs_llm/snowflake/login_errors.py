@@ -6,10 +6,23 @@ Codes: snowflake-connector-python 4.8.1, `network.py`, and 5.2.0, `sf_core/src/r
 
 from __future__ import annotations
 
+import enum
 import re
+from typing import Any
 
 from spcs_llm.errors import LoginError, QueryTimeout, SessionExpired
+from spcs_llm.foreign_text import error_code, plain
 from spcs_llm.query_context import QueryContext
+
+
+class SignInKind(enum.Enum):
+    """How users sign in, which decides what a hint can ask them to correct."""
+
+    OAUTH = "OAUTH"
+    KEY_PAIR = "KEY_PAIR"
+    TOKEN = "PROGRAMMATIC_ACCESS_TOKEN"
+    UNKNOWN = ""
+
 
 # The session or its master token is over: a login helps.
 _SESSION_OVER = frozenset(
@@ -31,6 +44,8 @@ _SESSION_OVER = frozenset(
 CREDENTIAL_OVER = frozenset(("390101", "390110", "390195", "390303", "390318"))
 _EXTERNAL = frozenset(("390120", "390122", "390123", "390126", "390127", "390129", "390132"))
 
+NETWORK_POLICY = frozenset(("390420", "390422", "390432"))
+
 CHECK_URL = "Check 'Snowflake account URL': https://<organization>-<account>.snowflakecomputing.com."
 SIGN_IN_AGAIN = (
     "Sign in again in DSS, under Profile > Credentials; from DSS 14.5 on DSS refreshes the token itself."
@@ -41,21 +56,35 @@ _CHECK_ROLE = (
     "Correct 'Role' of the preset, in the case that SHOW ROLES shows, or GRANT ROLE <role> TO USER <user>."
 )
 _CHECK_SCOPE = "Add the role to ALLOWED_ROLES_LIST of the security integration, and to 'Scope' of the preset."
+_CHECK_ROLE_OF_SCOPE = (
+    "Correct the role in 'Scope' of the preset, as SHOW ROLES has it, or GRANT ROLE <role> TO USER <user>."
+)
+_CHECK_RESTRICTION = (
+    "The role that the programmatic access token is restricted to must be granted to its user."
+)
+_NEW_TOKEN = "Create a new programmatic access token, and enter it under Profile > Credentials."
 _NO_KEY_OF_USER = (
     f"{_CHECK_KEY}: DESCRIBE USER <user> must show its RSA_PUBLIC_KEY. If it does,"
     " fill in 'Account identifier' of the preset."
 )
+_ALLOW_ADDRESS = (
+    "Add the address of this DSS server to the network policy of the user or the security integration."
+)
+_CHECK_ENDPOINT = (
+    "The service was dropped or created again: correct 'LLM endpoint URL' by SHOW ENDPOINTS IN SERVICE."
+)
+_ROLE_CODES = ("390186", "390189")
+_ROLE_HINTS = {
+    SignInKind.OAUTH: _CHECK_ROLE_OF_SCOPE,
+    SignInKind.TOKEN: _CHECK_RESTRICTION,
+    SignInKind.KEY_PAIR: _CHECK_ROLE,
+    SignInKind.UNKNOWN: _CHECK_ROLE,
+}
+_TOKEN_ENDED = ("390101", "390110", "390195", "390303", "390318")
 _HINTS = {
     "390100": "Check the user and credential of the preset.",
-    "390101": SIGN_IN_AGAIN,
-    "390110": SIGN_IN_AGAIN,
     "390144": f"{_NO_KEY_OF_USER} {_CHECK_CLOCK}",
-    "390186": _CHECK_ROLE,
-    "390189": _CHECK_ROLE,
-    "390195": SIGN_IN_AGAIN,
-    "390303": SIGN_IN_AGAIN,
     "390317": _CHECK_SCOPE,
-    "390318": SIGN_IN_AGAIN,
     "394300": _NO_KEY_OF_USER,
     "394301": _CHECK_CLOCK,
     "394302": _CHECK_CLOCK,
@@ -64,7 +93,7 @@ _HINTS = {
     " or 'Account identifier' of the preset must be filled in.",
     "394305": "Use an RSA key.",
     "394306": f"{_CHECK_KEY}.",
-    "394400": "Create a new programmatic access token, and enter it under Profile > Credentials.",
+    "394400": _NEW_TOKEN,
 }
 _USE_ANOTHER_WAY = (
     "The user must sign in interactively first, or use a key pair or programmatic access token."
@@ -72,32 +101,48 @@ _USE_ANOTHER_WAY = (
 _SEE_HISTORY = "An administrator finds the attempt in LOGIN_HISTORY of Snowflake."
 _CODE = re.compile(r"\b39\d{4}\b")
 _MAX_TEXT = 300
+NO_SUCH_ENDPOINT = "could not find the service"
 
 
-def login_error(code: object, message: object, *, status: int | None = None) -> LoginError:
+def login_error(
+    code: object,
+    message: object,
+    *,
+    status: int | None = None,
+    sign_in: SignInKind = SignInKind.UNKNOWN,
+) -> LoginError:
     """The error of a refusal. `message` is Snowflake's own; SessionExpired where a session is what is over."""
-    text = " ".join(str(message or "").split())[:_MAX_TEXT].rstrip(". ")
-    known = str(code or "").strip()
+    text = plain(message or "", _MAX_TEXT).rstrip(". ")
+    known = error_code(code) or ""
     if not known and (found := _CODE.search(text)):
         known = found[0]
     told = f" (code {known})" if known and known not in text else ""
+    details: dict[str, Any] = {"code": known or None, "status": status}
+    if NO_SUCH_ENDPOINT in text.lower():
+        what = f"Snowflake knows no service at the endpoint that a token is asked for: {text}{told}."
+        return LoginError(what, _CHECK_ENDPOINT, **details)
     kind = SessionExpired if known in _SESSION_OVER else LoginError
-    return kind(
-        f"Snowflake refuses the sign-in: {text or 'no reason given'}{told}.",
-        _mend(known, text.lower()),
-        code=known or None,
-        status=status,
-    )
+    what = f"Snowflake refuses the sign-in: {text or 'no reason given'}{told}."
+    return kind(what, _hint(known, text.lower(), sign_in), **details)
 
 
-def _mend(code: str, text: str) -> str:
+def _hint(code: str, text: str, sign_in: SignInKind) -> str:
+    if "network policy" in text or re.search(r"\bip\b[^\n]{0,200}\bnot allowed", text):
+        return _ALLOW_ADDRESS
+    return hint_for_code(code, sign_in) or _SEE_HISTORY
+
+
+def hint_for_code(code: str, sign_in: SignInKind = SignInKind.UNKNOWN) -> str:
+    """What to do about a refusal with one of Snowflake's codes; "" where the code says too little."""
     if code in _EXTERNAL:
         return _USE_ANOTHER_WAY
-    if "network policy" in text or re.search(r"\bip\b.*\bnot allowed", text):
-        return "Add the address of this DSS server to the network policy of the user or the security integration."
-    if "could not find the service" in text:
-        return "The service was dropped or created again: correct 'LLM endpoint URL' by SHOW ENDPOINTS IN SERVICE."
-    return _HINTS.get(code, _SEE_HISTORY)
+    if code in NETWORK_POLICY:
+        return _ALLOW_ADDRESS
+    if code in _ROLE_CODES:
+        return _ROLE_HINTS[sign_in]
+    if code in _TOKEN_ENDED:
+        return _NEW_TOKEN if sign_in is SignInKind.TOKEN else SIGN_IN_AGAIN
+    return _HINTS.get(code, "")
 
 
 def no_account(what: str, status: int | None = None) -> LoginError:

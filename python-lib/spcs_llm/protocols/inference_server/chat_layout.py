@@ -176,12 +176,12 @@ def may_be_about_layout(error: SpcsError, *, known: bool) -> bool:
 
 
 def is_about_form(error: SpcsError) -> bool:
-    return _ABOUT_LAYOUT.search(error.message) is not None
+    return _ABOUT_LAYOUT.search(error.server_text) is not None
 
 
 def columns_named(error: SpcsError) -> list[str]:
     """The columns that an error names, such as one that is missing."""
-    return [name for name in _QUOTED.findall(error.message) if name not in _NO_COLUMNS]
+    return [name for name in _QUOTED.findall(error.server_text) if name not in _NO_COLUMNS]
 
 
 def next_layout(

@@ -32,7 +32,7 @@ def matched_rows(body: Any, count: int, payload: Any) -> list[Any | SpcsError]:
     if not isinstance(data, list):
         raise unexpected_reply("The service answers with JSON that holds no rows ('data').")
     rows = [_row(row) for row in data]
-    return [error_within(content, payload) or content for content in _in_order(rows, count)]
+    return [error_within(content, payload, row=True) or content for content in _in_order(rows, count)]
 
 
 def _in_order(rows: Sequence[tuple[int | None, Any]], count: int) -> list[Any]:

@@ -90,7 +90,7 @@ def next_dialect(
         return replace(dialect, whole=True) if dialect.streams else replace(dialect, streams=False)
     if isinstance(error, NamelessCall) and dialect.asks_for_stream:
         return replace(dialect, whole=True)
-    text = error.message
+    text = error.server_text
     not_known = _NOT_KNOWN.search(text) is not None
     if not (isinstance(error, BadRequest) or not_known or _INVALID in text):
         return None  # a failure, not a refusal
@@ -150,11 +150,11 @@ def _with_another_format(dialect: Dialect, json_format: JsonFormat, text: str) -
 
 def _refused_setting(payload: dict[str, Any], error: ServiceError) -> str | None:
     """The sampling field of `payload` that the error names, if it does."""
-    return next((field for field in SETTINGS if field in payload and _names(error.message, field)), None)
+    return next((field for field in SETTINGS if field in payload and _names(error.server_text, field)), None)
 
 
 def _refuses_format(payload: dict[str, Any], error: ServiceError) -> bool:
-    return "response_format" in payload and _ABOUT_FORMAT.search(error.message) is not None
+    return "response_format" in payload and _ABOUT_FORMAT.search(error.server_text) is not None
 
 
 def _names(text: str, field: str) -> bool:

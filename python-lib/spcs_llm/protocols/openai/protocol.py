@@ -206,6 +206,6 @@ def _has_no_such_path(error: ServiceError) -> bool:
 
 
 def _may_refuse_base64(error: ServiceError, takes_base64: bool | None) -> bool:
-    if re.search("encoding_format|base64", error.message):
+    if re.search("encoding_format|base64", error.server_text):
         return True
     return isinstance(error, BadRequest) and takes_base64 is None  # it may be the reason, if none is given

@@ -1,0 +1,309 @@
+"""The reason in an error that a model server tells, whatever form it gives it.
+
+Forms: OpenAI's `error` object, which vLLM, llama.cpp, Ollama, SGLang and LiteLLM have as well; a text in its place
+(TGI, Text Embeddings Inference, Ollama); vLLM's earlier `{"object": "error", "message"}`; FastAPI's `detail`, a text,
+an object or a list of validation problems; problem details (RFC 7807, RFC 9457; NIM); FastChat's `error_code` beside a
+`text`; a gateway's JSON within a text within JSON. The texts in them are tracebacks, validation errors of pydantic,
+templates and dumped requests, of which one line tells something.
+
+What is read here is the server's own: nothing is masked, and nothing may be shown before it is.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+_MAX_TEXT = 16_384  # of a text of a server, in which a reason is looked for
+_MAX_DEPTH = 6
+_MAX_PROBLEMS = 5
+_ANSWERS = (
+    "choices",
+    "data",
+    "results",
+    "embeddings",
+    "embedding",
+    "outputs",
+    "predictions",
+    "generated_text",
+)
+# By falling worth. `title` is what RFC 7807 calls a class of problems.
+_REASONS = (
+    "message",
+    "detail",
+    "error_description",
+    "error_message",
+    "errorMessage",
+    "msg",
+    "reason",
+    "errors",
+    "description",
+    "text",
+    "title",
+)
+_CAUSES = ("metadata", "upstream_details", "innererror", "inner_error", "cause", "raw", "details", "body")
+_KINDS = ("type", "error_type", "code", "error_code", "status", "__type")
+_STATUSES = ("code", "http_status_code", "status_code", "statusCode", "status", "error_code")
+_NOTHING = ("", "none", "null", "undefined")
+# What says no more than the status does.
+_GENERIC = re.compile(
+    r"(?:\[?\d{3}\]?:?\s*)?(?:error|bad request|bad_request|badrequesterror|unprocessable (?:entity|content)|"
+    r"validation error|"
+    r"internal (?:server )?error|server[_ ]error|internalservererror|invalid_request_error|invalid request|not found|"
+    r"notfounderror|unauthorized|forbidden|service unavailable|bad gateway|gateway timeout|conflict|too many requests|"
+    r"request failed|unknown error|an error occurred|something went wrong|upstream error|api_error|apierror|"
+    r"exception|failed|failure|fail|true|"
+    r"(?:error from provider:?\s*)?provider returned (?:an )?error)[.!:]?",
+    re.IGNORECASE,
+)
+_LINK = re.compile(r"for further information visit\s*\S*", re.IGNORECASE)
+_INPUT_QUOTED = re.compile(r"\s*\[type=[^\n]*\Z|,?\s*input_value=[^\n]*\Z")
+_VALIDATION = re.compile(r"\d+ validation errors? for ")
+_LOC = re.compile(r"""['"]loc['"]: ?[(\[]([^()\[\]]{0,300})[)\]]""")
+_MSG = re.compile(r"""['"]msg['"]: ?(?:'((?:[^'\\]|\\.){0,500})'|"((?:[^"\\]|\\.){0,500})")""")
+_MESSAGE = re.compile(r"""['"]message['"]: ?(?:'((?:[^'\\]|\\.){0,2000})'|"((?:[^"\\]|\\.){0,2000})")""")
+_LITELLM_CLASS = re.compile(
+    r"(?:litellm\.)?(?:exceptions\.)?[A-Za-z.]{0,60}(?:Error|Exception|Unavailable): (?=\S)"
+)
+_LITELLM_PROVIDER = re.compile(r"[A-Za-z_]{0,40}Exception - (?=\S)")
+_LITELLM_TAIL = re.compile(
+    r"\s*(?:\.?\s*Received Model Group=|Available Model Group Fallbacks=|LiteLLM Retried:)"
+)
+_PATH = re.compile(r"[\w.\[\]]+(?: ?-> ?[\w.\[\]]+)*:?")
+_DUMP = re.compile(r"(?:[;,]?\s*\b\w+\s*[=:]\s*)?[\[{(]+\s*\Z")
+_TRACEBACK = re.compile(r"^\s*Traceback\b", re.MULTILINE)
+_HEADING = re.compile(r"[\w ]{1,40}:")
+
+
+@dataclass(frozen=True)
+class ContainerError:
+    """reason: what failed, in the server's words; "" when it gives none. kind: its type in words, or its code.
+
+    status: the HTTP status that the body names, for errors that come with another one, or without.
+    """
+
+    reason: str
+    kind: str = ""
+    status: int | None = None
+
+
+def read_error(body: Any) -> ContainerError | None:
+    """The error in a response that is no success. body: its JSON. None when it has no form of an error at all."""
+    if isinstance(body, list) and body and isinstance(body[0], Mapping):
+        body = body[0] if "loc" not in body[0] else {"detail": body}
+    if not isinstance(body, Mapping):
+        return None
+    told = [name for name in ("error", *_REASONS, *_CAUSES) if name in body and body[name] is not None]
+    if not told or (told == ["text"] and "error_code" not in body):
+        return None
+    return _error_in(body)
+
+
+def read_error_in_success(body: Any, *, row: bool = False) -> ContainerError | None:
+    """The error that a response of status 200 tells in place of an answer, or an event of one.
+
+    row: it is a row of an answer, whose columns may have any name.
+    """
+    if not isinstance(body, Mapping):
+        return None
+    if _has_error(body.get("error")) or body.get("object") == "error" or body.get("error_code"):
+        return _error_in(body)
+    if row or any(name in body for name in _ANSWERS):
+        return None
+    failed = body.get("success") is False or (_status(body) or 0) >= 400
+    if failed and any(body.get(name) for name in _REASONS):
+        return _error_in(body)
+    return _error_in(body) if body.get("detail") and len(body) == 1 else None
+
+
+def _has_error(error: Any) -> bool:
+    """Whether a field `error` tells of one: some servers send `null`, `false`, "" or {} beside a good answer."""
+    return bool(error) and not (isinstance(error, str) and error.strip().lower() in (*_NOTHING, "false"))
+
+
+def _error_in(body: Mapping[str, Any]) -> ContainerError:
+    error = body.get("error")
+    inner = error if isinstance(error, Mapping) else {}
+    kind = next((_text(told[name]) for told in (inner, body) for name in _KINDS if told.get(name)), "")
+    status = _status(inner) or _status(body)
+    return ContainerError(_reason_in_object(body, 0), kind[:100], status)
+
+
+def _status(told: Mapping[str, Any]) -> int | None:
+    for name in _STATUSES:
+        value = told.get(name)
+        if isinstance(value, str) and len(value) == 3 and value.isascii() and value.isdecimal():
+            value = int(value)  # LiteLLM writes it as a text
+        if isinstance(value, int) and not isinstance(value, bool) and 400 <= value < 600:
+            return value
+    return None
+
+
+# -- where the reason is ------------------------------------------------------------------------------------
+
+
+def _reason(told: Any, depth: int) -> str:
+    if depth > _MAX_DEPTH:
+        return ""
+    if isinstance(told, str):
+        return _reason_in_text(told, depth)
+    if isinstance(told, Mapping):
+        return _reason_in_object(told, depth)
+    if isinstance(told, (list, tuple)):
+        return _reason_in_list(told, depth)
+    return _text(told) if isinstance(told, (int, float)) and not isinstance(told, bool) else ""
+
+
+def _reason_in_object(told: Mapping[str, Any], depth: int) -> str:
+    """What says most: a reason before a heading, a cause before an error that only says that there is one."""
+    found = []
+    for name in ("error", *_REASONS, *_CAUSES):
+        if told.get(name) is None or (name == "text" and not isinstance(told[name], str)):
+            continue
+        reason = _reason(told[name], depth + 1)
+        if reason and not _GENERIC.fullmatch(reason):
+            return _with_parameter(told, reason)
+        if reason:
+            found.append(reason)
+    if not found:
+        found = [_text(told[name]) for name in ("type", "code") if told.get(name)]
+    return found[0] if found else ""
+
+
+def _with_parameter(told: Mapping[str, Any], reason: str) -> str:
+    """A reason with the parameter that it is about, where that is told apart from it."""
+    param = told.get("param") or told.get("parameter")
+    if (
+        not isinstance(param, str) or param.strip().lower() in _NOTHING or param in reason
+    ):  # LiteLLM has "None"
+        return reason
+    return f"{param}: {reason}"
+
+
+def _reason_in_list(told: Sequence[Any], depth: int) -> str:
+    problems = [_problem(item, depth) for item in told[:_MAX_PROBLEMS]]
+    return "; ".join(dict.fromkeys(problem for problem in problems if problem))
+
+
+def _problem(item: Any, depth: int) -> str:
+    """FastAPI's: where and what, without the input that it quotes."""
+    if not isinstance(item, Mapping) or not ("loc" in item or "msg" in item):
+        return _reason(item, depth + 1)
+    loc = item.get("loc")
+    place = ".".join(map(_text, loc)) if isinstance(loc, (list, tuple)) else _text(loc or "")
+    reason = _reason(item.get("msg"), depth + 1)
+    return ": ".join(part for part in (place, reason) if part)
+
+
+def _reason_in_text(text: str, depth: int) -> str:
+    text = text.strip()[:_MAX_TEXT]
+    if text.lower() in _NOTHING:
+        return ""
+    if text[0] in "{[":
+        try:
+            within = json.loads(text)
+        except (ValueError, RecursionError):
+            pass
+        else:
+            return _reason(within, depth + 1) or telling_line(text)
+    return _problems_in_python(text) or _cause(text, depth) or telling_line(text)
+
+
+def _problems_in_python(text: str) -> str:
+    """A list of validation problems in the form of Python's `repr`, as vLLM quotes them."""
+    if "'loc'" not in text and '"loc"' not in text:
+        return ""
+    places = [_names(found[1]) for found in _LOC.finditer(text)]
+    reasons = [_unquoted(found[1] or found[2] or "") for found in _MSG.finditer(text)]
+    if not reasons:
+        return ""
+    places += [""] * (len(reasons) - len(places))
+    problems = [f"{place}: {reason}" if place else reason for place, reason in zip(places, reasons)]
+    return "; ".join(dict.fromkeys(problems[:_MAX_PROBLEMS]))
+
+
+def _names(loc: str) -> str:
+    return ".".join(part.strip(" '\"") for part in loc.split(",") if part.strip())
+
+
+def _unquoted(text: str) -> str:
+    return re.sub(r"\\(.)", r"\1", text)
+
+
+def _cause(text: str, depth: int) -> str:
+    """What a gateway quotes of the server behind it, without what the gateway says of itself (LiteLLM)."""
+    is_litellm = "litellm" in text.lower() or "Exception - " in text
+    if not is_litellm:
+        return ""
+    text = _LITELLM_TAIL.split(text, maxsplit=1)[0]
+    start, end = text.find("{"), text.rfind("}")
+    if 0 <= start < end:
+        try:
+            reason = _reason(json.loads(text[start : end + 1]), depth + 1)
+        except (ValueError, RecursionError):
+            found = _MESSAGE.search(text, start)
+            reason = _reason_in_text(_unquoted(found[1] or found[2] or ""), depth + 1) if found else ""
+        if reason:
+            return reason
+    for _ in range(4):
+        text = _LITELLM_PROVIDER.sub("", _LITELLM_CLASS.sub("", text, count=1), count=1)
+    return telling_line(text)
+
+
+# -- the line that tells something --------------------------------------------------------------------------
+
+
+def telling_line(text: str) -> str:
+    """One line of a text of several that says what is wrong; "" when there is none.
+
+    Of a traceback it is the last one: the others are the service's code. Of pydantic's errors it is the field and the
+    reason, without the input and the link. Otherwise it is the first that says something: dumps, templates and
+    carets follow it.
+    """
+    text = text[:_MAX_TEXT]
+    lines = [line for line in text.splitlines() if any(map(str.isalnum, line))]
+    if not lines:
+        return ""
+    if _TRACEBACK.search(text):
+        return lines[-1].strip()
+    lines = [line for line in lines if not _LINK.match(line.strip())] or lines
+    first = lines[0].strip()
+    start = _VALIDATION.search(text)
+    if start is not None:
+        return _validation_errors(text[start.start() :]) or first
+    second = lines[1] if len(lines) > 1 else ""
+    if second and _is_about(first, second):
+        return f"{first.rstrip(': ')}: {_without_input(second.strip())}"
+    return _DUMP.sub("", _without_input(first)).rstrip(" :;,") or first
+
+
+def _is_about(first: str, second: str) -> bool:
+    """Whether the first line is a heading or a field's path, and the second the reason."""
+    if _GENERIC.fullmatch(first.rstrip(":")) or _HEADING.fullmatch(first):
+        return True
+    return second[:1].isspace() and ("->" in first or " " not in first) and bool(_PATH.fullmatch(first))
+
+
+def _validation_errors(text: str) -> str:
+    """pydantic's: a heading, then a field's line and an indented reason for each problem."""
+    problems, field = [], ""
+    for line in text.splitlines()[1:]:
+        if not line.strip() or _LINK.search(line):
+            continue
+        if not line[0].isspace():
+            field = line.strip()
+        elif field:
+            problems.append(f"{field}: {_without_input(line.strip())}")
+            field = ""
+    return "; ".join(problems[:_MAX_PROBLEMS])
+
+
+def _without_input(line: str) -> str:
+    return _INPUT_QUOTED.sub("", line).strip()
+
+
+def _text(value: Any) -> str:
+    return value.strip() if isinstance(value, str) else str(value) if isinstance(value, (int, float)) else ""

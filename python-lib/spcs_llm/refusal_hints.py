@@ -1,0 +1,82 @@
+"""What to do about a refusal, as far as the server's own reason tells."""
+
+from __future__ import annotations
+
+import re
+
+CHECK_PROTOCOL = "Check that 'Service protocol' suits the service."
+SEE_LOGS = "Its logs tell more: SYSTEM$GET_SERVICE_LOGS."
+CHECK_SERVICE_KEY = "If the container wants a key, check 'Service API key'."
+_HINTS = tuple(
+    (re.compile(pattern, re.IGNORECASE), hint)
+    for pattern, hint in (
+        (
+            r"enable-auto-tool-choice|tool-call-parser|--jinja",
+            "Tools are not enabled: start the server with the options that it names.",
+        ),
+        (
+            r"context[ _](length|window|size)|maximum context|too long|exceeds? the (model|maximum)|max_input_length"
+            r"|tokens.{0,60}must be <=|reduce the length|prompt is longer|context_length",
+            "Send a shorter prompt, ask for fewer tokens, or serve the model with a longer context.",
+        ),
+        (
+            r"not support (tools?|functions?)|tools? (are|is) not supported|tool (use|calling) is not",
+            "Use a model that has tools, or a query without them.",
+        ),
+        (
+            r"\bimages?\b|image_url|mmproj|multimodal|vision|input modalit",
+            "Use a model that reads images, or a query without them.",
+        ),
+        (
+            r"system (role|message)|roles? must alternate|alternate user|unsupported role|role not supported",
+            "The model's chat template takes other roles: put the system message into the first user message, and let"
+            " user and assistant take turns.",
+        ),
+        (
+            r"tool[ _]call[ _]ids?\b|length of 9",
+            "The model's chat template wants ids of tool calls in a form of its own.",
+        ),
+        (
+            r"input_type",
+            "The model embeds queries and passages in different ways, and wants to be told which.",
+        ),
+        (
+            r"\b(invalid|incorrect|missing|expired|wrong|bad|no)\b.{0,20}\b(api[ _-]?key|key|credentials?|bearer)"
+            r"|authentication|virtual key|api key",
+            CHECK_SERVICE_KEY,
+        ),
+        (
+            r"\b(model|adapter)\b.{0,80}\b(not (found|exist|loaded|available)|does ?n.t exist|unknown)|unknown model",
+            "Correct 'Model name', or leave it empty for the first that the server lists.",
+        ),
+        (
+            r"field required|missing field|not a valid (list|dict)|json decode|unknown (column|path)",
+            CHECK_PROTOCOL,
+        ),
+    )
+)
+_LOADING = re.compile(
+    r"\b(model|server|service|engine|weights|cache|worker)s?\b.{0,40}"
+    r"\b(is|are|still|currently|being)\b.{0,20}\b(loading|loaded|warming|starting|initiali[sz]ing|downloading)\b"
+    r"|\b(model|server|service|engine|weights|worker)s?\b.{0,20}\bnot\b.{0,10}\b(ready|loaded|initiali[sz]ed)\b"
+    r"|^(still )?(loading|warming( up)?|starting( up)?|downloading|initiali[sz]ing)\b|warming up|\bstarting up\b",
+    re.IGNORECASE,
+)
+_FAILED = re.compile(r"\bfail|\berror\b|\bcannot\b|\bcould not\b|\bunable\b|no such", re.IGNORECASE)
+
+
+def hint_for(reason: str) -> str:
+    """The hint that suits a server's reason; that the protocol may be wrong only where it gives none.
+
+    The reason is cut: some of these expressions look back and forth in it.
+    """
+    reason = reason[:1000]
+    if not reason:
+        return CHECK_PROTOCOL
+    return next((hint for pattern, hint in _HINTS if pattern.search(reason)), SEE_LOGS)
+
+
+def says_loading(reason: str) -> bool:
+    """Whether a server says that it is not ready yet, and will be."""
+    reason = reason[:300]
+    return bool(_LOADING.search(reason)) and not _FAILED.search(reason)
