@@ -30,6 +30,7 @@ _MOST_OF_MESSAGE = 4096
 _WORK = 128 * 1024  # pieces of private texts that are looked up for one message, at most about so many
 _SHORT = 4
 _FEW_WORDS = 3
+_PART_OF_SECRET = 12
 _SETTINGS = ("temperature",)  # names of settings that could be words of a text: the others have an underscore
 _QUOTES = "'\"`\u00b4\u2018\u2019\u201c\u201d\u00ab\u00bb"
 _HEAD_OF_IMAGE = 4096  # of a data URL: an error quotes its head, if anything
@@ -81,7 +82,9 @@ class SentSecrets:
             for at in range(len(view.folded) - _WINDOW + 1):
                 secret = by_piece.get(view.folded[at : at + _WINDOW])
                 if secret is not None:
-                    view.hide(hidden, *_extended(view.folded, at, at + _WINDOW, secret))
+                    begin, end = _extended(view.folded, at, at + _WINDOW, secret)
+                    if end - begin >= min(_PART_OF_SECRET, len(secret)):  # a word may be in both by chance
+                        view.hide(hidden, begin, end)
         for short in list(self._secrets):
             if len(short) < 2 * _WINDOW:
                 _hide_words(text, short, hidden)
@@ -97,8 +100,8 @@ class SentSecrets:
             else:
                 return
         folded = _folded(secret)
-        # Of a long one every eighth piece is enough: some piece of the message meets it.
-        step = 1 if len(folded) <= 4 * _WINDOW else _WINDOW
+        # Of a long one every fourth piece is enough: one of them is in any part that is told to be one.
+        step = 1 if len(folded) <= 4 * _WINDOW else _PART_OF_SECRET - _WINDOW
         pieces = tuple(folded[at : at + _WINDOW] for at in range(0, len(folded) - _WINDOW + 1, step))
         with self._lock:
             known[secret] = folded, pieces
