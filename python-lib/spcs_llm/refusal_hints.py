@@ -53,6 +53,11 @@ _HINTS = tuple(
             r"field required|missing field|not a valid (list|dict)|json decode|unknown (column|path)",
             CHECK_PROTOCOL,
         ),
+        (
+            r"unsupported|not (supported|permitted|allowed|known)|unrecogni[sz]ed|unexpected|unknown|no such option"
+            r"|extra inputs|input should be|must be\b|out of range",
+            "Change or leave out what the service names.",
+        ),
     )
 )
 _LOADING = re.compile(

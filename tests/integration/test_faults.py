@@ -126,9 +126,8 @@ def check(fault: Fault, outcome: Outcome) -> None:
         assert error is None, f"an answer was due, not: {error}"
         assert outcome.answer == fault.answer if fault.answer is not None else True
     else:
-        assert type(error) is fault.sees or (fault.sees is NotFound and isinstance(error, NotFound)), repr(
-            error
-        )
+        is_both = type(error).__name__.startswith("_")  # a refusal of which nobody can say whose it is
+        assert type(error) is fault.sees or (is_both and isinstance(error, fault.sees)), repr(error)
         assert fault.words in error.message
         assert fault.hint in error.hint
         assert error.place == (fault.place or fault.sees.place)
@@ -368,7 +367,7 @@ HTTP = [
 ]  # fmt: skip
 
 STATUS = [
-    Fault("400 of a service", always(400, b'{"error": {"message": "no such option: \'top_q\'"}}'), BadRequest, "no such option: 'top_q'", PROTOCOL),
+    Fault("400 of a service", always(400, b'{"error": {"message": "no such option: \'top_q\'"}}'), BadRequest, "no such option: 'top_q'", "what the service names"),
     Fault("400 with a traceback", always(400, b'{"error": "Traceback (most recent call last):\\n  File x\\nValueError: bad"}'), BadRequest, "ValueError: bad"),
     Fault("400 that quotes the prompt", always(400, b'{"error": "cannot read prompt-canary of some length"}'), BadRequest, "cannot read …"),
     Fault("422 that quotes the prompt", always(422, b'{"detail": [{"loc": ["body", "data"], "msg": "too long", "input": "prompt-canary of some length"}]}'), BadRequest, "body.data: too long"),

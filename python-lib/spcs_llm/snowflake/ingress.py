@@ -50,6 +50,10 @@ _SET_SERVICE_KEY = "If the container wants a key of its own, set 'Service API ke
 _STARTING = ("no service hosts", "upstream connect error", "connection refused", "not reachable")
 _ABOUT_TOKEN = re.compile(r"\b(token|session|credential|authenticat\w+|expired|revoked)\b")
 _SNOWFLAKES = re.compile(r"39\d{4}")
+_API_PATH = re.compile(
+    r"^https?://[^/]+/(.*/)?(v\d|predict|chat|completions|embed\w*|rerank|models|generate|__call__|--call--)(/|$|\?)",
+    re.IGNORECASE,
+)
 _SIGN_IN_PAGE = re.compile(
     r"snowflakecomputing|snowflake\.com|oauth|log-?in|sign-?in|sso|saml|authorize", re.IGNORECASE
 )
@@ -139,7 +143,7 @@ class IngressErrors:
         return _failed(told)
 
     def _redirected(self, told: _ErrorReply) -> SpcsError:
-        if told.location and not _SIGN_IN_PAGE.search(told.location) and told.status in (301, 307, 308):
+        if told.status in (301, 307, 308) and _is_within_container(told.location):
             return NotFound(
                 f"The service redirects to another path (HTTP {told.status}), and redirects are not followed.",
                 "Check the path in 'LLM endpoint URL', 'Service protocol' and 'Method name': the container serves this"
@@ -204,6 +208,16 @@ class IngressErrors:
 error_from_response = IngressErrors()
 
 
+def _is_within_container(location: str) -> bool:
+    """Whether a redirect leads to a path of the same container, such as one with a slash at its end.
+
+    The container knows itself by another host name than its clients do: only the path can tell.
+    """
+    if not location or _SIGN_IN_PAGE.search(location):
+        return False
+    return (location[0] == "/" and location[1:2] != "/") or _API_PATH.search(location) is not None
+
+
 def _read_reply(status: int, headers: Mapping[str, str], body: bytes, reply: Any) -> _ErrorReply:
     location = headers.get("Location") or "" if 300 <= status < 400 else ""
     text = body.decode("utf-8", "replace")
@@ -260,7 +274,8 @@ def _failed(told: _ErrorReply) -> SpcsError:
         hint = hint_for(told.reason)
         return told.error(ServiceError, "The service fails", SEE_LOGS if hint == CHECK_PROTOCOL else hint)
     kind = BadRequest if status in (400, 422) else ServiceError
-    return told.error(kind, "The service refuses the request", hint_for(told.reason))
+    hint = CHECK_PROTOCOL if status in (405, 406, 415) else hint_for(told.reason)
+    return told.error(kind, "The service refuses the request", hint)
 
 
 def _json(body: bytes) -> Any:
