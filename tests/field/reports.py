@@ -128,6 +128,8 @@ def _query(raw: Any) -> Query:
 
 def _right(right: Any) -> None:
     _only(right, _RIGHT, "right")
+    if not {"answer", "error", "either", UNARY, STREAMED} & set(right):
+        raise BadReport("right expects neither an answer nor an error")
     for way in (UNARY, STREAMED):
         if way in right:
             _right(right[way])
