@@ -38,7 +38,7 @@ KEY = "sk-field-canary-of-a-peer"
 RIGHT, CLEAR, UNCLEAR, SILENT = "right", "clear", "unclear", "silent"
 _SEVERITY = (RIGHT, CLEAR, UNCLEAR, SILENT)
 _PATIENCE = 20.0
-_NOT_FOR_PEERS = ("counts", "settings-of-queries", "sign-in", "predict", "model-serving")
+_NOT_FOR_PEERS = ("counts", "packages", "settings-of-queries", "sign-in", "predict", "model-serving")
 _OF_THE_FORM = re.compile(
     r"Service API key|Service protocol|LLM endpoint URL|account URL|Cold start wait|GRANT|responseFormat|token$",
     re.I,

@@ -10,10 +10,18 @@ from collections.abc import Iterator
 from tests.field.mesh import Field, trace_text
 from tests.field.reports import Report
 from tests.field.verdict import faults, leaks
+from tests.field.without import replayed_without
 
 
 def replay(field: Field, report: Report, way: str) -> list[str]:
     """What is wrong, in a sentence each; nothing when all is right."""
+    if report.without:
+        return replayed_without(report.without, report.path, way)
+    return replayed(field, report, way)
+
+
+def replayed(field: Field, report: Report, way: str) -> list[str]:
+    """The same in this process, whatever packages it has."""
     server = field.serve(report)
     secrets = [*field.secrets(), *report.secrets]
     if report.form.get("serviceApiKey"):

@@ -18,7 +18,7 @@ UNARY, STREAMED = "unary", "streamed"
 
 _REPORT = {
     "source", "report", "capability", "form", "preset", "query", "server", "account", "right", "queries", "ways",
-    "secrets", "peers", "known_fault",
+    "secrets", "peers", "without", "known_fault",
 }  # fmt: skip
 _REPLY = {
     "when", "times", "status", "headers", "json", "text", "events", "sse", "answer", "message", "finish", "usage",
@@ -69,6 +69,7 @@ class Report:
     account: tuple[Mapping[str, Any], ...]
     ways: tuple[str, ...]
     secrets: tuple[str, ...]
+    without: tuple[str, ...]
     peers: bool
     known_faults: frozenset[str] = field(default=frozenset())
 
@@ -114,6 +115,7 @@ def _report(path: Path, raw: Any) -> Report:
         account=account,
         ways=ways,
         secrets=tuple(raw.get("secrets") or ()),
+        without=tuple(raw.get("without") or ()),
         peers=bool(raw.get("peers", True)),
         known_faults=faults,
     )
