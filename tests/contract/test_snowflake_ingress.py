@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from sandbox.services.local import LocalService
 from sandbox.snowflake import ROLE, Snowflake
+from tests.waiting import wait_for
 
 BODY = {"data": [[0, {"inputs": "hi"}]]}
 
@@ -281,13 +282,6 @@ def test_a_caller_that_leaves_a_stream_frees_the_service(sf):
         assert chat.counters["in_flight"] == 1
     wait_for(lambda: chat.counters["in_flight"] == 0)
     assert chat.counters["abandoned"] == 1
-
-
-def wait_for(condition, seconds=3):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.01)
 
 
 # -- limits

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -73,7 +74,7 @@ def test_the_python_of_the_sandbox_s_readme_for_snowflake() -> None:
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
 def test_the_shell_lines_of_the_sandbox_s_readme_for_snowflake() -> None:
     serve, ask = blocks("sandbox/snowflake/README.md", "sh")
-    command = serve.replace(".venv-demo/bin/python", sys.executable)
+    command = serve.replace(".venv-demo/bin/python", shlex.quote(sys.executable))
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen(["sh", "-c", f"exec {command}"], cwd=ROOT, **pipes) as served:  # type: ignore[call-overload]
         where = json.loads(served.stdout.readline())

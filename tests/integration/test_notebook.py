@@ -32,6 +32,12 @@ ALL_CHATS = [
 ALL_EMBEDDINGS = ["GRANITE_EMBEDDING", "MINILM_L6"]
 
 
+@pytest.fixture(autouse=True)
+def folder_for_ipython(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The kernel would write into the home folder, which may not be there."""
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
+
+
 def cells() -> list[Any]:
     return nbformat.read(NOTEBOOK, as_version=4).cells
 

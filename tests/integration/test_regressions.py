@@ -35,11 +35,10 @@ def least_cpu(asks: dict[str, Ask]) -> dict[str, float]:
 def test_a_call_through_everything_costs_less_than_a_bare_one_with_requests(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for name in (
-        "NO_PROXY",
-        "no_proxy",
-    ):  # they spare requests a look at the environment that it usually takes
+    # Without NO_PROXY, which spares requests a look at the environment that it usually takes.
+    for name in ("no_proxy", "http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
     with Snowflake() as snowflake, quick_service() as service:
         account = {"account": snowflake.account_url, "token": snowflake.issue_oauth_token()}
         cpu = least_cpu(
