@@ -1,0 +1,277 @@
+"""The process that is under attack: it runs the plugin's model on queries that it reads from its input.
+
+    python victim_process.py      with python-lib on PYTHONPATH; any Python that the plugin supports
+
+One job a line, as JSON, and one line of outcomes back. Pauses between attempts take almost no time here.
+Standard library only, and nothing of the plugin but its facade.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import json
+import logging
+import os
+import pickle
+import resource
+import sys
+import threading
+import time
+
+_LONGEST_PAUSE = 0.001
+_LARGEST_TOLD = 1_000_000
+_really_sleep = time.sleep
+
+
+def _vendored_by_pip():
+    """Makes pip's own copies of requests and urllib3 importable: a bare interpreter has no others."""
+    for name in ("urllib3", "requests"):
+        for part in ("", ".adapters", ".utils", ".exceptions", ".util", ".connection", ".connectionpool", ".poolmanager"):
+            with contextlib.suppress(ImportError):
+                importlib.import_module(f"pip._vendor.{name}{part}")
+    for name, module in list(sys.modules.items()):
+        if name.startswith("pip._vendor."):
+            sys.modules.setdefault(name[len("pip._vendor.") :], module)
+
+
+class Trace:
+    """What the plugin meets of DSS's span."""
+
+    def __init__(self):
+        self.attributes = {}
+        self.children = []
+
+    def append_trace(self, span):
+        self.children.append(span)
+
+
+class Log(logging.Handler):
+    """Everything that any logger says, as a log file would show it."""
+
+    def __init__(self):
+        super().__init__()
+        self.setFormatter(logging.Formatter("%(name)s %(levelname)s %(message)s"))
+        self.lines = []
+
+    def emit(self, record):
+        with contextlib.suppress(Exception):
+            self.lines.append(self.format(record)[:_LARGEST_TOLD])
+
+
+class Looked:
+    """The names that are looked up; `found` False has every name but those of this machine be unknown."""
+
+    def __init__(self):
+        import socket
+
+        self.names = []
+        look_up = socket.getaddrinfo
+
+        def getaddrinfo(host, *args, **options):
+            name = host.decode() if isinstance(host, bytes) else str(host)
+            self.names.append(name)
+            if name not in ("localhost", "::1") and not name.startswith("127."):
+                raise socket.gaierror(socket.EAI_NONAME, "not looked up in tests")
+            return look_up(host, *args, **options)
+
+        socket.getaddrinfo = getaddrinfo
+
+
+def main():
+    told = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever else is printed goes to the errors
+    limit = int(os.environ.get("VICTIM_MEMORY", "0"))
+    if limit:
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if os.environ.get("VICTIM_USES_PIP"):
+        _vendored_by_pip()
+    time.sleep = lambda seconds: _really_sleep(min(seconds, _LONGEST_PAUSE))
+    looked = Looked()
+    log = Log()
+    logging.getLogger().addHandler(log)
+    logging.getLogger().setLevel(logging.DEBUG)
+    from spcs_llm.model import Model
+
+    models = {}
+    for line in sys.stdin:
+        job = json.loads(line)
+        log.lines.clear()
+        looked.names.clear()
+        outcomes = _done(job, models, Model)
+        result = {"outcomes": outcomes, "log": list(log.lines), "looked_up": list(looked.names)}
+        told.write(json.dumps(result) + "\n")
+        told.flush()
+
+
+def _done(job, models, make):
+    queries = job["queries"]
+    made = []
+    for query in queries:
+        key = json.dumps(query["config"], sort_keys=True)
+        if key not in models:
+            if len(models) > 200:
+                models.clear()
+            models[key] = make(query["config"])
+        made.append(models[key])
+    if job.get("together"):
+        return _together(job, made)
+    return [_asked(model, query, job) for model, query in zip(made, queries)]
+
+
+def _together(job, models):
+    """The first query alone; once it is under way, all others; it goes on once they wait."""
+    outcomes = [None] * len(models)
+
+    def ask(at):
+        outcomes[at] = _asked(models[at], job["queries"][at], job)
+
+    threads = [threading.Thread(target=ask, args=(at,)) for at in range(len(models))]
+    threads[0].start()
+    _until(lambda: os.path.exists(job["begun"]))  # noqa: PTH110
+    for thread in threads[1:]:
+        thread.start()
+    _until(lambda: all(_waits(thread) for thread in threads[1:]))
+    open(job["go"], "w").close()  # noqa: PTH123, SIM115
+    for thread in threads:
+        thread.join(30)
+    return outcomes
+
+
+def _until(holds):
+    end = time.monotonic() + 10
+    while not holds() and time.monotonic() < end:
+        _really_sleep(0.0005)
+
+
+def _waits(thread):
+    """Whether the thread is within a wait for another one, and stays there for a while."""
+    for _ in range(5):
+        frame = sys._current_frames().get(thread.ident)
+        if frame is None or not frame.f_code.co_filename.endswith("threading.py"):
+            return False
+        _really_sleep(0.001)
+    return True
+
+
+def _asked(model, query, job):
+    _really_sleep(query.get("after", 0))
+    trace = Trace()
+    verb, times = getattr(model, query["verb"]), query.get("times", 1)
+    watch = Watch() if job.get("measure") else None
+    outcome = {}
+    for _ in range(times):
+        try:
+            outcome = {"answer": _answered(verb, query, trace)}
+        except MemoryError:
+            outcome = {"died": "out of memory"}
+        except Exception as error:  # noqa: BLE001 - whatever comes out is what is looked at
+            outcome = {"error": _described(error, job.get("secrets", ()))}
+            del error
+    outcome["trace"] = _plain([trace.attributes, trace.children])
+    if watch is not None:
+        outcome.update(watch.seen())
+    return outcome
+
+
+def _answered(verb, query, trace):
+    answer = verb(query["query"], query.get("settings", {}), trace)
+    if not isinstance(answer, dict):
+        answer = list(answer)
+    return _plain(answer)
+
+
+def _plain(answer):
+    """As JSON that DSS can take, or what is wrong with it as that."""
+    try:
+        text = json.dumps(answer, ensure_ascii=False, allow_nan=False)
+        text.encode()
+    except Exception as error:  # noqa: BLE001
+        return {"NOT JSON": f"{type(error).__name__}: {str(error)[:200]}"}
+    return answer if len(text) <= _LARGEST_TOLD else {"LARGE": len(text), "largest_list": _largest_list(answer)}
+
+
+def _largest_list(value):
+    if isinstance(value, dict):
+        return max([0, *map(_largest_list, value.values())])
+    if isinstance(value, list):
+        return max([len(value), *(_largest_list(item) for item in value if isinstance(item, (list, dict)))])
+    return 0
+
+
+def _described(error, secrets):
+    try:
+        pickled = pickle.dumps(error).decode("latin-1")
+    except Exception as failure:  # noqa: BLE001
+        pickled = f"not pickled: {type(failure).__name__}"
+    return {
+        "type": type(error).__name__,
+        "place": getattr(error, "place", None),
+        "text": str(error),
+        "repr": repr(error),
+        "pickled": pickled,
+        "traceback": _traceback(error),
+        "held": sorted(_held(error, secrets)),
+    }
+
+
+def _traceback(error):
+    import traceback
+
+    return "".join(traceback.format_exception(type(error), error, error.__traceback__))[-_LARGEST_TOLD:]
+
+
+def _held(error, secrets):
+    """What the exceptions behind this one hold that an error reporter would send along."""
+    seen, waiting = set(), [error.__context__, error.__cause__]
+    while waiting:
+        other = waiting.pop()
+        if other is None or id(other) in seen:
+            continue
+        seen.add(id(other))
+        waiting += [other.__context__, other.__cause__]
+        waiting += [value for value in other.args if isinstance(value, BaseException)]
+        name = type(other).__name__
+        for attribute, value in vars(other).items():
+            if type(value).__name__ in ("PreparedRequest", "Request", "Response"):
+                yield f"{name}.{attribute}"
+        text = f"{other!r} {vars(other)!r}"
+        if any(secret in text for secret in secrets):
+            yield f"{name} quotes"
+
+
+class Watch:
+    """Memory at its highest, CPU of all threads, and the longest time in which no other thread ran."""
+
+    def __init__(self):
+        gc.collect()
+        self._resident = _memory("VmRSS")
+        with open("/proc/self/clear_refs", "w") as file:  # noqa: PTH123 - forgets the peak so far
+            file.write("5")
+        self._cpu, self._began = time.process_time(), time.monotonic()
+        self._longest, self._over = 0.0, threading.Event()
+        self._thread = threading.Thread(target=self._beat, daemon=True)
+        self._thread.start()
+
+    def _beat(self):
+        last = time.monotonic()
+        while not self._over.wait(0.005):
+            now = time.monotonic()
+            self._longest, last = max(self._longest, now - last), now
+
+    def seen(self):
+        cpu, seconds, peak = time.process_time() - self._cpu, time.monotonic() - self._began, _memory("VmHWM")
+        self._over.set()
+        self._thread.join()
+        return {"cpu": cpu, "seconds": seconds, "memory": peak - self._resident, "stall": self._longest}
+
+
+def _memory(name):
+    with open("/proc/self/status") as file:  # noqa: PTH123
+        return next(int(line.split()[1]) * 1024 for line in file if line.startswith(name))
+
+
+if __name__ == "__main__":
+    main()
