@@ -49,7 +49,7 @@ def questions_in(body: bytes) -> list[str]:
 Body = Callable[[Sequence[str]], bytes]  # questions -> the body of an answer
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Surface:
     """A path of the plugin on which a server's answer arrives.
 

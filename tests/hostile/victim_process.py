@@ -100,7 +100,10 @@ def main():
         job = json.loads(line)
         log.lines.clear()
         looked.names.clear()
-        outcomes = _done(job, models, Model)
+        if "groups" in job:
+            outcomes = _side_by_side(job, Model)
+        else:
+            outcomes = _done(job, models, Model)
         result = {"outcomes": outcomes, "log": list(log.lines), "looked_up": list(looked.names)}
         told.write(json.dumps(result) + "\n")
         told.flush()
@@ -119,6 +122,36 @@ def _done(job, models, make):
     if job.get("together"):
         return _together(job, made)
     return [_asked(model, query, job) for model, query in zip(made, queries)]
+
+
+def _side_by_side(job, make):
+    """Each group's queries one after the other, many groups at a time."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    def ask(group):
+        models, outcomes = {}, []
+        for query in group:
+            if "poke" in query:
+                _poke(query["poke"])
+            key = json.dumps(query["config"], sort_keys=True)
+            if key not in models:
+                models[key] = make(query["config"])
+            outcomes.append(_asked(models[key], query, job))
+        return outcomes
+
+    with ThreadPoolExecutor(64) as pool:
+        return list(pool.map(ask, job["groups"]))
+
+
+def _poke(address):
+    """Has a server do what it waits to be told to do; returns when it is done."""
+    import socket
+
+    with socket.create_connection(tuple(address), 10) as sock:
+        sock.sendall(b"POKE / HTTP/1.1\r\n\r\n")
+        sock.settimeout(10)
+        while sock.recv(1024):
+            pass
 
 
 def _together(job, models):

@@ -1,0 +1,259 @@
+"""Nobody is ever given bytes of another's answer: framing that is wrong anywhere, with the connection left open.
+
+What follows the wrong answer is a whole answer that grants or says something of its own. It comes in the same packet
+(over TLS: in the same record), after the first query ended, or when its connection is used for the next request. Then
+another query comes: it must get its own answer, and no connection may be used again that was not proven clean.
+"""
+
+from __future__ import annotations
+
+import functools
+import ssl
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from tests.hostile import surfaces
+from tests.hostile.framing import FAULTS, Fault
+from tests.hostile.server import Answer, Request, Server, reply
+from tests.hostile.surfaces import SURFACES, Surface, dumped, new_question, questions_in
+from tests.hostile.victim import Outcome, Victim
+
+POISON = "q-0000dead0000-q"  # the question whose answer nobody asked for
+POISONED_TOKEN = "canary-poisoned-token"
+SAME_PACKET, LATER, NEXT_REQUEST = "in the same packet", "later", "at the next request"
+Place = tuple[Surface, bool]  # whether over TLS
+QUICK: tuple[Place, ...] = (
+    (surfaces.PREDICT_CHAT, False),
+    (surfaces.PREDICT_CHAT, True),
+    (surfaces.OPENAI_STREAM, False),
+    (surfaces.OPENAI_STREAM, True),
+    (surfaces.LOGIN, False),
+)
+ALL: tuple[Place, ...] = tuple((surface, over_tls) for surface in SURFACES for over_tls in (False, True))
+
+
+LARGE = 1_000_000
+
+
+class Spoiler:
+    """A server of one scenario: the first answer at the attacked path is the fault, all others are honest."""
+
+    def __init__(self, surface: Surface, fault: Fault, when: str, tls: ssl.SSLContext | None) -> None:
+        self._surface, self._fault, self._when = surface, fault, when
+        self._lock = threading.Lock()
+        self.spoiled: Request | None = None
+        self.used_again = False
+        self.server = surface.serve(self._answer, tls)
+        self.poker = Server(self._poke)
+
+    def stop(self) -> None:
+        self.server.__exit__()
+        self.poker.__exit__()
+
+    def _answer(self, request: Request) -> Answer:
+        with self._lock:
+            first = self.spoiled is None
+            self.spoiled = self.spoiled or request
+        if not first:
+            if request.connection == self.spoiled.connection:
+                self.used_again = True
+                if self._when == NEXT_REQUEST and not self._fault.reusable:
+                    return self._poison()
+            return self._surface.good(request)
+        sent = self._fault.make(_pieces(self._surface, request), self._surface.content_type)
+        return sent + (self._poison() if self._when == SAME_PACKET else b"")
+
+    def _poke(self, request: Request) -> Answer:
+        if self.spoiled is not None:
+            try:
+                self.spoiled.sock.sendall(self._poison())
+            except OSError:
+                pass  # the plugin closed it, as it should
+        return None
+
+    def _poison(self) -> bytes:
+        if self._surface.path == "/oauth/token":
+            return reply(POISONED_TOKEN.encode(), content_type="text/plain")
+        if self._surface.sign_in:
+            data = {"token": POISONED_TOKEN, "sessionToken": POISONED_TOKEN, "validityInSeconds": 3600}
+            return reply(dumped({"success": True, "data": data}))
+        return reply(self._surface.honest([POISON]), content_type=self._surface.content_type)
+
+    @property
+    def saw_poisoned_token(self) -> bool:
+        return any(POISONED_TOKEN in value for request in self.server.requests for value in request.headers.values())
+
+
+def _pieces(surface: Surface, request: Request) -> list[bytes]:
+    body = surface.honest(questions_in(request.body))
+    if surface.streamed:
+        return [event + b"\n\n" for event in body.split(b"\n\n") if event]
+    return [body[: len(body) // 2], body[len(body) // 2 :]]
+
+
+def _other_user(surface: Surface) -> dict[str, Any]:
+    if surface.path == "/oauth/token":
+        return {"keyPair": {"user": "other", "privateKey": surfaces.private_key()}}
+    if surface.sign_in:
+        return {"oauth": {"snowflake_oauth": "canary-other-access"}}
+    return {"programmaticAccessToken": {"token": "canary-other-token"}}
+
+
+Result = tuple[str, Spoiler, str, Outcome, Outcome]
+
+
+@functools.lru_cache(maxsize=None)
+def results(victim_key: Any, surface: Surface, over_tls: bool) -> dict[str, list[Result]]:
+    """All faults at once: most of the time goes by in waiting. Name of the fault -> what came of each scenario."""
+    victim, tls = _VICTIMS[victim_key]
+    moments = [SAME_PACKET] if over_tls else [SAME_PACKET, NEXT_REQUEST, LATER]
+    scenarios = [(fault, when) for fault in FAULTS for when in moments]
+    with ExitStack() as servers:
+        spoilers = [Spoiler(surface, fault, when, tls if over_tls else None) for fault, when in scenarios]
+        questions, groups = [], []
+        for at, ((_, when), spoiler) in enumerate(zip(scenarios, spoilers)):
+            servers.callback(spoiler.stop)
+            url, timeouts = spoiler.server.url, {"requestTimeoutSeconds": 1, "queryTimeoutSeconds": 2 if surface.sign_in else 4}
+            other = {} if at % 2 and not surface.sign_in else _other_user(surface)
+            questions.append(new_question())
+            group = surface.queries(url, **timeouts)
+            last = surface.ask(url, questions[-1], **timeouts, **other)
+            if when == LATER:
+                host, port = spoiler.poker.url.rpartition("/")[2].split(":")
+                last["poke"] = [host, int(port)]
+            groups.append([*group, last])
+        outcomes = victim.ask_side_by_side(groups)
+    found: dict[str, list[Result]] = {}
+    for (fault, when), spoiler, question, group in zip(scenarios, spoilers, questions, outcomes):
+        found.setdefault(fault.name, []).append((when, spoiler, question, group[-2], group[-1]))
+    return found
+
+
+_VICTIMS: dict[int, tuple[Victim, ssl.SSLContext]] = {}
+
+
+def _found(victim: Victim, tls: ssl.SSLContext, place: Place, fault: Fault) -> Sequence[Result]:
+    _VICTIMS[id(victim)] = (victim, tls)
+    return results(id(victim), *place)[fault.name]
+
+
+EACH = pytest.mark.parametrize("fault", FAULTS, ids=str)
+EVERYWHERE = pytest.mark.parametrize("places", [QUICK, pytest.param(ALL, marks=pytest.mark.soak)], ids=["quick", "all"])
+
+
+@EACH
+@EVERYWHERE
+def test_nobody_is_given_what_follows_a_wrong_answer(
+    victim: Victim, tls: ssl.SSLContext, places: Sequence[Place], fault: Fault
+) -> None:
+    wrong = []
+    for place in places:
+        for when, spoiler, question, first, second in _found(victim, tls, place, fault):
+            wrong += [
+                f"{place[0]} over {'TLS' if place[1] else 'TCP'}, {when}: {what}"
+                for what in _wrong(place[0], spoiler, question, first, second)
+            ]
+    assert not wrong, "\n".join(wrong)
+
+
+def _wrong(surface: Surface, spoiler: Spoiler, question: str, first: Outcome, second: Outcome) -> Iterator[str]:
+    for which, outcome in (("the first", first), ("the next", second)):
+        if outcome.died:
+            yield f"{which} query: {outcome.died}"
+        if outcome.error and outcome.place in (None, "plugin"):
+            yield f"{which} query ends in {outcome.text}"
+        if outcome.answer and surface.says(outcome.answer) == surface.honest_says(POISON):
+            yield f"{which} query is given what followed"
+    if second.error:
+        yield f"the next query fails: {second.text}"
+    elif second.answer and surface.says(second.answer) != surface.honest_says(question):
+        yield "the next query gets no answer of its own"
+    if spoiler.saw_poisoned_token:
+        yield "a token that followed is used"
+
+
+@EACH
+@EVERYWHERE
+def test_a_connection_is_used_again_only_when_it_is_clean(
+    victim: Victim, tls: ssl.SSLContext, places: Sequence[Place], fault: Fault
+) -> None:
+    wrong = []
+    for place in places:
+        for when, spoiler, *_ in _found(victim, tls, place, fault):
+            clean = fault.reusable and when == NEXT_REQUEST  # then nothing follows
+            if clean != spoiler.used_again:
+                wrong.append(f"{place[0]} over {'TLS' if place[1] else 'TCP'}, {when}: {spoiler.used_again}")
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("status", [200, 400, 413, 401])
+@pytest.mark.parametrize("over_tls", [False, True], ids=["tcp", "tls"])
+def test_an_answer_to_a_half_sent_request_ends_its_connection(
+    victim: Victim, tls: ssl.SSLContext, status: int, over_tls: bool
+) -> None:
+    """The server answers once it has the head, and takes the rest of the body for what comes next."""
+    surface = surfaces.PREDICT_CHAT
+    early: list[bytes] = []
+
+    def after_head(request: Request) -> Answer:
+        early.append(request.body)
+        return surface.good(request) if len(early) > 1 else reply(surface.honest([POISON]), status)
+
+    with HeadServer(after_head, tls if over_tls else None) as server:
+        text = new_question()
+        large = {"messages": [{"role": "user", "content": "x" * 6_000_000}]}
+        timeouts = {"requestTimeoutSeconds": 1, "queryTimeoutSeconds": 4}
+        victim.ask(surface.ask(server.url, query=large, **timeouts))
+        connections = {request.connection for request in server.requests}
+        (second,) = victim.ask(surface.ask(server.url, text, **timeouts))
+    later = server.requests[-1]
+    assert second.error is None, second.text
+    assert surface.says(second.answer) == surface.honest_says(text)
+    assert later.connection not in connections
+
+
+class HeadServer(Server):
+    """Answers a large body before it has come, and takes what comes of it for the next request, which it answers, too."""
+
+    def _serve(self, sock: Any, number: int) -> None:
+        if self._tls is not None:
+            sock = self._tls.wrap_socket(sock, server_side=True)
+        with self._lock:
+            self._open.add(sock)
+        try:
+            received = b""
+            while b"\r\n\r\n" not in received:
+                if not (more := sock.recv(65536)):
+                    return
+                received += more
+            request_head, _, body = received.partition(b"\r\n\r\n")
+            lines = request_head.decode("latin-1").split("\r\n")
+            headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
+            size, length = len(body), int(headers.get("content-length", 0))
+            while length < LARGE and size < length:
+                body += (more := sock.recv(65536))
+                size += len(more)
+            method, path, _ = lines[0].split(" ", 2)
+            self.requests.append(Request(method, path, headers, body, number, 1, sock))
+            if (answer := self._answer(self.requests[-1])) is not None:
+                sock.sendall(answer)
+            while size < length and (more := sock.recv(65536)):
+                size += len(more)
+            if length >= LARGE:
+                sock.sendall(reply(surfaces.PREDICT_CHAT.honest([POISON])))
+            while more := sock.recv(65536):
+                self.requests.append(Request("POST", "again", {}, more, number, 2, sock))
+                sock.sendall(reply(surfaces.PREDICT_CHAT.honest([POISON])))
+        except OSError:
+            pass
+        finally:
+            sock.close()
+
+
+def test_every_fault_has_a_name_of_its_own() -> None:
+    names = [fault.name for fault in FAULTS]
+    assert len(names) == len(set(names))
