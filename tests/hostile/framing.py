@@ -16,11 +16,14 @@ Make = Callable[[Sequence[bytes], str], bytes]  # pieces of the body and its con
 
 @dataclass(frozen=True)
 class Fault:
-    """reusable: whether the answer is whole, so that its connection may serve again where nothing follows it."""
+    """reusable: whether its connection may serve again where nothing follows. control: whether it must, as the answer is
+    right in everything: were it not used again, nothing could be learnt from the others.
+    """
 
     name: str
     make: Make
     reusable: bool = False
+    control: bool = False
 
     def __str__(self) -> str:
         return self.name
@@ -113,8 +116,8 @@ def _bodiless(status: bytes) -> Make:
 
 FAULTS = [
     # nothing is wrong with these but what follows
-    Fault("whole, by length", _whole, reusable=True),
-    Fault("whole, in chunks", _whole_in_chunks, reusable=True),
+    Fault("whole, by length", _whole, reusable=True, control=True),
+    Fault("whole, in chunks", _whole_in_chunks, reusable=True, control=True),
     # status lines
     Fault("status: letters", _with_status_line(b"HTTP/1.1 2OO OK")),
     Fault("status: another protocol", _with_status_line(b"ICY 200 OK")),
@@ -128,10 +131,13 @@ FAULTS = [
     Fault("headers: a line without a colon", _with_header(b"no colon here")),
     Fault("headers: a line that begins with a colon", _with_header(b": nameless")),
     Fault("headers: a blank before the colon", _with_header(b"Content-Encoding : identity")),
-    Fault("headers: NUL", _with_header(b"X-Odd: a\0b")),
+    Fault("headers: NUL", _with_header(b"X-Odd: a\0b"), reusable=True),
     Fault("headers: a bare CR", _with_header(b"X-Odd: a\rContent-Length: 3")),
-    Fault("headers: a folded length", _with_header(b"X-Odd: a\r\n Content-Length: 3")),
-    Fault("headers: without an end", lambda pieces, kind: _lengthed(pieces, kind).split(b"\r\n\r\n")[0] + b"\r\n"),
+    Fault("headers: a folded length", _with_header(b"X-Odd: a\r\n Content-Length: 3"), reusable=True),
+    Fault(
+        "headers: without an end",
+        lambda pieces, kind: _lengthed(pieces, kind).split(b"\r\n\r\n")[0] + b"\r\n",
+    ),
     # lengths
     Fault("length: too short", lambda pieces, kind: _lengthed(pieces, kind, -3)),
     Fault("length: too long", lambda pieces, kind: _lengthed(pieces, kind, 9)),
@@ -181,8 +187,8 @@ FAULTS = [
     Fault("304 with a body", _bodiless(b"304 Not Modified")),
     # interim answers
     Fault("100 before the answer", _after(b"HTTP/1.1 100 Continue\r\n\r\n"), reusable=True),
-    Fault("103 before the answer", _after(b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n")),
+    Fault("103 before the answer", _after(b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"), reusable=True),
     Fault("101 before the answer", _after(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n")),
-    Fault("150 before the answer", _after(b"HTTP/1.1 150 What\r\n\r\n")),
+    Fault("150 before the answer", _after(b"HTTP/1.1 150 What\r\n\r\n"), reusable=True),
     Fault("half of a 100", lambda pieces, kind: b"HTTP/1.1 100 Continue\r\n"),
 ]

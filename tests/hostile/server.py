@@ -29,7 +29,9 @@ class Request:
     sock: Any = field(repr=False, compare=False)
 
 
-Answer = Union[bytes, None]  # bytes to send on the request's connection; None: all that there is was sent, it ends
+Answer = Union[
+    bytes, None
+]  # bytes to send on the request's connection; None: all that there is was sent, it ends
 
 
 class Server:
@@ -122,13 +124,16 @@ def read_request(sock: Any, connection: int, at: int) -> Request | None:
 
 def head(status: int = 200, reason: str = "OK", **headers: str) -> bytes:
     """Names of headers: `content_type` for Content-Type."""
-    lines = [f"HTTP/1.1 {status} {reason}", *(f"{name.replace('_', '-')}: {value}" for name, value in headers.items())]
+    lines = [
+        f"HTTP/1.1 {status} {reason}",
+        *(f"{name.replace('_', '-')}: {value}" for name, value in headers.items()),
+    ]
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
 def reply(body: bytes, status: int = 200, content_type: str = "application/json", **headers: str) -> bytes:
     """A whole answer, framed by its length."""
-    return head(status, content_type=content_type, content_length=str(len(body)), **headers) + body
+    return head(status, **{"content_type": content_type, "content_length": str(len(body)), **headers}) + body
 
 
 def chunk(data: bytes) -> bytes:

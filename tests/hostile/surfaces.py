@@ -18,7 +18,11 @@ from typing import Any
 from tests.hostile.server import Answer, Request, Server, chunked, reply
 
 TOKEN, KEY, ACCESS_TOKEN = "canary-token-Kq8ZtW", "canary-key-Vb3NcY", "canary-access-Hj5LmR"
-SESSION_TOKEN, MASTER_TOKEN, ENDPOINT_TOKEN = "canary-session-Pd7XsG", "canary-master-Fw2TuQ", "canary-endpoint-Zr6BnE"
+SESSION_TOKEN, MASTER_TOKEN, ENDPOINT_TOKEN = (
+    "canary-session-Pd7XsG",
+    "canary-master-Fw2TuQ",
+    "canary-endpoint-Zr6BnE",
+)
 _numbers = itertools.count(1)
 _QUESTION = re.compile(rb"q-[0-9a-f]+-q")
 MB = 1 << 20
@@ -79,7 +83,9 @@ class Surface:
         if self.verb == "embed":
             return {"text": question}
         if self.verb == "rerank":
-            documents = [{"parts": [{"type": "TEXT", "text": f"{question} document {at}"}]} for at in range(2)]
+            documents = [
+                {"parts": [{"type": "TEXT", "text": f"{question} document {at}"}]} for at in range(2)
+            ]
             return {"queryParts": [{"type": "TEXT", "text": question}], "documents": documents}
         return {"messages": [{"role": "user", "content": question}]}
 
@@ -92,7 +98,9 @@ class Surface:
             "queryTimeoutSeconds": 5,
             "requestTimeoutSeconds": 5,
             "coldStartWaitSeconds": 0,
-            **({"keyPair": {"user": "u", "privateKey": private_key()}} if self.path == "/oauth/token" else {}),
+            **(
+                {"keyPair": {"user": "u", "privateKey": private_key()}} if self.path == "/oauth/token" else {}
+            ),
             **self.settings,
             **settings,
         }
@@ -102,7 +110,13 @@ class Surface:
         query, mesh = settings.pop("query", None), settings.pop("mesh", {})
         more = {name: settings.pop(name) for name in ("times", "after") if name in settings}
         query = query if query is not None else self.query(question or new_question())
-        return {"config": self.config(url, **settings), "verb": self.verb, "query": query, "settings": mesh, **more}
+        return {
+            "config": self.config(url, **settings),
+            "verb": self.verb,
+            "query": query,
+            "settings": mesh,
+            **more,
+        }
 
     def reply(self, body: bytes, status: int = 200, **headers: str) -> bytes:
         if self.streamed and status == 200 and not headers:
@@ -156,7 +170,10 @@ def dumped(value: Any) -> bytes:
 
 
 def _predict_chat(questions: Sequence[str]) -> bytes:
-    rows = [[at, {"outputs": dumped([{"generated_text": answer_to(q)}]).decode()}] for at, q in enumerate(questions)]
+    rows = [
+        [at, {"outputs": dumped([{"generated_text": answer_to(q)}]).decode()}]
+        for at, q in enumerate(questions)
+    ]
     return dumped({"data": rows})
 
 
@@ -196,12 +213,16 @@ def _openai_chat(questions: Sequence[str]) -> bytes:
 
 def _openai_embedding(questions: Sequence[str]) -> bytes:
     rows = [{"index": at, "embedding": vector_to(q)} for at, q in enumerate(questions)]
-    return dumped({"object": "list", "data": rows, "model": "m", "usage": {"prompt_tokens": 3, "total_tokens": 3}})
+    return dumped(
+        {"object": "list", "data": rows, "model": "m", "usage": {"prompt_tokens": 3, "total_tokens": 3}}
+    )
 
 
 def _rerank(questions: Sequence[str]) -> bytes:
     score = score_of(questions[0])
-    return dumped({"results": [{"index": 0, "relevance_score": score}, {"index": 1, "relevance_score": score / 2}]})
+    return dumped(
+        {"results": [{"index": 0, "relevance_score": score}, {"index": 1, "relevance_score": score / 2}]}
+    )
 
 
 def _models(questions: Sequence[str]) -> bytes:
@@ -220,7 +241,9 @@ def _short_login(questions: Sequence[str]) -> bytes:
 
 def _renewal(questions: Sequence[str]) -> bytes:
     lives = {"validityInSecondsST": 3600, "validityInSecondsMT": 14400}
-    return dumped({"success": True, "data": {"sessionToken": SESSION_TOKEN, "masterToken": MASTER_TOKEN, **lives}})
+    return dumped(
+        {"success": True, "data": {"sessionToken": SESSION_TOKEN, "masterToken": MASTER_TOKEN, **lives}}
+    )
 
 
 def _endpoint_token(questions: Sequence[str]) -> bytes:
@@ -232,6 +255,8 @@ def honest_answer(request: Request) -> bytes:
     questions = questions_in(request.body)
     if request.path == "/v1/chat/completions":
         return chunked(_openai_chat(questions), content_type="text/event-stream")
+    if request.path not in _HONEST:
+        return reply(dumped({"error": "no such path"}), 404)
     return reply(_HONEST[request.path](questions))
 
 
@@ -286,7 +311,9 @@ def _with_text_of_embedding(text: str) -> bytes:
     return dumped({"data": [{"index": 0, "embedding": text}], "model": text})
 
 
-PREDICT_CHAT = Surface("predict-chat", "complete", "/predict", PREDICT, _predict_chat, _OF_CHATS, _with_text_of_predict)
+PREDICT_CHAT = Surface(
+    "predict-chat", "complete", "/predict", PREDICT, _predict_chat, _OF_CHATS, _with_text_of_predict
+)
 PREDICT_EMBEDDING = Surface(
     "predict-embedding", "embed", "/predict", PREDICT, _predict_embedding, _OF_VECTORS, _with_text_of_predict
 )
@@ -305,7 +332,13 @@ OPENAI_STREAM = Surface(
     content_type=EVENTS, streamed=True,
 )  # fmt: skip
 OPENAI_EMBEDDING = Surface(
-    "openai-embedding", "embed", "/v1/embeddings", OPENAI, _openai_embedding, _OF_VECTORS, _with_text_of_embedding
+    "openai-embedding",
+    "embed",
+    "/v1/embeddings",
+    OPENAI,
+    _openai_embedding,
+    _OF_VECTORS,
+    _with_text_of_embedding,
 )
 OPENAI_RERANK = Surface("openai-rerank", "rerank", "/v1/rerank", OPENAI, _rerank, MB)
 OPENAI_MODELS = Surface(

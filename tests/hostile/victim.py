@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
+_MOST_KEPT = 24 << 20
 MEMORY = 3 << 30  # bytes of address space: more than any bound below, less than a machine has
 
 
@@ -24,7 +25,7 @@ class Outcome:
     """What became of one query. Exactly one of answer, error and died is there.
 
     died: how the process ended, or that the query did not. cpu, seconds: of the whole query. memory: bytes above what
-    was in use before, at the most. stall: the longest time, in seconds, in which no other thread could run.
+    was in use at first, at the most; kept: those still in use after it. stall: the longest time, in seconds, in which no other thread could run.
     """
 
     answer: Any = None
@@ -35,6 +36,7 @@ class Outcome:
     seconds: float = 0.0
     memory: int = 0
     stall: float = 0.0
+    kept: int = 0
     log: Sequence[str] = ()
     looked_up: Sequence[str] = ()
 
@@ -49,7 +51,9 @@ class Outcome:
     def shown(self) -> dict[str, str]:
         """All that a person or a log file may get to see of a query that failed, or of how one was answered."""
         error = self.error or {}
-        places = {name: str(error[name]) for name in ("text", "repr", "pickled", "traceback") if name in error}
+        places = {
+            name: str(error[name]) for name in ("text", "repr", "pickled", "traceback") if name in error
+        }
         return {**places, "trace": json.dumps(self.trace, ensure_ascii=False), "log": "\n".join(self.log)}
 
 
@@ -92,8 +96,9 @@ class Victim:
         told = json.loads(line)
         if "groups" in job:
             return list(told["outcomes"])
-        around = {"log": told["log"], "looked_up": told["looked_up"]}
-        return [Outcome(**outcome, **around) for outcome in told["outcomes"]]
+        if any(outcome.get("kept", 0) > _MOST_KEPT for outcome in told["outcomes"]):
+            self.stop()  # what comes next is measured from the beginning
+        return [Outcome(**outcome, looked_up=told["looked_up"]) for outcome in told["outcomes"]]
 
     def errors(self) -> str:
         """All that was written to standard error since the process started."""
@@ -121,6 +126,8 @@ class Victim:
             environment = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
             environment["PYTHONPATH"] = str(ROOT / "python-lib")
             environment["VICTIM_MEMORY"] = str(self.memory)
+            # Memory that is free again is given back at once, so that what an attack takes can be seen.
+            environment.update({"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072"})
             environment.update(self.environment)
             self._process = subprocess.Popen(
                 [self.python, str(Path(__file__).with_name("victim_process.py"))],

@@ -28,7 +28,16 @@ _really_sleep = time.sleep
 def _vendored_by_pip():
     """Makes pip's own copies of requests and urllib3 importable: a bare interpreter has no others."""
     for name in ("urllib3", "requests"):
-        for part in ("", ".adapters", ".utils", ".exceptions", ".util", ".connection", ".connectionpool", ".poolmanager"):
+        for part in (
+            "",
+            ".adapters",
+            ".utils",
+            ".exceptions",
+            ".util",
+            ".connection",
+            ".connectionpool",
+            ".poolmanager",
+        ):
             with contextlib.suppress(ImportError):
                 importlib.import_module(f"pip._vendor.{name}{part}")
     for name, module in list(sys.modules.items()):
@@ -90,7 +99,7 @@ def main():
         _vendored_by_pip()
     time.sleep = lambda seconds: _really_sleep(min(seconds, _LONGEST_PAUSE))
     looked = Looked()
-    log = Log()
+    log = _asked.log = Log()
     logging.getLogger().addHandler(log)
     logging.getLogger().setLevel(logging.DEBUG)
     from spcs_llm.model import Model
@@ -104,7 +113,7 @@ def main():
             outcomes = _side_by_side(job, Model)
         else:
             outcomes = _done(job, models, Model)
-        result = {"outcomes": outcomes, "log": list(log.lines), "looked_up": list(looked.names)}
+        result = {"outcomes": outcomes, "looked_up": list(looked.names)}
         told.write(json.dumps(result) + "\n")
         told.flush()
 
@@ -194,7 +203,7 @@ def _asked(model, query, job):
     trace = Trace()
     verb, times = getattr(model, query["verb"]), query.get("times", 1)
     watch = Watch() if job.get("measure") else None
-    outcome = {}
+    outcome, said_before = {}, len(_asked.log.lines)
     for _ in range(times):
         try:
             outcome = {"answer": _answered(verb, query, trace)}
@@ -203,6 +212,7 @@ def _asked(model, query, job):
         except Exception as error:  # noqa: BLE001 - whatever comes out is what is looked at
             outcome = {"error": _described(error, job.get("secrets", ()))}
             del error
+    outcome["log"] = _asked.log.lines[said_before:]
     outcome["trace"] = _plain([trace.attributes, trace.children])
     if watch is not None:
         outcome.update(watch.seen())
@@ -223,7 +233,9 @@ def _plain(answer):
         text.encode()
     except Exception as error:  # noqa: BLE001
         return {"NOT JSON": f"{type(error).__name__}: {str(error)[:200]}"}
-    return answer if len(text) <= _LARGEST_TOLD else {"LARGE": len(text), "largest_list": _largest_list(answer)}
+    return (
+        answer if len(text) <= _LARGEST_TOLD else {"LARGE": len(text), "largest_list": _largest_list(answer)}
+    )
 
 
 def _largest_list(value):
@@ -276,11 +288,16 @@ def _held(error, secrets):
 
 
 class Watch:
-    """Memory at its highest, CPU of all threads, and the longest time in which no other thread ran."""
+    """Memory at its highest, CPU of all threads, and the longest time in which no other thread ran.
+
+    Memory is counted from the process's least so far: what an earlier query left behind may serve the next.
+    """
+
+    least = 1 << 62
 
     def __init__(self):
         gc.collect()
-        self._resident = _memory("VmRSS")
+        Watch.least = min(Watch.least, _memory("VmRSS"))
         with open("/proc/self/clear_refs", "w") as file:  # noqa: PTH123 - forgets the peak so far
             file.write("5")
         self._cpu, self._began = time.process_time(), time.monotonic()
@@ -298,7 +315,13 @@ class Watch:
         cpu, seconds, peak = time.process_time() - self._cpu, time.monotonic() - self._began, _memory("VmHWM")
         self._over.set()
         self._thread.join()
-        return {"cpu": cpu, "seconds": seconds, "memory": peak - self._resident, "stall": self._longest}
+        return {
+            "cpu": cpu,
+            "seconds": seconds,
+            "memory": peak - Watch.least,
+            "kept": _memory("VmRSS") - Watch.least,
+            "stall": self._longest,
+        }
 
 
 def _memory(name):
