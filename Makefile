@@ -7,6 +7,10 @@ DEV = .venv/bin/python
 VERSION = $(shell sed -n 's/^ *"version": "\(.*\)",/\1/p' plugin.json)
 ZIP = dist/dss-plugin-snowpark-container-services-llm-$(VERSION).zip
 
+# The host and path of a git remote. Users, passwords, tokens and the folders of this machine stay out of the zip.
+PUBLIC_URL = -e 's,^(https?|ssh|git)://([^/]*@)?([^/?\#"\\]+(/[^?\#"\\]*)?).*,\1://\3,p' \
+	-e 's,^([^/@:]+@)?([^/@:]+):([^/?\#"\\:@][^?\#"\\:@]*)$$,ssh://\2/\3,p'
+
 .PHONY: demo serve test test-unit test-all test-real soak bench peers lint plugin lock clean
 
 demo: .venv-demo/installed  ## every kind of query against real models, on this machine
@@ -45,7 +49,7 @@ lint: .venv/installed
 plugin:  ## the zip to install in DSS, of what is committed
 	@mkdir -p dist
 	@printf '{"remote_url": "%s", "last_commit_id": "%s"}\n' \
-		"$$(git config --get remote.origin.url)" "$$(git rev-parse HEAD)" > dist/release_info.json
+		"$$(git config --get remote.origin.url | sed -nE $(PUBLIC_URL))" "$$(git rev-parse HEAD)" > dist/release_info.json
 	@git archive --format=zip --add-file=dist/release_info.json -o $(ZIP) HEAD
 	@rm dist/release_info.json
 	@echo $(ZIP)
