@@ -1,26 +1,43 @@
 """What the model instances of a process share: the only global state there is.
 
-DSS makes an instance for each model and user, and calls it from many threads. An endpoint's connection pool, its
-limit and its clock of cost are one however many instances use it; so is the session of one credential.
+DSS makes an instance for each model and user, and calls it from many threads. Each kind of shared object is found by
+the group of settings that makes it what it is, whole: a new setting in a group is part of its key.
+
+    object                          one for each
+    the endpoint's state            URL
+    the client of an account        URL
+    the credential and its tokens   CredentialSettings
+    the client of the endpoint      credential and EndpointSettings
+    the service protocol            client of the endpoint and ProtocolSettings
 """
 
 from __future__ import annotations
 
-import hashlib
-import threading
-from collections import OrderedDict
-from collections.abc import Hashable
-from dataclasses import astuple, dataclass
-from typing import Any, Callable, TypeVar
+import itertools
+import weakref
+from dataclasses import dataclass, field, replace
+from typing import Any, Callable
 
 from spcs_llm.batching import Batcher
 from spcs_llm.cost import BusyMeter
 from spcs_llm.errors import SettingsError
-from spcs_llm.http.endpoint import Endpoint, TokenSource
+from spcs_llm.http.endpoint import Endpoint
 from spcs_llm.http.limits import Limiter
 from spcs_llm.http.retry import RetryBudget, RetryPolicy
+from spcs_llm.http.token_source import TokenSource
 from spcs_llm.http.transport import Transport
-from spcs_llm.settings import KeyPairSignIn, OAuthSignIn, Settings
+from spcs_llm.protocols.base import ServiceProtocol
+from spcs_llm.protocols.registry import protocol_for
+from spcs_llm.settings import (
+    CredentialSettings,
+    EndpointSettings,
+    KeyPairSignIn,
+    OAuthSignIn,
+    ProtocolSettings,
+    Settings,
+    TokenSignIn,
+)
+from spcs_llm.shared_objects import SharedObjects
 from spcs_llm.snowflake.account import Account
 from spcs_llm.snowflake.ingress import error_from_response
 from spcs_llm.snowflake.key_pair import KeyPair
@@ -28,129 +45,198 @@ from spcs_llm.snowflake.sign_in import FixedToken, KeyPairLogin, OAuthLogin, Wit
 from spcs_llm.snowflake.token_cache import TokenCache
 from spcs_llm.urls import BaseUrl
 
-T = TypeVar("T")
 _MAX_KEPT = 256
+_numbers = itertools.count(1)
+
+ReadToken = Callable[[Any], str]
 
 
-@dataclass(frozen=True)
-class Connection:
-    """One credential's way to one endpoint. credential_id: stands for the credential, and does not tell it."""
-
-    endpoint: Endpoint
-    batcher: Batcher
-    credential_id: str
-
-
-class _EndpointState:
-    """What is one per endpoint, whoever calls it."""
+class EndpointState:
+    """What is one per endpoint, whoever calls it. While anybody uses it there is no other: two limits would be none."""
 
     def __init__(self, url: BaseUrl, parallelism: int) -> None:
         self.transport = Transport(url, parallelism)
         self.limiter = Limiter(parallelism)
         self.meter = BusyMeter()
         self.budget = RetryBudget()
+        weakref.finalize(self, self.transport.close).atexit = False
+
+    def allow(self, parallelism: int) -> None:
+        """Requests in flight from now on: the model configured last decides for all of the endpoint."""
+        self.limiter.resize(parallelism)
+        self.transport.grow(parallelism)
+
+
+class Credential:
+    """A user's way into an account, and the tokens that came of it.
+
+    Attributes:
+        id: Stands for the credential in a process, and tells nothing of it.
+    """
+
+    def __init__(self, tokens_at: Callable[[str], TokenSource], *, one_for_all: bool) -> None:
+        """tokens_at: makes the token source for a host. one_for_all: its tokens are good for every host."""
+        self.id = f"credential-{next(_numbers)}"
+        self._tokens_at = tokens_at
+        self._one_for_all = one_for_all
+        self._tokens: SharedObjects[str, TokenSource] = SharedObjects(_MAX_KEPT)
+
+    def tokens_for(self, host: str) -> TokenSource:
+        """host: the endpoint's, with its port if it has one."""
+        return self._tokens.get("" if self._one_for_all else host, lambda: self._tokens_at(host))
+
+
+class EndpointClient:
+    """One credential's client of one endpoint, and its batcher."""
+
+    def __init__(self, state: EndpointState, credential: Credential, settings: EndpointSettings) -> None:
+        self.state = state
+        self.credential = credential
+        tokens = credential.tokens_for(settings.url.netloc)
+        if settings.service_api_key is not None:
+            tokens = WithServiceKey(tokens, settings.service_api_key)
+        self.endpoint = Endpoint(
+            state.transport,
+            tokens,
+            error_from_response,
+            limiter=state.limiter,
+            meter=state.meter,
+            budget=state.budget,
+            retry=RetryPolicy(cold_start=settings.cold_start_wait),
+            idle_seconds=settings.request_timeout,
+        )
+        self.batcher = Batcher(state.limiter)
+
+
+@dataclass(frozen=True)
+class Connection:
+    """What a model asks its service by. As long as the model lives, so does all that is in it."""
+
+    client: EndpointClient = field(repr=False)
+    protocol: ServiceProtocol
+
+    @property
+    def batcher(self) -> Batcher:
+        return self.client.batcher
+
+    @property
+    def credential_id(self) -> str:
+        return self.client.credential.id
+
+
+@dataclass(frozen=True)
+class _ClientKey:
+    credential: Credential
+    settings: EndpointSettings
+
+
+@dataclass(frozen=True)
+class _ProtocolKey:
+    client: EndpointClient
+    settings: ProtocolSettings
 
 
 class Connections:
-    """Hands out connections that share what can be shared. Thread-safe.
-
-    Of what belongs to a credential, what was used last is kept: users come and go, and with them their tokens.
-    """
+    """Hands out connections that share what can be shared. Thread-safe."""
 
     def __init__(self, kept: int = _MAX_KEPT) -> None:
-        self._kept = kept
-        self._lock = threading.RLock()
-        self._hosts: dict[str, _EndpointState] = {}
-        self._parts: OrderedDict[Hashable, Any] = OrderedDict()
+        self._states: SharedObjects[BaseUrl, EndpointState] = SharedObjects(kept)
+        self._accounts: SharedObjects[BaseUrl, Account] = SharedObjects(kept)
+        self._credentials: SharedObjects[CredentialSettings, Credential] = SharedObjects(kept)
+        self._clients: SharedObjects[_ClientKey, EndpointClient] = SharedObjects(kept)
+        self._protocols: SharedObjects[_ProtocolKey, ServiceProtocol] = SharedObjects(kept)
 
-    def connect(self, settings: Settings, refresh: Callable[[Any], str] | None = None) -> Connection:
+    def connect(self, settings: Settings, refresh: ReadToken | None = None) -> Connection:
         """The connection for these settings; the latest `max_parallelism` of an endpoint is in force.
 
-        refresh: reads a current access token off the credentials that DSS gives. Raises SettingsError.
+        Args:
+            settings: A model's.
+            refresh: Reads a current access token off what DSS gives under `__credentials` (DSS 14.5 and later).
+
+        Raises:
+            SettingsError: The private key or the chat template cannot be used.
+            NetworkError: The proxy or the CA bundle that the environment names cannot be used.
         """
-        with self._lock:
-            host = self._host(settings)
-            host.limiter.resize(settings.max_parallelism)
-            host.transport.grow(settings.max_parallelism)
-            credential_id = _credential_id(settings)
-            key = (credential_id, settings.endpoint)
-            tokens = self._shared(("tokens", key), lambda: self._tokens(settings, refresh, credential_id))
-            endpoint = self._shared(("endpoint", key), lambda: _endpoint(settings, host, tokens))
-            batcher = self._shared(("batcher", key), lambda: Batcher(host.limiter))
-            return Connection(endpoint, batcher, credential_id)
+        url = settings.endpoint.url
+        state = self._states.get(url, lambda: EndpointState(url, settings.max_parallelism))
+        credential = self._credential(settings.credential, refresh)
+        client = self._clients.get(
+            _ClientKey(credential, settings.endpoint),
+            lambda: EndpointClient(state, credential, settings.endpoint),
+        )
+        protocol = self._protocols.get(
+            _ProtocolKey(client, settings.protocol),
+            lambda: protocol_for(settings.protocol, client.endpoint),
+        )
+        client.state.allow(settings.max_parallelism)
+        return Connection(client, protocol)
 
-    def _host(self, settings: Settings) -> _EndpointState:
-        """Never given up: a second limit for an endpoint would be none."""
-        url = str(settings.endpoint.url)
-        if url not in self._hosts:
-            self._hosts[url] = _EndpointState(settings.endpoint.url, settings.max_parallelism)
-        return self._hosts[url]
+    def _credential(self, settings: CredentialSettings, refresh: ReadToken | None) -> Credential:
+        settings = _with_token(settings, refresh)
+        if isinstance(settings.sign_in, OAuthSignIn) and not settings.sign_in.access_token:
+            # Whose it is nobody can tell before it gives a token: it is shared with none.
+            return self._new_credential(settings, refresh)
+        return self._credentials.get(settings, lambda: self._new_credential(settings, refresh))
 
-    def _tokens(
-        self, settings: Settings, refresh: Callable[[Any], str] | None, credential_id: str
-    ) -> TokenSource:
-        tokens = self._snowflake_tokens(settings, refresh, credential_id)
-        if settings.endpoint.service_api_key is None:
-            return tokens
-        return WithServiceKey(tokens, settings.endpoint.service_api_key)
-
-    def _snowflake_tokens(
-        self, settings: Settings, refresh: Callable[[Any], str] | None, credential_id: str
-    ) -> TokenSource:
-        sign_in, account_url = settings.sign_in, settings.account
-        if not isinstance(sign_in, (OAuthSignIn, KeyPairSignIn)):
-            return FixedToken(sign_in.token)
+    def _new_credential(self, settings: CredentialSettings, refresh: ReadToken | None) -> Credential:
+        sign_in = settings.sign_in
+        if isinstance(sign_in, TokenSignIn):
+            fixed = FixedToken(sign_in.token)
+            return Credential(lambda host: fixed, one_for_all=True)
+        account_url = settings.account
         if account_url is None:
             raise SettingsError("'Snowflake account URL' is empty.")
-        account = self._shared(("account", str(account_url)), lambda: Account.at(account_url))
-        if isinstance(sign_in, OAuthSignIn):
-            # A session is good for every endpoint of the account.
-            session: TokenSource = self._shared(
-                ("session", credential_id), lambda: TokenCache(OAuthLogin(account, _reader(sign_in, refresh)))
-            )
-            return session
-        key_pair = KeyPair(
-            sign_in.account_identifier or account_url.host.split(".snowflakecomputing.")[0],
-            sign_in.user,
-            sign_in.private_key,
-            sign_in.passphrase,
-        )
-        return TokenCache(KeyPairLogin(account, key_pair, settings.endpoint.url.netloc, sign_in.role))
+        account = self._accounts.get(account_url, lambda: Account.at(account_url))
+        if isinstance(sign_in, KeyPairSignIn):
+            return _key_pair_credential(sign_in, account, account_url)
+        return self._oauth_credential(settings, sign_in, account, refresh)
 
-    def _shared(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        if key not in self._parts:
-            self._parts[key] = make()
-            while len(self._parts) > self._kept:
-                self._parts.popitem(last=False)
-        self._parts.move_to_end(key)
-        return self._parts[key]
+    def _oauth_credential(
+        self, settings: CredentialSettings, sign_in: OAuthSignIn, account: Account, refresh: ReadToken | None
+    ) -> Credential:
+        """A later access token that its session has signed in with stands for the same credential from then on."""
+
+        def signed_in(access_token: str) -> None:
+            known = credential_ref()
+            if known is not None:
+                self._credentials.put(replace(settings, sign_in=OAuthSignIn(access_token)), known)
+
+        session = TokenCache(OAuthLogin(account, _reader(sign_in, refresh), signed_in=signed_in))
+        credential = Credential(lambda host: session, one_for_all=True)
+        credential_ref = weakref.ref(credential)
+        return credential
 
 
-def _endpoint(settings: Settings, host: _EndpointState, tokens: TokenSource) -> Endpoint:
-    return Endpoint(
-        host.transport,
-        tokens,
-        error_from_response,
-        limiter=host.limiter,
-        meter=host.meter,
-        budget=host.budget,
-        retry=RetryPolicy(cold_start=settings.endpoint.cold_start_wait),
-        idle_seconds=settings.endpoint.request_timeout,
+def _key_pair_credential(sign_in: KeyPairSignIn, account: Account, account_url: BaseUrl) -> Credential:
+    key_pair = KeyPair(
+        sign_in.account_identifier or account_url.host.split(".snowflakecomputing.")[0],
+        sign_in.user,
+        sign_in.private_key,
+        sign_in.passphrase,
+    )
+    return Credential(
+        lambda host: TokenCache(KeyPairLogin(account, key_pair, host, sign_in.role)), one_for_all=False
     )
 
 
-def _credential_id(settings: Settings) -> str:
-    """The same for the same credential at the same account."""
+def _with_token(settings: CredentialSettings, refresh: ReadToken | None) -> CredentialSettings:
+    """Reads the access token where DSS gives only what it is refreshed by.
+
+    A credential is known by its token. What DSS refreshes it by is opaque, and may look the same for two users.
+    """
     sign_in = settings.sign_in
-    if isinstance(sign_in, OAuthSignIn):
-        identity: tuple[Any, ...] = (sign_in.access_token or repr(sign_in.credentials),)
-    else:
-        identity = astuple(sign_in)
-    text = repr((type(sign_in).__name__, str(settings.account), *identity))
-    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:32]
+    if not isinstance(sign_in, OAuthSignIn) or sign_in.access_token:
+        return settings
+    try:
+        token: Any = _reader(sign_in, refresh)()
+    except Exception:  # noqa: BLE001 - DSS's own code; each query tries again, and tells the reason
+        return settings
+    if not isinstance(token, str):
+        return settings
+    return replace(settings, sign_in=replace(sign_in, access_token=token.strip()))
 
 
-def _reader(sign_in: OAuthSignIn, refresh: Callable[[Any], str] | None) -> Callable[[], str]:
+def _reader(sign_in: OAuthSignIn, refresh: ReadToken | None) -> Callable[[], str]:
     if refresh is None or sign_in.credentials is None:
         return lambda: sign_in.access_token
 

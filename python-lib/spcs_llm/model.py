@@ -30,7 +30,6 @@ from spcs_llm.mesh.answer import (
 )
 from spcs_llm.mesh.query import chat_request, embedding_texts, reranking_query
 from spcs_llm.protocols.base import Pieces, pieces_of
-from spcs_llm.protocols.registry import protocol_for
 from spcs_llm.query_context import QueryContext
 from spcs_llm.settings import read_settings
 from spcs_llm.usage import chat_bytes, chat_usage, ranking_usage, text_bytes, text_usage
@@ -59,7 +58,7 @@ class Model:
         try:
             self._settings = settings = read_settings(config)
             self._connection = connections.connect(settings, refresh)
-            self._protocol = protocol_for(settings.protocol, self._connection.endpoint)
+            self._protocol = self._connection.protocol
         except SpcsError as problem:
             self._problem = problem.again()
             return

@@ -66,10 +66,13 @@ _FILL_IN = {
 
 @dataclass(frozen=True)
 class OAuthSignIn:
-    """access_token: as DSS resolved it. credentials: what DSS 14.5 and later refreshes it by, opaque to us."""
+    """access_token: as DSS resolved it. credentials: what DSS 14.5 and later refreshes it by.
+
+    The credentials are opaque and say nothing certain about whose they are, so that only the token is compared.
+    """
 
     access_token: str = field(repr=False)
-    credentials: Any = field(default=None, repr=False)
+    credentials: Any = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,14 @@ class TokenSignIn:
 
 
 SignIn = Union[OAuthSignIn, KeyPairSignIn, TokenSignIn]
+
+
+@dataclass(frozen=True)
+class CredentialSettings:
+    """Who signs in where. account: None where the credential says it all."""
+
+    sign_in: SignIn
+    account: BaseUrl | None
 
 
 @dataclass(frozen=True)
@@ -122,13 +133,11 @@ class Settings:
     """What a model is and how to reach it. Its groups are what shared objects are found by (see `connections`).
 
     Attributes:
-        account: None where the credential says it all.
         max_batch_size: Rows a request; None leaves it to the kind of query.
         query_timeout: Seconds that a query may take in all.
     """
 
-    sign_in: SignIn
-    account: BaseUrl | None
+    credential: CredentialSettings
     endpoint: EndpointSettings
     protocol: ProtocolSettings = ProtocolSettings()
     max_parallelism: int = 1
@@ -168,8 +177,7 @@ def read_settings(config: Mapping[str, Any] | None) -> Settings:
     if form.complaints or sign_in is None or url is None:
         raise SettingsError(" ".join(form.complaints))
     return Settings(
-        sign_in,
-        account,
+        CredentialSettings(sign_in, account),
         EndpointSettings(url, service_api_key, request_timeout, cold_start_wait),
         protocol_settings,
         max_parallelism or 1,

@@ -41,6 +41,7 @@ class VllmLike:
         self.asked: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.abandoned = False
+        self.times_listed = 0
         self._pause = pause
         routes = [
             Route("/v1/chat/completions", self._chat, methods=["POST"]),
@@ -53,6 +54,7 @@ class VllmLike:
         self._service.stop()
 
     async def _models(self, request: Request) -> Response:
+        self.times_listed += 1
         return JSONResponse({"object": "list", "data": [{"id": "qwen"}, {"id": "llama"}]})
 
     async def _chat(self, request: Request) -> Response:

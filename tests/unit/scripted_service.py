@@ -87,6 +87,20 @@ class ImpatientCall(QueryContext):
         return -1.0 if self._over else 0.005
 
 
+class Waiting(QueryContext):
+    """waits: somebody asked how long it may wait."""
+
+    __slots__ = ("waits",)
+
+    def __init__(self, seconds: float = 10) -> None:
+        super().__init__(seconds)
+        self.waits = False
+
+    def remaining(self) -> float:
+        self.waits = True
+        return super().remaining()
+
+
 class Caller(threading.Thread):
     """Submits one row. outcome: its result, or what was raised."""
 

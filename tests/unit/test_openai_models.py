@@ -1,4 +1,4 @@
-"""The list of models is asked for once, however many threads want it."""
+"""The list of models is asked for once by all who want it, and anew some minutes later."""
 
 from __future__ import annotations
 
@@ -10,6 +10,15 @@ import pytest
 from spcs_llm.errors import QueryTimeout, ServiceDown
 from spcs_llm.protocols.openai.models import ServedModels
 from spcs_llm.query_context import QueryContext
+from tests.unit.scripted_service import Waiting, wait_until
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
 
 LIST = {"data": [{"id": "m1"}]}
 
@@ -74,3 +83,73 @@ def test_a_configured_name_is_taken_as_it_is(configured: str) -> None:
     endpoint = SlowList()
     assert ServedModels(endpoint, configured).name(QueryContext(10)) == configured
     assert endpoint.asked == 0
+
+
+def test_a_failure_is_told_to_all_who_wait() -> None:
+    endpoint = SlowList(ServiceDown("down"))
+    models = ServedModels(endpoint, None)
+    waiting: list[Waiting] = []
+    errors: list[Exception] = []
+
+    def ask(context: QueryContext) -> None:
+        try:
+            models.name(context)
+        except ServiceDown as error:
+            errors.append(error)
+
+    first = threading.Thread(target=ask, args=(QueryContext(10),))
+    first.start()
+    assert endpoint.under_way.wait(10)
+    waiting = [Waiting() for _ in range(12)]
+    threads = [first, *(threading.Thread(target=ask, args=(context,)) for context in waiting)]
+    for thread in threads[1:]:
+        thread.start()
+    wait_until(lambda: all(context.waits for context in waiting))
+    endpoint.let_go.set()
+    for thread in threads:
+        thread.join(10)
+    assert len(errors) == 13
+    assert endpoint.asked == 1
+
+
+def served(*names: str) -> dict[str, Any]:
+    return {"data": [{"id": name} for name in names]}
+
+
+def open_list(*answers: Any) -> SlowList:
+    endpoint = SlowList(*answers)
+    endpoint.let_go.set()
+    return endpoint
+
+
+def test_another_model_that_is_served_by_now_is_found_some_minutes_later() -> None:
+    clock = Clock()
+    models = ServedModels(open_list(served("m1"), served("m2")), None, clock=clock)
+    assert models.name(QueryContext(10)) == "m1"
+    clock.now += 599
+    assert models.name(QueryContext(10)) == "m1"
+    clock.now += 2
+    assert models.name(QueryContext(10)) == "m2"
+
+
+def test_a_list_that_cannot_be_had_anew_leaves_the_model_as_it_was() -> None:
+    clock = Clock()
+    endpoint = open_list(served("m1"), ServiceDown("down"), served("m2"))
+    models = ServedModels(endpoint, None, clock=clock)
+    models.name(QueryContext(10))
+    clock.now += 601
+    assert models.name(QueryContext(10)) == "m1"
+    assert models.name(QueryContext(10)) == "m1"
+    assert endpoint.asked == 2, "it is not asked at every query"
+    clock.now += 601
+    assert models.name(QueryContext(10)) == "m2"
+
+
+def test_a_model_that_proved_unknown_is_not_held_on_to() -> None:
+    endpoint = open_list(served("m1"), ServiceDown("down"), served("m2"))
+    models = ServedModels(endpoint, None)
+    models.name(QueryContext(10))
+    models.forget()
+    with pytest.raises(ServiceDown):
+        models.name(QueryContext(10))
+    assert models.name(QueryContext(10)) == "m2"

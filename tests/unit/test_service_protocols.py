@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import inspect
-import json
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +31,7 @@ from spcs_llm.protocols.base import Capabilities, ServiceProtocol, pieces_of
 from spcs_llm.protocols.registry import PROTOCOLS, Registration, protocol_for
 from spcs_llm.query_context import QueryContext
 from spcs_llm.settings import ProtocolSettings, read_settings
+from tests.unit.toy_service import ToyService
 
 ROOT = Path(__file__).parents[2]
 TOY = Registration("Toy: a list of texts", "tests.unit.toy_protocol:ToyProtocol")
@@ -216,44 +213,9 @@ def test_a_stream_is_the_whole_answer_in_one_delta() -> None:
 # -- one file, one line, one choice -------------------------------------------------------------------------
 
 
-@contextmanager
-def toy_service() -> Iterator[str]:
-    """Answers texts by themselves in capitals, and embeddings by their lengths when a text ends with a dot."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            texts = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            vectors = texts[0].endswith(".")
-            answer = json.dumps([[len(text)] if vectors else text.upper() for text in texts]).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(answer)))
-            self.end_headers()
-            self.wfile.write(answer)
-
-        def log_message(self, *_: Any) -> None: ...
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}"
-        finally:
-            server.shutdown()
-            thread.join(10)
-
-
-def toy_config(url: str) -> dict[str, Any]:
-    return {
-        "authenticationMode": "PROGRAMMATIC_ACCESS_TOKEN",
-        "programmaticAccessToken": {"token": "abc"},
-        "serviceProtocol": "TOY",
-        "llmEndpointUrl": url,
-    }
-
-
 def test_a_registered_protocol_is_all_that_a_model_needs() -> None:
-    with toy_service() as url:
-        model = Model(toy_config(url), connections=Connections())
+    with ToyService() as service:
+        model = Model(service.config(), connections=Connections())
         question = {"messages": [{"role": "user", "content": "hello"}]}
         assert model.complete(question, {}, None)["text"] == "HELLO"
         chunks = list(model.stream(question, {}, None))
@@ -261,16 +223,14 @@ def test_a_registered_protocol_is_all_that_a_model_needs() -> None:
         assert model.embed({"text": "abc."}, {}, None)["embedding"] == [4.0]
         with pytest.raises(SettingsError, match="has no reranking"):
             model.rerank({"query": "a", "documents": [{"text": "b"}]}, {}, None)
+        image = {"role": "user", "parts": [{"type": "IMAGE_INLINE", "inlineImage": "aGk="}]}
         with pytest.raises(QueryError, match="image"):
-            model.complete(
-                {"messages": [{"role": "user", "parts": [{"type": "IMAGE_INLINE", "inlineImage": "aGk="}]}]},
-                {},
-                None,
-            )
+            model.complete({"messages": [image]}, {}, None)
 
 
 def test_the_settings_know_a_registered_protocol() -> None:
-    config = toy_config("http://127.0.0.1:1")
+    with ToyService() as service:
+        config = service.config()
     assert read_settings(config).protocol == ProtocolSettings("TOY")
     with pytest.raises(SettingsError, match=r"must be one of PREDICT, .*, TOY"):
         read_settings({**config, "serviceProtocol": "TOYS"})

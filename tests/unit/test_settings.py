@@ -30,7 +30,7 @@ def complaint(**changes: Any) -> str:
 def test_a_config_of_the_earlier_plugin_is_enough() -> None:
     earlier = {**EARLIER, "maxParallelism": 4.0, "spcsCreditsPerHourCost": 0.57, "snowflakeCreditCost": 2.5}
     made = read_settings(earlier)
-    assert made.sign_in == OAuthSignIn("the-access-token")
+    assert made.credential.sign_in == OAuthSignIn("the-access-token")
     assert (made.protocol.name, made.protocol.handling_mode) == ("PREDICT", "TEXT_GENERATION_ZEPHYR")
     assert (made.max_parallelism, made.max_batch_size) == (4, None)
     assert (made.rate.credits_per_hour, made.rate.credit_price, made.rate.nodes) == (0.57, 2.5, 1)
@@ -131,9 +131,9 @@ def test_what_is_no_oauth_token_is_told_apart(preset: Any, words: str) -> None:
 def test_the_credentials_that_dss_refreshes_come_along() -> None:
     handle = {"opaque": True}
     made = settings(oauth={"snowflake_oauth": "t", "__credentials": {"snowflake_oauth": handle}})
-    assert made.sign_in.credentials is handle
+    assert made.credential.sign_in.credentials is handle
     alone = settings(oauth={"snowflake_oauth": None, "__credentials": {"snowflake_oauth": handle}})
-    assert alone.sign_in == OAuthSignIn("", handle)
+    assert alone.credential.sign_in == OAuthSignIn("", handle)
 
 
 def test_an_endpoint_of_another_account_is_refused() -> None:
@@ -162,7 +162,7 @@ def test_a_key_pair_needs_a_user_and_a_key() -> None:
     assert "names no user" in text
     assert "holds no private key" in text
     made = settings(authenticationMode="KEY_PAIR", keyPair={"user": " SVC ", "privateKey": "PEM", "role": ""})
-    assert made.sign_in == KeyPairSignIn("SVC", "PEM")
+    assert made.credential.sign_in == KeyPairSignIn("SVC", "PEM")
 
 
 def test_a_token_alone_needs_no_account_url() -> None:
@@ -172,8 +172,8 @@ def test_a_token_alone_needs_no_account_url() -> None:
         snowflakeAccountUrl=None,
         oauth=None,
     )
-    assert made.sign_in == TokenSignIn("abc.def")
-    assert made.account is None
+    assert made.credential.sign_in == TokenSignIn("abc.def")
+    assert made.credential.account is None
 
 
 @pytest.mark.parametrize(

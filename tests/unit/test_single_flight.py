@@ -12,7 +12,7 @@ import pytest
 from spcs_llm.errors import QueryTimeout, ServiceDown, SpcsError
 from spcs_llm.query_context import QueryContext
 from spcs_llm.single_flight import SingleFlight
-from tests.unit.scripted_service import wait_until
+from tests.unit.scripted_service import Waiting, wait_until
 
 WAITERS = 12
 
@@ -29,20 +29,6 @@ class Work:
         self.begun += 1
         assert self.may_end.wait(10)
         return self.end()
-
-
-class Waiting(QueryContext):
-    """Says that its thread waits."""
-
-    __slots__ = ("waits",)
-
-    def __init__(self, seconds: float = 10) -> None:
-        super().__init__(seconds)
-        self.waits = False
-
-    def remaining(self) -> float:
-        self.waits = True
-        return super().remaining()
 
 
 def raising(error: Exception) -> Callable[[], Any]:

@@ -22,7 +22,8 @@ from spcs_llm.snowflake.token_cache import Token
 class OAuthLogin:
     """Sessions for an OAuth access token, renewed by their master token as long as that lives.
 
-    read_access_token: reads the user's current one; asked at each login.
+    read_access_token: reads the user's current one; asked at each login. signed_in: told the access token that a login
+    succeeded with.
     """
 
     def __init__(
@@ -30,9 +31,11 @@ class OAuthLogin:
         account: Account,
         read_access_token: Callable[[], str],
         clock: Callable[[], float] = time.monotonic,
+        signed_in: Callable[[str], None] = lambda access_token: None,
     ) -> None:
         self._account = account
         self._read_access_token = read_access_token
+        self._signed_in = signed_in
         self._clock = clock
 
     def credential(self) -> str:
@@ -48,7 +51,9 @@ class OAuthLogin:
 
     def log_in(self, credential: str, context: QueryContext) -> Token:
         now = self._clock()
-        return _token(self._account.login(credential, context), now, None)
+        session = self._account.login(credential, context)
+        self._signed_in(credential)
+        return _token(session, now, None)
 
     def renew(self, token: Token, context: QueryContext) -> Token | None:
         master, now = token.grant.master, self._clock()

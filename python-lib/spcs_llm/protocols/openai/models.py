@@ -2,44 +2,57 @@
 
 from __future__ import annotations
 
-import threading
-from typing import Any
+import time
+from typing import Any, Callable, Optional
 
 from spcs_llm.errors import NotFound, ServiceError, SpcsError
 from spcs_llm.http.endpoint import Endpoint, HttpRequest
+from spcs_llm.learned import Learned
 from spcs_llm.protocols.reply_errors import unexpected_reply
 from spcs_llm.query_context import QueryContext
+from spcs_llm.single_flight import SingleFlight
 
 _MAX_NAMES = 10
 _MAX_NAME = 100
+_SECONDS_TO_ASK_ANEW = 5.0
+
+_Name = tuple[Optional[str]]  # None for a server that has no list
 
 
 class ServedModels:
-    """Which model to ask for: the configured one, or the first of the server's list. Thread-safe."""
+    """Which model to ask for: the configured one, or the first of the server's list. Thread-safe.
 
-    def __init__(self, endpoint: Endpoint, configured: str | None) -> None:
+    The list is asked for once by all who need it, and anew some minutes later: by then another model may be served.
+    """
+
+    def __init__(
+        self, endpoint: Endpoint, configured: str | None, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._endpoint = endpoint
         self._configured = configured or None
-        self._lock = threading.Lock()
-        self._discovered: tuple[str | None] | None = None
+        self._first: Learned[_Name | None] = Learned(None, clock=clock)
+        self._before: _Name | None = None
+        self._flights: SingleFlight[_Name] = SingleFlight()
 
     def name(self, context: QueryContext) -> str | None:
         """The model's name; None for a server that has no list, and so one model. Raises SpcsError."""
         if self._configured is not None:
             return self._configured
-        if self._discovered is None:
-            if not self._lock.acquire(timeout=max(0.0, context.remaining())):
-                raise context.timeout("waiting for the list of the service's models")
-            try:
-                if self._discovered is None:
-                    self._discovered = (self._first(context),)
-            finally:
-                self._lock.release()
-        return self._discovered[0]
+        first = self._first.value
+        if first is None:
+            first = self._flights.run(
+                lambda: self._discovered(context),
+                context,
+                "another query that asks for the list of models",
+                lambda: context.timeout("waiting for the list of the service's models"),
+            )
+        return first[0]
 
     def forget(self) -> None:
         """What was discovered no longer holds: the service may run another model by now."""
-        self._discovered = None
+        self._before, first = None, self._first.value
+        if first is not None:
+            self._first.forget(first)
 
     def checked_for_model(self, error: SpcsError, context: QueryContext) -> SpcsError:
         """`error`, or a better one if the reason is that the configured model is none of those served."""
@@ -58,7 +71,23 @@ class ServedModels:
             request_id=error.request_id,
         )
 
-    def _first(self, context: QueryContext) -> str | None:
+    def _discovered(self, context: QueryContext) -> _Name:
+        first = self._first.value
+        if first is not None:
+            return first  # another thread was faster
+        before = self._before
+        if before is None:
+            first = (self._first_listed(context),)
+        else:
+            try:
+                first = (self._first_listed(context.child(_SECONDS_TO_ASK_ANEW)),)
+            except SpcsError:
+                first = before  # which was served until now; if the service is down, the query will tell
+        self._first.learn(first)
+        self._before = first
+        return first
+
+    def _first_listed(self, context: QueryContext) -> str | None:
         try:
             served = self._listed(context)
         except ServiceError as error:
