@@ -39,8 +39,9 @@ from spcs_llm.settings import (
 )
 from spcs_llm.shared_objects import SharedObjects
 from spcs_llm.snowflake.account import Account
-from spcs_llm.snowflake.ingress import error_from_response
+from spcs_llm.snowflake.ingress import IngressErrors
 from spcs_llm.snowflake.key_pair import KeyPair
+from spcs_llm.snowflake.login_errors import SignInKind
 from spcs_llm.snowflake.sign_in import FixedToken, KeyPairLogin, OAuthLogin, WithServiceKey
 from spcs_llm.snowflake.token_cache import TokenCache
 from spcs_llm.urls import BaseUrl
@@ -74,8 +75,11 @@ class Credential:
         id: Stands for the credential in a process, and tells nothing of it.
     """
 
-    def __init__(self, tokens_at: Callable[[str], TokenSource], *, one_for_all: bool) -> None:
+    def __init__(
+        self, kind: SignInKind, tokens_at: Callable[[str], TokenSource], *, one_for_all: bool
+    ) -> None:
         """tokens_at: makes the token source for a host. one_for_all: its tokens are good for every host."""
+        self.kind = kind
         self.id = f"credential-{next(_numbers)}"
         self._tokens_at = tokens_at
         self._one_for_all = one_for_all
@@ -98,7 +102,7 @@ class EndpointClient:
         self.endpoint = Endpoint(
             state.transport,
             tokens,
-            error_from_response,
+            IngressErrors(credential.kind, service_key=settings.service_api_key is not None),
             limiter=state.limiter,
             meter=state.meter,
             budget=state.budget,
@@ -182,7 +186,7 @@ class Connections:
         sign_in = settings.sign_in
         if isinstance(sign_in, TokenSignIn):
             fixed = FixedToken(sign_in.token)
-            return Credential(lambda host: fixed, one_for_all=True)
+            return Credential(SignInKind.TOKEN, lambda host: fixed, one_for_all=True)
         account_url = settings.account
         if account_url is None:
             raise SettingsError("'Snowflake account URL' is empty.")
@@ -202,7 +206,7 @@ class Connections:
                 self._credentials.put(replace(settings, sign_in=OAuthSignIn(access_token)), known)
 
         session = TokenCache(OAuthLogin(account, _reader(sign_in, refresh), signed_in=signed_in))
-        credential = Credential(lambda host: session, one_for_all=True)
+        credential = Credential(SignInKind.OAUTH, lambda host: session, one_for_all=True)
         credential_ref = weakref.ref(credential)
         return credential
 
@@ -215,7 +219,9 @@ def _key_pair_credential(sign_in: KeyPairSignIn, account: Account, account_url: 
         sign_in.passphrase,
     )
     return Credential(
-        lambda host: TokenCache(KeyPairLogin(account, key_pair, host, sign_in.role)), one_for_all=False
+        SignInKind.KEY_PAIR,
+        lambda host: TokenCache(KeyPairLogin(account, key_pair, host, sign_in.role)),
+        one_for_all=False,
     )
 
 

@@ -75,6 +75,10 @@ _LITELLM_TAIL = re.compile(
 _PATH = re.compile(r"[\w.\[\]]+(?: ?-> ?[\w.\[\]]+)*:?")
 _DUMP = re.compile(r"(?:[;,]?\s*\b\w+\s*[=:]\s*)?[\[{(]+\s*\Z")
 _TRACEBACK = re.compile(r"^\s*Traceback\b", re.MULTILINE)
+_WHERE = re.compile(
+    r"While executing\b|at (?:row|line)\b", re.IGNORECASE
+)  # minja's and llama.cpp's templates
+_EXCEPTION = re.compile(r"(?:[\w.]*(?:Error|Exception)): ?\S|Jinja Exception: ?\S", re.IGNORECASE)
 _HEADING = re.compile(r"[\w ]{1,40}:")
 
 
@@ -271,6 +275,8 @@ def telling_line(text: str) -> str:
         return lines[-1].strip()
     lines = [line for line in lines if not _LINK.match(line.strip())] or lines
     first = lines[0].strip()
+    if _WHERE.match(first):
+        first = next((line.strip() for line in lines if _EXCEPTION.match(line.strip())), first)
     start = _VALIDATION.search(text)
     if start is not None:
         return _validation_errors(text[start.start() :]) or first

@@ -8,6 +8,7 @@ import gzip
 import multiprocessing
 import os
 import socket
+import ssl
 import threading
 import time
 import zlib
@@ -21,7 +22,7 @@ import requests
 from spcs_llm.errors import ModelError, NetworkError, QueryTimeout, TlsError
 from spcs_llm.http import exchange as exchange_module
 from spcs_llm.http.endpoint import Endpoint, HttpRequest
-from spcs_llm.http.transport import WATCHDOG, Transport
+from spcs_llm.http.transport import WATCHDOG, Transport, _ca_bundle, _ssl_context
 from spcs_llm.urls import parse_base_url
 from tests.integration.arena import POST, TOKEN, Arena
 from tests.integration.raw_server import (
@@ -428,12 +429,29 @@ def test_no_proxy_is_honoured(arena: Arena, excepted: str) -> None:
     assert proxy.asked == []
 
 
-def test_a_plain_request_goes_through_a_proxy_whole(arena: Arena) -> None:
-    """Only loopback is spoken to without TLS, and seldom through a proxy; it works as with requests."""
+@pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+def test_what_is_not_encrypted_goes_through_no_proxy(arena: Arena, variable: str) -> None:
+    """Only loopback is spoken to without TLS: a proxy elsewhere would get the token and the prompt in clear text."""
     proxy = arena.undo.enter_context(RawServer(reply()))
-    arena.environment.setenv("HTTP_PROXY", proxy.url)
-    arena.endpoint("http://127.0.0.1:9").send(POST, arena.call())
-    assert proxy.requests[0].line == "POST http://127.0.0.1:9/predict HTTP/1.1"
+    arena.environment.setenv(variable, proxy.url)
+    url = arena.serve(reply())
+    assert arena.endpoint(url).send(POST, arena.call()) == {"ok": 1}
+    assert proxy.requests == []
+
+
+def test_tls_before_1_2_is_refused_whatever_openssl_allows(arena: Arena) -> None:
+    context = _ssl_context(_ca_bundle())
+    assert context.minimum_version == ssl.TLSVersion.TLSv1_2
+    assert context.verify_mode == ssl.CERT_REQUIRED
+    assert context.check_hostname
+
+
+def test_a_failure_does_not_keep_the_request_in_its_context(arena: Arena) -> None:
+    url = arena.serve(then_reset(), then_reset())
+    with pytest.raises(NetworkError) as failed:
+        arena.transport(url).send("POST", "/", {"Authorization": "canary"}, b"{}", seconds=5, idle_seconds=5)
+    assert failed.value.__context__ is None
+    assert failed.value.__cause__ is None
 
 
 @pytest.mark.parametrize("proxy", ["http://", "socks5://127.0.0.1:1"])

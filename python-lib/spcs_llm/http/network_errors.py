@@ -16,38 +16,46 @@ import urllib3
 
 from spcs_llm.errors import NetworkError, TlsError
 
-_REACH = "Check the URL, and that this DSS node may reach it (firewall, proxy)."
+LLM_ENDPOINT_URL, SNOWFLAKE_ACCOUNT_URL = "LLM endpoint URL", "Snowflake account URL"  # as the form has them
 # X509_V_ERR_* of OpenSSL's x509_vfy.h
 _NOT_YET_VALID, _EXPIRED, _OTHER_HOST, _OTHER_ADDRESS = 9, 10, 62, 64
 
 
 def error_from_exception(
-    error: BaseException, host: str, *, cut: bool = False, sent: bool = False, answered: bool = False
+    error: BaseException,
+    host: str,
+    *,
+    cut: bool = False,
+    sent: bool = False,
+    answered: bool = False,
+    field: str = LLM_ENDPOINT_URL,
 ) -> NetworkError:
     """The failure of an exchange with `host`. cut: the watchdog ended it. sent: a connection was there, and ready for
-    the request. answered: the body had begun.
+    the request. answered: the body had begun. field: of the form, which names the host.
     """
     causes = list(_causes(error))
+    reach = f"Check '{field}', and that this DSS node may reach it (firewall, proxy)."
     if cut:
         return time_is_up(host)
     if answered or sent:
-        return _failure_of_exchange(causes, host, answered)
+        return _failure_of_exchange(causes, host, answered, reach)
     if _any(causes, requests.exceptions.ProxyError, urllib3.exceptions.ProxyError) or _tunnel_status(causes):
         return _proxy_failure(causes, host)
     if _any(causes, socket.gaierror):
+        renewed = "; a service that was dropped and created again has a new one: SHOW ENDPOINTS IN SERVICE"
         return NetworkError(
             f"The name {host} cannot be resolved.",
-            "Check the URL; a service that was dropped and created again has a new one: SHOW ENDPOINTS IN SERVICE.",
+            f"Check '{field}'{renewed if field == LLM_ENDPOINT_URL else ', and the name servers of this DSS node'}.",
         )
     if _any(causes, ConnectionRefusedError):
-        return NetworkError(f"{host} refuses connections.", _REACH)
+        return NetworkError(f"{host} refuses connections.", reach)
     if _timed_out(causes):
-        return NetworkError(f"{host} could not be reached in time.", _REACH)
+        return NetworkError(f"{host} could not be reached in time.", reach)
     if _any(causes, ssl.SSLError, urllib3.exceptions.SSLError, ssl.CertificateError):
-        return _tls_failure(causes, host)
+        return _tls_failure(causes, host, field, reach)
     if _any(causes, ConnectionError):
-        return NetworkError(f"{host} closed the connection before it was ready.", _REACH)
-    return NetworkError(f"{host} could not be reached ({_name(causes)}).", _REACH)
+        return NetworkError(f"{host} closed the connection before it was ready.", reach)
+    return NetworkError(f"{host} could not be reached ({_name(causes)}).", reach)
 
 
 def time_is_up(host: str) -> NetworkError:
@@ -58,7 +66,7 @@ def body_cut_short(host: str) -> NetworkError:
     return NetworkError(f"{host} closed the connection in the middle of its answer.")
 
 
-def _failure_of_exchange(causes: list[BaseException], host: str, answered: bool) -> NetworkError:
+def _failure_of_exchange(causes: list[BaseException], host: str, answered: bool, reach: str) -> NetworkError:
     if _timed_out(causes):
         return NetworkError(
             f"{host} was silent for longer than a request may wait.",
@@ -71,14 +79,14 @@ def _failure_of_exchange(causes: list[BaseException], host: str, answered: bool)
         return NetworkError(f"{host} closed the connection before it answered.", reset=True)
     malformed = (http.client.HTTPException, urllib3.exceptions.InvalidHeader)
     if _any(causes, *malformed) and not _any(causes, http.client.InvalidURL):
-        return NetworkError(f"{host} answered with something that is not HTTP.", _REACH)
+        return NetworkError(f"{host} answered with something that is not HTTP.", reach)
     if _any(causes, ValueError, http.client.InvalidURL):
         return NetworkError(
             "The request cannot be sent: its path or a header holds a character that HTTP forbids.",
             "Check tokens and keys for line breaks and for characters of other alphabets.",
             transient=False,
         )
-    return NetworkError(f"The request to {host} failed ({_name(causes)}).", _REACH)
+    return NetworkError(f"The request to {host} failed ({_name(causes)}).", reach)
 
 
 def _tunnel_status(causes: list[BaseException]) -> int:
@@ -109,7 +117,7 @@ def _proxy_failure(causes: list[BaseException], host: str) -> NetworkError:
     return NetworkError("The proxy cannot be used.", "Check HTTPS_PROXY and NO_PROXY of DSS.")
 
 
-def _tls_failure(causes: list[BaseException], host: str) -> NetworkError:
+def _tls_failure(causes: list[BaseException], host: str, field: str, reach: str) -> NetworkError:
     codes = {getattr(cause, "verify_code", None) for cause in causes}
     if _EXPIRED in codes:
         return TlsError(
@@ -124,7 +132,7 @@ def _tls_failure(causes: list[BaseException], host: str) -> NetworkError:
     if codes & {_OTHER_HOST, _OTHER_ADDRESS} or any("doesn't match" in str(cause) for cause in causes):
         return TlsError(
             f"The certificate of {host} is for another name.",
-            "Check the URL: in hosts, Snowflake writes a dash where an account name has an underscore.",
+            f"Check '{field}': in hosts, Snowflake writes a dash where an account name has an underscore.",
             transient=False,
         )
     if _any(causes, ssl.CertificateError):
@@ -134,7 +142,7 @@ def _tls_failure(causes: list[BaseException], host: str) -> NetworkError:
             transient=False,
         )
     cut_off = _any(causes, ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
-    return TlsError(f"The TLS connection to {host} could not be set up.", _REACH, transient=cut_off)
+    return TlsError(f"The TLS connection to {host} could not be set up.", reach, transient=cut_off)
 
 
 def _timed_out(causes: list[BaseException]) -> bool:

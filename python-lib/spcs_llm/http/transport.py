@@ -32,7 +32,7 @@ from requests.utils import (
 
 from spcs_llm.errors import NetworkError
 from spcs_llm.http.exchange import Exchange
-from spcs_llm.http.network_errors import error_from_exception
+from spcs_llm.http.network_errors import LLM_ENDPOINT_URL, error_from_exception
 from spcs_llm.http.response import HttpResponse
 from spcs_llm.http.watchdog import Watchdog
 from spcs_llm.urls import BaseUrl
@@ -46,12 +46,16 @@ class Transport:
     """Connections to one host. Thread-safe. `pool_size` should be the number of requests in flight.
 
     The environment's proxies and CA bundle are read here, once. Raises NetworkError when they are of no use.
+    field: of the form, which the URL is from; errors name it. Plain http, which is for loopback addresses, goes
+    through no proxy whatever the environment says: it would take a token over the network in clear text.
     """
 
-    def __init__(self, url: BaseUrl, pool_size: int = 10) -> None:
+    def __init__(self, url: BaseUrl, pool_size: int = 10, field: str = LLM_ENDPOINT_URL) -> None:
         self.url = url
+        self._field = field
         self._context = _ssl_context(_ca_bundle()) if url.scheme == "https" else None
-        self._proxy = select_proxy(url.origin, get_environ_proxies(url.origin, no_proxy=None))
+        proxies = {} if url.scheme == "http" else get_environ_proxies(url.origin, no_proxy=None)
+        self._proxy = select_proxy(url.origin, proxies)
         self._pool_size = pool_size
         self._renew()
 
@@ -112,17 +116,21 @@ class Transport:
         try:
             exchange.answered(self._adapter.send(request, stream=True, timeout=timeout))
         except (OSError, ValueError, http.client.HTTPException, urllib3.exceptions.HTTPError) as error:
-            raise self._failure(error, exchange) from None
+            failure = self._failure(error, exchange)
         except BaseException:
             self.finish(exchange)
             raise
+        else:
+            return exchange
         finally:
             _current.exchange = None
-        return exchange
+        raise failure  # out here, where the exception that holds the request does not become its context
 
     def _failure(self, error: BaseException, exchange: Exchange) -> NetworkError:
         self.finish(exchange)
-        failure = error_from_exception(error, self.url.netloc, cut=exchange.cut, sent=exchange.sent)
+        failure = error_from_exception(
+            error, self.url.netloc, cut=exchange.cut, sent=exchange.sent, field=self._field
+        )
         failure.stale = exchange.reused_connection and failure.reset
         if failure.stale:
             self._adapter.close_idle_connections()  # as old as this one, or older
@@ -253,7 +261,6 @@ class _Adapter(HTTPAdapter):
         socks = proxy is not None and proxy.lower().startswith("socks")
         if not socks:  # which has connection classes of its own
             manager.pool_classes_by_scheme = _POOL_CLASSES
-        self._forwarded = proxy is not None and not socks and url.scheme == "http"
         if context is not None:
             manager.connection_pool_kw["ssl_context"] = context
         self._pool = manager.connection_from_url(url.origin)
@@ -290,7 +297,7 @@ class _Adapter(HTTPAdapter):
 
     def request_url(self, request: Any, proxies: Any) -> str:
         url: str = request.url
-        return url if self._forwarded else url[len(self._origin) :]
+        return url[len(self._origin) :]
 
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
         """The shared context verifies; loading the CA bundle into it for each connection is what this avoids."""
@@ -316,6 +323,7 @@ def _ca_bundle() -> str:
 @functools.lru_cache(maxsize=4)
 def _ssl_context(ca_bundle: str) -> ssl.SSLContext:
     context = urllib3.util.ssl_.create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2  # urllib3 1.26 leaves it to OpenSSL
     try:
         if Path(ca_bundle).is_dir():
             context.load_verify_locations(capath=ca_bundle)

@@ -9,29 +9,40 @@ connector, results come as Arrow, which the ingress cannot read (snowflake-ml-py
 from __future__ import annotations
 
 import base64
-import contextlib
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 from uuid import uuid4
 
+from spcs_llm.container_errors import telling_line
 from spcs_llm.errors import ModelError, NetworkError, QueryTimeout, ServiceBusy, ServiceDown, SpcsError
 from spcs_llm.http.endpoint import Endpoint, HttpRequest, NoToken
+from spcs_llm.http.network_errors import SNOWFLAKE_ACCOUNT_URL
 from spcs_llm.http.retry import RetryPolicy, parse_retry_after
 from spcs_llm.http.transport import Transport
 from spcs_llm.query_context import QueryContext
-from spcs_llm.redaction import without_private_text
-from spcs_llm.snowflake.login_errors import CHECK_URL, login_error, login_timeout, no_account
+from spcs_llm.redaction import SENT_SECRETS
+from spcs_llm.snowflake.login_errors import (
+    CHECK_URL,
+    NO_SUCH_ENDPOINT,
+    SignInKind,
+    login_error,
+    login_timeout,
+    no_account,
+)
 from spcs_llm.urls import BaseUrl
 
 _JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 _FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 _LIFE_NOT_TOLD = 300.0
 _IDLE_SECONDS = 30.0
+_MAX_REPLY = 1 << 20  # bytes; a login's answer has some kilobytes
+_MAX_JWT = 16_384
+_PLAIN_ROLE = re.compile(r"[A-Za-z0-9_$.-]+")
 
 
 @dataclass(frozen=True)
@@ -64,25 +75,25 @@ class Account:
 
     @classmethod
     def at(cls, url: BaseUrl) -> Account:
-        retry = RetryPolicy(attempts=3)
+        transport, retry = Transport(url, field=SNOWFLAKE_ACCOUNT_URL), RetryPolicy(attempts=3)
         return cls(
-            Endpoint(Transport(url), NoToken(), error_from_response, retry=retry, idle_seconds=_IDLE_SECONDS)
+            Endpoint(transport, NoToken(), error_from_response, retry=retry, idle_seconds=_IDLE_SECONDS)
         )
 
     def login(self, access_token: str, context: QueryContext) -> Session:
         """A session for an OAuth access token."""
         body = {"data": {"AUTHENTICATOR": "OAUTH", "TOKEN": access_token}}
         path = f"/session/v1/login-request?request_id={uuid4()}"
-        with _never_quoting(access_token):
-            data = self._ask("SNOWFLAKE_LOGIN", path, body, {}, context)
+        SENT_SECRETS.add(access_token)
+        data = self._ask("SNOWFLAKE_LOGIN", path, body, {}, context)
         return _session(data, "token", "validityInSeconds", "masterValidityInSeconds")
 
     def renew(self, token: str, master_token: str, context: QueryContext) -> Session:
         """A session token in place of `token`; a master token as well, where Snowflake gives a new one."""
         body = {"oldSessionToken": token, "requestType": "RENEW"}
         path = f"/session/token-request?requestId={uuid4()}&request_guid={uuid4()}"
-        with _never_quoting(token, master_token):
-            data = self._ask("SNOWFLAKE_RENEW", path, body, authorization(master_token), context)
+        SENT_SECRETS.add(token, master_token)
+        data = self._ask("SNOWFLAKE_RENEW", path, body, authorization(master_token), context)
         return _session(data, "sessionToken", "validityInSecondsST", "validityInSecondsMT")
 
     def endpoint_token(
@@ -92,24 +103,28 @@ class Account:
 
         now: seconds since the epoch, which the token's own `exp` is read against when it has no `iat`.
         """
-        scope = f"session:role:{role} {host}" if role else host
+        scope = f"{_role_scope(role)} {host}" if role else host
         form = urlencode({"grant_type": _JWT_BEARER, "scope": scope, "assertion": assertion}).encode()
-        http_request = HttpRequest("/oauth/token", body=form, headers=_FORM, step="SNOWFLAKE_ENDPOINT_TOKEN")
-        with _never_quoting(assertion):
-            token = _token_in_text(self._send(http_request, context))
+        http_request = HttpRequest(
+            "/oauth/token", body=form, headers=_FORM, step="SNOWFLAKE_ENDPOINT_TOKEN", max_body=_MAX_REPLY
+        )
+        SENT_SECRETS.add(assertion)
+        token = _token_in_text(self._send(http_request, context))
         return EndpointToken(token, _life_of_jwt(token, now) or _LIFE_NOT_TOLD)
 
     def _ask(
         self, step: str, path: str, body: Any, headers: Mapping[str, str], context: QueryContext
     ) -> Mapping[str, Any]:
-        http_request = HttpRequest(path, body, headers={"Accept": "application/json", **headers}, step=step)
+        http_request = HttpRequest(
+            path, body, headers={"Accept": "application/json", **headers}, step=step, max_body=_MAX_REPLY
+        )
         reply = _json(self._send(http_request, context))
         if not isinstance(reply, dict) or "success" not in reply:
             raise no_account("answers with something else than a login's JSON")
         data = reply.get("data")
-        if reply["success"] is True and isinstance(data, dict):
+        if str(reply["success"]).lower() == "true" and isinstance(data, dict):
             return data
-        raise login_error(reply.get("code"), reply.get("message"))
+        raise login_error(reply.get("code"), reply.get("message"), sign_in=SignInKind.OAUTH)
 
     def _send(self, http_request: HttpRequest, context: QueryContext) -> bytes:
         child = context.child()
@@ -119,7 +134,7 @@ class Account:
             context.last_error = child.last_error or context.last_error
             raise login_timeout(context, "signing in to Snowflake") from None
         except ModelError:
-            raise no_account("answers with a web page") from None
+            raise no_account("answers with a web page, or with more than a login's JSON") from None
         except NetworkError as error:
             if error.silent:
                 error.hint = CHECK_URL
@@ -142,20 +157,27 @@ def error_from_response(status: int, headers: Mapping[str, str], body: bytes) ->
             retry_after=parse_retry_after(headers.get("Retry-After")),
             place="login",
         )
-    refusal = _refusal(_json(body))
+    refusal = _refusal(_json(body)) or _refusal_in_text(body)
     if 400 <= status < 500 and refusal is not None:
         return login_error(*refusal, status=status)
     return no_account(f"answers HTTP {status}", status)
 
 
-@contextlib.contextmanager
-def _never_quoting(*secrets: str) -> Iterator[None]:
-    """Whatever Snowflake's message says, an error does not hold these."""
-    try:
-        yield
-    except SpcsError as error:
-        error.message = without_private_text(error.message, {"secrets": secrets})
-        raise
+def _role_scope(role: str) -> str:
+    """The scope of a role; one whose name needs quotes in SQL is encoded (Snowflake documentation, "Scopes")."""
+    if len(role) > 2 and role[0] == role[-1] == '"':
+        role = role[1:-1].replace('""', '"')  # as SQL has it
+    return (
+        f"session:role:{role}"
+        if _PLAIN_ROLE.fullmatch(role)
+        else f"session:role-encoded:{quote(role, safe='')}"
+    )
+
+
+def _refusal_in_text(body: bytes) -> tuple[object, object] | None:
+    """What `/oauth/token` says in plain text of an endpoint that it does not know."""
+    text = body[:_MAX_JWT].decode("utf-8", "replace")
+    return (None, telling_line(text)) if NO_SUCH_ENDPOINT in text.lower() and "<" not in text else None
 
 
 def _refusal(reply: Any) -> tuple[object, object] | None:
@@ -198,6 +220,9 @@ def _seconds(value: Any) -> float | None:
 def _token_in_text(reply: bytes) -> str:
     """The reply of `/oauth/token` is the bare token; JSON is understood, too."""
     text = reply.decode("utf-8", "replace").strip()
+    refusal = _refusal_in_text(reply)
+    if refusal is not None and text[:1] != "{":
+        raise login_error(*refusal, sign_in=SignInKind.KEY_PAIR)
     if text[:1] not in ("{", "[", '"'):
         return _checked(text)
     granted = _json(reply)
@@ -206,17 +231,19 @@ def _token_in_text(reply: bytes) -> str:
     token = granted.get("access_token") or granted.get("token")
     refusal = _refusal(granted)
     if token is None and refusal is not None:
-        raise login_error(*refusal)
+        raise login_error(*refusal, sign_in=SignInKind.KEY_PAIR)
     return _checked(token)
 
 
 def _life_of_jwt(token: str, now: float) -> float | None:
     """Seconds from its issue to its end, by the issuer's clock alone if it tells; None for what is no JWT."""
+    if len(token) > _MAX_JWT:
+        return None
     try:
         _, claims, _ = token.split(".")
         claims = json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))
         return _seconds(float(claims["exp"]) - float(claims.get("iat", now)))
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
 
 

@@ -20,6 +20,9 @@ _MARGIN = 60.0
 _REFUSAL_KEPT = 10.0
 _OUTAGE_KEPT = 1.5
 _EARLY_RENEWAL_SECONDS = 10.0
+_SHORTEST_LIFE = 0.5  # of a server that tells less, every query would sign in
+_REPLACEMENTS = 5  # of refused tokens, one after the other; then one in each
+_REPLACEMENT_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class Token:
     @classmethod
     def lasting(cls, headers: Mapping[str, str], seconds: float, since: float, grant: Any = None) -> Token:
         """A token of `seconds`, to be renewed a minute before its end, or at half its life if that is later."""
+        seconds = max(seconds, _SHORTEST_LIFE)
         return cls(headers, since + seconds - min(_MARGIN, seconds / 2), since + seconds, grant)
 
     def kept_until_next_try(self, now: float) -> Token:
@@ -65,7 +69,9 @@ class SignIn(Protocol):
 class TokenCache:
     """A TokenSource over a SignIn. One thread at a time signs in, for all; what it meets is told to those who wait.
 
-    A refusal is remembered for 10 s, unless there is another credential to try by then; an outage for 1.5 s.
+    A refusal is remembered for 10 s, unless there is another credential to try by then; an outage for 1.5 s. A server
+    that refuses tokens again and again has five replaced, and from then on one in 10 s: in between, a query that is
+    refused tries again with the token that there is.
     """
 
     def __init__(self, sign_in: SignIn, clock: Callable[[], float] = time.monotonic) -> None:
@@ -81,6 +87,8 @@ class TokenCache:
         self._flights: SingleFlight[Token | None] = SingleFlight()
         self._outage: _Failure | None = None
         self._refusal: _Failure | None = None
+        self._replacements = float(_REPLACEMENTS)
+        self._replacements_since = self._clock()
 
     def headers(self, context: QueryContext) -> Mapping[str, str]:
         token = self._token
@@ -94,8 +102,19 @@ class TokenCache:
 
     def refused(self, headers: Mapping[str, str], error: SpcsError) -> bool:
         with self._lock:
-            if self._token is not None and self._token.headers == headers:
+            if self._token is not None and self._token.headers == headers and self._may_replace():
                 self._token = self._token.after_refusal()
+        return True
+
+    def _may_replace(self) -> bool:
+        """Whether another refused token may be replaced by now. Under the lock."""
+        now = self._clock()
+        earned = (now - self._replacements_since) / _REPLACEMENT_SECONDS
+        self._replacements = min(float(_REPLACEMENTS), self._replacements + earned)
+        self._replacements_since = now
+        if self._replacements < 1:
+            return False
+        self._replacements -= 1
         return True
 
     def _current(self, context: QueryContext) -> Token:
