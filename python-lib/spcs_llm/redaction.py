@@ -26,7 +26,7 @@ from spcs_llm.redaction_words import API_NAMES, COMMON_WORDS
 
 _MASK = "…"
 _WINDOW = 8  # characters that a message and a private text may not share
-_MOST_OF_MESSAGE = 4096
+_MOST_OF_MESSAGE = 1500
 _WORK = 128 * 1024  # pieces of private texts that are looked up for one message, at most about so many
 _SHORT = 4
 _FEW_WORDS = 3

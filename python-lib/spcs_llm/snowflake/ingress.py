@@ -47,6 +47,7 @@ _TOKEN_HINTS = {
 }
 _CHECK_HOST = "If the service was dropped and created again, its URL is new: SHOW ENDPOINTS IN SERVICE."
 _SET_SERVICE_KEY = "If the container wants a key of its own, set 'Service API key' to it."
+_MAX_PAGE = 16_384  # bytes, of which known phrases are looked for
 _STARTING = ("no service hosts", "upstream connect error", "connection refused", "not reachable")
 _ABOUT_TOKEN = re.compile(r"\b(token|session|credential|authenticat\w+|expired|revoked)\b")
 _SNOWFLAKES = re.compile(r"39\d{4}")
@@ -220,7 +221,7 @@ def _is_within_container(location: str) -> bool:
 
 def _read_reply(status: int, headers: Mapping[str, str], body: bytes, reply: Any) -> _ErrorReply:
     location = headers.get("Location") or "" if 300 <= status < 400 else ""
-    text = body.decode("utf-8", "replace")
+    text = body[:_MAX_PAGE].decode("utf-8", "replace")
     if isinstance(reply, dict) and "responseType" in reply:
         detail = reply.get("detail")
         detail = detail if isinstance(detail, str) else ""
