@@ -15,6 +15,7 @@ from typing import Any
 from spcs_llm.chat_templates.template import ChatTemplate, TemplateError
 from spcs_llm.domain import ChatRequest
 from spcs_llm.errors import QueryError, SpcsError
+from spcs_llm.learned import Learned
 from spcs_llm.protocols.inference_server.rows import map_rows, parsed_json
 from spcs_llm.protocols.reply_errors import unexpected_reply
 
@@ -107,18 +108,23 @@ class PromptEchoFilter:
     """
 
     def __init__(self) -> None:
-        self._repeats: bool | None = None
+        self._repeats: Learned[bool | None] = Learned(None)
 
     def removed(self, texts: Sequence[str], prompts: Sequence[Prompt]) -> list[str]:
         """The texts without the prompts they begin with."""
         ends = [_end_of_prompt(text, prompt.text) for text, prompt in zip(texts, prompts)]
+        known = self._repeats.value
+        shown: bool | None = None
         for end, prompt in zip(ends, prompts):
             if end is None:
-                self._repeats = False
-            elif not prompt.as_is or (self._repeats is None and _is_long(prompt.text)):
-                self._repeats = True
+                shown = False
+            elif not prompt.as_is or (known is None and shown is None and _is_long(prompt.text)):
+                shown = True
+        if shown is not None:
+            self._repeats.learn(shown)
+        repeats = known if shown is None else shown
         return [
-            text[end:] if end is not None and (self._repeats or not prompt.as_is) else text
+            text[end:] if end is not None and (repeats or not prompt.as_is) else text
             for text, prompt, end in zip(texts, prompts, ends)
         ]
 

@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 from spcs_llm.errors import BadRequest, SpcsError
 from spcs_llm.http.endpoint import Endpoint, HttpRequest
+from spcs_llm.learned import Learned
 from spcs_llm.query_context import QueryContext
 
 
@@ -23,22 +24,22 @@ class Method:
         spellings = [name.replace("_", "-"), name.replace("-", "_")]
         if name.startswith("__"):
             spellings.reverse()
-        self._paths = list(dict.fromkeys(f"/{quote(spelling, safe='/')}" for spelling in spellings))
+        self._paths = Learned(list(dict.fromkeys(f"/{quote(spelling, safe='/')}" for spelling in spellings)))
 
     def send(self, payload: Any, rows: int, context: QueryContext) -> Any:
         """The JSON of the answer. Raises SpcsError."""
-        paths = self._paths
+        paths = self._paths.value
         for path in paths:
             try:
                 body = self._endpoint.send(HttpRequest(path, payload, weight=rows), context)
             except SpcsError as error:
                 if error.status != 404:
                     if isinstance(error, BadRequest):
-                        self._paths = [path]
+                        self._paths.learn([path])
                     raise
                 missing = error
                 continue
-            self._paths = [path]
+            self._paths.learn([path])
             return body
         missing.hint = f"Check 'Method name': the paths {' and '.join(paths)} were tried. {missing.hint}"
         raise missing

@@ -15,6 +15,7 @@ from spcs_llm.chat_templates.template import ChatTemplate
 from spcs_llm.domain import ChatAnswer, ChatRequest
 from spcs_llm.errors import ModelError, ServiceError, SpcsError
 from spcs_llm.http.endpoint import Endpoint
+from spcs_llm.learned import Learned
 from spcs_llm.protocols.base import Capabilities, ChatRow, EmbeddingRow, ServiceProtocol
 from spcs_llm.protocols.inference_server.chat_layout import (
     COLUMNS,
@@ -82,12 +83,10 @@ class ModelServingProtocol(ServiceProtocol):
         self._chat = Method(endpoint, method or _CHAT)
         self._encode = Method(endpoint, method or _ENCODE)
         self._layouts = chat_layouts(input_column)
-        self._layout = self._layouts[0]
-        self._layout_is_known = False
-        self._may_want_columns = True
-        self._embedding_columns: tuple[str | None, ...] = (
-            (input_column,) if input_column else (_SENTENCE, None)
-        )
+        self._layout = Learned(self._layouts[0])
+        self._may_want_columns = Learned(True)
+        columns: tuple[str | None, ...] = (input_column,) if input_column else (_SENTENCE, None)
+        self._embedding_columns = Learned(columns)
         self._echo = PromptEchoFilter()
 
     @classmethod
@@ -107,17 +106,17 @@ class ModelServingProtocol(ServiceProtocol):
         if (
             layout.is_chat
             and layout.sampling == PARAMS
-            and self._may_want_columns
+            and self._may_want_columns.value
             and _exceeded(answers, limit)
         ):
-            self._may_want_columns = False  # params that a signature has not are ignored in silence
+            self._may_want_columns.learn(False)  # params that a signature has not are ignored in silence
             answers = self._ask_with_columns(requests, layout, context) or answers
         return [_limit_named(answer, limit) for answer in answers]
 
     def embed(self, texts: Sequence[str], context: QueryContext) -> list[EmbeddingRow]:
         if not texts:
             return []
-        columns = self._embedding_columns
+        columns = self._embedding_columns.value
         is_known = len(columns) == 1
         errors: list[SpcsError] = []
         while columns:
@@ -131,7 +130,7 @@ class ModelServingProtocol(ServiceProtocol):
                 told = [column for column in columns_named(error) if column != name]
                 columns = (*(told[:1] if len(errors) == 1 else ()), *others)
                 continue
-            self._embedding_columns = (name,)
+            self._embedding_columns.learn((name,))
             return rows
         raise combined_error(errors)
 
@@ -149,8 +148,8 @@ class ModelServingProtocol(ServiceProtocol):
     def _ask_in_some_layout(
         self, requests: Sequence[ChatRequest], context: QueryContext
     ) -> tuple[ChatLayout, list[ChatRow]]:
-        layout: ChatLayout | None = self._layout
-        known = self._layout_is_known
+        known = self._layout.is_known
+        layout: ChatLayout | None = self._layout.value
         refused: list[ChatLayout] = []
         errors: list[SpcsError] = []
         while layout is not None:
@@ -164,7 +163,7 @@ class ModelServingProtocol(ServiceProtocol):
                 layouts = [*self._layouts, *_prompts_in(columns_named(error), self._layouts)]
                 layout = next_layout(layouts, refused, error)
                 continue
-            self._layout, self._layout_is_known = layout, True
+            self._layout.learn(layout)
             return layout, answers
         raise combined_error(errors)
 
@@ -178,7 +177,7 @@ class ModelServingProtocol(ServiceProtocol):
             return None
         if _exceeded(answers, requests[0].sampling.max_output_tokens):
             return None
-        self._layout = layout
+        self._layout.learn(layout)
         return answers
 
     def _ask(
