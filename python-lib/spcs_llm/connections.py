@@ -55,17 +55,23 @@ ReadToken = Callable[[Any], str]
 class EndpointState:
     """What is one per endpoint, whoever calls it. While anybody uses it there is no other: two limits would be none."""
 
-    def __init__(self, url: BaseUrl, parallelism: int) -> None:
-        self.transport = Transport(url, parallelism)
-        self.limiter = Limiter(parallelism)
+    def __init__(self, url: BaseUrl) -> None:
+        self.transport = Transport(url, 1)
+        self.limiter = Limiter()
         self.meter = BusyMeter()
         self.budget = RetryBudget()
+        self._is_set = False
         weakref.finalize(self, self.transport.close).atexit = False
 
-    def allow(self, parallelism: int) -> None:
-        """Requests in flight from now on: the model configured last decides for all of the endpoint."""
-        self.limiter.resize(parallelism)
-        self.transport.grow(parallelism)
+    def allow(self, parallelism: int, *, is_set: bool) -> None:
+        """Requests in flight from now on: the model configured last decides for all of the endpoint.
+
+        is_set: a person set the number. One that only suits the protocol takes no such number's place.
+        """
+        if is_set or not self._is_set:
+            self._is_set = is_set
+            self.limiter.resize(parallelism)
+            self.transport.grow(parallelism)
 
 
 class Credential:
@@ -118,6 +124,12 @@ class Connection:
 
     client: EndpointClient = field(repr=False)
     protocol: ServiceProtocol
+    max_parallelism: int | None = None
+
+    @property
+    def parallelism(self) -> int:
+        """Requests in flight that this model asks for: as set, or what suits its protocol."""
+        return self.max_parallelism or self.protocol.capabilities.parallelism
 
     @property
     def batcher(self) -> Batcher:
@@ -162,7 +174,7 @@ class Connections:
             NetworkError: The proxy or the CA bundle that the environment names cannot be used.
         """
         url = settings.endpoint.url
-        state = self._states.get(url, lambda: EndpointState(url, settings.max_parallelism))
+        state = self._states.get(url, lambda: EndpointState(url))
         credential = self._credential(settings.credential, refresh)
         client = self._clients.get(
             _ClientKey(credential, settings.endpoint),
@@ -172,8 +184,9 @@ class Connections:
             _ProtocolKey(client, settings.protocol),
             lambda: protocol_for(settings.protocol, client.endpoint),
         )
-        client.state.allow(settings.max_parallelism)
-        return Connection(client, protocol)
+        connection = Connection(client, protocol, settings.max_parallelism)
+        client.state.allow(connection.parallelism, is_set=settings.max_parallelism is not None)
+        return connection
 
     def _credential(self, settings: CredentialSettings, refresh: ReadToken | None) -> Credential:
         settings = _with_token(settings, refresh)

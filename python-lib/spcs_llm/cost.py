@@ -7,7 +7,6 @@ charged 1/n of the clock. The charges of all queries add up to the time in which
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import Callable
 
 from spcs_llm.after_fork import renew_in_child
@@ -65,16 +64,3 @@ class BusyMeter:
         if self._in_flight:
             self._integral += (now - self._at) / self._in_flight
         self._at = now
-
-
-@dataclass(frozen=True)
-class Rate:
-    """What the compute pool costs. credits_per_hour: of one node. credit_price: USD."""
-
-    credits_per_hour: float
-    credit_price: float
-    nodes: int = 1
-
-    def cost(self, busy_seconds: float) -> float:
-        """USD for `busy_seconds` of the service."""
-        return busy_seconds * self.credits_per_hour * self.nodes * self.credit_price / 3600.0

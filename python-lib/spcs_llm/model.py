@@ -78,12 +78,12 @@ class Model:
         """How many chat queries can be under way at once: those in flight, times those that share a request."""
         if self._problem is not None:
             return 1
-        return self._settings.max_parallelism * self._chat_rows
+        return self._connection.parallelism * self._chat_rows
 
     @property
     def row_parallelism(self) -> int:
         """The same for embedding and reranking."""
-        return 1 if self._problem is not None else self._settings.max_parallelism * self._rows
+        return 1 if self._problem is not None else self._connection.parallelism * self._rows
 
     def complete(self, query: Any, settings: Any, trace: Any) -> dict[str, Any]:
         """LLM Mesh's completion query and settings -> its response. Raises SpcsError."""

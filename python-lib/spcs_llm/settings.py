@@ -7,40 +7,24 @@ from DSS 14.5 on, something to refresh it by under `__credentials` (Dataiku docu
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Callable, Union
 
-from spcs_llm.cost import Rate
 from spcs_llm.errors import SettingsError
+from spcs_llm.form_fields import (
+    ChoiceField,
+    Field,
+    FlagField,
+    FormValues,
+    NumberField,
+    PresetField,
+    TextField,
+    UrlField,
+    WholeField,
+)
 from spcs_llm.protocols.registry import OPENAI, PREDICT, PROTOCOLS
-from spcs_llm.urls import BaseUrl, UrlError, names_another_account, parse_account_url, parse_endpoint_url
-
-LABELS = {
-    "authenticationMode": "Sign-in",
-    "oauth": "OAuth credentials",
-    "keyPair": "Key pair credentials",
-    "programmaticAccessToken": "Programmatic access token",
-    "snowflakeAccountUrl": "Snowflake account URL",
-    "llmEndpointUrl": "LLM endpoint URL",
-    "serviceProtocol": "Service protocol",
-    "modelHandlingMode": "Model handling mode",
-    "chatTemplate": "Chat template",
-    "modelName": "Model name",
-    "methodName": "Method name",
-    "inputColumn": "Input column",
-    "serviceApiKey": "Service API key",
-    "dropRefusedSettings": "Leave out refused settings",
-    "maxParallelism": "Max parallelism",
-    "maxBatchSize": "Max batch size",
-    "requestTimeoutSeconds": "Request timeout",
-    "queryTimeoutSeconds": "Query timeout",
-    "coldStartWaitSeconds": "Cold start wait",
-    "spcsCreditsPerHourCost": "Credits per hour",
-    "snowflakeCreditCost": "Cost of a credit",
-    "nodeCount": "Number of nodes",
-}
+from spcs_llm.urls import BaseUrl, names_another_account, parse_account_url, parse_endpoint_url
 
 OAUTH, KEY_PAIR, PROGRAMMATIC_ACCESS_TOKEN = "OAUTH", "KEY_PAIR", "PROGRAMMATIC_ACCESS_TOKEN"
 CUSTOM_TEMPLATE = "TEXT_GENERATION_CUSTOM"
@@ -57,11 +41,63 @@ HANDLING_MODES = (
     "TEXT_GENERATION_OTHER",
     CUSTOM_TEMPLATE,
 )
-_MAX_PARALLEL = 1024  # the pool sets aside a place for each
-_FILL_IN = {
-    "llmEndpointUrl": "copy ingress_url from SHOW ENDPOINTS IN SERVICE",
-    "snowflakeAccountUrl": "give https://<org>-<account>.snowflakecomputing.com",
-}
+_DAY = 86_400.0
+
+
+class FIELDS:
+    """The fields of the form: each one's name, label, meaning when empty, and bounds, written down once."""
+
+    sign_in = ChoiceField(
+        "authenticationMode",
+        "Sign-in",
+        OAUTH,
+        choices=lambda: (OAUTH, KEY_PAIR, PROGRAMMATIC_ACCESS_TOKEN),
+    )
+    oauth = PresetField("oauth", "OAuth credentials", None)
+    key_pair = PresetField("keyPair", "Key pair credentials", None)
+    token = PresetField("programmaticAccessToken", "Programmatic access token", None)
+    account = UrlField(
+        "snowflakeAccountUrl",
+        "Snowflake account URL",
+        None,
+        parse=parse_account_url,
+        fill_in="give https://<org>-<account>.snowflakecomputing.com",
+    )
+    endpoint = UrlField(
+        "llmEndpointUrl",
+        "LLM endpoint URL",
+        None,
+        parse=parse_endpoint_url,
+        fill_in="copy ingress_url from SHOW ENDPOINTS IN SERVICE",
+    )
+    protocol = ChoiceField("serviceProtocol", "Service protocol", PREDICT, choices=lambda: tuple(PROTOCOLS))
+    handling_mode = ChoiceField(
+        "modelHandlingMode", "Model handling mode", "TEXT_GENERATION_OTHER", choices=lambda: HANDLING_MODES
+    )
+    chat_template = TextField("chatTemplate", "Chat template", None, strip=False)
+    model_name = TextField("modelName", "Model name", None)
+    method_name = TextField("methodName", "Method name", None)
+    input_column = TextField("inputColumn", "Input column", None)
+    service_api_key = TextField("serviceApiKey", "Service API key", None)
+    drop_refused_settings = FlagField("dropRefusedSettings", "Leave out refused settings", False)
+    # The connection pool sets aside a place for each.
+    max_parallelism = WholeField["int | None"]("maxParallelism", "Max parallelism", None, most=1024)
+    max_batch_size = WholeField["int | None"]("maxBatchSize", "Max batch size", None, most=10_000)
+    request_timeout = NumberField(
+        "requestTimeoutSeconds", "Request timeout", 90.0, least=1, most=_DAY, unit=" seconds"
+    )
+    query_timeout = NumberField(
+        "queryTimeoutSeconds", "Query timeout", 600.0, fresh=1200.0, least=1, most=_DAY, unit=" seconds"
+    )
+    cold_start_wait = NumberField(
+        "coldStartWaitSeconds", "Cold start wait", 300.0, fresh=900.0, most=_DAY, unit=" seconds"
+    )
+    credits_per_hour = NumberField("spcsCreditsPerHourCost", "Credits per hour", 1.0, most=10_000)
+    credit_price = NumberField("snowflakeCreditCost", "Cost of a credit", 3.0, most=10_000, unit=" USD")
+    nodes = WholeField[int]("nodeCount", "Number of nodes", 1, most=10_000)
+
+
+LABELS = {field.name: field.label for field in vars(FIELDS).values() if isinstance(field, Field)}
 
 
 @dataclass(frozen=True)
@@ -106,8 +142,8 @@ class EndpointSettings:
 
     url: BaseUrl
     service_api_key: str | None = field(default=None, repr=False)
-    request_timeout: float = 90.0
-    cold_start_wait: float = 300.0
+    request_timeout: float = FIELDS.request_timeout.absent
+    cold_start_wait: float = FIELDS.cold_start_wait.absent
 
 
 @dataclass(frozen=True)
@@ -119,13 +155,26 @@ class ProtocolSettings:
         chat_template: The text of a custom template.
     """
 
-    name: str = PREDICT
-    handling_mode: str = "TEXT_GENERATION_OTHER"
+    name: str = FIELDS.protocol.absent
+    handling_mode: str = FIELDS.handling_mode.absent
     chat_template: str | None = field(default=None, repr=False)
     model_name: str | None = None
     method_name: str | None = None
     input_column: str | None = None
-    drop_refused_settings: bool = False
+    drop_refused_settings: bool = FIELDS.drop_refused_settings.absent
+
+
+@dataclass(frozen=True)
+class Rate:
+    """What the compute pool costs. credits_per_hour: of one node. credit_price: USD."""
+
+    credits_per_hour: float = FIELDS.credits_per_hour.absent
+    credit_price: float = FIELDS.credit_price.absent
+    nodes: int = FIELDS.nodes.absent
+
+    def cost(self, busy_seconds: float) -> float:
+        """USD for `busy_seconds` of the service."""
+        return busy_seconds * self.credits_per_hour * self.nodes * self.credit_price / 3600.0
 
 
 @dataclass(frozen=True)
@@ -133,6 +182,7 @@ class Settings:
     """What a model is and how to reach it. Its groups are what shared objects are found by (see `connections`).
 
     Attributes:
+        max_parallelism: Requests in flight to the endpoint; None leaves it to the protocol.
         max_batch_size: Rows a request; None leaves it to the kind of query.
         query_timeout: Seconds that a query may take in all.
     """
@@ -140,72 +190,70 @@ class Settings:
     credential: CredentialSettings
     endpoint: EndpointSettings
     protocol: ProtocolSettings = ProtocolSettings()
-    max_parallelism: int = 1
+    max_parallelism: int | None = None
     max_batch_size: int | None = None
-    query_timeout: float = 600.0
-    rate: Rate = field(default=Rate(1.0, 3.0))
+    query_timeout: float = FIELDS.query_timeout.absent
+    rate: Rate = Rate()
 
 
-def read_settings(config: Mapping[str, Any] | None) -> Settings:
-    """The settings in a component's config. Raises SettingsError that holds every complaint."""
-    form = _FormReader(config if isinstance(config, Mapping) else {})
-    protocol = form.choice("serviceProtocol", PREDICT, tuple(PROTOCOLS))
-    mode = form.choice("authenticationMode", OAUTH, (OAUTH, KEY_PAIR, PROGRAMMATIC_ACCESS_TOKEN))
-    url = form.url("llmEndpointUrl", parse_endpoint_url)
-    account = (
-        None if mode == PROGRAMMATIC_ACCESS_TOKEN else form.url("snowflakeAccountUrl", parse_account_url)
-    )
+def read_settings(config: Any) -> Settings:
+    """The settings in a component's config, which may be anything.
+
+    Raises:
+        SettingsError: It holds every complaint.
+    """
+    form = FormValues(config)
+    protocol = _protocol_settings(form)
+    mode = FIELDS.sign_in.read(form)
+    url = FIELDS.endpoint.read(form)
+    account = None if mode == PROGRAMMATIC_ACCESS_TOKEN else FIELDS.account.read(form)
     if account and url and names_another_account(account, url):
         form.complain(
-            "llmEndpointUrl",
-            f"belongs to another Snowflake account than '{LABELS['snowflakeAccountUrl']}': the token of one account"
+            FIELDS.endpoint,
+            f"belongs to another Snowflake account than '{FIELDS.account.label}': the token of one account"
             " is not sent to another. Correct the one that is wrong",
         )
     sign_in = _SIGN_INS[mode](form)
-    protocol_settings = _protocol_settings(form, protocol)
-    max_parallelism = form.whole("maxParallelism", least=1, most=_MAX_PARALLEL)
-    max_batch_size = form.whole("maxBatchSize", least=1)
-    service_api_key = form.text("serviceApiKey")
-    request_timeout = form.number("requestTimeoutSeconds", 90.0, least=1.0)
-    query_timeout = form.number("queryTimeoutSeconds", 600.0, least=1.0)
-    cold_start_wait = form.number("coldStartWaitSeconds", 300.0)
-    rate = Rate(
-        form.number("spcsCreditsPerHourCost", 1.0),
-        form.number("snowflakeCreditCost", 3.0),
-        form.whole("nodeCount", least=1) or 1,
-    )
+    service_api_key = FIELDS.service_api_key.read(form)
+    request_timeout = FIELDS.request_timeout.read(form)
+    cold_start_wait = FIELDS.cold_start_wait.read(form)
+    max_parallelism, max_batch_size = FIELDS.max_parallelism.read(form), FIELDS.max_batch_size.read(form)
+    query_timeout = FIELDS.query_timeout.read(form)
+    rate = Rate(FIELDS.credits_per_hour.read(form), FIELDS.credit_price.read(form), FIELDS.nodes.read(form))
     if form.complaints or sign_in is None or url is None:
         raise SettingsError(" ".join(form.complaints))
     return Settings(
         CredentialSettings(sign_in, account),
         EndpointSettings(url, service_api_key, request_timeout, cold_start_wait),
-        protocol_settings,
-        max_parallelism or 1,
+        protocol,
+        max_parallelism,
         max_batch_size,
         query_timeout,
         rate,
     )
 
 
-def _protocol_settings(form: _FormReader, protocol: str) -> ProtocolSettings:
+def _protocol_settings(form: FormValues) -> ProtocolSettings:
     settings = ProtocolSettings(
-        protocol,
-        form.choice("modelHandlingMode", "TEXT_GENERATION_OTHER", HANDLING_MODES),
-        form.text("chatTemplate", strip=False),
-        form.text("modelName"),
-        form.text("methodName"),
-        form.text("inputColumn"),
-        form.flag("dropRefusedSettings"),
+        FIELDS.protocol.read(form),
+        FIELDS.handling_mode.read(form),
+        FIELDS.chat_template.read(form),
+        FIELDS.model_name.read(form),
+        FIELDS.method_name.read(form),
+        FIELDS.input_column.read(form),
+        FIELDS.drop_refused_settings.read(form),
     )
-    if settings.handling_mode == CUSTOM_TEMPLATE and protocol != OPENAI and settings.chat_template is None:
+    needs_template = settings.handling_mode == CUSTOM_TEMPLATE and settings.name != OPENAI
+    if needs_template and settings.chat_template is None:
         form.complain(
-            "chatTemplate", "is empty: paste the model's Jinja template, or choose another handling mode"
+            FIELDS.chat_template,
+            "is empty: paste the model's Jinja template, or choose another handling mode",
         )
     return settings
 
 
-def _oauth(form: _FormReader) -> OAuthSignIn | None:
-    preset = form.preset("oauth")
+def _oauth(form: FormValues) -> OAuthSignIn | None:
+    preset = FIELDS.oauth.read(form)
     if preset is None:
         return None
     token = preset.get("snowflake_oauth")
@@ -217,25 +265,26 @@ def _oauth(form: _FormReader) -> OAuthSignIn | None:
         return OAuthSignIn("", credentials)
     if isinstance(token, Mapping):
         form.complain(
-            "oauth", "holds settings in place of an access token: choose a preset, do not define it inline"
+            FIELDS.oauth,
+            "holds settings in place of an access token: choose a preset, do not define it inline",
         )
     else:
         form.complain(
-            "oauth",
+            FIELDS.oauth,
             "holds no access token: sign in to the preset's Snowflake login in DSS, under Profile > Credentials",
         )
     return None
 
 
-def _key_pair(form: _FormReader) -> KeyPairSignIn | None:
-    preset = form.preset("keyPair")
+def _key_pair(form: FormValues) -> KeyPairSignIn | None:
+    preset = FIELDS.key_pair.read(form)
     if preset is None:
         return None
     user, private_key = _stripped(preset.get("user")), _stripped(preset.get("privateKey"))
     if user is None:
-        form.complain("keyPair", "names no user: fill in 'User' in the preset")
+        form.complain(FIELDS.key_pair, "names no user: fill in 'User' in the preset")
     if private_key is None:
-        form.complain("keyPair", "holds no private key: paste it into 'Private key' of the preset")
+        form.complain(FIELDS.key_pair, "holds no private key: paste it into 'Private key' of the preset")
     if user is None or private_key is None:
         return None
     passphrase = preset.get("privateKeyPassphrase")
@@ -248,27 +297,25 @@ def _key_pair(form: _FormReader) -> KeyPairSignIn | None:
     )
 
 
-def _token(form: _FormReader) -> TokenSignIn | None:
-    preset = form.preset("programmaticAccessToken")
+def _token(form: FormValues) -> TokenSignIn | None:
+    preset = FIELDS.token.read(form)
     if preset is None:
         return None
     token = preset.get("token")
     token = token.strip().strip("\"'").strip() if isinstance(token, str) else ""
     if not token:
         form.complain(
-            "programmaticAccessToken",
+            FIELDS.token,
             "holds no token: enter yours for the preset under Profile > Credentials in DSS",
         )
         return None
     if any(character.isspace() for character in token) or not token.isascii():
-        form.complain(
-            "programmaticAccessToken", "is no token: paste the token's secret alone, as Snowflake showed it"
-        )
+        form.complain(FIELDS.token, "is no token: paste the token's secret alone, as Snowflake showed it")
         return None
     return TokenSignIn(token)
 
 
-_SIGN_INS: dict[str, Callable[[_FormReader], SignIn | None]] = {
+_SIGN_INS: dict[str, Callable[[FormValues], SignIn | None]] = {
     OAUTH: _oauth,
     KEY_PAIR: _key_pair,
     PROGRAMMATIC_ACCESS_TOKEN: _token,
@@ -279,98 +326,3 @@ def _stripped(value: Any) -> str | None:
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         return None
     return str(value).strip() or None
-
-
-class _FormReader:
-    """The values of the form, and what is wrong with them. After a complaint a value is of no use."""
-
-    def __init__(self, values: Mapping[str, Any]) -> None:
-        self._values = values
-        self.complaints: list[str] = []
-
-    def complain(self, name: str, problem: str) -> None:
-        self.complaints.append(f"'{LABELS[name]}' {problem}.")
-
-    def text(self, name: str, *, strip: bool = True) -> str | None:
-        value = self._values.get(name)
-        if value is None:
-            return None
-        if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-            self.complain(name, "must be text")
-            return None
-        return (str(value).strip() if strip else str(value)) if str(value).strip() else None
-
-    def flag(self, name: str) -> bool:
-        value = self._values.get(name)
-        if isinstance(value, str) and value.strip().lower() in ("true", "false", ""):
-            return value.strip().lower() == "true"
-        if value is None or value in (0, 1):
-            return bool(value)
-        self.complain(name, "must be true or false")
-        return False
-
-    def choice(self, name: str, default: str, choices: tuple[str, ...]) -> str:
-        value = self.text(name)
-        if value is None:
-            return default
-        if value.upper() not in choices:
-            self.complain(name, f"must be one of {', '.join(choices)}")
-            return default
-        return value.upper()
-
-    def url(self, name: str, parse: Callable[[str], BaseUrl]) -> BaseUrl | None:
-        value = self.text(name)
-        if value is None:
-            self.complain(name, f"is empty: {_FILL_IN[name]}")
-            return None
-        try:
-            return parse(value)
-        except UrlError as error:
-            self.complain(name, str(error))
-            return None
-
-    def number(self, name: str, default: float, *, least: float = 0.0) -> float:
-        value = self._values.get(name)
-        if value is None or (isinstance(value, str) and not value.strip()):
-            return default
-        number = _number(value)
-        if number is None or number < least:
-            self.complain(name, f"must be a number of at least {least:g}")
-            return default
-        return number
-
-    def whole(self, name: str, *, least: int, most: float = math.inf) -> int | None:
-        value = self._values.get(name)
-        if value is None or (isinstance(value, str) and not value.strip()):
-            return None
-        number = _number(value)
-        if number is None or number != int(number) or not least <= number <= most:
-            limits = f"of at least {least}" if most == math.inf else f"from {least} to {most}"
-            self.complain(name, f"must be a whole number {limits}")
-            return None
-        return int(number)
-
-    def preset(self, name: str) -> Mapping[str, Any] | None:
-        value = self._values.get(name)
-        if not value or value == {"mode": "NONE"}:
-            self.complain(name, "is empty: choose a preset")
-            return None
-        if isinstance(value, Mapping) and value.get("mode") == "INLINE":
-            self.complain(name, "is defined inline: choose a preset, which users can sign in to")
-            return None
-        if not isinstance(value, Mapping) or value.get("mode") in ("PRESET", "NONE"):
-            self.complain(
-                name, "names a preset that DSS did not resolve: choose it again, and check who may use it"
-            )
-            return None
-        return value
-
-
-def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        return None
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) else None

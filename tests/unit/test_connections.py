@@ -15,7 +15,6 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from spcs_llm import connections as connections_module
 from spcs_llm.connections import Connection, Connections
-from spcs_llm.cost import Rate
 from spcs_llm.query_context import QueryContext
 from spcs_llm.settings import (
     CredentialSettings,
@@ -23,6 +22,7 @@ from spcs_llm.settings import (
     KeyPairSignIn,
     OAuthSignIn,
     ProtocolSettings,
+    Rate,
     Settings,
     SignIn,
     TokenSignIn,

@@ -13,12 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spcs_llm.batching import Batcher, BatchSpec
-from spcs_llm.cost import BusyMeter, Rate
+from spcs_llm.cost import BusyMeter
 from spcs_llm.errors import BadRequest, ServiceDown, SpcsError
 from spcs_llm.http.endpoint import Endpoint, HttpRequest, NoToken
 from spcs_llm.http.limits import Limiter
 from spcs_llm.http.retry import RetryPolicy
 from spcs_llm.query_context import QueryContext
+from spcs_llm.settings import Rate
 from spcs_llm.urls import parse_base_url
 
 RATE = Rate(credits_per_hour=0.57, credit_price=3.0, nodes=2)

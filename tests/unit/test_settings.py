@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from spcs_llm.connections import Connections
 from spcs_llm.errors import SettingsError
 from spcs_llm.settings import LABELS, KeyPairSignIn, OAuthSignIn, TokenSignIn, read_settings
 
@@ -79,6 +80,45 @@ def test_a_limit_that_makes_no_sense_is_refused_by_its_label(value: Any) -> None
 )
 def test_a_negative_number_is_refused_by_its_label(name: str, label: str) -> None:
     assert f"'{label}' must be a" in complaint(**{name: -1})
+
+
+@pytest.mark.parametrize(
+    ("name", "complaint_about_it"),
+    [
+        ("requestTimeoutSeconds", "'Request timeout' must be a number from 1 to 86,400 seconds."),
+        ("queryTimeoutSeconds", "'Query timeout' must be a number from 1 to 86,400 seconds."),
+        ("coldStartWaitSeconds", "'Cold start wait' must be a number from 0 to 86,400 seconds."),
+        ("spcsCreditsPerHourCost", "'Credits per hour' must be a number from 0 to 10,000."),
+        ("snowflakeCreditCost", "'Cost of a credit' must be a number from 0 to 10,000 USD."),
+        ("nodeCount", "'Number of nodes' must be a whole number from 1 to 10000."),
+        ("maxBatchSize", "'Max batch size' must be a whole number from 1 to 10000."),
+    ],
+)
+@pytest.mark.parametrize("value", [1e10, "1e10", 10**400])
+def test_a_number_beyond_all_measure_is_refused_with_the_bounds(
+    name: str, complaint_about_it: str, value: Any
+) -> None:
+    assert complaint(**{name: value}) == f"[settings] {complaint_about_it}"
+
+
+@pytest.mark.parametrize(
+    ("protocol", "suits"), [(None, 1), ("PREDICT", 1), ("MODEL_SERVING", 1), ("OPENAI", 8)]
+)
+def test_an_empty_max_parallelism_means_what_suits_the_protocol(protocol: str | None, suits: int) -> None:
+    connection = Connections().connect(settings(serviceProtocol=protocol))
+    assert connection.parallelism == connection.client.state.limiter.limit == suits
+    set_by_a_person = Connections().connect(settings(serviceProtocol=protocol, maxParallelism=3))
+    assert set_by_a_person.client.state.limiter.limit == 3
+
+
+def test_a_parallelism_that_a_person_set_stays_when_another_model_leaves_it_empty() -> None:
+    connections = Connections()
+    one = connections.connect(settings(serviceProtocol="OPENAI", maxParallelism=3))
+    other = connections.connect(settings(serviceProtocol="OPENAI"))
+    assert one.client.state is other.client.state
+    assert one.client.state.limiter.limit == 3
+    connections.connect(settings(serviceProtocol="OPENAI", maxParallelism=5))
+    assert one.client.state.limiter.limit == 5
 
 
 def test_nothing_costs_nothing() -> None:

@@ -1,0 +1,202 @@
+"""Kinds of fields that a form of DSS has, and how a value that it leaves is read: a number as text, null, empty.
+
+Each field is written down once, with its label, what an empty one means, and its bounds. A test holds `llm.json` to
+that. What is wrong with a value is said in a sentence that begins with the field's label.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Callable, ClassVar, Generic, TypeVar
+
+from spcs_llm.urls import BaseUrl, UrlError
+
+T = TypeVar("T")
+
+
+class Unfit(ValueError):
+    """A value that a field cannot have; the message says why, to follow the field's label."""
+
+
+class FormValues:
+    """What a form left, and the complaints about it. After a complaint no value is of use."""
+
+    def __init__(self, values: Any) -> None:
+        self._values: Mapping[str, Any] = values if isinstance(values, Mapping) else {}
+        self.complaints: list[str] = []
+
+    def get(self, name: str) -> Any:
+        """The value as it is; None for text that is blank."""
+        value = self._values.get(name)
+        return None if isinstance(value, str) and not value.strip() else value
+
+    def complain(self, field: Field[Any], problem: str) -> None:
+        self.complaints.append(f"'{field.label}' {problem}.")
+
+
+@dataclass(frozen=True)
+class Field(Generic[T]):
+    """A field of the form.
+
+    Attributes:
+        name: As in `llm.json`.
+        label: As in `llm.json`; complaints name the field by it.
+        absent: What an empty field means, and one that an earlier version saved nothing for.
+        fresh: What the form fills in for a new model, where that is something else than `absent`.
+        kinds: The types in `llm.json` that the field may have.
+    """
+
+    name: str
+    label: str
+    absent: T
+    fresh: T | None = None
+
+    kinds: ClassVar[tuple[str, ...]] = ()
+
+    def read(self, form: FormValues) -> T:
+        """The field's value. What is wrong with it becomes a complaint."""
+        value = form.get(self.name)
+        if value is None:
+            return self.absent
+        try:
+            return self._parsed(value)
+        except Unfit as problem:
+            form.complain(self, str(problem))
+            return self.absent
+
+    def _parsed(self, value: Any) -> T:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class TextField(Field["str | None"]):
+    """strip: whether blanks around the text are of no matter."""
+
+    strip: bool = True
+
+    kinds: ClassVar[tuple[str, ...]] = ("STRING", "TEXTAREA", "PASSWORD")
+
+    def _parsed(self, value: Any) -> str | None:
+        text = _as_text(value)
+        return text.strip() if self.strip else text
+
+
+@dataclass(frozen=True)
+class FlagField(Field[bool]):
+    kinds: ClassVar[tuple[str, ...]] = ("BOOLEAN",)
+
+    def _parsed(self, value: Any) -> bool:
+        if isinstance(value, str) and value.strip().lower() in ("true", "false"):
+            return value.strip().lower() == "true"
+        if value in (0, 1):
+            return bool(value)
+        raise Unfit("must be true or false")
+
+
+@dataclass(frozen=True)
+class ChoiceField(Field[str]):
+    """choices: asked for at each reading, as the registry of protocols may grow."""
+
+    choices: Callable[[], tuple[str, ...]] = tuple
+
+    kinds: ClassVar[tuple[str, ...]] = ("SELECT",)
+
+    def _parsed(self, value: Any) -> str:
+        choice = _as_text(value).strip().upper()
+        if choice not in self.choices():
+            raise Unfit(f"must be one of {', '.join(self.choices())}")
+        return choice
+
+
+@dataclass(frozen=True)
+class NumberField(Field[float]):
+    """least, most: the bounds, which are good values themselves. unit: follows them in a complaint."""
+
+    least: float = 0.0
+    most: float = math.inf
+    unit: str = ""
+
+    kinds: ClassVar[tuple[str, ...]] = ("DOUBLE", "INT")
+
+    def _parsed(self, value: Any) -> float:
+        number = _as_number(value)
+        if number is None or not self.least <= number <= self.most:
+            raise Unfit(f"must be a number from {self.least:,g} to {self.most:,.15g}{self.unit}")
+        return number
+
+
+@dataclass(frozen=True)
+class WholeField(Field[T]):
+    """A whole number; T is int, or also None where an empty field leaves it open."""
+
+    least: int = 1
+    most: int = 1
+
+    kinds: ClassVar[tuple[str, ...]] = ("INT",)
+
+    def _parsed(self, value: Any) -> T:
+        number = _as_number(value)
+        if number is None or number != int(number) or not self.least <= number <= self.most:
+            raise Unfit(f"must be a whole number from {self.least} to {self.most}")
+        return int(number)  # type: ignore[return-value]
+
+
+@dataclass(frozen=True)
+class UrlField(Field["BaseUrl | None"]):
+    """An address that must be there. parse: raises UrlError. fill_in: what to do about an empty one."""
+
+    parse: Callable[[str], BaseUrl] = BaseUrl  # type: ignore[assignment]
+    fill_in: str = ""
+
+    kinds: ClassVar[tuple[str, ...]] = ("STRING",)
+
+    def read(self, form: FormValues) -> BaseUrl | None:
+        if form.get(self.name) is None:
+            form.complain(self, f"is empty: {self.fill_in}")
+            return None
+        return super().read(form)
+
+    def _parsed(self, value: Any) -> BaseUrl | None:
+        try:
+            return self.parse(_as_text(value))
+        except UrlError as error:
+            raise Unfit(str(error)) from None
+
+
+@dataclass(frozen=True)
+class PresetField(Field["Mapping[str, Any] | None"]):
+    """A preset that must be there: the values of its parameter set, as DSS resolves it."""
+
+    kinds: ClassVar[tuple[str, ...]] = ("PRESET",)
+
+    def read(self, form: FormValues) -> Mapping[str, Any] | None:
+        value = form.get(self.name)
+        if not value or value == {"mode": "NONE"}:
+            form.complain(self, "is empty: choose a preset")
+            return None
+        return super().read(form)
+
+    def _parsed(self, value: Any) -> Mapping[str, Any]:
+        if isinstance(value, Mapping) and value.get("mode") == "INLINE":
+            raise Unfit("is defined inline: choose a preset, which users can sign in to")
+        if not isinstance(value, Mapping) or value.get("mode") in ("PRESET", "NONE"):
+            raise Unfit("names a preset that DSS did not resolve: choose it again, and check who may use it")
+        return value
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        raise Unfit("must be text")
+    return str(value)
+
+
+def _as_number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
