@@ -114,7 +114,7 @@ class Mesh:
                     checks.check_completion(response)
                     tracing.put_usage(call, response)
                 tracing.instant(trace, tracing.RESPONSE_ENFORCEMENT)
-            return {**response, "ok": True, "trace": finished(trace, call)}
+            return {**self._with_total(response), "ok": True, "trace": finished(trace, call)}
 
         return self._each(model, user, queries, one)
 
@@ -144,7 +144,7 @@ class Mesh:
                     tracing.put_usage(call, footer)
                     tracing.instant(call, tracing.STREAM_COMPLETE)
                 tracing.instant(trace, tracing.RESPONSE_ENFORCEMENT)
-            end = {**footer, "type": "footer", "trace": finished(trace, call)}
+            end = {**self._with_total(footer), "type": "footer", "trace": finished(trace, call)}
         except Exception as error:
             raise QueryFailedError(self._error(model, error)) from error
         yield "completion-end", end
@@ -183,6 +183,11 @@ class Mesh:
             return {**response, "ok": True, "trace": finished(trace, call)}
 
         return self._each(model, user, [with_parts(query) for query in queries], one)
+
+    def _with_total(self, answer: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What DSS adds to an answer: what it cost in all, here that of the one call to the model."""
+        usage = tracing.usage_of(answer)
+        return {"totalUsage": usage, **answer} if self._release.has_total_usage and usage else answer
 
     def _each(
         self, model: Model, user: str, queries: Sequence[Any], one: Callable[[Kernel, Any], dict[str, Any]]

@@ -34,7 +34,9 @@ class DataikuPackage:
         self.retryable: type[Exception] | None = (
             bases.RetryableException if release.has_retryable_exception else None
         )
-        _remove_what_is_newer(release, importlib.import_module("dataiku.llm.python"), core_plugin)
+        self.newer = _remove_what_is_newer(
+            release, importlib.import_module("dataiku.llm.python"), core_plugin
+        )
 
     def close(self) -> None:
         sys.path.remove(str(FOLDER))
@@ -42,15 +44,20 @@ class DataikuPackage:
         sys.modules.update(self._set_aside)
 
 
-def _remove_what_is_newer(release: Release, llm_python: ModuleType, core_plugin: ModuleType) -> None:
-    if not release.has_reranking:
-        del llm_python.BaseRerankingModel
-    if not release.has_retryable_exception:
-        del llm_python.RetryableException
-    if not release.has_embedding_base_in_package:
-        del llm_python.BaseEmbeddingModel
-    if not release.has_fresh_oauth_credentials:
-        del core_plugin.OAuthCredentials
+def _remove_what_is_newer(
+    release: Release, llm_python: ModuleType, core_plugin: ModuleType
+) -> frozenset[str]:
+    """Returns the names that a plugin for a newer DSS would import in vain."""
+    newer = {
+        "BaseRerankingModel": (llm_python, release.has_reranking),
+        "RetryableException": (llm_python, release.has_retryable_exception),
+        "BaseEmbeddingModel": (llm_python, release.has_embedding_base_in_package),
+        "OAuthCredentials": (core_plugin, release.has_fresh_oauth_credentials),
+    }
+    missing = {name: module for name, (module, is_there) in newer.items() if not is_there}
+    for name, module in missing.items():
+        delattr(module, name)
+    return frozenset(missing)
 
 
 def _take_modules() -> dict[str, ModuleType]:

@@ -54,11 +54,15 @@ class InstalledPlugin:
         self.top_level_modules = _top_level_modules(self._lib)
         self._set_aside = _take_modules_named(self.top_level_modules)
         self._classes: dict[tuple[str, Capability], type] = {}
+        self._newer = package.newer
+        self._too_new: dict[str, str] = {}
         if self._lib.is_dir():
             sys.path.insert(0, str(self._lib))
         try:
             for component in descriptor.components.values():
                 self._import(component.id, component.folder / "llm.py")
+            if not self._classes:
+                raise PluginError("; ".join(self._too_new.values()))
         except BaseException:
             self.unload()
             raise
@@ -75,7 +79,7 @@ class InstalledPlugin:
         running = f"PYTHON3{sys.version_info.minor}"
         if code_env and running not in code_env.interpreters:
             warnings.append(f"code-env: this is {running}, the plugin accepts {code_env.interpreters}")
-        return tuple(warnings)
+        return (*warnings, *self._too_new.values())
 
     def offers(self, component_id: str) -> frozenset[Capability]:
         """The families of capabilities the component has a class for."""
@@ -84,6 +88,8 @@ class InstalledPlugin:
     def class_for(self, component_id: str, capability: Capability) -> type:
         if component_id not in self.descriptor.components:
             raise PluginError(f"plugin {self.id} has no component {component_id!r}")
+        if component_id in self._too_new:
+            raise PluginError(self._too_new[component_id])
         if self._bases[capability.family] is None:
             raise PluginError(f"this DSS version has no models for {capability.value}")
         try:
@@ -109,7 +115,8 @@ class InstalledPlugin:
             self._extracted.cleanup()
 
     def _import(self, component_id: str, path: Path) -> None:
-        # DSS leaves a type out of the connection form when its module fails; here that is an error.
+        # DSS leaves a type out of the connection form when its module fails. Here that is an error, unless the
+        # component is only too new: then it is left out here too, and named in `warnings`.
         name = f"dku_plugin.{self.id}.{component_id}.llm".replace("-", "_")
         importlib.invalidate_caches()
         spec = importlib.util.spec_from_file_location(name, path)
@@ -119,11 +126,20 @@ class InstalledPlugin:
         try:
             spec.loader.exec_module(module)
         except Exception as error:
+            if wanted := self._newer_name_in(error):
+                self._too_new[component_id] = f"{component_id} is for a newer DSS: it imports {wanted}"
+                return
             raise PluginError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
         found = {family: cls for family, base in self._bases.items() if (cls := _class_in(module, base))}
         if not found:
             raise PluginError(f"{path} has no class derived from a base class of dataiku.llm.python")
         self._classes.update({(component_id, family): cls for family, cls in found.items()})
+
+    def _newer_name_in(self, error: Exception) -> str | None:
+        """The name of DSS's that the module imports, and that this version does not have."""
+        if not isinstance(error, ImportError) or not str(error.name).startswith("dataiku."):
+            return None
+        return next((name for name in sorted(self._newer) if f"'{name}'" in str(error)), None)
 
     def _owns(self, module: Any) -> bool:
         """Not all that is below the plugin's folder is the plugin's: a virtual environment may be."""

@@ -44,6 +44,11 @@ class Release:
         return self >= Release(14, 5)
 
     @property
+    def has_total_usage(self) -> bool:
+        """`total_usage` of an answer and of a stream's footer came with dataiku-api-client 14.5."""
+        return self >= Release(14, 5)
+
+    @property
     def has_trace_events(self) -> bool:
         """`SpanBuilder.event` came with dataiku-api-client 14.5."""
         return self >= Release(14, 5)

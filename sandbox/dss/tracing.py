@@ -47,6 +47,10 @@ def instant(parent: SpanBuilder, name: str) -> None:
 
 def put_usage(call: SpanBuilder, answer: Mapping[str, Any]) -> None:
     """Tokens and cost, once, on the call span."""
-    usage = {key: answer[key] for key in (*USAGE, "tokenCountsAreEstimated") if key in answer}
+    usage = usage_of(answer)
     if usage:
         call.span["usageMetadata"] = usage
+
+
+def usage_of(answer: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: answer[key] for key in (*USAGE, "tokenCountsAreEstimated") if key in answer}

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import socket
 import threading
 from typing import Any
 
 import uvicorn
+from starlette.requests import ClientDisconnect
 
 # Longer than any client here keeps an idle connection, so that it never meets a stale one.
 KEEP_ALIVE_SECONDS = 120
@@ -16,13 +18,23 @@ KEEP_ALIVE_SECONDS = 120
 
 def config_for(app: Any) -> uvicorn.Config:
     return uvicorn.Config(
-        app,
+        heedless_of_leavers(app),
         lifespan="off",
         ws="none",
         log_config=None,
         access_log=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
     )
+
+
+def heedless_of_leavers(app: Any) -> Any:
+    """A caller may leave in the middle of its request: that is no error of the service's, and leaves no traceback."""
+
+    async def heedless(scope: Any, receive: Any, send: Any) -> None:
+        with contextlib.suppress(ClientDisconnect):
+            await app(scope, receive, send)
+
+    return heedless
 
 
 def listening_socket(host: str = "127.0.0.1", port: int = 0) -> socket.socket:

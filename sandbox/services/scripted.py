@@ -19,6 +19,8 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from sandbox.services.schema_example import example_of
+
 DIMENSIONS = 8
 POISON = "__boom__"
 
@@ -146,7 +148,7 @@ class ScriptedModel:
     # -- messages to a chat completion (MODEL_SERVING, OPENAI) -------------------------------------
 
     async def chat(self, messages: list[dict[str, Any]], asked: dict[str, Any]) -> dict[str, Any]:
-        """A `chat.completion`; a forced tool choice is obeyed, `max_completion_tokens` cuts."""
+        """A `chat.completion`; a forced tool is called as its schema has it, `max_completion_tokens` cuts."""
         text = text_of(messages)
         async with self._turn([text]):
             answer = tokens_of(answer_to(text, self._tokens))
@@ -155,7 +157,8 @@ class ScriptedModel:
         message: dict[str, Any] = {"role": "assistant", "content": "".join(kept)}
         reason = "stop" if len(kept) == len(answer) else "length"
         if (tool := _chosen_tool(asked)) is not None:
-            function = {"name": tool, "arguments": json.dumps({"text": text})}
+            arguments = example_of(tool.get("parameters") or {"type": "object"}, text)
+            function = {"name": tool["name"], "arguments": json.dumps(arguments)}
             call = {"id": f"call_{uuid.uuid4().hex[:8]}", "type": "function", "function": function}
             message, reason = {"role": "assistant", "content": None, "tool_calls": [call]}, "tool_calls"
         choices = [
@@ -186,8 +189,11 @@ class ScriptedModel:
             return [len(wanted & set(text.lower().split())) / max(1, len(wanted)) for text in texts]
 
 
-def _chosen_tool(asked: dict[str, Any]) -> str | None:
+def _chosen_tool(asked: dict[str, Any]) -> dict[str, Any] | None:
+    """The function that has to be called: its name, and its parameters if they are told."""
     choice, tools = asked.get("tool_choice"), asked.get("tools") or []
+    functions: list[dict[str, Any]] = [tool["function"] for tool in tools]
     if isinstance(choice, dict):
-        return str(choice["function"]["name"])
-    return str(tools[0]["function"]["name"]) if choice == "required" and tools else None
+        name = str(choice["function"]["name"])
+        return next((function for function in functions if function["name"] == name), {"name": name})
+    return functions[0] if choice == "required" and functions else None

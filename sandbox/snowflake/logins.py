@@ -64,6 +64,12 @@ def _jwt(world: World, data: Mapping[str, Any]) -> Found:
 
 
 def _password(world: World, data: Mapping[str, Any]) -> Found:
+    """A programmatic access token may stand in place of the password (Snowflake docs, programmatic access tokens)."""
+    token = world.tokens.get(str(data.get("PASSWORD") or ""))
+    if token is not None and token.kind == "pat":
+        if token.user != str(data.get("LOGIN_NAME") or "").upper():
+            raise Refusal("390100")
+        return _pat(world, {"TOKEN": token.text})
     user = world.users.get(str(data.get("LOGIN_NAME") or "").upper())
     if user is None or user.password is None or user.password != data.get("PASSWORD"):
         raise Refusal("390100")

@@ -1,7 +1,8 @@
 """The statements that clients run around a session, and those that show and work services.
 
 Columns: Snowflake docs, SHOW SERVICES, SHOW ENDPOINTS, SHOW SERVICE CONTAINERS, ALTER SERVICE. Any other
-statement gives one row with the number 1.
+statement is refused as one that does not compile: code 001003, as the connector's `errorcode` and Snowflake's messages
+have it.
 """
 
 from __future__ import annotations
@@ -29,12 +30,17 @@ CONTAINER_COLUMNS = (
 
 
 def run_statement(world: World, session: Session, text: str) -> dict[str, object]:
-    """The `data` of a query reply, in the JSON result format; raises `Refusal` for an unknown service."""
+    """The `data` of a query reply, in the JSON result format; raises `Refusal` for an unknown service or statement."""
     for pattern, act in STATEMENTS:
         found = pattern.match(text.strip().rstrip(";"))
         if found:
             return _reply(session, act(world, session, *found.groups()))
-    return _reply(session, (["1"], [["1"]]))
+    word = (text.split() or ["<EOF>"])[0]
+    raise Refusal("001003", f"SQL compilation error:\nsyntax error line 1 at position 0 unexpected '{word}'.")
+
+
+def _select_one(world: World, session: Session) -> Rows:
+    return ["1"], [["1"]]
 
 
 def _set_parameter(world: World, session: Session, name: str, value: str) -> Rows:
@@ -99,6 +105,7 @@ def _status(endpoint: Endpoint) -> str:
 
 
 STATEMENTS: list[tuple[re.Pattern[str], Callable[..., Rows]]] = [
+    (re.compile(r"select\s+1$", re.I), _select_one),
     (re.compile(r"alter\s+session\s+set\s+(\w+)\s*=\s*'?([^'\s]+)'?$", re.I), _set_parameter),
     (re.compile(r"show\s+services\b", re.I), _show_services),
     (re.compile(r"show\s+endpoints\s+in\s+service\s+(\S+)", re.I), _show_endpoints),

@@ -22,7 +22,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from sandbox.services.local import listening_socket
+from sandbox.services.local import heedless_of_leavers, listening_socket
 from sandbox.snowflake.counters import Counters
 
 Scope = MutableMapping[str, Any]
@@ -182,7 +182,7 @@ async def _listen(
     tls: ssl.SSLContext | None,
 ) -> Listener:
     config = uvicorn.Config(
-        app,
+        heedless_of_leavers(app),
         lifespan="off",
         ws="none",
         log_config=None,

@@ -72,6 +72,12 @@ def test_a_completion_carries_text_usage_and_trace(project):
     assert response.text == "two words"
     assert response._raw["totalTokens"] == 4
     assert response._raw["estimatedCost"] == 1.0
+    assert response.total_usage == {
+        "promptTokens": 2,
+        "completionTokens": 2,
+        "totalTokens": 4,
+        "estimatedCost": 1.0,
+    }
 
 
 def test_usage_is_on_the_call_span_and_the_plugins_spans_below_it(project):

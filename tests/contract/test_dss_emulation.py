@@ -28,6 +28,33 @@ def streamed(dss: Dss, model) -> list[dict]:
     return [data for _, data in dss.mesh.stream(model, "admin", QUERY, {})]
 
 
+@pytest.mark.parametrize(("version", "total"), [("14.1", None), ("14.5", {"promptTokens": 3})])
+def test_an_answer_tells_its_total_usage_since_14_5(tmp_path, version, total):
+    llm_py = """
+        from dataiku.llm.python import BaseLLM
+
+        class Model(BaseLLM):
+            def process(self, query, settings, trace):
+                return {"text": "", "promptTokens": 3}
+    """
+    with Dss(version) as dss:
+        model = installed(dss, tmp_path, llm_py)
+        assert answer(dss, model).get("totalUsage") == total
+        assert streamed(dss, model)[-1].get("totalUsage") == total
+
+
+def test_the_total_usage_that_a_plugin_tells_is_kept(tmp_path):
+    llm_py = """
+        from dataiku.llm.python import BaseLLM
+
+        class Model(BaseLLM):
+            def process(self, query, settings, trace):
+                return {"text": "", "promptTokens": 3, "totalUsage": {"promptTokens": 30}}
+    """
+    with Dss() as dss:
+        assert answer(dss, installed(dss, tmp_path, llm_py))["totalUsage"] == {"promptTokens": 30}
+
+
 ASYNC_ONLY = """
     import asyncio
     from dataiku.llm.python import BaseLLM

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 import threading
 import zipfile
 from pathlib import Path
@@ -226,6 +227,46 @@ def test_the_complete_plugin_runs_on_older_dss_without_reranking(version):
         assert len(dss.embed("custom:c:v", ["a"], "admin")) == 1
         with pytest.raises(PluginError, match="this DSS version has no models for Reranking"):
             dss.create_connection("c", "echo", [{"id": "r", "capability": "RERANKING"}])
+
+
+RANKS = """
+    from dataiku.llm.python import BaseRerankingModel
+
+    class Ranks(BaseRerankingModel):
+        def process(self, query, settings, trace):
+            return {"documents": []}
+"""
+
+
+def test_of_a_plugin_only_the_component_is_refused_that_is_for_a_newer_dss(tmp_path):
+    files = {
+        "python-llms/ranks/llm.json": json.dumps({"meta": {"label": "Ranks"}}),
+        "python-llms/ranks/llm.py": textwrap.dedent(RANKS),
+    }
+    folder = write_plugin(tmp_path, CHAT % "hello", files=files)
+    ranks = [{"id": "r", "component": "ranks", "capability": "RERANKING"}]
+    with Dss("14.5") as dss:
+        plugin = dss.install_plugin(folder)
+        assert plugin.warnings == ("ranks is for a newer DSS: it imports BaseRerankingModel",)
+        assert plugin.offers("ranks") == set()
+        dss.create_connection("c", "small", [{"id": "m", "component": "model", "capability": "CHAT"}])
+        assert text(dss, "custom:c:m") == "hello"
+        with pytest.raises(PluginError, match="ranks is for a newer DSS"):
+            dss.create_connection("c", "small", ranks)
+    with Dss("15.0") as dss:
+        assert dss.install_plugin(folder).warnings == ()
+        dss.create_connection("c", "small", ranks)
+
+
+def test_a_plugin_of_which_dss_can_list_nothing_is_refused(tmp_path):
+    with Dss("14.5") as dss, pytest.raises(PluginError, match="model is for a newer DSS"):
+        dss.install_plugin(write_plugin(tmp_path, RANKS))
+
+
+def test_a_component_that_imports_what_no_dss_has_is_refused_whole(tmp_path):
+    broken = write_plugin(tmp_path, CHAT.replace("import BaseLLM", "import BaseLLM, BaseMagic") % "x")
+    with Dss("14.5") as dss, pytest.raises(PluginError, match="cannot import name 'BaseMagic'"):
+        dss.install_plugin(broken)
 
 
 @pytest.mark.parametrize("version", ["13.5", "14.0"])

@@ -73,6 +73,7 @@ def test_the_footer_comes_last_with_usage_and_trace(llm):
     call = list(SpanReader(footer.trace).children)[1]
     assert call.name == "DKU_LLM_MESH_LLM_CALL_STREAMED"
     assert call.span_data["usageMetadata"] == {"promptTokens": 2, "estimatedCost": 0.25}
+    assert footer.total_usage == {"promptTokens": 2, "estimatedCost": 0.25}
 
 
 def test_the_client_consolidates_the_stream(llm):

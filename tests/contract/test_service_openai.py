@@ -7,6 +7,7 @@ import json
 import struct
 import time
 
+import jsonschema
 import pytest
 import requests
 
@@ -95,6 +96,58 @@ def test_a_forced_tool_is_called_whole_and_in_pieces(serve, choice):
     assert {piece["index"] for piece in pieces} == {0}
     assert sum("id" in piece for piece in pieces) == 1
     assert "".join(piece["function"]["arguments"] for piece in pieces) == '{"text": "hi"}'
+
+
+SCHEMAS = [
+    {"type": "object"},
+    {"type": "object", "additionalProperties": False},
+    {"type": "object", "properties": {"city": {"type": "string", "maxLength": 3}}, "required": ["city"]},
+    {
+        "type": "object",
+        "properties": {
+            "unit": {"enum": ["C", "F"]},
+            "days": {"type": "integer", "minimum": 3, "maximum": 7},
+            "share": {"type": "number", "exclusiveMinimum": 1, "exclusiveMaximum": 4},
+            "negative": {"type": "integer", "maximum": -4},
+            "wanted": {"type": "boolean"},
+            "nothing": {"type": "null"},
+            "name": {"type": ["string", "null"], "minLength": 12},
+            "places": {"type": "array", "items": {"$ref": "#/$defs/place"}, "minItems": 2},
+            "either": {"anyOf": [{"type": "integer"}, {"type": "null"}]},
+            "both": {
+                "allOf": [{"$ref": "#/$defs/place"}, {"properties": {"at": {"const": 5}}, "required": ["at"]}]
+            },
+            "anything": {},
+        },
+        "$defs": {"place": {"type": "object", "properties": {"x": {"type": "number"}}, "required": ["x"]}},
+        "additionalProperties": False,
+    },
+    {
+        "type": "object",
+        "properties": {"tree": {"$ref": "#/$defs/tree"}},
+        "required": ["tree"],
+        "$defs": {
+            "tree": {
+                "type": "object",
+                "properties": {
+                    "label": {"type": "string"},
+                    "parts": {"type": "array", "items": {"$ref": "#/$defs/tree"}},
+                },
+                "required": ["label", "parts"],
+            }
+        },
+    },
+]
+
+
+@pytest.mark.parametrize("schema", SCHEMAS, ids=range(len(SCHEMAS)))
+def test_a_forced_tool_is_called_as_its_schema_has_it(serve, schema):
+    tool = {"type": "function", "function": {"name": "look_up", "parameters": schema}}
+    reply = post(serve(), {"messages": HI, "tools": [tool], "tool_choice": "required"}).json()
+    (call,) = reply["choices"][0]["message"]["tool_calls"]
+    arguments = json.loads(call["function"]["arguments"])
+    jsonschema.validate(arguments, schema)
+    assert arguments.keys() >= schema.get("properties", {}).keys()
 
 
 def test_embeddings_come_as_floats_or_as_base64(serve):

@@ -87,6 +87,27 @@ def test_the_connector_logs_in_with_a_pat(sf):
     assert sf.counters["account"]["login"] == 1
 
 
+def test_the_connector_logs_in_with_a_pat_in_place_of_the_password(sf):
+    sf.world.add_user("BOB", "OTHER", password="secret")
+    password = {"authenticator": "snowflake", "user": "bob"}
+    connect(sf, **password, password="secret").close()
+    connect(sf, **password, password=sf.create_pat("BOB")).close()
+    assert sf.counters["account"]["login"] == 2
+    revoked = sf.create_pat("BOB")
+    sf.world.revoke(revoked)
+    for refused, code in ((sf.create_pat("ALICE"), "390100"), (revoked, "394400"), ("nonsense", "390100")):
+        with pytest.raises(connector.errors.DatabaseError, match=code):
+            connect(sf, **password, password=refused)
+
+
+def test_the_connector_is_told_of_a_statement_that_does_not_compile(sf):
+    connection = connect(sf, token=sf.issue_oauth_token())
+    with pytest.raises(connector.errors.ProgrammingError, match="unexpected 'selct'") as refused:
+        connection.cursor().execute("selct 1")
+    assert (refused.value.errno, refused.value.sqlstate) == (1003, "42000")
+    connection.close()
+
+
 def test_the_connector_sees_services_and_suspends_and_resumes_them(sf):
     chat = sf.create_service("chat")
     connection = connect(sf, token=sf.issue_oauth_token())
