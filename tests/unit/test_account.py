@@ -216,6 +216,16 @@ def test_every_other_refusal_names_its_code_its_reason_and_a_mend(code: str, kin
     assert FATAL[code] in raised.value.hint
 
 
+def test_the_answers_own_code_counts_and_not_one_that_its_text_speaks_of() -> None:
+    with pytest.raises(LoginError) as raised:
+        login(refusing("390318", "The token has expired. For JWTs see 394300."))
+    assert raised.value.code == "390318"
+    assert FATAL["390318"] in raised.value.hint
+    with pytest.raises(LoginError) as raised:
+        login(refusing(None, "JWT token is invalid: 394300."))
+    assert raised.value.code == "394300"
+
+
 def test_an_unknown_code_still_gets_a_mend() -> None:
     with pytest.raises(LoginError, match="399999") as raised:
         login(refusing("399999", ""))

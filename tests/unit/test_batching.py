@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import pytest
 
 from spcs_llm.batching import Batcher, BatchSpec
+from spcs_llm.batching.sizes import BatchSizes, Refusal
 from spcs_llm.errors import (
     AccessDenied,
     BadRequest,
@@ -129,17 +130,45 @@ def test_a_request_stays_below_the_largest_body_and_a_row_too_large_goes_alone()
     assert service.requests[1:] == [[rows[0], rows[1]], [rows[2]], [rows[3]], [rows[4], rows[5]]]
 
 
-def test_there_are_never_more_requests_in_flight_than_the_limit_and_they_share_the_callers() -> None:
+@pytest.mark.parametrize("waiting", ["abcdef", "abcde"])
+def test_there_are_never_more_requests_in_flight_than_the_limit_and_they_share_the_callers(
+    waiting: str,
+) -> None:
     service, batcher = Service(hold=True), Batcher(Limiter(2))
     callers = [Caller(batcher, "first", service.job()), Caller(batcher, "second", service.job())]
     wait_until(lambda: service.in_flight == 2)
-    for row in "abcdef":
+    for row in waiting:
         callers.append(Caller(batcher, row, service.job()))
         wait_until(lambda: len(batcher._queue) == len(callers) - 2)
+    service.let_go(1)
+    wait_until(lambda: len(service.sizes) == 3)
+    assert service.sizes[2] == 4, "half of eight callers, and the larger half of seven"
     service.let_go()
-    assert outcomes(callers)[2:] == list("ABCDEF")
+    assert outcomes(callers)[2:] == list(waiting.upper())
     assert service.most_in_flight == 2
-    assert service.sizes[2] == 4, "half of eight callers"
+
+
+def test_callers_who_trickle_back_do_not_hold_a_request_without_end() -> None:
+    """Each who comes renews the wait for the others, until four times its length is over since the last answer."""
+    clock = Clock()
+    service, batcher = Service(hold=True), Batcher(Limiter(), clock=clock, regroup_seconds=0.003)
+    callers = waiting_behind_one(batcher, service, list("abcdefgh"))
+    service.let_go(1)
+    callers[0].result()
+    clock.now += 1  # the first does not come back
+    wait_until(lambda: service.sizes == [1, 8])
+    service.let_go(1)
+    outcomes(callers)
+    back = []
+    for row in "ijkl":
+        clock.now += 0.0029
+        back.append(Caller(batcher, row, service.job()))
+        wait_until(lambda: len(batcher._queue) == len(back))
+    assert service.sizes == [1, 8]
+    clock.now += 0.0005
+    wait_until(lambda: service.sizes == [1, 8, 4])
+    service.let_go()
+    assert outcomes(back) == list("IJKL")
 
 
 def test_a_higher_limit_is_used_from_the_next_query_on() -> None:
@@ -307,6 +336,15 @@ def test_it_is_each_kind_of_requests_own() -> None:
     assert service.sizes == [4, 2, 2, 2, 2, 4, 2, 2]
 
 
+def test_the_sizes_of_only_so_many_kinds_are_remembered() -> None:
+    sizes = BatchSizes(Clock())
+    for key in range(300):
+        for _ in range(2):
+            sizes.half_accepted(key, Refusal(RequestTooLarge("m"), 8, 0.1, accepted_halves=1))
+    remembered = [key for key in range(300) if sizes.most_rows(key, 64) == 4]
+    assert remembered == list(range(44, 300))
+
+
 def test_it_grows_back_after_ten_minutes() -> None:
     clock = Clock()
     service, batcher = too_many(2, RequestTooLarge("m")), Batcher(Limiter(), clock=clock)
@@ -422,6 +460,23 @@ def test_the_half_of_a_refused_request_is_not_sent_for_those_who_left() -> None:
     service.let_go()
     assert outcomes(callers) == ["FIRST", "A"]
     assert service.requests[2:] == [["a"]]
+
+
+def test_a_row_whose_half_waits_is_told_so_when_its_time_is_up() -> None:
+    service = Service(lambda rows: BadRequest("no") if len(rows) > 1 else None, hold=True)
+    batcher = Batcher(Limiter())
+    callers = waiting_behind_one(batcher, service, ["a"])
+    impatient = Caller(batcher, "b", service.job(), ImpatientCall())
+    wait_until(lambda: len(batcher._queue) == 2)
+    service.let_go(2)  # the first, and the request of both, which is refused
+    wait_until(lambda: service.requests[2:] == [["a"]])
+    impatient.call.give_up()
+    error = impatient.result()
+    assert isinstance(error, QueryTimeout)
+    assert "'Max parallelism'" in str(error)
+    assert impatient.call.attempts == 1
+    service.let_go()
+    assert outcomes(callers) == ["FIRST", "A"]
 
 
 def test_a_caller_with_little_time_leaves_in_the_midst_of_regrouping() -> None:

@@ -253,6 +253,12 @@ def test_four_attempts_are_enough() -> None:
     rig.assert_nothing_is_held()
 
 
+@pytest.mark.parametrize("failure", [Reply(503), SILENT], ids=["refusal", "silence"])
+def test_an_endpoint_whose_second_attempts_succeed_never_runs_out_of_them(failure: Any) -> None:
+    rig = Rig(*[failure, Reply()] * 150)
+    assert [rig.send() for _ in range(150)] == [{"ok": 1}] * 150
+
+
 def test_a_refused_request_is_not_tried_again() -> None:
     rig = Rig(Reply(400))
     with pytest.raises(BadRequest):

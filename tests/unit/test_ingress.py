@@ -81,6 +81,20 @@ def test_a_service_that_is_suspended_or_starting_is_worth_waiting_for(status: in
     assert error.retry_after == 5.0
 
 
+@pytest.mark.parametrize("status", [400, 422, 500])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"ConnectionError: connection refused",
+        b"upstream connect error or disconnect/reset before headers",
+        b"no service hosts found",
+    ],
+)
+def test_a_container_that_speaks_of_connections_is_not_waited_for(status: int, body: bytes) -> None:
+    """Its own failure in the words of a gateway: waiting for a cold start would hold the query for minutes."""
+    assert type(told(status, body)) is (BadRequest if status < 500 else ServiceError)
+
+
 DENIALS = {
     "network policy": (403, gateway("Incoming request: a network policy is required.", "ERROR_ACCESS_DENIED"), {}),
     "network policy, other status": (401, gateway("Network policy refuses 1.2.3.4."), {}),

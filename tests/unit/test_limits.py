@@ -116,18 +116,23 @@ def test_a_call_whose_time_is_up_leaves_and_its_turn_goes_to_the_next() -> None:
 
 def test_a_slot_given_in_the_moment_of_giving_up_goes_to_the_next() -> None:
     limiter = full(1)
+    order: list[str] = []
 
     class Late(QueryContext):
         """The slot is given while it computes how long to wait, and it has no time left to take it."""
 
         def remaining(self) -> float:
+            Waiter(limiter, "next", order)
+            wait_until(lambda: limiter.waiting == 2)
             limiter.release()
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         limiter.acquire(Late(BOUND))
+    wait_until(lambda: order == ["next"])
+    assert (limiter.in_flight, limiter.waiting) == (1, 0)
+    limiter.release()
     assert limiter.in_flight == 0
-    limiter.acquire(QueryContext(BOUND))
 
 
 def test_an_interrupted_call_leaves_the_queue() -> None:

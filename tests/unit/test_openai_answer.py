@@ -297,6 +297,14 @@ CALLS: dict[str, tuple[Any, tuple[ToolCall, ...]]] = {
 }
 
 
+@pytest.mark.parametrize("index", [{"index": 0}, {}], ids=["equal indexes", "no index"])
+def test_whole_calls_are_never_put_together(index: dict[str, int]) -> None:
+    calls = [{**index, "function": {"name": "add", "arguments": f'{{"a": {number}}}'}} for number in (1, 2)]
+    first, second = chat(completion("tool_calls", content=None, tool_calls=calls)).tool_calls
+    assert (first.arguments, second.arguments) == ('{"a": 1}', '{"a": 2}')
+    assert first.id != second.id
+
+
 @pytest.mark.parametrize(("body", "expected"), CALLS.values(), ids=CALLS.keys())
 def test_tool_calls(body: Any, expected: tuple[ToolCall, ...]) -> None:
     answer = chat(body)

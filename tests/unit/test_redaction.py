@@ -61,7 +61,14 @@ def test_texts_are_found_wherever_protocols_put_them(payload: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["sécurité à Zürich\tmaintenant", "身份证号码是一二三四五六七八", 'he said "no" loudly']
+    "text",
+    [
+        "sécurité à Zürich\tmaintenant",
+        "身份证号码是一二三四五六七八",
+        'he said "no" loudly',
+        'it\'s "no" again',  # in Python, only with a backslash
+        "a\xa0b\u200bc\x9fd\u2028e\u2029f\u200bg\xa0h",  # and these, which repr alone escapes
+    ],
 )
 @pytest.mark.parametrize(
     "quote",

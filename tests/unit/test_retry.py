@@ -256,10 +256,41 @@ def test_a_success_after_a_retry_gives_back_what_the_last_retry_cost() -> None:
         assert spent == left
 
 
-def test_a_plain_success_earns_one_token_and_never_more_than_there_were() -> None:
+def test_the_budget_never_grows_beyond_what_there_was_at_first() -> None:
     budget = RetryBudget()
-    for _ in range(10):
-        retries(budget=budget).succeeded()
+    calls = [retries(budget=budget) for _ in range(4)]
+    for call in calls[:2]:
+        call.delay_after(ServiceDown("503"))
+        call.succeeded()
+        call.succeeded()
+    for call in calls[2:]:
+        call.succeeded()
+    assert affordable(budget, ServiceDown("503")) == 100
+
+
+@pytest.mark.parametrize(
+    ("error", "retries_in_all"),
+    [
+        (ServiceDown("503"), 100),
+        (NetworkError("silent", silent=True), 50),
+        (ServiceDown("cut", status=504), 50),
+    ],
+    ids=repr,
+)
+def test_a_silence_costs_twice_what_a_refusal_costs(error: SpcsError, retries_in_all: int) -> None:
+    assert affordable(RetryBudget(), error) == retries_in_all
+
+
+def affordable(budget: RetryBudget, error: SpcsError) -> int:
+    """How many retries after such an error the budget has left."""
+    count = 0
+    while budget.spend(error):
+        count += 1
+    return count
+
+
+def test_a_plain_success_earns_one_token() -> None:
+    budget = RetryBudget()
     while budget.spend(ServiceDown("503")):
         pass
     for _ in range(4):
