@@ -36,7 +36,7 @@ QUESTION = "q-00000000feed-q"
 
 @dataclass(frozen=True)
 class Attack:
-    """make: the bytes that are sent. refused: whether no answer can be right. dear: to make, or to read where all is well."""
+    """make: the bytes that are sent. refused: whether no answer can be right. dear: whether it costs seconds."""
 
     name: str
     surface: Surface
@@ -84,12 +84,12 @@ def _nested(surface: Surface) -> bytes:
 
 
 def _many_headers(surface: Surface) -> bytes:
-    lines = b"".join(b"X-%d: %s\r\n" % (at, b"a" * 1000) for at in range(20_000))
+    lines = b"".join(b"X-%d: %s\r\n" % (at, b"a" * 1000) for at in range(2_000))
     return b"HTTP/1.1 200 OK\r\n" + lines + b"Content-Length: 2\r\n\r\n{}"
 
 
 def _long_header(surface: Surface) -> bytes:
-    return b"HTTP/1.1 200 OK\r\nX-Long: " + b"a" * (20 * MB) + b"\r\nContent-Length: 2\r\n\r\n{}"
+    return b"HTTP/1.1 200 OK\r\nX-Long: " + b"a" * (2 * MB) + b"\r\nContent-Length: 2\r\n\r\n{}"
 
 
 def _tiny_chunks(surface: Surface) -> bytes:
@@ -100,24 +100,24 @@ def _tiny_chunks(surface: Surface) -> bytes:
     )
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _lists(count: int) -> bytes:
     return b"[" + b"[]," * count + b"[]]"
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _pairs(count: int) -> bytes:
     return b"{" + b",".join(b'"%x":{}' % at for at in range(count)) + b"}"
 
 
 def _many(surface: Surface) -> int:
     """More than the surface has use for, by far."""
-    return surface.largest if surface.largest > 4 * MB else 2 * MB
+    return surface.largest
 
 
 EVERYWHERE: dict[str, tuple[Callable[[Surface], bytes], bool]] = {
-    "gzip that was not asked for": (_packed(_gzipped, "gzip", b" ", 8 * MB), False),
-    "deflate that was not asked for": (_packed(_deflated, "deflate", b"\n", 8 * MB), False),
+    "gzip that was not asked for": (_packed(_gzipped, "gzip", b" ", 8 * MB), True),
+    "deflate that was not asked for": (_packed(_deflated, "deflate", b"\n", 8 * MB), True),
     "gzip in gzip": (_packed(lambda data: _gzipped(_gzipped(data)), "gzip, gzip", b" ", 8 * MB), True),
     "an unknown encoding": (_packed(bytes, "br", b" ", 0), True),
     "millions of empty lists": (_plain(lambda surface: _lists(_many(surface))), True),
@@ -128,7 +128,7 @@ EVERYWHERE: dict[str, tuple[Callable[[Surface], bytes], bool]] = {
     "a million keys": (_plain(lambda surface: b'{"data":' + _pairs(_many(surface) // 2) + b"}"), True),
     "nested without end": (_plain(_nested), True),
     "a number of a million digits": (_plain(lambda surface: b'{"data":' + b"7" * MB + b"}"), True),
-    "a long text": (_plain(lambda surface: b'"' + b"a" * (20 * MB) + b'"'), True),
+    "a long text": (_plain(lambda surface: b'"' + b"a" * (2 * surface.largest + 8 * MB) + b'"'), True),
     "blanks before the answer": (_plain(lambda surface: b" " * (8 * MB) + surface.honest([QUESTION])), False),
     "line ends before the answer": (_plain(lambda surface: b"\n" * (8 * MB) + surface.honest([QUESTION])), False),
     "headers without number": (_many_headers, True),
@@ -137,12 +137,20 @@ EVERYWHERE: dict[str, tuple[Callable[[Surface], bytes], bool]] = {
 }  # fmt: skip
 
 
+DEAR = ("millions of empty lists", "a million keys")
+DEAR_WHERE_MUCH_IS_ALLOWED = (
+    "millions of empty lists as rows",
+    "millions of empty lists beside the answer",
+    "a long text",
+)
+
+
 def _on_every_surface() -> Iterator[Attack]:
     for name, (make, refused) in EVERYWHERE.items():
         for surface in SURFACES:
             if surface.streamed and name in ("millions of empty lists beside the answer",):
                 continue
-            dear = surface.largest > 4 * MB and ("million" in name or name == "a long text")
+            dear = name in DEAR or (surface.largest > 4 * MB and name in DEAR_WHERE_MUCH_IS_ALLOWED)
             yield Attack(name, surface, lambda make=make, surface=surface: make(surface), refused, dear)
 
 

@@ -16,8 +16,8 @@ Make = Callable[[Sequence[bytes], str], bytes]  # pieces of the body and its con
 
 @dataclass(frozen=True)
 class Fault:
-    """reusable: whether its connection may serve again where nothing follows. control: whether it must, as the answer is
-    right in everything: were it not used again, nothing could be learnt from the others.
+    """reusable: whether its connection may serve again where nothing follows. control: whether it must, as the
+    answer is right in everything: were it not used again, nothing could be learnt from the others.
     """
 
     name: str

@@ -1,7 +1,7 @@
 """The attacks that are known to succeed today, each with the kind of fault: a strict expectation, both ways.
 
-`known_failures.txt` has a line for each: the attack's name, a tab, the kind of fault. An attack that succeeds and is not
-there fails its test, and so does one that is there and succeeds no more: whoever closes a hole takes its lines out.
+`known_failures.txt` has a line for each: the attack's name, a tab, the kind of fault. An attack that succeeds and is
+not there fails its test, and so does one that is there and no longer succeeds: whoever closes a hole removes its lines.
 With HOSTILE_ALL=1 none is known; HOSTILE_RECORD=<file> writes down what succeeds.
 """
 

@@ -1,6 +1,6 @@
 """What of the plugin a server can reach: each protocol and each sign-in, with honest answers to begin from.
 
-A query has a question of its own, `q-…-q`; the honest answer to it is made of that, so that whose an answer is can be told.
+Each query asks another question, `q-…-q`. The honest answer is made of the question, which tells whose answer it is.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from tests.hostile.server import Answer, Request, Server, chunked, reply

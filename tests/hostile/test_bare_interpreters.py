@@ -1,4 +1,4 @@
-"""The whole plugin in Pythons that its users have, without any package but pip's own copies: parsers of their own die there.
+"""The whole plugin in the oldest Pythons that it supports, with no packages but pip's own copies.
 
 On Python 3.9 and 3.10 `ast` recurses without a limit: a few hundred kilobytes of a server's end the whole process.
 """

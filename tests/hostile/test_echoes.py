@@ -1,4 +1,4 @@
-"""A server's texts in what people and log files see: secrets that it was sent, and characters that are more than text."""
+"""A server's texts in what people and log files see: secrets that it was sent, and characters that do something."""
 
 from __future__ import annotations
 
@@ -266,7 +266,7 @@ def foreign_texts(
 
 def test_names_of_models_are_text_and_no_more(victim: Victim) -> None:
     complaints = Complaints()
-    for name, text in NASTY.items():
+    for text in NASTY.values():
         listed = reply(dumped({"data": [{"id": f"{text}{at}"} for at in range(100)]}))
 
         def answer(request: Request, listed: bytes = listed) -> bytes:

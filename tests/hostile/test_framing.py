@@ -7,6 +7,7 @@ another query comes: it must get its own answer, and no connection may be used a
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 import threading
 from collections.abc import Iterator
@@ -62,10 +63,8 @@ class Spoiler:
 
     def _poke(self, request: Request) -> Answer:
         if self.spoiled is not None:
-            try:
+            with contextlib.suppress(OSError):  # the plugin closed it, as it should
                 self.spoiled.sock.sendall(self._poison())
-            except OSError:
-                pass  # the plugin closed it, as it should
         return None
 
     def _poison(self) -> bytes:
@@ -195,7 +194,7 @@ def test_an_answer_to_a_half_sent_request_ends_its_connection(
 
 
 class HeadServer(Server):
-    """Answers a large body before it has come, and takes what comes of it for the next request, which it answers, too."""
+    """Answers a large body before it has come. The rest of it passes for another request, which it answers, too."""
 
     def _serve(self, sock: Any, number: int) -> None:
         if self._tls is not None:

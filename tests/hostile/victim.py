@@ -25,7 +25,8 @@ class Outcome:
     """What became of one query. Exactly one of answer, error and died is there.
 
     died: how the process ended, or that the query did not. cpu, seconds: of the whole query. memory: bytes above what
-    was in use at first, at the most; kept: those still in use after it. stall: the longest time, in seconds, in which no other thread could run.
+    was in use at first, at the most; kept: those still in use after it. stall: the longest time, in seconds, in which
+    no other thread could run.
     """
 
     answer: Any = None

@@ -176,7 +176,7 @@ def _together(job, models):
     for thread in threads[1:]:
         thread.start()
     _until(lambda: all(_waits(thread) for thread in threads[1:]))
-    open(job["go"], "w").close()  # noqa: PTH123, SIM115
+    open(job["go"], "w").close()  # noqa: PTH123
     for thread in threads:
         thread.join(30)
     return outcomes
