@@ -2,7 +2,7 @@
 
 `known_failures.txt` has a line for each: the attack's name, a tab, the kind of fault. An attack that succeeds and is
 not there fails its test, and so does one that is there and no longer succeeds: whoever closes a hole removes its lines.
-With HOSTILE_ALL=1 none is known; HOSTILE_RECORD=<file> writes down what succeeds.
+With HOSTILE_ALL=1 none is known; HOSTILE_RECORD=<file> writes down what came of each.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def judge(complaints: Mapping[str, str]) -> None:
     succeeded = {name: complaint for name, complaint in complaints.items() if complaint}
     if record := os.environ.get("HOSTILE_RECORD"):
         with Path(record).open("a", encoding="utf-8") as file:
-            file.writelines(f"{name}\t{complaint[:300]!r}\n" for name, complaint in succeeded.items())
+            file.writelines(f"{name}\t{complaint[:300]!r}\n" for name, complaint in complaints.items())
     new = [f"{name}: {complaint}" for name, complaint in succeeded.items() if name not in known]
     gone = [name for name in complaints if name in known and name not in succeeded]
     assert not new, "\n".join(["these attacks succeed:", *new])
