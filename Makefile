@@ -1,17 +1,24 @@
-# make demo | serve | test | test-unit | test-all | test-real | soak | bench | peers | lint | plugin | lock | clean
+# make demo | serve | test | test-unit | coverage | test-all | test-real | soak | bench | peers
+#      lint | audit | plugin | release-check | licences | lock | clean
 
 PYTHON ?= $(shell for p in python3.12 python3.11 python3.13 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 DEMO = .venv-demo/bin/python
 DEV = .venv/bin/python
+PARALLEL = -n logical --maxprocesses 4 --dist worksteal
+EVERYTHING = -m "not real and not soak and not bench"
 VERSION = $(shell sed -n 's/^ *"version": "\(.*\)",/\1/p' plugin.json)
 ZIP = dist/dss-plugin-snowpark-container-services-llm-$(VERSION).zip
+
+# What people install, and what builds and tests it. The other locks are old on purpose, or not ours to choose.
+AUDITED = requirements/sandbox.txt requirements/dev.txt requirements/bench.txt requirements/audit.txt
 
 # The host and path of a git remote. Users, passwords, tokens and the folders of this machine stay out of the zip.
 PUBLIC_URL = -e 's,^(https?|ssh|git)://([^/]*@)?([^/?\#"\\]+(/[^?\#"\\]*)?).*,\1://\3,p' \
 	-e 's,^([^/@:]+@)?([^/@:]+):([^/?\#"\\:@][^?\#"\\:@]*)$$,ssh://\2/\3,p'
 
-.PHONY: demo serve test test-unit test-all test-real soak bench peers lint plugin lock clean
+.PHONY: demo serve test test-unit coverage test-all test-real soak bench peers \
+	lint audit plugin release-check licences lock clean
 
 demo: .venv-demo/installed  ## every kind of query against real models, on this machine
 	@$(DEMO) -m sandbox demo
@@ -20,10 +27,13 @@ serve: .venv-demo/installed  ## the same, kept running for your own calls
 	@$(DEMO) -m sandbox serve
 
 test: .venv/installed  ## the proof that all of it works
-	$(DEV) -m pytest -n logical --maxprocesses 4 --dist worksteal -m "not real and not soak and not bench"
+	$(DEV) -m pytest $(PARALLEL) $(EVERYTHING)
+
+coverage: .venv/installed  ## the same tests; fails where they leave too much of the plugin's code unexecuted
+	$(DEV) -m pytest $(PARALLEL) $(EVERYTHING) --cov --cov-report=term
 
 test-unit: .venv/installed  ## the fast part, for while you edit
-	$(DEV) -m pytest -n logical --maxprocesses 4 --dist worksteal tests/unit
+	$(DEV) -m pytest $(PARALLEL) tests/unit
 
 test-all: .venv/installed  ## the plugin in the sandbox on every Python that is here, with the oldest and newest libraries
 	$(DEV) -m tests.compatibility
@@ -45,6 +55,15 @@ lint: .venv/installed
 	$(DEV) -m ruff check .
 	$(DEV) -m ruff format --check .
 	$(DEV) -m mypy
+	$(DEV) -m vermin --quiet --violations --no-tips --target=3.9- python-lib python-llms
+	.venv/bin/codespell
+	.venv/bin/check-jsonschema -q --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	.venv/bin/check-jsonschema -q --builtin-schema vendor.dependabot .github/dependabot.yml
+	$(DEV) -m tests.supply_chain.audit
+
+audit: .venvs/audit/installed  ## the locks against public databases of vulnerabilities; needs the network
+	@set -e; for lock in $(AUDITED); do echo $$lock; \
+		.venvs/audit/bin/pip-audit --progress-spinner off --disable-pip --require-hashes -r $$lock; done
 
 plugin:  ## the zip to install in DSS, of what is committed
 	@mkdir -p dist
@@ -54,8 +73,16 @@ plugin:  ## the zip to install in DSS, of what is committed
 	@rm dist/release_info.json
 	@echo $(ZIP)
 
+release-check:  ## TAG=v1.2.3 is the version of plugin.json, and CHANGELOG.md dates it
+	@test "$(TAG)" = "v$(VERSION)" || { echo "The tag is '$(TAG)', the version in plugin.json $(VERSION)."; exit 1; }
+	@grep -qE '^## \[$(VERSION)\] - [0-9]{4}-[0-9]{2}-[0-9]{2}$$' CHANGELOG.md || \
+		{ echo "CHANGELOG.md has no dated section for $(VERSION)."; exit 1; }
+
+licences: .venv/installed  ## writes docs/licences.md
+	$(DEV) -m tests.supply_chain.licences
+
 lock:  ## resolve requirements/*.in anew; needs uv
-	@for name in sandbox dev bench peers matrix oldest real-llama-cpp real-transformers; do \
+	@for name in sandbox dev bench peers audit matrix oldest real-llama-cpp real-transformers; do \
 		case $$name in matrix|oldest) version=3.9;; *) version=3.11;; esac; \
 		case $$name in dev|bench|peers) with="-c requirements/sandbox.txt";; *) with=;; esac; \
 		uv pip compile -q --universal --python-version $$version --generate-hashes --no-emit-index-url \
@@ -72,6 +99,9 @@ clean:
 
 .venvs/bench/installed: requirements/bench.txt requirements/models.txt
 	@$(call install,.venvs/bench,requirements/bench.txt,two minutes)
+
+.venvs/audit/installed: requirements/audit.txt requirements/models.txt
+	@$(call install,.venvs/audit,requirements/audit.txt,20 s)
 
 .venvs/peers/installed: requirements/peers.txt requirements/models.txt
 	@$(call install,.venvs/peers,requirements/peers.txt,two minutes)

@@ -1,6 +1,7 @@
 """Runs the plugin's own tests on every Python that DSS runs plugins with, with the oldest and the newest packages.
 
     python -m tests.compatibility [3.9-oldest 3.13-newest ...]
+    python -m tests.compatibility --list    # the runs as JSON, for a CI's matrix
 
 Environments are made once in .venvs/ and kept until their lock changes. A Python that this machine does not have is
 told and left out. Exits with 1 when a run fails, or when there was none.
@@ -9,6 +10,7 @@ told and left out. Exits with 1 when a run fails, or when there was none.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -48,6 +50,10 @@ WITHOUT_MODELS = (
 
 
 def main(names: list[str]) -> int:
+    if names == ["--list"]:
+        runs = (name.split("-") for name in RUNS)
+        print(json.dumps([{"python": version, "packages": packages} for version, packages in runs]))
+        return 0
     unknown = set(names) - set(RUNS)
     if unknown:
         print(f"No such run: {', '.join(sorted(unknown))}. There are: {', '.join(RUNS)}.")

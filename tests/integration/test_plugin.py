@@ -215,7 +215,7 @@ def test_the_zip_is_installed_and_answers(tmp_path: Path) -> None:
     archive = ROOT / built.stdout.strip().splitlines()[-1]
     names = zipfile.ZipFile(archive).namelist()
     assert {"plugin.json", "release_info.json", "python-lib/spcs_llm/model.py"} <= set(names)
-    assert not [name for name in names if name.startswith(("tests/", "sandbox/", ".ci/"))]
+    assert not [name for name in names if name.startswith(("tests/", "sandbox/", "requirements/", "."))]
     with Instance(plugin=archive) as instance:
         service = instance.snowflake.create_service("chat")
         assert ask(instance.add_model("chat", "CHAT", service), "Hello").text == answer_to("Hello")
