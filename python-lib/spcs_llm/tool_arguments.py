@@ -1,0 +1,136 @@
+"""Arguments of tool calls: read leniently from models and histories, written strictly as one JSON object.
+
+DSS's client and LangChain parse what they are given, and chat templates fail on a history that holds anything else, so
+that one call with broken arguments would end an agent's run for good.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from spcs_llm.lenient_json import read_leniently
+
+INVALID_ARGUMENTS = "invalid_arguments"  # the one key of what stands for arguments that cannot be read
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_FENCE = re.compile(r"\s*```[A-Za-z]*\s*\n?")
+_MAX_ENCODINGS = 3
+_MAX_GLUED = 16
+
+
+def arguments_text(value: Any) -> str:
+    """The arguments of a call as the text of a JSON object.
+
+    Args:
+        value: as it came: a JSON object's text, as a rule; or an object, nothing, or a text that is not quite JSON.
+
+    Returns:
+        JSON that can be written as UTF-8 and holds no NaN. A JSON object's text stays as it is. What cannot be read
+        as one object without guessing becomes `{"invalid_arguments": <the text>}`, or a list of several objects in
+        its place: the tool refuses that, and an agent can ask the model again.
+    """
+    if isinstance(value, str) and _is_strict(value):
+        return value
+    found = arguments_object(value)
+    if found is None:
+        several = _glued(value) if isinstance(value, str) else []
+        found = {INVALID_ARGUMENTS: several or (value if isinstance(value, str) else _written(value))}
+    return _written(found)
+
+
+def arguments_object(value: Any) -> dict[str, Any] | None:
+    """The arguments as an object, or None when they cannot be read as one without guessing.
+
+    Nothing, null and an empty list are no arguments: `{}`.
+    """
+    for _ in range(_MAX_ENCODINGS):
+        if value is None or value == [] or (isinstance(value, str) and not value.strip()):
+            return {}
+        if isinstance(value, Mapping):
+            return dict(value)
+        if not isinstance(value, str):
+            return None
+        value = _read(value)
+    return None
+
+
+def is_whole(text: str) -> bool:
+    """Whether the text is one JSON object from its beginning to its end, control characters allowed."""
+    try:
+        return isinstance(json.loads(text, strict=False), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _is_strict(text: str) -> bool:
+    try:
+        found = json.loads(text, parse_constant=_refused)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and _SURROGATE.search(text) is None and _is_utf8(text)
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _refused(name: str) -> Any:
+    raise ValueError(name)
+
+
+def _read(text: str) -> Any:
+    """The value in the text; 0, which is no object, when there is none or more than one."""
+    try:
+        return json.loads(text, strict=False)
+    except (ValueError, RecursionError):
+        pass
+    fence = _FENCE.match(text)
+    try:
+        value, end = read_leniently(text, fence.end() if fence else 0)
+    except ValueError:
+        return 0
+    # After a value a brace too many or a sentence may stand. Another object may be another call's.
+    return 0 if "{" in text[end:] else value
+
+
+def _glued(text: str) -> list[Any]:
+    """The objects of a text that is two or more of them and nothing else, as gateways glue those of parallel calls."""
+    found: list[Any] = []
+    at = 0
+    while at < len(text) and len(found) < _MAX_GLUED:
+        if text[at:].isspace():
+            return found
+        try:
+            value, at = read_leniently(text, at)
+        except ValueError:
+            return []
+        if not isinstance(value, dict):
+            return []
+        found.append(value)
+    return found if at >= len(text) and len(found) > 1 else []
+
+
+def _written(value: Any) -> str:
+    try:
+        text = json.dumps(finite(value), ensure_ascii=False, default=str)
+    except (ValueError, RecursionError):
+        return json.dumps({INVALID_ARGUMENTS: "nested too deep"})
+    return text if _is_utf8(text) else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def finite(value: Any) -> Any:
+    """`value` with None for each number that JSON cannot write. Raises RecursionError for what is nested too deep."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    return value
