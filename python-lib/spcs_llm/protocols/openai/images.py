@@ -1,41 +1,88 @@
-"""Images of queries: which format their bytes are."""
+"""Images of queries as `data:` URIs.
+
+Which formats a model reads is its server's to say (vLLM reads whatever Pillow does); refused here is only what is
+certainly no image, before it costs a request.
+"""
 
 from __future__ import annotations
 
 import base64
 import binascii
+import re
 
 from spcs_llm.errors import QueryError
 
+_IS_IMAGE_TYPE = re.compile(r"image/[A-Za-z0-9][A-Za-z0-9.+-]{0,60}")
+_FROM_URL_SAFE = str.maketrans("-_", "+/")
+_SIGNATURES = (
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF87a", "image/gif"),
+    (b"GIF89a", "image/gif"),
+    (b"II*\0", "image/tiff"),
+    (b"MM\0*", "image/tiff"),
+    (b"\0\0\1\0", "image/x-icon"),
+    (b"\xff\x0a", "image/jxl"),
+    (b"\0\0\0\x0cJXL ", "image/jxl"),
+    (b"\0\0\0\x0cjP  ", "image/jp2"),
+    (b"<svg", "image/svg+xml"),
+)
+_BRANDS = {  # of the ISO base media file format, at byte 8
+    b"avif": "image/avif", b"avis": "image/avif",
+    b"heic": "image/heic", b"heix": "image/heic", b"mif1": "image/heif", b"msf1": "image/heif",
+}  # fmt: skip
+# What is put in the place of an image by mistake. Of all else, a declared type may be true.
+_NO_IMAGES = (b"%PDF-", b"PK\x03\x04", b"\x1f\x8b", b"\x7fELF", b"RIFF", b"ID3", b"OggS")
 
-def data_uri(encoded: str) -> str:
-    """The `data:` URI of an image in base64. Its type is that of its bytes: what queries say is often wrong.
 
-    Raises QueryError when it is no base64, or no PNG, JPEG, GIF or WebP.
+def data_uri(encoded: str, declared: str | None = None) -> str:
+    """The `data:` URI of an image.
+
+    Args:
+        encoded: its bytes in base64, of either alphabet, padded or not; or a `data:` URI.
+        declared: the MIME type that the query gives. Where the bytes tell another, theirs is taken.
+
+    Raises:
+        QueryError: when it is no base64, or certainly no image.
     """
     if encoded.startswith("data:"):
-        encoded = encoded.partition(",")[2]
-    encoded = "".join(encoded.split())
+        head, _, encoded = encoded.partition(",")
+        declared = declared or head[len("data:") :].partition(";")[0]
+    encoded = "".join(encoded.split()).translate(_FROM_URL_SAFE).rstrip("=")
+    encoded += "=" * (-len(encoded) % 4)
     try:
-        mime_type = _mime_type(base64.b64decode(encoded, validate=True))
+        data = base64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError):
         raise QueryError(
             "An image of the query is not valid base64.", "Send the image's bytes in base64."
         ) from None
+    mime_type = _mime_type(data) or _declared_type(data, declared)
     if mime_type is None:
         raise QueryError(
-            "An image of the query is no PNG, JPEG, GIF or WebP.", "Convert it to one of these formats."
+            "An image of the query is not an image: its bytes are of no known format.",
+            "Send a PNG, JPEG, GIF or WebP, or declare the format of another image that the model reads.",
         )
     return f"data:{mime_type};base64,{encoded}"
 
 
 def _mime_type(data: bytes) -> str | None:
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "image/png"
-    if data.startswith(b"\xff\xd8\xff"):
-        return "image/jpeg"
-    if data.startswith((b"GIF87a", b"GIF89a")):
-        return "image/gif"
+    for signature, mime_type in _SIGNATURES:
+        if data.startswith(signature):
+            return mime_type
+    if data.startswith(b"BM") and not _is_text(data):
+        return "image/bmp"
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "image/webp"
-    return None
+    return _BRANDS.get(data[8:12]) if data[4:8] == b"ftyp" else None
+
+
+def _declared_type(data: bytes, declared: str | None) -> str | None:
+    """The type that the query declares, if these bytes may be of an image."""
+    declared = (declared or "").strip().lower()
+    is_image = bool(data) and not data.startswith(_NO_IMAGES) and not _is_text(data)
+    return declared if is_image and _IS_IMAGE_TYPE.fullmatch(declared) else None
+
+
+def _is_text(data: bytes) -> bool:
+    head = data[:512]
+    return all(byte >= 0x20 or byte in b"\t\n\r" for byte in head) and b"\x7f" not in head

@@ -142,10 +142,10 @@ def _content(parts: tuple[Part, ...]) -> Any:
 
 def _image_url(image: ImagePart) -> str:
     if image.data is not None:
-        return data_uri(image.data)
+        return data_uri(image.data, image.mime_type)
     uri = (image.uri or "").strip()
     if uri.startswith("data:"):
-        return data_uri(uri)
+        return data_uri(uri, image.mime_type)
     if not uri.lower().startswith(("https://", "http://")):
         raise QueryError("An image of the query has no http or https URI.", "Send the image inline instead.")
     return uri
