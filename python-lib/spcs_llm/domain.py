@@ -26,6 +26,10 @@ class ImagePart:
 
 Part = Union[TextPart, ImagePart]
 
+MAX_DIMENSIONS = (
+    65_536  # of an embedding: more than any model has, and no more than a process can hold for many rows
+)
+
 
 @dataclass(frozen=True)
 class ToolCall:
@@ -108,11 +112,28 @@ class Sampling:
 
 @dataclass(frozen=True)
 class ChatRequest:
+    """A chat query. `unknown_settings` names those of its settings that no protocol knows, in LLM Mesh's words."""
+
     messages: tuple[Message, ...] = field(repr=False)
     sampling: Sampling = Sampling()
     tools: tuple[Tool, ...] = ()
     tool_choice: ToolChoice | None = None
     json_format: JsonFormat | None = None
+    unknown_settings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class EmbeddingSettings:
+    """What an embedding query asks besides its texts.
+
+    truncate: whether a text that is too long for the model is to be cut to what it takes (`textOverflowMode` TRUNCATE).
+    A protocol that cannot pass that on names `textOverflowMode` in `Embedding.ignored_settings`.
+    """
+
+    truncate: bool = False
+
+
+DEFAULT_EMBEDDING_SETTINGS = EmbeddingSettings()
 
 
 @dataclass(frozen=True)
@@ -177,8 +198,11 @@ class ChatEnd:
 
 @dataclass(frozen=True)
 class Embedding:
+    """A text's vector. `ignored_settings` as in `ChatAnswer`."""
+
     vector: list[float] = field(repr=False)
     prompt_tokens: int | None = None
+    ignored_settings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ A query comes as LLM Mesh's dict, passes `mesh.query`, a service protocol and `m
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import logging
 import traceback
@@ -16,7 +17,7 @@ from typing import Any, Callable
 
 from spcs_llm.batching import BatchSpec
 from spcs_llm.connections import CONNECTIONS, Connections
-from spcs_llm.domain import ChatAnswer, ChatDelta, ChatRequest, RankedDocument, Ranking, Usage
+from spcs_llm.domain import ChatAnswer, ChatDelta, ChatRequest, Embedding, EmbeddingSettings, Ranking, Usage
 from spcs_llm.errors import SpcsError
 from spcs_llm.mesh.answer import (
     ChunkWriter,
@@ -27,10 +28,12 @@ from spcs_llm.mesh.answer import (
     stream_footer,
     trace_call,
     trace_ignored_settings,
+    trace_unranked_documents,
 )
-from spcs_llm.mesh.query import chat_request, embedding_texts, reranking_query
+from spcs_llm.mesh.query import Text, chat_request, embedding_settings, embedding_texts, reranking_query
 from spcs_llm.protocols.base import Pieces, pieces_of
 from spcs_llm.query_context import QueryContext
+from spcs_llm.ranking import ranking_of
 from spcs_llm.settings import read_settings
 from spcs_llm.usage import chat_bytes, chat_usage, ranking_usage, text_bytes, text_usage
 
@@ -66,12 +69,6 @@ class Model:
         self._chat_rows = settings.max_batch_size or _CHAT_ROWS
         if not self._protocol.capabilities.batches_chat:
             self._chat_rows = 1
-        self._embed_job = BatchSpec(
-            key=("embed", settings.protocol, self._rows),
-            send=self._protocol.embed,
-            max_rows=self._rows,
-            size=text_bytes,
-        )
 
     @property
     def chat_parallelism(self) -> int:
@@ -90,7 +87,7 @@ class Model:
         with self._context(trace) as context:
             request = chat_request(query, settings)
             answer = self._chat(request, context)
-            self._tell_ignored(answer.ignored_settings, trace)
+            self._tell_ignored((*request.unknown_settings, *answer.ignored_settings), trace)
             usage = chat_usage(answer.usage, request, answer.text)
             return completion_response(answer, usage, self._cost(context))
 
@@ -107,7 +104,7 @@ class Model:
                         yield from writer.chunks(piece)
                         continue
                     yield from writer.end()
-                    self._tell_ignored(piece.ignored_settings, trace)
+                    self._tell_ignored((*request.unknown_settings, *piece.ignored_settings), trace)
                     usage = chat_usage(piece.usage, request, "".join(texts))
                     yield stream_footer(piece, usage, self._cost(context))
 
@@ -118,16 +115,20 @@ class Model:
         """
         with self._context(trace) as context:
             texts, are_several = embedding_texts(query)
+            rows = self._embeddings(texts, embedding_settings(settings), context)
+            self._tell_ignored(_ignored_by(rows), trace)
             if not are_several:
-                row = self._connection.batcher.submit(texts[0], context, self._embed_job)
-                return embedding_response(row, text_usage(row.prompt_tokens, texts[0]), self._cost(context))
-            rows = self._connection.batcher.submit_all(texts, context, self._embed_job)
+                (row,) = rows
+                if isinstance(row, SpcsError):
+                    raise row
+                usage = text_usage(row.prompt_tokens, str(texts[0]))
+                return embedding_response(row, usage, self._cost(context))
             cost = self._cost(context) / max(1, len(rows))
             return {
                 "responses": [
                     failed_row(row)
                     if isinstance(row, SpcsError)
-                    else embedding_response(row, text_usage(row.prompt_tokens, text), cost)
+                    else embedding_response(row, text_usage(row.prompt_tokens, str(text)), cost)
                     for text, row in zip(texts, rows)
                 ]
             }
@@ -136,7 +137,9 @@ class Model:
         """LLM Mesh's reranking query -> its response, all documents by falling score. Raises SpcsError."""
         with self._context(trace) as context:
             question, documents = reranking_query(query)
-            return ranking_response(self._rank(question, documents, context), self._cost(context))
+            ranking, unranked = self._rank(question, documents, context)
+            trace_unranked_documents(trace, unranked)
+            return ranking_response(ranking, self._cost(context))
 
     # -- how each kind of query is put to the service -------------------------------------------------------
 
@@ -159,7 +162,25 @@ class Model:
         self._protocol.check(request)
         yield from self._protocol.stream(request, context)
 
-    def _rank(self, question: str, documents: Sequence[str], context: QueryContext) -> Ranking:
+    def _embeddings(
+        self, texts: Sequence[Text], settings: EmbeddingSettings, context: QueryContext
+    ) -> list[Embedding | SpcsError]:
+        spec = BatchSpec(
+            key=("embed", self._settings.protocol, self._rows, settings),
+            send=functools.partial(self._protocol.embed, settings=settings),
+            max_rows=self._rows,
+            size=text_bytes,
+        )
+        good = [text for text in texts if isinstance(text, str)]
+        if len(texts) == 1 and good:
+            return [self._connection.batcher.submit(good[0], context, spec)]
+        sent = self._connection.batcher.submit_all(good, context, spec)
+        rows = iter(sent)
+        return [text if isinstance(text, SpcsError) else next(rows) for text in texts]
+
+    def _rank(
+        self, question: str, documents: Sequence[Text], context: QueryContext
+    ) -> tuple[Ranking, list[int]]:
         usages: list[Usage] = []
 
         def send(rows: Sequence[str], batch: QueryContext) -> list[float]:
@@ -169,14 +190,11 @@ class Model:
             return [scores[row] for row in range(len(rows))]
 
         spec = BatchSpec(key=object(), send=send, max_rows=self._rows, size=text_bytes)
-        scores = self._connection.batcher.submit_all(documents, context, spec)
-        ranked = []
-        for index, score in enumerate(scores):
-            if isinstance(score, SpcsError):
-                raise score
-            ranked.append(RankedDocument(index, score))
-        ranked.sort(key=lambda document: -document.score)
-        return Ranking(tuple(ranked), ranking_usage(usages, question, documents))
+        good = [document for document in documents if isinstance(document, str)]
+        sent = self._connection.batcher.submit_all(good, context, spec)
+        rest = iter(sent)
+        scores = [document if isinstance(document, SpcsError) else next(rest) for document in documents]
+        return ranking_of(scores, ranking_usage(usages, question, good))
 
     # -- what is around each query --------------------------------------------------------------------------
 
@@ -218,6 +236,10 @@ def _unexpected(error: Exception) -> SpcsError:
         f" line {frame.lineno}).",
         "Please report this to the plugin's authors.",
     )
+
+
+def _ignored_by(rows: Sequence[Embedding | SpcsError]) -> Sequence[str]:
+    return next((row.ignored_settings for row in rows if isinstance(row, Embedding)), ())
 
 
 def _shape(request: ChatRequest) -> str:

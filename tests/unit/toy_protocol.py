@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from spcs_llm.domain import ChatAnswer, ChatRequest, Embedding
+from spcs_llm.domain import DEFAULT_EMBEDDING_SETTINGS, ChatAnswer, ChatRequest, Embedding, EmbeddingSettings
 from spcs_llm.http.endpoint import Endpoint, HttpRequest
 from spcs_llm.protocols.base import Capabilities, ChatRow, EmbeddingRow, ServiceProtocol
 from spcs_llm.query_context import QueryContext
@@ -28,6 +28,11 @@ class ToyProtocol(ServiceProtocol):
         answers = self._endpoint.send(HttpRequest("/toy", texts, weight=len(texts)), context)
         return [ChatAnswer(answer, "stop") for answer in answers]
 
-    def embed(self, texts: Sequence[str], context: QueryContext) -> list[EmbeddingRow]:
+    def embed(
+        self,
+        texts: Sequence[str],
+        context: QueryContext,
+        settings: EmbeddingSettings = DEFAULT_EMBEDDING_SETTINGS,
+    ) -> list[EmbeddingRow]:
         vectors = self._endpoint.send(HttpRequest("/toy", list(texts), weight=len(texts)), context)
         return [Embedding(vector) for vector in vectors]

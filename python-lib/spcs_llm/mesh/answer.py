@@ -67,6 +67,12 @@ def trace_ignored_settings(trace: Any, names: Sequence[str]) -> None:
         trace.attributes["ignoredSettings"] = list(names)
 
 
+def trace_unranked_documents(trace: Any, indexes: Sequence[int]) -> None:
+    """Names the documents that are last in a ranking because the service could not rank them."""
+    if trace is not None and indexes:
+        trace.attributes["unrankedDocuments"] = list(indexes)
+
+
 def _outcome(finish_reason: str | None, usage: Usage, cost: float) -> dict[str, Any]:
     outcome: dict[str, Any] = {}
     if finish_reason is not None:

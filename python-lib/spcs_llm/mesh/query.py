@@ -6,13 +6,14 @@ optional there, and unknown ones are ignored here.
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping
-from typing import Any
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Union
 
 from spcs_llm.domain import (
     ChatRequest,
+    EmbeddingSettings,
     ImagePart,
     JsonFormat,
     Message,
@@ -20,15 +21,31 @@ from spcs_llm.domain import (
     Sampling,
     TextPart,
     Tool,
-    ToolCall,
     ToolChoice,
-    ToolResult,
 )
 from spcs_llm.errors import QueryError
+from spcs_llm.mesh.content import is_image, parts_of_blocks, parts_of_content
+from spcs_llm.mesh.tool_history import tool_history
 
-_ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
+Text = Union[str, QueryError]  # of a row, or why the row has none
+
+# LLM Mesh's roles, OpenAI's, and the names that LangChain, LlamaIndex and Gemini have for them.
+_ROLES = {
+    "system": "system", "developer": "system",
+    "user": "user", "human": "user",
+    "assistant": "assistant", "ai": "assistant", "model": "assistant",
+    "tool": "tool", "function": "tool",
+}  # fmt: skip
 # What DSS keeps in a conversation for itself: nothing in them is for the model.
 _ROLES_OF_DSS = ("memoryFragment", "toolValidationRequests", "toolValidationResponses")
+_SETTINGS = frozenset((
+    "maxOutputTokens", "temperature", "topP", "topK", "stopSequences", "frequencyPenalty", "presencePenalty",
+    "logitBias", "logProbs", "topLogProbs", "seed", "tools", "toolChoice", "responseFormat",
+    "context", "guardrails",
+))  # fmt: skip
+_IS_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
+_MAX_UNKNOWN = 16  # names told: what a query calls its settings goes into DSS's log
+_MAX_DEPTH = 100  # of a schema. Writing and comparing nested values takes a part of Python's stack a level.
 
 
 def chat_request(query: Any, settings: Any) -> ChatRequest:
@@ -38,29 +55,42 @@ def chat_request(query: Any, settings: Any) -> ChatRequest:
         raise QueryError("The query has no messages.")
     settings = settings if isinstance(settings, Mapping) else {}
     return ChatRequest(
-        messages=tuple(_message(message) for message in messages if not _is_for_dss(message)),
+        messages=_messages([message for message in messages if not _is_for_dss(message)]),
         sampling=_sampling(settings),
         tools=tuple(_tool(tool) for tool in _list(settings, "tools")),
         tool_choice=_tool_choice(settings.get("toolChoice")),
         json_format=_json_format(settings.get("responseFormat")),
+        unknown_settings=_unknown_settings(settings),
     )
 
 
-def embedding_texts(query: Any) -> tuple[list[str], bool]:
+def embedding_texts(query: Any) -> tuple[list[Text], bool]:
     """The texts of an embedding query, and whether it is of the batch form. Raises QueryError.
 
-    A query is `{"text"}`; plugins also meet `{"queries": [{"text"}]}`, which is answered in kind.
+    A query is `{"text"}`; plugins also meet `{"queries": [{"text"}]}`, which is answered in kind: a row without a text
+    that can be embedded has its error in place of one.
     """
     if isinstance(query, Mapping) and isinstance(query.get("queries"), (list, tuple)):
-        return [_embedding_text(row) for row in query["queries"]], True
+        return [_row(row) for row in query["queries"]], True
     return [_embedding_text(query)], False
 
 
-def reranking_query(query: Any) -> tuple[str, list[str]]:
-    """The query's text and those of its documents, in both forms that clients send. Raises QueryError."""
+def embedding_settings(settings: Any) -> EmbeddingSettings:
+    """The settings of an embedding query. LLM Mesh's `textOverflowMode` is FAIL (the default) or TRUNCATE."""
+    mode = settings.get("textOverflowMode") if isinstance(settings, Mapping) else None
+    return EmbeddingSettings(truncate=isinstance(mode, str) and mode.strip().upper() == "TRUNCATE")
+
+
+def reranking_query(query: Any) -> tuple[str, list[Text]]:
+    """The query's text and those of its documents, in both forms that clients send. Raises QueryError.
+
+    A document that is no text has its error in place of one.
+    """
     if not isinstance(query, Mapping):
-        raise QueryError("The query is no reranking query.")
+        raise QueryError("The query is not a reranking query.")
     question = _ranked_text(query, "queryParts", "query")
+    if isinstance(question, QueryError):
+        raise question
     if not question.strip():
         raise QueryError("The reranking query has no text.")
     documents = query.get("documents")
@@ -76,97 +106,81 @@ def _is_for_dss(message: Any) -> bool:
     return isinstance(message, Mapping) and message.get("role") in _ROLES_OF_DSS
 
 
-def _message(message: Any) -> Message:
+def _messages(messages: Sequence[Any]) -> tuple[Message, ...]:
+    roles = [_role(message) for message in messages]
+    history = tool_history(list(zip(roles, messages)))
+    made: list[Message] = []
+    for role, message, (calls, results, images) in zip(roles, messages, history):
+        if role == "tool":
+            made.append(Message("tool", tool_results=results))
+        else:
+            made.append(Message(role, _parts(role, message, has_calls=bool(calls)), calls))
+        if images:
+            made.append(Message("user", images))
+    return tuple(made)
+
+
+def _role(message: Any) -> str:
     if not isinstance(message, Mapping):
-        raise QueryError("A message of the query is no object.")
+        raise QueryError("A message of the query is not an object.")
     role = _ROLES.get(str(message.get("role") or "user").lower())
     if role is None:
-        raise QueryError(f"The query has a message of an unknown role ({str(message.get('role'))[:30]!r}).")
-    if role == "tool":
-        return Message("tool", tool_results=_tool_results(message))
-    calls = tuple(_tool_call(call, at) for at, call in enumerate(_list(message, "toolCalls")))
-    return Message(role, _parts(message), calls)
+        raise QueryError(
+            f"The query has a message of an unknown role ({str(message.get('role'))[:30]!r}).",
+            "Roles are system, user, assistant and tool.",
+        )
+    return role
 
 
-def _parts(message: Mapping[str, Any]) -> tuple[Part, ...]:
-    content = message.get("content")
-    parts: list[Part] = [] if content is None else [TextPart(_text(content))]
-    parts.extend(_part(part) for part in _list(message, "parts"))
+def _parts(role: str, message: Mapping[str, Any], *, has_calls: bool) -> tuple[Part, ...]:
+    content, more = message.get("content"), _list(message, "parts")
+    if role == "user" and content is None and not more:
+        raise QueryError(
+            "A user message of the query has no content.",
+            "In a recipe, the input has an empty cell: fill it, or filter such rows out first.",
+        )
+    parts = [*parts_of_content(content, has_calls=has_calls), *parts_of_blocks(more, has_calls=has_calls)]
     return tuple(part for part in parts if part != TextPart(""))  # servers refuse an empty part beside others
 
 
-def _part(part: Any) -> Part:
-    kind = part.get("type") if isinstance(part, Mapping) else None
-    if kind == "TEXT":
-        return TextPart(_text(part.get("text")))
-    if kind == "IMAGE_INLINE" and isinstance(part.get("inlineImage"), str):
-        mime_type = part.get("imageMimeType")
-        return ImagePart(
-            data=part["inlineImage"], mime_type=mime_type if isinstance(mime_type, str) else None
-        )
-    if kind == "IMAGE_URI" and isinstance(part.get("imageUrl"), str):
-        return ImagePart(uri=part["imageUrl"])
-    if kind in ("IMAGE_INLINE", "IMAGE_URI"):
-        raise QueryError("A message of the query has an image part without an image.")
-    raise QueryError(f"A message of the query has a part of an unknown type ({str(kind)[:30]!r}).")
+# -- embeddings and rankings ------------------------------------------------------------------------------
 
 
-def _tool_call(call: Any, at: int) -> ToolCall:
-    function = call.get("function") if isinstance(call, Mapping) else None
-    if not isinstance(function, Mapping) or not isinstance(function.get("name"), str) or not function["name"]:
-        raise QueryError("A tool call in the query names no function.")
-    arguments = function.get("arguments")
-    if arguments is None or (isinstance(arguments, str) and not arguments.strip()):
-        arguments = "{}"
-    elif not isinstance(arguments, str):
-        arguments = json.dumps(arguments)
-    return ToolCall(str(call.get("id") or f"call_{at}"), function["name"], arguments)
-
-
-def _tool_results(message: Mapping[str, Any]) -> tuple[ToolResult, ...]:
-    """DSS bundles the results of several calls in one message."""
-    results = tuple(_tool_result(output) for output in _list(message, "toolOutputs"))
-    if not results:
-        raise QueryError("A tool message of the query has no tool outputs.")
-    return results
-
-
-def _tool_result(output: Any) -> ToolResult:
-    if not isinstance(output, Mapping) or not output.get("callId"):
-        raise QueryError("A tool output in the query does not name its call.")
-    texts = [_text(output.get("output"))]
-    for part in map(_part, _list(output, "parts")):
-        if not isinstance(part, TextPart):
-            raise QueryError(
-                "A tool output in the query is an image: only text can be handed back to the model."
-            )
-        texts.append(part.text)
-    return ToolResult(str(output["callId"]), "\n".join(text for text in texts if text))
+def _row(row: Any) -> Text:
+    try:
+        return _embedding_text(row)
+    except QueryError as error:
+        return error
 
 
 def _embedding_text(row: Any) -> str:
-    if isinstance(row, Mapping) and row.get("text") is None and row.get("inlineImage"):
-        raise QueryError("The query asks for the embedding of an image: this model embeds text.")
+    if is_image(row):
+        raise QueryError(
+            "The query asks for the embedding of an image, and this model embeds texts.",
+            "Embed a description of the image in its place, or a document's text only.",
+        )
     if not isinstance(row, Mapping) or not isinstance(row.get("text"), str):
         raise QueryError("The embedding query has no text.")
     return str(row["text"])
 
 
-def _ranked_text(item: Any, parts_key: str, text_key: str) -> str:
+def _ranked_text(item: Any, parts_key: str, text_key: str) -> Text:
     """Client 15 sends parts, client 14.3 a text."""
+    if isinstance(item, str):
+        return item
     if not isinstance(item, Mapping):
-        raise QueryError("A document of the reranking query is no object.")
-    parts = [_part(part) for part in _list(item, parts_key)]
-    if not all(isinstance(part, TextPart) for part in parts):
-        raise QueryError("The reranking query holds an image: this model ranks text.")
-    texts = [part.text for part in parts if isinstance(part, TextPart)]
-    return "\n".join(texts) if texts else _text(item.get(text_key))
+        raise QueryError("A document of the reranking query is not an object.")
+    parts = [*parts_of_blocks(_list(item, parts_key)), *parts_of_content(item.get(text_key))]
+    if any(isinstance(part, ImagePart) for part in parts) or is_image(item):
+        return QueryError("The reranking query holds an image, and this model ranks texts.")
+    return "\n".join(part.text for part in parts if isinstance(part, TextPart))
 
 
 # -- settings ---------------------------------------------------------------------------------------------
 
 
 def _sampling(settings: Mapping[str, Any]) -> Sampling:
+    log_probs = _flag(settings, "logProbs")
     return Sampling(
         max_output_tokens=_positive(settings, "maxOutputTokens"),
         temperature=_number(settings, "temperature"),
@@ -176,8 +190,9 @@ def _sampling(settings: Mapping[str, Any]) -> Sampling:
         frequency_penalty=_number(settings, "frequencyPenalty"),
         presence_penalty=_number(settings, "presencePenalty"),
         logit_bias=_logit_bias(settings),
-        log_probs=_flag(settings, "logProbs"),
-        top_log_probs=_positive(settings, "topLogProbs"),
+        log_probs=log_probs,
+        # Forms keep a count that was set when log probabilities are switched off again.
+        top_log_probs=None if log_probs is False else _positive(settings, "topLogProbs"),
         seed=_whole(settings, "seed"),
     )
 
@@ -236,11 +251,26 @@ def _logit_bias(settings: Mapping[str, Any]) -> Mapping[str, float] | None:
     return {token: bias for token, bias in biases.items() if bias is not None}
 
 
+def _unknown_settings(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names of settings that nothing here reads, where they ask for something."""
+    names = [
+        name
+        for name, value in settings.items()
+        if name not in _SETTINGS
+        and value not in (None, "", False)
+        and value not in ([], {})
+        and isinstance(name, str)
+        and _IS_NAME.fullmatch(name)
+    ]
+    return tuple(names[:_MAX_UNKNOWN])
+
+
 def _tool(tool: Any) -> Tool:
     function = tool.get("function") if isinstance(tool, Mapping) else None
     if not isinstance(function, Mapping) or not isinstance(function.get("name"), str) or not function["name"]:
         raise QueryError("A tool in the settings names no function.")
     description, parameters, strict = (function.get(key) for key in ("description", "parameters", "strict"))
+    _check_depth(parameters, "The parameters of a tool are")
     return Tool(
         function["name"],
         description if isinstance(description, str) else None,
@@ -250,29 +280,36 @@ def _tool(tool: Any) -> Tool:
 
 
 def _tool_choice(value: Any) -> ToolChoice | None:
+    """LLM Mesh's, in any case, as other connections of DSS take it; OpenAI's form of a named tool too."""
     if not value:
         return None
-    kind = value.get("type") if isinstance(value, Mapping) else value
+    choice = value if isinstance(value, Mapping) else {"type": value}
+    kind = str(choice.get("type") or "").lower()
     if kind in ("auto", "none", "required"):
         return ToolChoice(kind)
     if kind == "any":
         return ToolChoice("required")
-    if kind == "tool_name" and isinstance(value, Mapping) and isinstance(value.get("name"), str):
-        return ToolChoice("tool", value["name"])
+    function = choice.get("function")
+    name = choice.get("name") or (function.get("name") if isinstance(function, Mapping) else None)
+    if kind in ("tool_name", "tool", "function") and isinstance(name, str):
+        return ToolChoice("tool", name)
     raise QueryError("The setting toolChoice must be auto, none, required or tool_name with a name.")
 
 
 def _json_format(value: Any) -> JsonFormat | None:
     if not value:
         return None
-    kind = value.get("type") if isinstance(value, Mapping) else value
+    kind = str(value.get("type") if isinstance(value, Mapping) else value).lower()
     if kind == "text":
         return None
     if kind != "json" or not isinstance(value, Mapping):
         raise QueryError("The setting responseFormat must be of type json.")
     schema = value.get("schema")
     if schema is not None and not isinstance(schema, Mapping):
-        raise QueryError("The schema of the setting responseFormat is no JSON schema: it must be an object.")
+        raise QueryError(
+            "The schema of the setting responseFormat is not a JSON schema: it must be an object."
+        )
+    _check_depth(schema, "The schema of the setting responseFormat is")
     flags = [value.get(key) for key in ("strict", "compatible", "ifSupported")]
     return JsonFormat(schema or None, *(flag if isinstance(flag, bool) else None for flag in flags))
 
@@ -289,8 +326,17 @@ def _list(container: Mapping[str, Any], key: str) -> list[Any]:
     return list(value)
 
 
-def _text(value: Any) -> str:
-    """Text as it is; results of tools come as JSON too."""
-    if value is None:
-        return ""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+def _check_depth(value: Any, what: str) -> None:
+    """Raises QueryError for what is nested too deep."""
+    level = [value]
+    for _ in range(_MAX_DEPTH):
+        level = [inner for outer in level for inner in _inside(outer)]
+        if not level:
+            return
+    raise QueryError(f"{what} nested more than {_MAX_DEPTH} levels deep.")
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    if isinstance(value, Mapping):
+        return value.values()
+    return value if isinstance(value, (list, tuple)) else ()

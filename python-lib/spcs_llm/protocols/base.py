@@ -15,11 +15,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Union
 
 from spcs_llm.domain import (
+    DEFAULT_EMBEDDING_SETTINGS,
     ChatAnswer,
     ChatDelta,
     ChatEnd,
     ChatRequest,
     Embedding,
+    EmbeddingSettings,
     Ranking,
     ToolCallDelta,
 )
@@ -127,8 +129,18 @@ class ServiceProtocol:
         """
         yield from pieces_of(self.chat(request, context))
 
-    def embed(self, texts: Sequence[str], context: QueryContext) -> Sequence[EmbeddingRow]:
+    def embed(
+        self,
+        texts: Sequence[str],
+        context: QueryContext,
+        settings: EmbeddingSettings = DEFAULT_EMBEDDING_SETTINGS,
+    ) -> Sequence[EmbeddingRow]:
         """The embeddings of texts in one request.
+
+        Args:
+            texts: What to embed.
+            context: The time that is left, and the record of what is done.
+            settings: What of them cannot be passed on is named in each `Embedding.ignored_settings`.
 
         Returns:
             For each text, in order, its vector or the error that is this text's only. An error of all is raised.

@@ -9,9 +9,10 @@ import ast
 import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Union
 
-from spcs_llm.domain import Embedding
+from spcs_llm.domain import Embedding, EmbeddingSettings
 from spcs_llm.errors import ModelError, SpcsError
 from spcs_llm.protocols.inference_server.rows import map_rows, output_column, parsed_json
 from spcs_llm.protocols.reply_errors import unexpected_reply
@@ -20,12 +21,21 @@ Row = Union[Embedding, SpcsError]
 
 # Custom models of the earlier notebook; huggingface.SentenceTransformer; models logged with sample data.
 _COLUMNS = ("outputs", "output", "output_feature_0")
+_TRUNCATION = ("textOverflowMode",)
 _NO_NUMBER = re.compile(r"\b(nan|inf|none|null)\b", re.IGNORECASE)
 _NAMES = {"nan": "NaN", "inf": "Infinity", "none": "None", "null": "null"}
 
 
-def embeddings_of(contents: Sequence[Any]) -> list[Row]:
-    """An embedding for each row's content, or the error that is this row's alone."""
+def embeddings_of(contents: Sequence[Any], settings: EmbeddingSettings) -> list[Row]:
+    """An embedding for each row's content, or the error that is only this row's."""
+    rows = _embeddings(contents)
+    if not settings.truncate:
+        return rows
+    # Whether such a model cuts a long text is fixed when it is logged.
+    return [replace(row, ignored_settings=_TRUNCATION) if isinstance(row, Embedding) else row for row in rows]
+
+
+def _embeddings(contents: Sequence[Any]) -> list[Row]:
     rows = map_rows(contents, lambda at, content: _embedding(_vector_column(content)))
     lengths = {len(row.vector) for row in rows if isinstance(row, Embedding)}
     if len(lengths) > 1:  # an error of each row: asked again in smaller requests, they would pass for good

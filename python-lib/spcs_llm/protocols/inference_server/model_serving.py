@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from spcs_llm.chat_templates.template import ChatTemplate
-from spcs_llm.domain import ChatAnswer, ChatRequest
+from spcs_llm.domain import DEFAULT_EMBEDDING_SETTINGS, ChatAnswer, ChatRequest, EmbeddingSettings
 from spcs_llm.errors import ModelError, ServiceError, SpcsError
 from spcs_llm.http.endpoint import Endpoint
 from spcs_llm.learned import Learned
@@ -113,7 +113,12 @@ class ModelServingProtocol(ServiceProtocol):
             answers = self._ask_with_columns(requests, layout, context) or answers
         return [_limit_named(answer, limit) for answer in answers]
 
-    def embed(self, texts: Sequence[str], context: QueryContext) -> list[EmbeddingRow]:
+    def embed(
+        self,
+        texts: Sequence[str],
+        context: QueryContext,
+        settings: EmbeddingSettings = DEFAULT_EMBEDDING_SETTINGS,
+    ) -> list[EmbeddingRow]:
         if not texts:
             return []
         columns = self._embedding_columns.value
@@ -122,7 +127,7 @@ class ModelServingProtocol(ServiceProtocol):
         while columns:
             name, *others = columns
             try:
-                rows = self._embed(texts, name, context)
+                rows = self._embed(texts, name, context, settings)
             except ServiceError as error:
                 errors.append(error)
                 if is_known or not may_be_about_layout(error, known=False):
@@ -134,14 +139,16 @@ class ModelServingProtocol(ServiceProtocol):
             return rows
         raise combined_error(errors)
 
-    def _embed(self, texts: Sequence[str], name: str | None, context: QueryContext) -> list[EmbeddingRow]:
+    def _embed(
+        self, texts: Sequence[str], name: str | None, context: QueryContext, settings: EmbeddingSettings
+    ) -> list[EmbeddingRow]:
         """name: of the column; None for a service that is to take its only one by its place."""
         if name is None:
             payload: Any = {"data": [[index, text] for index, text in enumerate(texts)]}
         else:
             payload = split([name], [[text] for text in texts])
         body = self._encode.send(payload, len(texts), context)
-        return embeddings_of(matched_rows(body, len(texts), payload))
+        return embeddings_of(matched_rows(body, len(texts), payload), settings)
 
     # -- chats ------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from spcs_llm.chat_templates.template import ChatTemplate
-from spcs_llm.domain import ChatAnswer, ChatRequest
+from spcs_llm.domain import DEFAULT_EMBEDDING_SETTINGS, ChatAnswer, ChatRequest, EmbeddingSettings
 from spcs_llm.errors import SpcsError
 from spcs_llm.http.endpoint import Endpoint, HttpRequest
 from spcs_llm.protocols.base import Capabilities, ChatRow, EmbeddingRow, ServiceProtocol
@@ -66,8 +66,13 @@ class PredictProtocol(ServiceProtocol):
         outputs = map_rows(contents, lambda at, content: output_column(content, _OUTPUTS))
         return text_answers(outputs, prompts, request.sampling.stop_sequences, self._template, self._echo)
 
-    def embed(self, texts: Sequence[str], context: QueryContext) -> list[EmbeddingRow]:
-        return embeddings_of(self._send(texts, context)) if texts else []
+    def embed(
+        self,
+        texts: Sequence[str],
+        context: QueryContext,
+        settings: EmbeddingSettings = DEFAULT_EMBEDDING_SETTINGS,
+    ) -> list[EmbeddingRow]:
+        return embeddings_of(self._send(texts, context), settings) if texts else []
 
     def _send(self, texts: Sequence[str], context: QueryContext) -> list[Any]:
         payload = {"data": [[index, {self._column: text}] for index, text in enumerate(texts)]}

@@ -16,7 +16,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Callable, TypeVar, Union
 
-from spcs_llm.domain import ChatAnswer, ChatDelta, ChatEnd, ChatRequest, Ranking
+from spcs_llm.domain import (
+    DEFAULT_EMBEDDING_SETTINGS,
+    ChatAnswer,
+    ChatDelta,
+    ChatEnd,
+    ChatRequest,
+    EmbeddingSettings,
+    Ranking,
+)
 from spcs_llm.errors import BadRequest, NotFound, ServiceError, SpcsError
 from spcs_llm.http.endpoint import Endpoint, HttpRequest, Stream
 from spcs_llm.protocols.base import Capabilities, Pieces, ServiceProtocol
@@ -88,7 +96,12 @@ class OpenAIProtocol(ServiceProtocol):
             yield first
             yield from rest
 
-    def embed(self, texts: Sequence[str], context: QueryContext) -> list[Row]:
+    def embed(
+        self,
+        texts: Sequence[str],
+        context: QueryContext,
+        settings: EmbeddingSettings = DEFAULT_EMBEDDING_SETTINGS,
+    ) -> list[Row]:
         if not texts:
             return []
         model = self._models.name(context)

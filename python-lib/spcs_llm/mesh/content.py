@@ -1,0 +1,114 @@
+"""What messages, documents and outputs of tools hold: a text, LLM Mesh's parts, or blocks.
+
+Blocks are the lists that LangChain, OpenAI and Anthropic have as a message's `content`; DSS's clients pass them on as
+they are (dataiku-api-client 15.2.0, `dataikuapi/dss/langchain`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from spcs_llm.domain import ImagePart, Part, TextPart
+from spcs_llm.errors import QueryError
+
+_TEXTS = ("text", "input_text", "output_text", "refusal")
+# What a model thought, which is not handed back to it.
+_THOUGHTS = ("reasoning", "thinking", "redacted_thinking")
+# Calls that stand in the message's `toolCalls` as well.
+_CALLS = ("tool_call", "tool_use", "tool_calls", "function_call")
+
+
+def parts_of_content(content: Any, *, has_calls: bool = False) -> tuple[Part, ...]:
+    """The parts of a message's `content`: a text, one block or a list of blocks.
+
+    Args:
+        content: as it came.
+        has_calls: whether the message has its tool calls apart, so that blocks of calls repeat them.
+
+    Raises:
+        QueryError: for a block of a kind that is neither text nor image.
+    """
+    if content is None:
+        return ()
+    if isinstance(content, str):
+        return (TextPart(content),)
+    if isinstance(content, Mapping):
+        content = [content]
+    if isinstance(content, (list, tuple)):
+        return parts_of_blocks(content, has_calls=has_calls)
+    return (TextPart(json.dumps(content, default=str)),)  # a number
+
+
+def parts_of_blocks(blocks: Iterable[Any], *, has_calls: bool = False) -> tuple[Part, ...]:
+    """The same for a list of LLM Mesh's parts or of blocks."""
+    parts = [_part(block, has_calls) for block in blocks]
+    return tuple(part for part in parts if part is not None)
+
+
+def is_image(row: Any) -> bool:
+    """Whether an embedding query or a document is an image, whatever text comes with it."""
+    return isinstance(row, Mapping) and any(row.get(key) for key in ("inlineImage", "imageUrl", "image"))
+
+
+def text_of_output(output: Any) -> str:
+    """The text of a tool's output, which may be any JSON."""
+    if output is None:
+        return ""
+    if isinstance(output, str):
+        return output
+    if isinstance(output, (list, tuple)) and output and all(map(_is_text, output)):
+        return "\n".join(str(block["text"]) for block in output)
+    try:
+        return json.dumps(output, ensure_ascii=False, default=str)
+    except (ValueError, RecursionError):
+        raise QueryError("A tool output of the query is nested too deep.") from None
+
+
+def _is_text(block: Any) -> bool:
+    return (
+        isinstance(block, Mapping)
+        and block.get("type") in ("text", "TEXT")
+        and isinstance(block.get("text"), str)
+    )
+
+
+def _part(block: Any, has_calls: bool) -> Part | None:
+    if isinstance(block, str):
+        return TextPart(block)
+    kind = block.get("type") if isinstance(block, Mapping) else None
+    if not isinstance(block, Mapping) or not isinstance(kind, str):
+        raise QueryError(f"A message of the query has a part of an unknown type ({str(kind)[:30]!r}).")
+    name = kind.lower()
+    if name in _TEXTS:
+        text = block.get("text") if block.get("text") is not None else block.get("refusal")
+        return TextPart(
+            text if isinstance(text, str) else "" if text is None else json.dumps(text, default=str)
+        )
+    if name.startswith("image") or name == "input_image":
+        return _image(block)
+    if name in _THOUGHTS or (has_calls and name in _CALLS):
+        return None
+    raise QueryError(
+        f"A message of the query has a part of an unknown type ({kind[:30]!r}).",
+        "This model takes texts and images.",
+    )
+
+
+def _image(block: Mapping[str, Any]) -> ImagePart:
+    """LLM Mesh's IMAGE_INLINE and IMAGE_URI; `image_url` of OpenAI; `image` of Anthropic and LangChain."""
+    source = block.get("source") if isinstance(block.get("source"), Mapping) else block
+    data = _first_text(source, "inlineImage", "base64", "data")
+    if data:
+        return ImagePart(data=data, mime_type=_first_text(source, "imageMimeType", "mime_type", "media_type"))
+    url = block.get("image_url")
+    uri = _first_text(url, "url") if isinstance(url, Mapping) else url
+    uri = uri if isinstance(uri, str) else _first_text(source, "imageUrl", "url")
+    if not uri:
+        raise QueryError("A message of the query has an image part without an image.")
+    return ImagePart(uri=uri)
+
+
+def _first_text(container: Any, *keys: str) -> str | None:
+    return next((container[key] for key in keys if isinstance(container.get(key), str)), None)
