@@ -35,7 +35,7 @@ from spcs_llm.protocols.base import Pieces, pieces_of
 from spcs_llm.query_context import QueryContext
 from spcs_llm.ranking import ranking_of
 from spcs_llm.settings import read_settings
-from spcs_llm.usage import chat_bytes, chat_usage, ranking_usage, text_bytes, text_usage
+from spcs_llm.usage import chat_bytes, chat_usage, ranking_usage, said_in, text_bytes, text_usage
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ class Model:
             request = chat_request(query, settings)
             answer = self._chat(request, context)
             self._tell_ignored((*request.unknown_settings, *answer.ignored_settings), trace)
-            usage = chat_usage(answer.usage, request, answer.text)
+            usage = chat_usage(answer.usage, request, said_in(answer))
             return completion_response(answer, usage, self._cost(context))
 
     def stream(self, query: Any, settings: Any, trace: Any) -> Iterator[dict[str, Any]]:
@@ -100,7 +100,7 @@ class Model:
             with contextlib.closing(self._pieces(request, context)) as pieces:
                 for piece in pieces:
                     if isinstance(piece, ChatDelta):
-                        texts.append(piece.text)
+                        texts.append(said_in(piece))
                         yield from writer.chunks(piece)
                         continue
                     yield from writer.end()

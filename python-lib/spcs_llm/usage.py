@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
-from spcs_llm.domain import ChatRequest, Usage
+from spcs_llm.domain import ChatAnswer, ChatDelta, ChatRequest, Tool, Usage
 from spcs_llm.token_estimate import estimate_tokens
 
 _TOKENS_AROUND_A_MESSAGE = 4
 
 
-def chat_usage(usage: Usage, request: ChatRequest, text: str) -> Usage:
+def chat_usage(usage: Usage, request: ChatRequest, said: str) -> Usage:
     """The service's own counts of a chat, completed by estimates where it gives none.
+
+    A count of zero beside a text is none: gateways write zeros where they do not count.
 
     Args:
         usage: What the service counted.
         request: The chat.
-        text: Its answer.
+        said: All that the model wrote: text, reasoning, and tool calls by name and arguments.
     """
-    if usage.prompt_tokens is not None and usage.completion_tokens is not None:
+    prompt, completion = usage.prompt_tokens, usage.completion_tokens
+    if prompt and (completion or (completion == 0 and not said)):
         return usage
-    prompt = sum(estimate_tokens(message.text) + _TOKENS_AROUND_A_MESSAGE for message in request.messages)
-    prompt = usage.prompt_tokens if usage.prompt_tokens is not None else prompt
-    completion = usage.completion_tokens if usage.completion_tokens is not None else estimate_tokens(text)
+    prompt = prompt or _prompt_tokens(request)
+    completion = completion or estimate_tokens(said)
     return Usage(
         prompt,
         completion,
@@ -33,9 +36,27 @@ def chat_usage(usage: Usage, request: ChatRequest, text: str) -> Usage:
     )
 
 
+def said_in(answer: ChatAnswer | ChatDelta) -> str:
+    """All that the model wrote in an answer or a piece of one."""
+    calls = "".join(f"{call.name or ''}{call.arguments}" for call in answer.tool_calls)
+    return f"{answer.reasoning or ''}{answer.text}{calls}"
+
+
+def _prompt_tokens(request: ChatRequest) -> int:
+    texts = [message.text for message in request.messages]
+    texts += [f"{call.name}{call.arguments}" for message in request.messages for call in message.tool_calls]
+    texts += [result.output for message in request.messages for result in message.tool_results]
+    texts += [_definition(tool) for tool in request.tools]
+    return sum(map(estimate_tokens, texts)) + _TOKENS_AROUND_A_MESSAGE * len(request.messages)
+
+
+def _definition(tool: Tool) -> str:
+    return json.dumps([tool.name, tool.description, tool.parameters], default=str)
+
+
 def text_usage(tokens: int | None, text: str) -> Usage:
     """The usage of an embedding: `tokens` as the service counted them, or an estimate for `text`."""
-    if tokens is not None:
+    if tokens or (tokens == 0 and not text):
         return Usage(prompt_tokens=tokens, total_tokens=tokens)
     estimate = estimate_tokens(text)
     return Usage(prompt_tokens=estimate, total_tokens=estimate, estimated=True)
@@ -46,7 +67,7 @@ def ranking_usage(usages: Sequence[Usage], question: str, documents: Sequence[st
     counts = [
         usage.prompt_tokens if usage.prompt_tokens is not None else usage.total_tokens for usage in usages
     ]
-    if counts and None not in counts:
+    if counts and all(counts):
         total = sum(count for count in counts if count is not None)
         return Usage(prompt_tokens=total, total_tokens=total)
     estimate = len(documents) * estimate_tokens(question) + sum(map(estimate_tokens, documents))

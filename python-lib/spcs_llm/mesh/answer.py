@@ -12,18 +12,23 @@ from typing import Any
 
 from spcs_llm.domain import ChatAnswer, ChatDelta, ChatEnd, Embedding, Ranking, ToolCall, ToolCallDelta, Usage
 from spcs_llm.errors import SpcsError
+from spcs_llm.mesh.writable import TextJoiner, is_count, writable_log_probs, writable_text
 from spcs_llm.query_context import QueryContext, Step
+from spcs_llm.tool_arguments import arguments_text
+
+_FINISH_REASONS = frozenset(("STOP", "LENGTH", "TOOL_CALLS", "CONTENT_FILTER", "ERROR", "UNKNOWN"))
+_MAX_LINE = 4_000  # characters of reasoning that wait for the end of their line
 
 
 def completion_response(answer: ChatAnswer, usage: Usage, cost: float) -> dict[str, Any]:
     """What `process` of a chat model returns. cost: USD."""
-    response: dict[str, Any] = {"text": answer.text}
+    response: dict[str, Any] = {"text": writable_text(answer.text)}
     if answer.tool_calls:
         response["toolCalls"] = [_tool_call(call) for call in answer.tool_calls]
     if answer.log_probs:
-        response["logProbs"] = list(answer.log_probs)
+        response["logProbs"] = writable_log_probs(answer.log_probs)
     if answer.reasoning:
-        response["artifacts"] = [_reasoning(answer.reasoning, 0)]
+        response["artifacts"] = [_reasoning(writable_text(answer.reasoning), 0)]
     return {**response, **_outcome(answer.finish_reason, usage, cost)}
 
 
@@ -75,7 +80,7 @@ def trace_unranked_documents(trace: Any, indexes: Sequence[int]) -> None:
 
 def _outcome(finish_reason: str | None, usage: Usage, cost: float) -> dict[str, Any]:
     outcome: dict[str, Any] = {}
-    if finish_reason is not None:
+    if finish_reason is not None and finish_reason.upper() in _FINISH_REASONS:
         outcome["finishReason"] = finish_reason.upper()
     return {**outcome, **_counts(usage), "estimatedCost": cost}
 
@@ -88,7 +93,7 @@ def _counts(usage: Usage) -> dict[str, Any]:
         "cacheReadInputTokens": usage.cached_tokens,
         "reasoningTokens": usage.reasoning_tokens,
     }
-    known: dict[str, Any] = {key: value for key, value in counts.items() if value is not None}
+    known: dict[str, Any] = {key: value for key, value in counts.items() if is_count(value)}
     if known:
         known["tokenCountsAreEstimated"] = usage.estimated
     return known
@@ -97,19 +102,9 @@ def _counts(usage: Usage) -> dict[str, Any]:
 def _tool_call(call: ToolCall) -> dict[str, Any]:
     return {
         "type": "function",
-        "id": call.id,
-        "function": {"name": call.name, "arguments": call.arguments},
+        "id": writable_text(call.id),
+        "function": {"name": writable_text(call.name), "arguments": arguments_text(call.arguments)},
     }
-
-
-def _tool_call_delta(call: ToolCallDelta) -> dict[str, Any]:
-    function: dict[str, Any] = {"arguments": call.arguments}
-    if call.name is not None:
-        function["name"] = call.name
-    delta: dict[str, Any] = {"index": call.index, "type": "function", "function": function}
-    if call.id is not None:
-        delta["id"] = call.id
-    return delta
 
 
 def _reasoning(text: str, index: int) -> dict[str, Any]:
@@ -120,39 +115,69 @@ def _reasoning(text: str, index: int) -> dict[str, Any]:
 class ChunkWriter:
     """A streamed answer's deltas as LLM Mesh's chunks.
 
+    Each chunk has a text, if an empty one: the loop in Dataiku's developer guide reads `chunk.data["text"]`.
     Reasoning goes out line by line, each line as a part of its own: of two parts with one index the later replaces
     the earlier when a client puts a stream together, so that pieces under one index would be lost.
     """
 
     def __init__(self) -> None:
-        self._line = ""
+        self._line: list[str] = []
+        self._line_length = 0
         self._lines = 0
+        self._halves = TextJoiner()
 
     def chunks(self, delta: ChatDelta) -> Iterator[dict[str, Any]]:
+        """What goes out for a delta. Half a character at its end waits for the other half."""
         if delta.reasoning:
-            *lines, self._line = (self._line + delta.reasoning).split("\n")
-            for line in lines:
-                yield self._reasoning(line + "\n")
-        chunk: dict[str, Any] = {"type": "content"}
+            yield from self._reasoning_chunks(self._halves.joined("reasoning", delta.reasoning))
+        chunk: dict[str, Any] = {"type": "content", "text": ""}
         if delta.text:
-            chunk["text"] = delta.text
+            chunk["text"] = self._halves.joined("text", delta.text)
         if delta.tool_calls:
-            chunk["toolCalls"] = [_tool_call_delta(call) for call in delta.tool_calls]
+            chunk["toolCalls"] = [self._tool_call(call) for call in delta.tool_calls]
         if delta.log_probs:
-            chunk["logProbs"] = list(delta.log_probs)
-        if len(chunk) > 1:
-            yield from self.end()
+            chunk["logProbs"] = writable_log_probs(delta.log_probs)
+        if chunk["text"] or len(chunk) > 2:
+            yield from self._end_of_line()
             yield {"chunk": chunk}
 
     def end(self) -> Iterator[dict[str, Any]]:
-        """What was held back for the end of its line."""
-        if self._line:
-            line, self._line = self._line, ""
-            yield self._reasoning(line)
+        """What was held back for the end of its line or for half a character."""
+        for slot, text in self._halves.rest():
+            if slot == "reasoning":
+                self._line.append(text)
+            elif slot == "text":
+                yield from self._end_of_line()
+                yield {"chunk": {"type": "content", "text": text}}
+        yield from self._end_of_line()
 
-    def _reasoning(self, line: str) -> dict[str, Any]:
-        self._lines += 1
-        return {"chunk": {"type": "content", "artifacts": [_reasoning(line, self._lines - 1)]}}
+    def _reasoning_chunks(self, text: str) -> Iterator[dict[str, Any]]:
+        *lines, rest = text.split("\n")
+        for line in lines:
+            self._line.append(line + "\n")
+            yield from self._end_of_line()
+        if rest:
+            self._line.append(rest)
+            self._line_length += len(rest)
+            if self._line_length > _MAX_LINE:
+                yield from self._end_of_line()
+
+    def _end_of_line(self) -> Iterator[dict[str, Any]]:
+        if self._line:
+            line = "".join(self._line)
+            self._line, self._line_length = [], 0
+            self._lines += 1
+            artifacts = [_reasoning(line, self._lines - 1)]
+            yield {"chunk": {"type": "content", "text": "", "artifacts": artifacts}}
+
+    def _tool_call(self, call: ToolCallDelta) -> dict[str, Any]:
+        function: dict[str, Any] = {"arguments": self._halves.joined(f"call {call.index}", call.arguments)}
+        if call.name is not None:
+            function["name"] = writable_text(call.name)
+        delta: dict[str, Any] = {"index": call.index, "type": "function", "function": function}
+        if call.id is not None:
+            delta["id"] = writable_text(call.id)
+        return delta
 
 
 def _span(step: Step) -> dict[str, Any]:
