@@ -1,4 +1,8 @@
-"""Server-sent events: what the standard says of each line, wherever the bytes are split."""
+"""Server-sent events: what the standard says of each line, wherever the bytes are split.
+
+But for one thing: the standard throws away an event that the end of the body leaves without its blank line. Gateways
+and servers never send that line after their last event, which tells how the answer ended.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spcs_llm.errors import ModelError
-from spcs_llm.http.event_stream import Event, events
+from spcs_llm.errors import ModelError, NetworkError, QueryTimeout, SpcsError
+from spcs_llm.http.event_stream import Event, LastEvent, events
 
 STREAMS = {
     "one event": (b"data: a\n\n", [("", b"a")]),
@@ -23,8 +27,13 @@ STREAMS = {
     "empty data is data": (b"data\n\ndata:\n\n", [("", b""), ("", b"")]),
     "id and retry and unknown fields": (b"id: 1\nretry: 5\nfoo: bar\ndata: a\n\n", [("", b"a")]),
     "blank lines between": (b"\n\n\ndata: a\n\n\n\n", [("", b"a")]),
-    "an event that the end cuts off": (b"data: a\n\ndata: b\n", [("", b"a")]),
-    "a line that the end cuts off": (b"data: a\n\ndata: b", [("", b"a")]),
+    "an event without its blank line at the end": (b"data: a\n\ndata: b\n", [("", b"a"), ("", b"b")]),
+    "a line that the end cuts off": (b"data: a\n\ndata: b", [("", b"a"), ("", b"b")]),
+    "a named event without its blank line": (b"event: error\ndata: a\r\n", [("error", b"a")]),
+    "an error field that the end cuts off": (b"error: a", [("error", b"a")]),
+    "one line and nothing else": (b"\xef\xbb\xbfdata: a", [("", b"a")]),
+    "a field that the end cuts off": (b"data: a\n\nevent: err", [("", b"a")]),
+    "a comment that the end cuts off": (b"data: a\n\n: pi", [("", b"a")]),
     "characters of several bytes": ("data: é€😀\n\n".encode(), [("", "é€😀".encode())]),
     "line separators of Unicode are no line ends": (
         "data: a\u2028b\x0bc\x85d\n\n".encode(),
@@ -57,10 +66,11 @@ def test_a_stream_byte_by_byte(stream: bytes, expected: list[tuple[str, bytes]])
 
 
 def by_the_standard(stream: bytes) -> list[tuple[str, bytes]]:
-    """A literal reading of WHATWG HTML §9.2.6, over the whole stream."""
+    """A literal reading of WHATWG HTML §9.2.6, over the whole stream, and the event that its end cuts off."""
     text = stream.decode("latin-1").replace("\r\n", "\n").replace("\r", "\n")
     found, name, data = [], "", ""
-    for line in text.split("\n")[:-1]:
+    *lines, rest = text.split("\n")
+    for line in [*lines, rest] if rest.startswith("data:") else lines:
         if not line:
             if data:
                 found.append((name, data[:-1].encode("latin-1")))
@@ -72,6 +82,8 @@ def by_the_standard(stream: bytes) -> list[tuple[str, bytes]]:
             data += value + "\n"
         elif field == "event":
             name = value.encode("latin-1").decode()
+    if data:
+        found.append((name, data[:-1].encode("latin-1")))
     return found
 
 
@@ -118,6 +130,21 @@ def test_an_event_beyond_the_bound_is_refused(chunks: list[bytes]) -> None:
 
 def test_a_long_stream_of_small_events_is_within_the_bound() -> None:
     assert len(list(events([b"data: xxxxxxxxx\n\n"] * 500, largest=1000))) == 500
+
+
+@pytest.mark.parametrize("failure", [NetworkError("cut"), QueryTimeout("late")], ids=["cut", "late"])
+@pytest.mark.parametrize("ending", [b"", b"\n", b"\r\n"])
+def test_a_connection_that_breaks_off_takes_nothing_that_had_come(ending: bytes, failure: SpcsError) -> None:
+    def chunks():
+        yield b"data: a\n\ndata: b" + ending
+        raise failure
+
+    found: list[Event] = []
+    with pytest.raises(type(failure)):
+        for event in events(chunks()):
+            found.append(event)  # noqa: PERF402: what came before the failure counts
+    assert [event.data for event in found] == [b"a", b"b"]
+    assert [isinstance(event, LastEvent) for event in found] == [False, True]
 
 
 def test_events_are_told_as_soon_as_they_are_whole() -> None:
