@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from sandbox.instance import Instance
 from sandbox.services.scripted import answer_to, tokens_of
+from spcs_llm.protocols.openai.arguments import UNREADABLE
 from tests.integration.vllm_like import CUT, VllmLike, delta, said, usage
 
 PNG = base64.b64decode(
@@ -138,13 +139,13 @@ def test_every_tool_choice_reaches_the_server(connect: Connect, choice: Any, sen
     assert server.asked[0]["tool_choice"] == sent
 
 
-def test_a_tool_call_is_streamed_in_pieces(connect: Connect) -> None:
+def test_a_tool_call_is_streamed_with_its_name_first_and_its_arguments_whole(connect: Connect) -> None:
     llm, _ = connect(CALLS_ADD)
     items = [item.data for item in asking(llm, tools=[ADD]).execute_streamed()]
     calls = [call for item in items for call in item.get("toolCalls") or []]
     assert {call["index"] for call in calls} == {0}
-    assert len(calls) == 3
-    assert "".join(call["function"].get("arguments", "") for call in calls) == '{"a": 1, "b": 2}'
+    assert [call["function"].get("name") for call in calls] == ["add", None]
+    assert [call["function"]["arguments"] for call in calls] == ["", '{"a": 1, "b": 2}']
     assert "toolCalls" not in items[-1]
     assert items[-1]["finishReason"] == "TOOL_CALLS"
 
@@ -179,15 +180,25 @@ def test_tool_history_is_split_and_merged_as_servers_want_it(connect: Connect) -
     ]
 
 
-def test_a_call_whose_arguments_are_no_json_is_a_clear_error(connect: Connect) -> None:
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_call_whose_arguments_are_no_json_is_handed_on_for_an_agent_to_recover(
+    connect: Connect, streamed: bool
+) -> None:
+    """What an agent gets is a JSON object that the tool refuses, and not an error that ends its run."""
     broken = [
         delta(tool_calls=[{"index": 0, "id": "c1", "function": {"name": "add", "arguments": "{a: "}}]),
         delta("tool_calls"),
     ]
     llm, _ = connect(broken)
-    error = asking(llm, tools=[ADD]).execute()._raw["errorMessage"]
-    assert error.startswith("[model]")
-    assert "argument" in error
+    if streamed:
+        chunks = asking(llm, tools=[ADD]).execute_streamed(collect_response=True)
+        list(chunks)
+        response = chunks.response
+    else:
+        response = asking(llm, tools=[ADD]).execute()
+    (call,) = response.tool_calls
+    assert call["function"]["name"] == "add"
+    assert json.loads(call["function"]["arguments"]) == {UNREADABLE: "{a: "}
 
 
 def test_images_go_inline_with_their_type_and_by_uri(connect: Connect) -> None:

@@ -18,6 +18,7 @@ class ScriptedStream:
     def __init__(self, chunks: list[bytes | Exception]) -> None:
         self._chunks = chunks
         self.state = "open"
+        self.graces: list[float] = []
 
     def __enter__(self) -> ScriptedStream:
         return self
@@ -31,6 +32,9 @@ class ScriptedStream:
             if isinstance(chunk, Exception):
                 raise chunk
             yield chunk
+
+    def expect_end(self, seconds: float = 2.0) -> None:
+        self.graces.append(seconds)
 
     def done(self) -> None:
         self.state = "done"

@@ -125,6 +125,14 @@ ANSWERS: dict[str, tuple[Any, ChatAnswer]] = {
         ChatAnswer("a", "stop", model="m1"),
     ),
     "an empty finish reason": (completion("", content="a"), ChatAnswer("a", None, model="m1")),
+    "a finish reason that nobody knows": (
+        completion("[31mred", content="a"),
+        ChatAnswer("a", None, model="m1"),
+    ),
+    "a byte that is not UTF-8": (
+        delta(content="a").replace(b'"a"', b'"a\xff"') + delta("stop"),
+        ChatAnswer("a\ufffd", "stop", model="m1"),
+    ),
     "an engine's word for it": (completion("eos_token", content="a"), ChatAnswer("a", "stop", model="m1")),
     "reasoning": (
         delta(reasoning="I th") + delta(reasoning="ink") + delta(content="a") + delta("stop"),
@@ -190,7 +198,12 @@ USAGES: list[tuple[Any, Usage]] = [
     ({}, Usage()),
     ("many", Usage()),
     ({"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}, Usage(3, 2, 5)),
-    ({"prompt_tokens": 3.0, "completion_tokens": 0}, Usage(3, 0, 3)),
+    ({"prompt_tokens": 3.0, "completion_tokens": 2}, Usage(3, 2, 5)),
+    ({"prompt_tokens": 3, "completion_tokens": 0, "total_tokens": 3}, Usage(3, None, 3)),
+    ({"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}, Usage()),
+    ({"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 0}, Usage(3, 2, 5)),
+    ({"input_tokens": 3, "output_tokens": 2}, Usage(3, 2, 5)),
+    ({"prompt_tokens": 2**63, "completion_tokens": 10**400, "total_tokens": 2**53}, Usage()),
     ({"prompt_tokens": "3", "completion_tokens": True, "total_tokens": -1}, Usage()),
     (
         {
@@ -323,8 +336,15 @@ def test_streamed_tool_calls_add_up_by_index(body: Any, expected: tuple[ToolCall
     assert tuple(ToolCall(id, name, args.strip()) for id, name, args in calls.values()) == expected
 
 
-def test_pieces_of_a_call_are_passed_on_as_they_come() -> None:
-    body = call_piece(0, "c1", "add", "") + call_piece(0, arguments='{"a": 1}') + END
+def test_a_calls_name_is_passed_on_at_once_and_its_arguments_when_they_are_whole() -> None:
+    """Nobody can use half of them, and what they are shows at their end only."""
+    body = (
+        call_piece(0, "c1", "add", "")
+        + call_piece(0, arguments='{"a"')
+        + call_piece(0, arguments=": 1")
+        + call_piece(0, arguments="}")
+        + END
+    )
     assert [piece.tool_calls for piece in stream(body)[:-1]] == [
         (ToolCallDelta(0, "c1", "add", ""),),
         (ToolCallDelta(0, arguments='{"a": 1}'),),
@@ -344,14 +364,15 @@ def test_an_answer_with_calls_ends_for_its_calls(reason: str | None) -> None:
 
 
 BAD_CALLS = {
-    "arguments that are no JSON": (call_piece(0, "c", "add", SECRET) + END, "no JSON object"),
-    "arguments that are no object": (call_piece(0, "c", "add", "[1]") + END, "no JSON object"),
     "arguments cut at the token limit": (call_piece(0, "c", "add", '{"a') + delta("length"), "token limit"),
-    "a name that was not offered": (call_piece(0, "c", SECRET, "{}") + END, "not offered"),
-    "no name": (call_piece(0, "c", None, "{}") + END, "not offered"),
-    "arguments that are a number": (call_piece(0, "c", "add", 3) + END, "unknown shape"),
-    "calls that are no list": (delta(tool_calls=3) + END, "unknown shape"),
+    "no name": (call_piece(0, "c", None, "{}") + END, "without naming it"),
+    "calls that are a number": (delta(tool_calls=3) + END, "unknown shape"),
     "calls that are texts": (delta(tool_calls=["add"]) + END, "unknown shape"),
+    "more calls than anybody runs": (
+        delta(tool_calls=[{"index": i, "function": {"name": "add", "arguments": SECRET}} for i in range(200)])
+        + END,
+        "more than 128",
+    ),
 }
 
 
@@ -443,7 +464,7 @@ ERRORS: dict[str, tuple[Any, type[Exception], str]] = {
     "a list": ([b"[1, 2]"], ModelError, "no chat completion"),
     "half a JSON object": ([b'{"choices": [{"mess'], ModelError, "JSON"),
     "an event that is no JSON": (event("{nonsense"), ModelError, "no JSON"),
-    "an event that is not UTF-8": (b'data: {"a": "\xff"}\n\n', ModelError, "no JSON"),
+    "an event that is not UTF-8": (b'data: {"a": "\xff"\n\n', ModelError, "no JSON"),
     "an event that is no object": (event("[1]"), ModelError, "no JSON object"),
     "an event that is nested too deeply": (event("[" * 100_000), ModelError, "no JSON"),
     "rubbish": (b"hello\nworld\n\n", ModelError, "neither JSON nor an event stream"),

@@ -149,9 +149,9 @@ def test_a_server_that_ignores_base64_is_not_asked_for_it_again() -> None:
 
 
 def test_a_refusal_of_the_texts_does_not_count_against_base64() -> None:
-    endpoint = ScriptedEndpoint(refusal("too long"), refusal("too long"), rows(packed(ONE)))
+    endpoint = ScriptedEndpoint(refusal("odd words"), refusal("odd words"), rows(packed(ONE)))
     protocol = OpenAIProtocol(endpoint)
-    with pytest.raises(BadRequest, match="too long"):
+    with pytest.raises(BadRequest, match="odd words"):
         protocol.embed(["a"], QueryContext(10))
     protocol.embed(["a"], QueryContext(10))
     with_base64 = ["encoding_format" in p for p in endpoint.payloads]

@@ -71,15 +71,22 @@ def test_an_empty_answer_to_a_request_for_the_whole_is_told_as_one() -> None:
     assert len(endpoint.payloads) == 2
 
 
-def test_a_refusal_that_has_another_reason_teaches_nothing() -> None:
-    endpoint = ScriptedEndpoint(
-        refusal("the prompt is too long"), refusal("the prompt is too long"), said("a")
-    )
+def test_a_refusal_whose_reason_is_clear_is_not_tried_another_way() -> None:
+    endpoint = ScriptedEndpoint(refusal("the prompt is too long"), said("a"))
     protocol = OpenAIProtocol(endpoint)
     with pytest.raises(BadRequest, match="too long"):
         ask(protocol)
     ask(protocol)
-    assert "stream" in endpoint.payloads[-1]
+    assert ["stream" in p for p in endpoint.payloads] == [True, True]
+
+
+def test_a_refusal_that_has_another_reason_teaches_nothing() -> None:
+    endpoint = ScriptedEndpoint(refusal("no such words"), refusal("no such words"), said("a"))
+    protocol = OpenAIProtocol(endpoint)
+    with pytest.raises(BadRequest, match="such words"):
+        ask(protocol)
+    ask(protocol)
+    assert ["stream" in p for p in endpoint.payloads] == [True, False, True]
 
 
 def test_a_server_that_has_streamed_is_not_suspected_again() -> None:
@@ -238,7 +245,10 @@ def test_a_refused_setting_is_named_as_in_dss(
 def test_a_refused_setting_is_dropped_and_named_where_the_user_allows_it(
     setting: str, sampling: Sampling, field: str, text: str
 ) -> None:
-    endpoint = ScriptedEndpoint(refusal(text), said("a"))
+    tokens = [{"token": "a", "logprob": -0.1}]
+    endpoint = ScriptedEndpoint(
+        refusal(text), delta(content="a", logprobs={"content": tokens}) + delta("stop")
+    )
     answer = ask(OpenAIProtocol(endpoint, drop_refused_settings=True), sampling=sampling)
     assert answer.ignored_settings == (setting,)
     assert [field in p for p in endpoint.payloads] == [True, False]
@@ -309,7 +319,7 @@ def formats(json_format: JsonFormat, *script: Any) -> tuple[ChatAnswer, list[Any
 
 
 def test_a_schema_that_is_too_much_is_made_compatible() -> None:
-    answer, sent = formats(JsonFormat(SCHEMA, strict=True), NO_SCHEMA, said("{}"))
+    answer, sent = formats(JsonFormat(SCHEMA, strict=True), NO_SCHEMA, said('{"a": 1}'))
     assert sent[0]["json_schema"]["schema"] == SCHEMA
     assert "minimum" not in str(sent[1]["json_schema"]["schema"])
     assert sent[1]["json_schema"]["strict"] is True
@@ -341,7 +351,7 @@ def test_plain_json_is_dropped_where_it_is_wanted_only_if_supported() -> None:
 
 
 def test_a_server_that_knows_json_object_alone_gets_the_schema_with_it() -> None:
-    answer, sent = formats(JsonFormat(SCHEMA), NO_JSON_SCHEMA, said("{}"))
+    answer, sent = formats(JsonFormat(SCHEMA), NO_JSON_SCHEMA, said('{"a": 1}'))
     assert sent[1] == {"type": "json_object", "schema": SCHEMA}
     assert answer.ignored_settings == ()
 

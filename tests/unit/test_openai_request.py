@@ -21,6 +21,7 @@ from spcs_llm.domain import (
 )
 from spcs_llm.errors import QueryError
 from spcs_llm.protocols.openai.dialect import Dialect
+from spcs_llm.protocols.openai.json_schema import LIMITS
 from spcs_llm.protocols.openai.request import chat_payload
 
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n....").decode()
@@ -75,13 +76,13 @@ def test_sampling_settings(sampling: Sampling, expected: dict[str, Any]) -> None
 
 
 FORMS = [
-    (Dialect(streams=False), {"max_tokens": 5, "temperature": 1}),
+    (Dialect(whole=True), {"max_tokens": 5, "temperature": 1}),
     (
-        Dialect(token_limit="max_completion_tokens", streams=False),
+        Dialect(token_limit="max_completion_tokens", whole=True),
         {"max_completion_tokens": 5, "temperature": 1},
     ),
-    (Dialect(unknown=frozenset({"temperature"}), streams=False), {"max_tokens": 5}),
-    (Dialect(refused=frozenset({"max_tokens"}), streams=False), {"temperature": 1}),
+    (Dialect(left_out=frozenset({"temperature"}), whole=True), {"max_tokens": 5}),
+    (Dialect(left_out=frozenset({"max_tokens"}), whole=True), {"temperature": 1}),
     (Dialect(stream_options=False), {"stream": True, "max_tokens": 5, "temperature": 1}),
 ]
 
@@ -94,7 +95,7 @@ def test_what_a_server_was_found_not_to_take_is_not_sent(dialect: Dialect, expec
 
 def test_top_log_probs_go_where_log_probs_go() -> None:
     sent = payload(
-        dialect=Dialect(unknown=frozenset({"logprobs"})), sampling=Sampling(log_probs=True, top_log_probs=2)
+        dialect=Dialect(left_out=frozenset({"logprobs"})), sampling=Sampling(log_probs=True, top_log_probs=2)
     )
     assert "logprobs" not in sent
     assert "top_logprobs" not in sent
@@ -256,20 +257,28 @@ FORMATS = [
         Dialect(),
         {"type": "json_schema", "json_schema": {"name": "answer", "schema": SCHEMA, "strict": True}},
     ),
-    (JsonFormat(SCHEMA), Dialect(schema_type="json_object"), {"type": "json_object", "schema": SCHEMA}),
+    (JsonFormat(SCHEMA), Dialect(schema_form="json_object"), {"type": "json_object", "schema": SCHEMA}),
+    (JsonFormat(SCHEMA), Dialect(schema_form="value"), {"type": "json", "value": SCHEMA}),
+    (JsonFormat(), Dialect(schema_form="value"), {"type": "json", "value": {"type": "object"}}),
     (
         JsonFormat(SCHEMA),
-        Dialect(compatible_schema=True),
+        Dialect(schema_closed=True),
         {
             "type": "json_schema",
             "json_schema": {
                 "name": "answer",
-                "schema": {
-                    "type": "object",
-                    "properties": {"a": {"type": ["integer", "null"]}},
-                    "required": ["a"],
-                    "additionalProperties": False,
-                },
+                "schema": {**SCHEMA, "required": ["a"], "additionalProperties": False},
+            },
+        },
+    ),
+    (
+        JsonFormat(SCHEMA),
+        Dialect(schema_without=LIMITS),
+        {
+            "type": "json_schema",
+            "json_schema": {
+                "name": "answer",
+                "schema": {"type": "object", "properties": {"a": {"type": "integer"}}},
             },
         },
     ),

@@ -63,13 +63,13 @@ def test_a_server_without_that_path_is_asked_as_tei_from_then_on(error: ServiceE
     assert endpoint.payloads[1] == {"query": "q", "texts": ["a", "b"]}
 
 
-def test_a_server_that_cannot_rerank_says_so_and_is_asked_both_ways_again() -> None:
+def test_a_server_that_cannot_rerank_says_so_and_is_asked_every_way_again() -> None:
     endpoint = ScriptedEndpoint(NO_PATH)
     protocol = OpenAIProtocol(endpoint, model="m1")
     for _ in range(2):
         with pytest.raises(NotFound, match="nothing there"):
             protocol.rerank("q", ["a", "b"], QueryContext(10))
-    assert endpoint.paths == ["/v1/rerank", "/rerank", "/v1/models"] * 2
+    assert endpoint.paths == ["/v1/rerank", "/rerank", "/v1/ranking", "/v1/models"] * 2
 
 
 def test_a_server_that_is_down_is_not_taken_for_tei() -> None:

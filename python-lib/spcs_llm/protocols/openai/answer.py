@@ -4,225 +4,564 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Callable
 
-from spcs_llm.domain import ChatAnswer, ChatDelta, ChatEnd, ChatRequest, Usage
-from spcs_llm.errors import ModelError, NetworkError, ServiceError
+from spcs_llm.domain import ChatAnswer, ChatDelta, ChatEnd, ChatRequest, ToolCall, ToolCallDelta, Usage
+from spcs_llm.errors import ModelError, NetworkError, QueryTimeout, ServiceError
 from spcs_llm.http.endpoint import parse_json
-from spcs_llm.http.event_stream import events
-from spcs_llm.protocols.openai.tool_calls import ToolCalls
+from spcs_llm.http.event_stream import LastEvent, events
+from spcs_llm.protocols.openai.choices import Choices, the_choice
+from spcs_llm.protocols.openai.content import has_nothing_known, text_and_reasoning
+from spcs_llm.protocols.openai.finish_reasons import ERROR, finish_reason_of, tells_the_end
+from spcs_llm.protocols.openai.frames import DONE, BrokenFrame, frames
+from spcs_llm.protocols.openai.log_probs import tokens_of
+from spcs_llm.protocols.openai.obedience import disobeyed, fenced_json
+from spcs_llm.protocols.openai.opening import JsonFence, LeadingThoughts
+from spcs_llm.protocols.openai.text import GrowingText
+from spcs_llm.protocols.openai.tool_calls import NamelessCall, ToolCalls, is_nameless
+from spcs_llm.protocols.openai.usage import tells_more, usage_of
 from spcs_llm.protocols.reply_errors import error_from_message, error_within, unexpected_reply
 
-# Words of servers' own engines, where they leak into the OpenAI API, in OpenAI's.
-_FINISH_REASONS = {
-    "eos_token": "stop",
-    "stop_sequence": "stop",
-    "end_turn": "stop",
-    "max_tokens": "length",
-    "function_call": "tool_calls",
-    "tool_use": "tool_calls",
-}
-_GAVE_UP = ("error", "abort")
 _BLANK = b"\xef\xbb\xbf \t\r\n"
+_BESIDE = ("tool_calls", "function_call", "reasoning_content", "reasoning")
+_EVENTS_BETWEEN_LOOKS_AT_THE_CLOCK = 64
+_LONGEST_MODEL_NAME = 256
 
 
 class EmptyStream(ServiceError):
     """A success without a word: what llama-cpp-python 0.3.36 sends where it refuses a streamed request."""
 
 
-class NamelessCall(ServiceError):
-    """A streamed tool call as TGI before 3.1 has it, without the tool's name; its whole answers have that."""
+class UselessStream(ModelError):
+    """A stream that holds no answer, though the whole answer may be sound: an event is broken, or all are empty."""
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What is done while an answer is read.
+
+    Attributes:
+        finished: Called once, when the finish reason is there: what follows is no more than counts.
+        goes_on: Called once, if text follows all the same: some servers give a finish reason in each event.
+        check_time: Called now and then. Raises QueryTimeout when the query's time is up: bytes that are here already
+            are read without waiting, so that nothing else would notice.
+    """
+
+    finished: Callable[[], None] = lambda: None
+    goes_on: Callable[[], None] = lambda: None
+    check_time: Callable[[], None] = lambda: None
 
 
 class AnswerReader:
     """Reads one answer, whichever way it comes: first its deltas, to their end, then `end` or `answer`.
 
-    payload: the request, whose texts no error may quote. ignored: settings that the service was not given.
+    Args:
+        request: What was asked.
+        payload: The request's JSON, whose texts no error may quote.
+        ignored: Settings that the service was not given.
+        watch: What is done meanwhile.
+        holds_to_request: Whether to name settings that the answer shows to have been ignored.
+        as_stream: Whether a stream was asked for. Then what is empty or broken raises EmptyStream, UselessStream or
+            NamelessCall as long as no delta was handed on: the whole answer may be asked for in its place.
     """
 
     def __init__(
-        self, request: ChatRequest, payload: Mapping[str, Any], ignored: tuple[str, ...] = ()
+        self,
+        request: ChatRequest,
+        payload: Mapping[str, Any],
+        ignored: tuple[str, ...] = (),
+        *,
+        watch: Watch = Watch(),
+        holds_to_request: bool = False,
+        as_stream: bool = False,
     ) -> None:
+        self._request = request
         self._payload = payload
         self._ignored = ignored
+        self._watch = watch
+        self._holds_to_request = holds_to_request
+        self._as_stream = as_stream
         self._calls = ToolCalls({tool.name for tool in request.tools})
+        self._finished_calls: tuple[ToolCall, ...] = ()
+        self._said = GrowingText()
+        self._thought = GrowingText()
+        self._thoughts_before: LeadingThoughts | None = LeadingThoughts()
+        self._fence = JsonFence() if request.json_format is not None else None
         self._texts: list[str] = []
         self._reasoning: list[str] = []
         self._log_probs: list[dict[str, Any]] = []
+        self._choices: Choices | None = None
         self._finish_reason: str | None = None
         self._usage: Any = None
         self._model: str | None = None
-        self._saw_event = self._saw_choice = self._began = self._done = False
+        self._saw_choice = self._saw_unknown = self._comes_as_messages = False
+        self._began = self._handed_on = self._is_finished = self._done = self._ended_with_usage = False
+        self._goes_on = False
 
     def deltas(self, chunks: Iterator[bytes]) -> Iterator[ChatDelta]:
-        """Reads a response that should be an event stream, and may be plain JSON. Raises SpcsError.
+        """Reads a response that should be an event stream, and may be plain JSON.
 
-        An answer that breaks off before its finish reason raises NetworkError; what was read of it is no answer.
+        Raises:
+            NetworkError: The answer breaks off before its finish reason. What was read of it is no answer.
+            SpcsError: It is no answer, or tells an error.
         """
-        head = b""
         for chunk in chunks:
-            head += chunk
-            if head.lstrip(_BLANK):
+            head = chunk.lstrip(_BLANK)
+            if head:
                 break
+            self._watch.check_time()
         else:
             raise _empty_stream()
         rest = itertools.chain((head,), chunks)
-        first = head.lstrip(_BLANK)[:1]
-        if first in (b"{", b"["):
-            yield from self.deltas_of_body(parse_json(b"".join(rest)))
+        if head[:1] in (b"{", b"["):
+            yield from self.deltas_of_body(self._whole(rest))
         else:
-            yield from self._deltas_of_events(rest, begins_with_comment=first == b":")
+            yield from self._deltas_of_events(rest, begins_with_comment=head[:1] == b":")
 
     def deltas_of_body(self, body: Any) -> Iterator[ChatDelta]:
-        """Reads an answer that came whole."""
+        """Reads an answer that came whole. A list is of a stream's objects, which came without an event stream."""
+        if isinstance(body, list) and body and all(isinstance(item, dict) for item in body):
+            for item in body:
+                yield from self._deltas_of_object("", item)
+            yield from self._last_deltas()
+            return
         error = error_within(body, self._private())
         if error is not None:
             raise error
         if not isinstance(body, dict) or not isinstance(body.get("choices"), list):
             raise unexpected_reply("The service answers with JSON that is no chat completion.")
-        delta = self._delta(body, whole=True)
-        if delta is not None:
-            yield delta
+        self._as_stream = False
+        yield from self._handing_on(self._deltas_of_choices(body, whole=True))
         yield from self._last_deltas()
 
     def end(self) -> ChatEnd:
-        return ChatEnd(self._finish_reason, usage_of(self._usage), self._ignored, self._model)
+        usage = self._counts()
+        return ChatEnd(self._finish_reason, usage, self._all_ignored(usage), self._model)
 
     def answer(self) -> ChatAnswer:
+        usage = self._counts()
+        text = "".join(self._texts)
+        if self._fence is not None:
+            text = fenced_json(text)
         return ChatAnswer(
-            text="".join(self._texts),
+            text=text,
             finish_reason=self._finish_reason,
-            usage=usage_of(self._usage),
-            tool_calls=self._calls.calls(cut_short=False),
+            usage=usage,
+            tool_calls=self._finished_calls,
             reasoning="".join(self._reasoning) or None,
             log_probs=tuple(self._log_probs),
-            ignored_settings=self._ignored,
+            ignored_settings=self._all_ignored(usage),
             model=self._model,
         )
 
-    def _deltas_of_events(self, chunks: Iterable[bytes], *, begins_with_comment: bool) -> Iterator[ChatDelta]:
+    # -- events and bodies --------------------------------------------------------------------------------
+
+    def _whole(self, chunks: Iterable[bytes]) -> Any:
+        """The JSON of a body that is no event stream; a list for several objects, one after the other."""
+        body = b"".join(chunks)
         try:
-            for name, data in events(chunks):
-                self._saw_event = True
+            return json.loads(body)
+        except (ValueError, RecursionError):
+            pass
+        found: list[Any] = []
+        try:
+            found.extend(value for value in frames(body.decode("utf-8", "replace")) if value is not DONE)
+        except BrokenFrame:
+            return parse_json(body)  # which tells what is wrong with it
+        return found
+
+    def _deltas_of_events(self, chunks: Iterable[bytes], *, begins_with_comment: bool) -> Iterator[ChatDelta]:
+        count = 0
+        try:
+            for event in events(chunks):
+                count += 1
+                if not count % _EVENTS_BETWEEN_LOOKS_AT_THE_CLOCK:
+                    self._watch.check_time()
+                name, data = event
                 if data.strip() == b"[DONE]":
                     self._done = True
                     break
-                body = self._body(name, data)
-                if body is None:
+                try:
+                    body = json.loads(data)
+                except (ValueError, RecursionError):
+                    yield from self._deltas_of_frames(event)
+                    if self._done:
+                        break
                     continue
-                if name == "error" or "error" in body or not body.get("choices"):
-                    self._raise_error_in(name, body)
-                delta = self._delta(body)
-                if delta is not None:
-                    yield delta
-        except NetworkError:
-            if self._finish_reason is None:
+                text = self._plain_text(name, body)
+                if text is None:
+                    yield from self._deltas_of_object(name, body)
+                    if self._done:
+                        break
+                elif text:
+                    self._texts.append(text)
+                    yield ChatDelta(text)
+        except (NetworkError, QueryTimeout):
+            if not self._is_finished:
                 raise
             # The model had ended: only the usage may be missing.
-        if not self._saw_event:
+        if not count:
             if begins_with_comment:  # which kept the connection alive until the server failed
                 raise _empty_stream()
             raise unexpected_reply(
                 "The service answers with something that is neither JSON nor an event stream."
             )
-        if self._finish_reason is None and not self._done:
+        if not (self._is_finished or self._done or self._ended_with_usage):
             raise NetworkError(
                 "The service broke off in the middle of its answer.",
                 "If this comes back, look for a restart of the container: SYSTEM$GET_SERVICE_STATUS.",
             )
         yield from self._last_deltas()
 
-    @staticmethod
-    def _body(name: str, data: bytes) -> dict[str, Any] | None:
-        """The JSON object of an event; None for events that are not OpenAI's, pings for example."""
-        try:
-            body, problem = json.loads(data), "no JSON object"
-        except (ValueError, RecursionError):
-            body, problem = data.decode("utf-8", "replace"), "no JSON"
-        if isinstance(body, dict):
-            return body
-        if name == "error":
-            return {"message": body}
-        if name not in ("", "message") or not data.strip():
+    def _plain_text(self, name: str, body: Any) -> str | None:
+        """What is new in an event that holds text and nothing else, as nearly all do; None for any other."""
+        if name or self._thoughts_before is not None or self._choices is not None or self._fence is not None:
             return None
-        raise unexpected_reply(f"The answer's stream has an event that is {problem} ({len(data)} bytes).")
-
-    def _last_deltas(self) -> Iterator[ChatDelta]:
-        if not self._saw_choice:
-            raise unexpected_reply("The service answers without a choice.")
-        if self._finish_reason in _GAVE_UP:
-            raise ModelError(f"The service gave up in mid-answer (finish reason {self._finish_reason!r}).")
-        missing = self._calls.complete()
-        if missing:
-            yield ChatDelta(tool_calls=missing)
-        self._calls.calls(cut_short=self._finish_reason == "length")
-        if self._calls and self._finish_reason in (None, "stop"):
-            self._finish_reason = "tool_calls"  # of a call that they had to make, some servers say "stop"
-
-    def _raise_error_in(self, name: str, body: dict[str, Any]) -> None:
-        error = error_within(body, self._private())
-        if error is None and name == "error":
-            error = error_from_message(
-                body.get("message"), self._private(), kind=body.get("type"), code=body.get("code")
-            )
-        if error is not None:
-            raise self._broken_off(error) if self._began else error
-
-    @staticmethod
-    def _broken_off(error: ServiceError) -> ModelError:
-        """No refusal any more, whatever it says: the model was at work."""
-        return ModelError(f"The answer breaks off. {error.message}", error.hint, status=error.status)
-
-    def _delta(self, body: dict[str, Any], *, whole: bool = False) -> ChatDelta | None:
         try:
-            return self._read(body, whole)
+            (choice,) = body["choices"]
+            delta = choice["delta"]
+            text = delta["content"]
+            if (
+                text.__class__ is not str
+                or self._is_finished
+                or (len(delta) > 1 and any(map(delta.get, _BESIDE)))
+            ):
+                return None
+            if (
+                choice.get("finish_reason")
+                or choice.get("index")
+                or choice.get("logprobs")
+                or body.get("usage")
+            ):
+                return None
+            if "error" in body:
+                return None
+        except (KeyError, TypeError, ValueError):
+            return None
+        self._handed_on = True
+        self._ended_with_usage = False
+        return self._said.add(text)
+
+    def _deltas_of_frames(self, event: tuple[str, bytes]) -> Iterator[ChatDelta]:
+        """Reads an event whose data is not one JSON value: several that were glued, or none."""
+        name, data = event
+        text = data.decode("utf-8", "replace")
+        if name == "error":
+            self._raise_error_in(name, {"message": text})
+        if name not in ("", "message") or not text.strip():
+            return
+        try:
+            for value in frames(text):
+                if value is DONE:
+                    self._done = True
+                    return
+                yield from self._deltas_of_object(name, value)
+        except BrokenFrame:
+            if isinstance(event, LastEvent) or self._is_finished:
+                return  # cut short: the answer is at its end already, or breaks off here
+            raise self._useless(
+                f"The answer's stream has an event that is no JSON ({len(data)} bytes)."
+            ) from None
+
+    def _deltas_of_object(self, name: str, body: Any) -> Iterator[ChatDelta]:
+        if not isinstance(body, dict):
+            if name == "error":
+                self._raise_error_in(name, {"message": body})
+            if name in ("", "message") and not self._is_finished:
+                raise self._useless("The answer's stream has an event that is no JSON object.")
+            return
+        if name == "error" or "error" in body or not body.get("choices"):
+            self._raise_error_in(name, body)
+            if self._done:
+                return
+        if self._choices is None:
+            choices = body.get("choices")
+            if isinstance(choices, list) and len(choices) == 1:
+                choice = choices[0]
+                if isinstance(choice, dict) and not choice.get("index"):
+                    delta = self._read(body, choice)
+                    if delta is not None:
+                        self._handed_on = True
+                        yield delta
+                    return
+        yield from self._handing_on(self._deltas_of_choices(body))
+
+    def _deltas_of_choices(self, body: dict[str, Any], *, whole: bool = False) -> list[ChatDelta]:
+        choices = body.get("choices") or []
+        if not choices:
+            self._read(body, None)
+            return []
+        if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
+            raise unexpected_reply("The service answers with a choice of an unknown shape.")
+        if whole:
+            picked = [the_choice(choices)]
+        else:
+            if self._choices is None:
+                self._choices = Choices(0 if self._saw_choice else None, is_finished=self._is_finished)
+            self._saw_choice = True
+            picked = self._choices.pick(choices)
+        deltas = [self._read(body, choice, whole=whole) for choice in picked]
+        return [delta for delta in deltas if delta is not None]
+
+    def _handing_on(self, deltas: list[ChatDelta]) -> Iterator[ChatDelta]:
+        for delta in deltas:
+            self._handed_on = True
+            yield delta
+
+    # -- what a choice holds --------------------------------------------------------------------------------
+
+    def _read(
+        self, body: dict[str, Any], choice: dict[str, Any] | None, *, whole: bool = False
+    ) -> ChatDelta | None:
+        usage = body.get("usage")
+        if usage and tells_more(usage, self._usage):
+            self._usage = usage
+        self._ended_with_usage = bool(usage) and choice is None
+        if choice is None:
+            return None
+        if self._model is None and isinstance(body.get("model"), str):
+            self._model = body["model"][:_LONGEST_MODEL_NAME]
+        self._saw_choice = True
+        try:
+            return self._read_choice(choice, whole)
         except (AttributeError, TypeError, KeyError, IndexError, ValueError):
             raise unexpected_reply("The service answers with a choice of an unknown shape.") from None
 
-    def _read(self, body: dict[str, Any], whole: bool) -> ChatDelta | None:
-        if body.get("usage"):
-            self._usage = body["usage"]
-        choices = body.get("choices")
-        if not choices:
-            return None
-        choice = choices[0]
-        if choice.get("index"):  # one choice is asked for; a server that gives more numbers them
-            return None
-        if not self._saw_choice:
-            self._saw_choice = True
-            self._model = body.get("model") if isinstance(body.get("model"), str) else None
+    def _read_choice(self, choice: dict[str, Any], whole: bool) -> ChatDelta | None:
+        if not self._is_finished:
+            return self._read_fields(choice, whole)
+        delta = self._read_fields(choice, whole)
+        if delta is not None and not self._goes_on:
+            self._goes_on = True
+            self._watch.goes_on()
+        return delta
+
+    def _read_fields(self, choice: dict[str, Any], whole: bool) -> ChatDelta | None:
         reason = choice.get("finish_reason")
         if reason:
-            self._finish_reason = _FINISH_REASONS.get(reason, str(reason))
-        piece = choice.get("message" if whole else "delta")
-        if piece is None:
-            piece = choice.get("delta" if whole else "message")
-        if not piece:
-            return None
-        get = piece.get
-        text = _text(get("content")) or _text(get("refusal"))  # OpenAI's field for why there is no content
-        reasoning = get("reasoning_content") or get("reasoning") or ""
-        if isinstance(get("tool_calls"), dict) and not whole and not self._began:
-            raise NamelessCall("The service streams tool calls without their names.", "Update it.")
-        tool_calls = self._calls.add(get("tool_calls"), whole=whole) if get("tool_calls") else ()
+            self._read_reason(reason)
+        if choice.get("usage") and tells_more(choice["usage"], self._usage):
+            self._usage = choice["usage"]  # Moonshot's place for it
+        delta = choice.get("delta")
+        if delta and not whole:
+            piece = delta
+        else:
+            message = choice.get("message")
+            if message and not whole:
+                if self._began and not self._comes_as_messages:
+                    return self._rest_of_message(message)
+                self._comes_as_messages = True
+            piece = message or delta
+            if not piece:
+                text = choice.get("text")
+                if not text:
+                    self._saw_unknown = self._saw_unknown or ((not reason or whole) and _is_foreign(choice))
+                    return None
+                piece = {"content": text}  # the older API of completions
+        return self._read_piece(piece, choice, is_last=bool(reason), whole=whole)
+
+    def _read_piece(
+        self, piece: dict[str, Any], choice: dict[str, Any], *, is_last: bool, whole: bool
+    ) -> ChatDelta | None:
+        content = piece.get("content")
+        heads: tuple[ToolCallDelta, ...] = ()
+        if content.__class__ is str and len(piece) == 1:  # as nearly all are
+            text, reasoning = content, ""
+        else:
+            text, reasoning = text_and_reasoning(piece)
+            heads = self._read_calls(piece, whole=whole)
         log_probs = choice.get("logprobs")
-        tokens = tuple(log_probs.get("content") or ()) if log_probs else ()
+        tokens = tokens_of(log_probs) if log_probs else ()
+        if tokens:
+            self._log_probs.extend(tokens)
+        if not (text or reasoning):
+            if not self._began and has_nothing_known(piece):
+                self._saw_unknown = True
+            if not (tokens or heads):
+                return None
+        return self._delta(
+            self._said.add(text, is_last=is_last) if text else "",
+            self._thought.add(reasoning, is_last=is_last) if reasoning else "",
+            tokens,
+            heads,
+        )
+
+    def _read_calls(self, piece: dict[str, Any], *, whole: bool) -> tuple[ToolCallDelta, ...]:
+        """Takes in the calls of a message or delta; returns what can be handed on of them by now."""
+        calls = piece.get("tool_calls")
+        if not calls and piece.get("function_call"):  # the older API's one call
+            calls = {"index": 0, "function": piece["function_call"]}
+        elif calls and self._as_stream and not self._began and is_nameless(calls):
+            raise NamelessCall
+        if not calls:
+            return ()
+        self._began = True
+        self._calls.add(calls, are_calls=whole)
+        choice = self._request.tool_choice
+        if whole or (choice is not None and choice.mode == "none"):
+            return ()
+        return self._calls.heads()
+
+    def _delta(
+        self,
+        text: str,
+        reasoning: str,
+        tokens: tuple[dict[str, Any], ...] = (),
+        heads: tuple[ToolCallDelta, ...] = (),
+    ) -> ChatDelta | None:
+        """What is new, parted into text and reasoning."""
+        if self._thoughts_before is not None and text:
+            text, thoughts = self._thoughts_before.part(text)
+            reasoning += thoughts
+            if self._thoughts_before.is_over:
+                self._thoughts_before = None
+        if self._fence is not None and text:
+            text = self._fence.part(text)
         if text:
             self._texts.append(text)
         if reasoning:
-            reasoning = _text(reasoning)
             self._reasoning.append(reasoning)
-        if tokens:
-            self._log_probs.extend(tokens)
-        if text or reasoning or tool_calls or tokens:
+        if text or reasoning or tokens or heads:
             self._began = True
-            return ChatDelta(text, reasoning, tool_calls, tokens)
+            return ChatDelta(text, reasoning, heads, tokens)
         return None
 
+    def _read_reason(self, reason: Any) -> None:
+        if not tells_the_end(reason):
+            return
+        known = finish_reason_of(reason)
+        if known is not None or not self._is_finished:
+            self._finish_reason = known
+        if not self._is_finished:
+            self._is_finished = True
+            if known != ERROR:
+                self._watch.finished()
+
+    def _rest_of_message(self, message: Mapping[str, Any]) -> ChatDelta | None:
+        """Of a whole message after its pieces, what they lack."""
+        text, reasoning = text_and_reasoning(message)
+        if message.get("tool_calls"):
+            self._calls.add_again(message["tool_calls"])
+        return self._delta(self._said.rest_of(text), self._thought.rest_of(reasoning))
+
+    # -- the end --------------------------------------------------------------------------------------------
+
+    def _last_deltas(self) -> Iterator[ChatDelta]:
+        if self._choices is not None:
+            rest = [self._read({}, choice) for choice in self._choices.rest()]
+            yield from self._handing_on([delta for delta in rest if delta is not None])
+        if not self._saw_choice:
+            raise self._useless("The service answers without a choice.")
+        if self._finish_reason == ERROR:
+            raise ModelError("The service gave up in mid-answer: its finish reason is an error.")
+        yield from self._handing_on(self._flushed())
+        self._finished_calls = self._calls.finished(
+            cut_short=self._finish_reason == "length",
+            forced=None if self._as_stream else self._forced_tool(),
+        )
+        self._drop_forbidden_calls()
+        self._refuse_nothing()
+        if self._finished_calls:
+            if self._finish_reason in (None, "stop"):
+                self._finish_reason = "tool_calls"  # of a call that they had to make, some servers say "stop"
+            yield ChatDelta(tool_calls=self._calls.rest(self._finished_calls))
+        elif self._finish_reason == "tool_calls":
+            self._finish_reason = "stop"
+
+    def _flushed(self) -> list[ChatDelta]:
+        deltas = [self._delta(self._said.flush(), self._thought.flush())]
+        if self._thoughts_before is not None:
+            text, reasoning = self._thoughts_before.flush()
+            self._thoughts_before = None
+            deltas.append(self._delta(text, reasoning))
+        if self._fence is not None:
+            rest = self._fence.flush()
+            if rest:
+                self._texts.append(rest)
+                deltas.append(ChatDelta(rest))
+        return [delta for delta in deltas if delta is not None]
+
+    def _forced_tool(self) -> str | None:
+        choice = self._request.tool_choice
+        return choice.name if choice is not None and choice.mode == "tool" else None
+
+    def _drop_forbidden_calls(self) -> None:
+        """A caller who says that no tool is to be called will not run a call, and may not expect one."""
+        choice = self._request.tool_choice
+        if choice is None or choice.mode != "none" or not self._finished_calls:
+            return
+        self._finished_calls = ()
+        self._ignored = (*self._ignored, "toolChoice")
+        if not self._texts:
+            raise ModelError(
+                "The model calls a tool and says nothing, though the query's 'toolChoice' is none.",
+                "Leave the tools out of the query.",
+            )
+
+    def _refuse_nothing(self) -> None:
+        """An answer of nothing is one if that is what the model said, and not if it was lost."""
+        if self._texts or self._reasoning or self._finished_calls or self._began:
+            return
+        if self._saw_unknown:
+            raise self._useless("The service answers with a choice that has none of the fields of the API.")
+        completion = usage_of(self._usage).completion_tokens or 0
+        request = self._request
+        should_hold_more = (
+            request.tools or request.json_format or self._finish_reason == "tool_calls" or completion > 1
+        )
+        if self._as_stream and should_hold_more and self._finish_reason in (None, "stop", "tool_calls"):
+            raise UselessStream("The service streams an empty answer.")
+
+    def _counts(self) -> Usage:
+        has_answer = bool(self._texts or self._reasoning or self._finished_calls)
+        return usage_of(self._usage, has_answer=has_answer)
+
+    def _all_ignored(self, usage: Usage) -> tuple[str, ...]:
+        """The settings that the service was not given, and those that it took and did not obey."""
+        if not self._holds_to_request:
+            return self._ignored
+        found = disobeyed(
+            self._request,
+            self._payload,
+            text="".join(self._texts),
+            calls=self._finished_calls,
+            log_probs=self._log_probs,
+            usage=usage,
+            finish_reason=self._finish_reason,
+        )
+        return (*self._ignored, *(name for name in found if name not in self._ignored))
+
+    # -- errors ---------------------------------------------------------------------------------------------
+
+    def _raise_error_in(self, name: str, body: dict[str, Any]) -> None:
+        private: Any = self._payload  # the answer's own texts are joined for nothing but an error
+        error = error_within(body, private)
+        if error is None and name != "error":
+            return
+        if self._is_finished and self._finish_reason != ERROR:
+            self._done = True  # the answer is there: it does not matter what failed after it
+            return
+        private = self._private()
+        error = error_within(body, private) or error_from_message(
+            body.get("message"), private, kind=body.get("type"), code=body.get("code")
+        )
+        raise self._broken_off(error) if self._handed_on or self._began else error
+
+    def _useless(self, what: str) -> ModelError:
+        error = unexpected_reply(what)
+        if self._handed_on or not self._as_stream:
+            return error
+        return UselessStream(error.message, error.hint)
+
+    @staticmethod
+    def _broken_off(error: ServiceError) -> ModelError | ServiceError:
+        """No refusal any more, whatever it says: the model was at work."""
+        return ModelError(f"The answer breaks off. {error.message}", error.hint, status=error.status)
+
     def _private(self) -> dict[str, Any]:
-        return {**self._payload, "answer": ["".join(self._texts), "".join(self._reasoning)]}
+        return {**self._payload, "answer": [self._said.so_far, self._thought.so_far]}
 
 
 def _empty_stream() -> EmptyStream:
@@ -231,35 +570,11 @@ def _empty_stream() -> EmptyStream:
     )
 
 
-def usage_of(usage: Any) -> Usage:
-    """Token counts as OpenAI's `usage` has them; what is missing or no count is None."""
-    if not isinstance(usage, dict):
-        return Usage()
-    prompt, completion, total = (
-        _count(usage, f"{what}_tokens") for what in ("prompt", "completion", "total")
+def _is_foreign(choice: Mapping[str, Any]) -> bool:
+    """Whether a choice has neither message nor delta nor text, but fields of its own with something in them."""
+    if any(key in choice for key in ("delta", "message", "text")):
+        return False
+    known = ("index", "finish_reason", "logprobs", "stop_reason", "usage")
+    return any(
+        value and isinstance(value, (str, dict, list)) for key, value in choice.items() if key not in known
     )
-    if total is None and prompt is not None and completion is not None:
-        total = prompt + completion
-    return Usage(
-        prompt,
-        completion,
-        total,
-        cached_tokens=_count(usage.get("prompt_tokens_details"), "cached_tokens"),
-        reasoning_tokens=_count(usage.get("completion_tokens_details"), "reasoning_tokens"),
-    )
-
-
-def _count(counts: Any, name: str) -> int | None:
-    value = counts.get(name) if isinstance(counts, dict) else None
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    return int(value) if 0 <= value < math.inf else None
-
-
-def _text(content: Any) -> str:
-    """The text of a content: null, a string, or parts of which some are text."""
-    if content is None:
-        return ""
-    if isinstance(content, str):
-        return content
-    return "".join(part["text"] for part in content if part.get("type") == "text")

@@ -1,18 +1,12 @@
-"""How chat requests are put to a server, which changes with what it refuses."""
+"""How chat requests are put to a server: the ways in which servers of the OpenAI API differ."""
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, replace
-from typing import Any
-
-from spcs_llm.domain import ChatRequest, JsonFormat
-from spcs_llm.errors import BadRequest, ServiceError, SpcsError
-from spcs_llm.protocols.openai.answer import EmptyStream, NamelessCall
-from spcs_llm.protocols.openai.json_schema import compatible_schema
+from dataclasses import dataclass
+from typing import Any, Final, Literal
 
 # JSON field -> setting, as LLM Mesh names it.
-SETTINGS = {
+SETTINGS: Final = {
     "max_tokens": "maxOutputTokens",
     "max_completion_tokens": "maxOutputTokens",
     "temperature": "temperature",
@@ -27,142 +21,61 @@ SETTINGS = {
     "seed": "seed",
 }
 
-_ABOUT_STREAM = re.compile(r"\bstream(ing|ed)?\b", re.IGNORECASE)
-_ABOUT_FORMAT = re.compile(
-    r"response_format|json_schema|json_object|schema|grammar|guided|structured", re.IGNORECASE
-)
-_NOT_KNOWN = re.compile(
-    r"unsupported|not supported|(does not|doesn't|cannot|can't) support|unrecogni[sz]ed|unknown|unexpected"
-    r"|not permitted|not allowed|extra_forbidden|not implemented|disabled",
-    re.IGNORECASE,
-)
-# llama-cpp-python tells a field that it refuses as a failure of its own, 500, in these words of pydantic.
-_INVALID = "Input should be"
+SchemaForm = Literal["json_schema", "json_object", "value"]
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """How to put a chat request. It starts as OpenAI's own and only ever loses.
+    """How to put a chat request. The defaults are OpenAI's own.
 
-    streams: None until the server has shown it. unknown: fields that the server does not have at all.
-    The last four are about one request: fields refused it, what became of its JSON schema, and whether it is asked
-    whole because its stream was empty or of no use.
+    Attributes:
+        whole: The answer is asked for as one JSON object, not as a stream.
+        stream_options: The stream is asked for its usage.
+        token_limit: The field for the limit of output tokens.
+        null_content: The content of an assistant turn that only calls tools is null; otherwise an empty text.
+        schema_form: Where a JSON schema stands: under `json_schema`; beside the type `json_object`, as with
+            llama-cpp-python; or as `value` of the type `json`, as with TGI.
+        left_out: Fields of sampling settings that are not sent.
+        folds_system: System messages stand at the beginning of the user's turn.
+        joins_turns: Turns of one role in a row are one.
+        short_ids: Ids of tool calls have nine letters and digits, as Mistral's templates demand.
+        schema_without: Keywords that the JSON schema goes without, such as patterns and lengths.
+        schema_closed: Objects of the JSON schema with known properties are closed, and all properties required.
+        strict_tools: The one tool that must be called is to be held to its schema.
+        without_format: No JSON format is sent.
     """
 
-    streams: bool | None = None
+    whole: bool = False
     stream_options: bool = True
     token_limit: str = "max_tokens"
     null_content: bool = True
-    schema_type: str = "json_schema"
-    unknown: frozenset[str] = frozenset()
-    refused: frozenset[str] = frozenset()
-    compatible_schema: bool = False
+    schema_form: SchemaForm = "json_schema"
+    left_out: frozenset[str] = frozenset()
+    folds_system: bool = False
+    joins_turns: bool = False
+    short_ids: bool = False
+    schema_without: frozenset[str] = frozenset()
+    schema_closed: bool = False
+    strict_tools: bool = True
     without_format: bool = False
-    whole: bool = False
 
     @property
     def asks_for_stream(self) -> bool:
-        return self.streams is not False and not self.whole
-
-    @property
-    def left_out(self) -> frozenset[str]:
-        return self.unknown | self.refused
-
-    def lessons_since(self, before: Dialect) -> dict[str, Any]:
-        """What holds for later requests too, where it differs from `before`."""
-        lasting = ("streams", "stream_options", "token_limit", "null_content", "schema_type", "unknown")
-        return {name: getattr(self, name) for name in lasting if getattr(self, name) != getattr(before, name)}
+        return not self.whole
 
 
-def next_dialect(
-    dialect: Dialect,
-    request: ChatRequest,
-    payload: dict[str, Any],
-    error: ServiceError,
-    *,
-    drop_settings: bool,
-) -> Dialect | None:
-    """Another way to put a refused request, or None when there is none that was not tried.
-
-    drop_settings: whether a sampling setting may be left out.
-    """
-    if isinstance(error, EmptyStream) and dialect.asks_for_stream:
-        return replace(dialect, whole=True) if dialect.streams else replace(dialect, streams=False)
-    if isinstance(error, NamelessCall) and dialect.asks_for_stream:
-        return replace(dialect, whole=True)
-    text = error.server_text
-    not_known = _NOT_KNOWN.search(text) is not None
-    if not (isinstance(error, BadRequest) or not_known or _INVALID in text):
-        return None  # a failure, not a refusal
-    if "stream_options" in payload and _names(text, "stream_options"):
-        return replace(dialect, stream_options=False)
-    if dialect.asks_for_stream and _ABOUT_STREAM.search(text):
-        return replace(dialect, streams=False)
-    if "max_tokens" in payload and _names(text, "max_completion_tokens"):
-        return replace(dialect, token_limit="max_completion_tokens")
-    if _has_null_content(payload) and re.search(r"\bcontent\b", text):
-        return replace(dialect, null_content=False)
-    if request.json_format is not None and _refuses_format(payload, error):
-        return _with_another_format(dialect, request.json_format, text)
-    field = _refused_setting(payload, error)
-    if field is not None:
-        if not drop_settings:
-            return None
-        if not_known:
-            return replace(dialect, unknown=dialect.unknown | {field})
-        return replace(dialect, refused=dialect.refused | {field})
-    if dialect.streams is None and isinstance(error, BadRequest):
-        return replace(dialect, streams=False)  # no reason is given, and streaming is what a server may lack
-    return None
+# What a server may not be able to combine with something else.
+_FEATURES: Final = ("tools", "tool_choice", "logprobs", "top_logprobs", "response_format")
 
 
-def error_of_refusal(payload: dict[str, Any], error: ServiceError) -> SpcsError:
-    """`error`, saying in LLM Mesh's words what of the query is refused, where that can be told."""
-    if not isinstance(error, BadRequest):
-        return error
-    error_of_refusal = error.again()
-    field = _refused_setting(payload, error)
-    if _refuses_format(payload, error):
-        error_of_refusal.message = (
-            f"The service refuses the JSON output or schema ('responseFormat'). {error.message}"
-        )
-        error_of_refusal.hint = (
-            "Simplify the schema, or set 'ifSupported' to go without where a service cannot do it."
-        )
-    elif field is not None:
-        error_of_refusal.message = f"The service refuses the setting {SETTINGS[field]!r}. {error.message}"
-        error_of_refusal.hint = (
-            "Change it or leave it out, or let settings that the service refuses be dropped."
-        )
-    return error_of_refusal
-
-
-def _with_another_format(dialect: Dialect, json_format: JsonFormat, text: str) -> Dialect | None:
-    schema = json_format.schema
-    if schema is not None:
-        if dialect.schema_type == "json_schema" and "json_object" in text and not json_format.strict:
-            return replace(dialect, schema_type="json_object")
-        may_change = json_format.compatible is not False and not dialect.compatible_schema
-        if may_change and compatible_schema(schema) != schema:
-            return replace(dialect, compatible_schema=True)
-    return replace(dialect, without_format=True) if json_format.if_supported else None
-
-
-def _refused_setting(payload: dict[str, Any], error: ServiceError) -> str | None:
-    """The sampling field of `payload` that the error names, if it does."""
-    return next((field for field in SETTINGS if field in payload and _names(error.server_text, field)), None)
-
-
-def _refuses_format(payload: dict[str, Any], error: ServiceError) -> bool:
-    return "response_format" in payload and _ABOUT_FORMAT.search(error.server_text) is not None
-
-
-def _names(text: str, field: str) -> bool:
-    """Whether a text speaks of a JSON field. `stop` and `seed` are words, too: they count in quotes only."""
-    if field in ("stop", "seed"):
-        return re.search(rf"['\"`.]{field}['\"`]|: {field}$|{field}:", text) is not None
-    return re.search(rf"(?<![A-Za-z_]){field}(?![A-Za-z_])", text) is not None
-
-
-def _has_null_content(payload: dict[str, Any]) -> bool:
-    return any(message["content"] is None for message in payload["messages"])
+def features_of(payload: dict[str, Any]) -> frozenset[str]:
+    """What a request has that not every request has, and that servers may not be able to combine."""
+    found: set[str] = {field for field in _FEATURES if field in payload}
+    for message in payload["messages"]:
+        if message.get("tool_calls"):
+            found.add("calls")
+        if message["role"] == "system":
+            found.add("system")
+        if isinstance(message["content"], list):
+            found.add("images")
+    return frozenset(found)

@@ -1,4 +1,7 @@
-"""Embeddings: the JSON of `/v1/embeddings`, with vectors as base64 where the server can."""
+"""Embeddings: `/v1/embeddings`, with vectors as base64 where the server can, or `/embed` of TEI.
+
+TEI is Hugging Face's Text Embeddings Inference.
+"""
 
 from __future__ import annotations
 
@@ -6,29 +9,172 @@ import array
 import base64
 import binascii
 import math
+import re
 import sys
 from collections.abc import Sequence
-from typing import Any, Union
+from dataclasses import dataclass, replace
+from typing import Any, Final, Union
 
 from spcs_llm.domain import Embedding
-from spcs_llm.errors import ModelError, SpcsError
-from spcs_llm.protocols.openai.answer import usage_of
+from spcs_llm.errors import ModelError, NotFound, ServiceError, SpcsError
+from spcs_llm.http.endpoint import HttpRequest
+from spcs_llm.learned import Learned
+from spcs_llm.protocols.openai.refusals import TOO_LONG, may_be_a_refusal
+from spcs_llm.protocols.openai.server import Server
+from spcs_llm.protocols.openai.usage import usage_of
 from spcs_llm.protocols.reply_errors import error_within, unexpected_reply
+from spcs_llm.query_context import QueryContext
 
 Row = Union[Embedding, SpcsError]
 
+_PATH: Final = "/v1/embeddings"
+_PATH_OF_TEI: Final = "/embed"
+MAX_DIMENSIONS: Final = 65_536
+_MOST_ATTEMPTS: Final = 6
+_NO_REASON: Final = (400, 422, 500, 501)
 
-def embeddings_payload(texts: Sequence[str], model: str | None, *, as_base64: bool) -> dict[str, Any]:
-    payload: dict[str, Any] = {"input": list(texts)}
-    if model is not None:
-        payload["model"] = model
-    if as_base64:
-        payload["encoding_format"] = "base64"  # parses ten times as fast as decimal numbers
-    return payload
+# How servers are told to cut a text that is too long: vLLM to the model's length; NIM and Cohere at the end.
+_TRUNCATIONS: Final[tuple[dict[str, Any], ...]] = ({"truncate_prompt_tokens": -1}, {"truncate": "END"})
+
+
+@dataclass(frozen=True)
+class EmbeddingForm:
+    """How embeddings are asked for.
+
+    Attributes:
+        as_base64: Vectors are asked for as base64, which parses ten times as fast as decimal numbers.
+        input_type: What the texts are, for NIM's models that tell queries from passages. LLM Mesh does not say which;
+            what is embedded in bulk are passages.
+        one_text: Each request has one text, not a list.
+        of_tei: The path and fields are those of TEI.
+        truncation: The form among those of servers, when texts that are too long are to be cut; None for none.
+    """
+
+    as_base64: bool = True
+    input_type: str | None = None
+    one_text: bool = False
+    of_tei: bool = False
+    truncation: int | None = None
+
+    def request(self, texts: Sequence[str], model: str | None, *, truncates: bool) -> HttpRequest:
+        if self.of_tei:
+            payload: dict[str, Any] = {"inputs": list(texts)}
+            if truncates:
+                payload["truncate"] = True
+            return HttpRequest(_PATH_OF_TEI, payload, weight=len(texts))
+        payload = {"input": texts[0] if self.one_text else list(texts)}
+        if model is not None:
+            payload["model"] = model
+        if self.as_base64:
+            payload["encoding_format"] = "base64"
+        if self.input_type is not None:
+            payload["input_type"] = self.input_type
+        if truncates and self.truncation is not None:
+            payload.update(_TRUNCATIONS[self.truncation])
+        return HttpRequest(_PATH, payload, weight=len(texts))
+
+
+class Embedder:
+    """Embeddings at one endpoint. Thread-safe. What a server refuses is put another way, and that is remembered."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._form = Learned(EmbeddingForm())
+        self._base64_is_proven = Learned(False)
+
+    def embed(self, texts: Sequence[str], context: QueryContext, *, truncates: bool = False) -> list[Row]:
+        """A row for each text, in order: its embedding, or the error that is this text's only.
+
+        Args:
+            texts: What to embed.
+            context: The query's.
+            truncates: Whether texts that are too long for the model are to be cut to its length.
+
+        Raises:
+            SpcsError: All texts failed, for one reason.
+        """
+        if not texts:
+            return []
+        model = self._server.models.name(context)
+        known = form = self._form.value
+        for _ in range(_MOST_ATTEMPTS):
+            try:
+                rows = self._asked(texts, model, form, context, truncates=truncates)
+            except ServiceError as error:
+                other = self._another(form, error, truncates=truncates)
+                if other is None:
+                    raise self._server.checked(_told(error, form, truncates=truncates), context) from None
+                form = other
+                continue
+            if form != known:
+                proven = self._form.value.as_base64
+                self._form.learn(replace(form, as_base64=form.as_base64 and proven))
+            self._server.has_answered = True
+            return rows
+        raise ModelError("The service refuses every form of the request for embeddings.")
+
+    def _asked(
+        self,
+        texts: Sequence[str],
+        model: str | None,
+        form: EmbeddingForm,
+        context: QueryContext,
+        *,
+        truncates: bool,
+    ) -> list[Row]:
+        if form.one_text and len(texts) > 1:
+            return [self._asked([text], model, form, context, truncates=truncates)[0] for text in texts]
+        http_request = form.request(texts, model, truncates=truncates)
+        body = self._server.send(http_request, context)
+        if form.of_tei and isinstance(body, list):
+            body = {"data": [{"embedding": vector} for vector in body]}
+        rows = read_embeddings(body, len(texts), http_request.payload or {})
+        if form.as_base64 and not form.of_tei and not self._base64_is_proven.value:
+            if came_as_base64(body):
+                self._base64_is_proven.learn(True)
+            else:
+                self._form.update(lambda known: replace(known, as_base64=False))
+        return rows
+
+    def _another(self, form: EmbeddingForm, error: ServiceError, *, truncates: bool) -> EmbeddingForm | None:
+        """Another form, by what the server says of this one."""
+        text = error.server_text
+        if TOO_LONG.search(text):
+            following = 0 if form.truncation is None else form.truncation + 1
+            if not truncates or form.of_tei or following >= len(_TRUNCATIONS):
+                return None
+            return replace(form, truncation=following)
+        if isinstance(error, NotFound):
+            return None if form.of_tei or self._server.has_answered else replace(form, of_tei=True)
+        if not may_be_a_refusal(error):
+            return None
+        if "input_type" in text and form.input_type is None:
+            return replace(form, input_type="passage")
+        if form.truncation is not None and truncates and re.search("truncat", text):
+            following = form.truncation + 1
+            return replace(form, truncation=following) if following < len(_TRUNCATIONS) else None
+        if form.as_base64 and re.search("encoding_format|base64", text):
+            return replace(form, as_base64=False)
+        if not form.one_text and re.search(r"\binput\b.{0,80}(string|str\b)", text) and "list" not in text:
+            return replace(form, one_text=True)
+        # It may be the reason if none is given.
+        if form.as_base64 and not self._base64_is_proven.value and error.status in _NO_REASON:
+            return replace(form, as_base64=False)
+        return None
+
+
+def _told(error: ServiceError, form: EmbeddingForm, *, truncates: bool) -> SpcsError:
+    if not TOO_LONG.search(error.server_text):
+        return error
+    told = error.again()
+    told.hint = "Send shorter texts, or smaller chunks of the documents."
+    if truncates:
+        told.hint = f"The service does not truncate texts, as 'textOverflowMode' asks for. {told.hint}"
+    return told
 
 
 def came_as_base64(body: Any) -> bool:
-    return any(isinstance(item.get("embedding"), str) for item in body["data"])
+    return isinstance(body, dict) and any(isinstance(item.get("embedding"), str) for item in body["data"])
 
 
 def read_embeddings(body: Any, count: int, payload: dict[str, Any]) -> list[Row]:
@@ -40,7 +186,11 @@ def read_embeddings(body: Any, count: int, payload: dict[str, Any]) -> list[Row]
     if error is not None:
         raise error
     data = body.get("data") if isinstance(body, dict) else None
-    if not isinstance(data, list) or not all(isinstance(item, dict) for item in data):
+    if (
+        not isinstance(data, list)
+        or len(data) > 2 * count
+        or not all(isinstance(item, dict) for item in data)
+    ):
         raise unexpected_reply("The service answers with JSON that has no embeddings.")
     found: dict[int, list[float] | ModelError] = {}
     for position, item in enumerate(data):
@@ -68,6 +218,10 @@ def read_embeddings(body: Any, count: int, payload: dict[str, Any]) -> list[Row]
 
 def _vector(item: dict[str, Any]) -> list[float] | ModelError:
     embedding = item.get("embedding")
+    if isinstance(embedding, (str, list)) and _dimensions(embedding) > MAX_DIMENSIONS:
+        return ModelError(
+            f"The service gives an embedding of more than {MAX_DIMENSIONS:,} dimensions for this text."
+        )
     try:
         vector = (
             _decoded(embedding) if isinstance(embedding, str) else array.array("d", embedding or ()).tolist()
@@ -79,6 +233,10 @@ def _vector(item: dict[str, Any]) -> list[float] | ModelError:
     if not math.isfinite(sum(vector)) and not all(map(math.isfinite, vector)):
         return ModelError("The service gives an embedding with NaN or infinite values for this text.")
     return vector
+
+
+def _dimensions(embedding: str | list[Any]) -> int:
+    return len(embedding) // 4 * 3 // 4 if isinstance(embedding, str) else len(embedding)
 
 
 def _decoded(text: str) -> list[float]:

@@ -1,11 +1,19 @@
-"""JSON schemas, made easier on the engines that hold a model to them."""
+"""JSON schemas, made easier on the engines that hold a model to them.
+
+Whatever is an answer to a rewritten schema is one to the caller's, as far as shape goes: properties may become
+required, never null, and no object that may hold any names is closed. Only limits on values go.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
-_LIMITS = frozenset(
+from spcs_llm.errors import QueryError
+
+DEEPEST: Final = 128
+
+LIMITS: Final = frozenset(
     {
         "minLength",
         "maxLength",
@@ -25,57 +33,115 @@ _LIMITS = frozenset(
         "unevaluatedItems",
         "minProperties",
         "maxProperties",
-        "patternProperties",
         "propertyNames",
         "unevaluatedProperties",
         "default",
     }
 )
-_NAMED_SCHEMAS = ("$defs", "definitions")
+_NAMED_SCHEMAS: Final = ("$defs", "definitions", "properties", "patternProperties", "dependentSchemas")
+_ONE_SCHEMA: Final = (
+    "items",
+    "additionalProperties",
+    "not",
+    "if",
+    "then",
+    "else",
+    "propertyNames",
+    "contains",
+)
+_SCHEMAS: Final = ("anyOf", "oneOf", "allOf", "prefixItems")
 
 
-def compatible_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """`schema` within what OpenAI's strict mode takes, which is the narrowest dialect around.
+def check_depth(value: Any, what: str) -> None:
+    """Raises QueryError for what is nested deeper than any reader of JSON has to follow."""
+    level = [value]
+    for _ in range(DEEPEST):
+        level = [
+            item
+            for each in level
+            for item in (each.values() if isinstance(each, Mapping) else each)
+            if isinstance(item, (Mapping, list, tuple))
+        ]
+        if not level:
+            return
+    raise QueryError(f"{what} is nested more than {DEEPEST} levels deep.", "Simplify it.")
 
-    Objects are closed, all properties required (those that were not may be null), and values without limits.
-    Rules: OpenAI documentation, "Structured Outputs", supported schemas.
+
+def limits_in(schema: Mapping[str, Any]) -> frozenset[str]:
+    """The keywords in a schema that limit values or describe them."""
+    found: set[str] = set()
+
+    def note(part: dict[str, Any]) -> dict[str, Any]:
+        found.update(part.keys() & LIMITS)
+        return part
+
+    _mapped(schema, note)
+    return frozenset(found)
+
+
+def without_limits(schema: Mapping[str, Any], keywords: frozenset[str] = LIMITS) -> dict[str, Any]:
+    """`schema` without these keywords, of those that limit values or describe them."""
+    gone = keywords & LIMITS
+    return _mapped(schema, lambda part: {key: value for key, value in part.items() if key not in gone})
+
+
+def closed(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """`schema` with every object of known properties closed, and all of them required.
+
+    That is OpenAI's strict mode (OpenAI documentation, "Structured Outputs", supported schemas), but for objects that
+    may hold any names: they stay open, for the server to refuse.
     """
-    rewritten = {key: _rewritten(key, value) for key, value in schema.items() if key not in _LIMITS}
-    properties = rewritten.get("properties")
-    if isinstance(properties, dict):
-        required = schema.get("required")
-        known = required if isinstance(required, list) else []
-        rewritten["properties"] = {
-            name: value if name in known else _nullable(value) for name, value in properties.items()
-        }
-        rewritten["required"] = list(properties)
-        rewritten["additionalProperties"] = False
-    elif rewritten.get("type") == "object":
-        rewritten.update(properties={}, required=[], additionalProperties=False)
-    return rewritten
+
+    def close(part: dict[str, Any]) -> dict[str, Any]:
+        properties = part.get("properties")
+        if not isinstance(properties, dict) or not properties or "patternProperties" in part:
+            return part
+        if "additionalProperties" in part and part["additionalProperties"] is not False:
+            return part
+        return {**part, "required": list(properties), "additionalProperties": False}
+
+    return _mapped(schema, close)
 
 
-def _rewritten(key: str, value: Any) -> Any:
-    if key in _NAMED_SCHEMAS or key == "properties":
-        return {name: _schema(part) for name, part in value.items()} if isinstance(value, dict) else value
-    if key in ("items", "additionalProperties", "not", "if", "then", "else"):
-        return _schema(value)
-    if key in ("anyOf", "oneOf", "allOf", "prefixItems") and isinstance(value, list):
-        return [_schema(part) for part in value]
-    return value
+def maps_in(schema: Mapping[str, Any]) -> list[str]:
+    """The names of the properties that are objects of any names."""
+    names: list[str] = []
+
+    def note(part: dict[str, Any]) -> dict[str, Any]:
+        properties = part.get("properties")
+        for name, value in properties.items() if isinstance(properties, dict) else ():
+            if isinstance(value, Mapping) and _is_map(value) and name not in names:
+                names.append(str(name))
+        return part
+
+    _mapped(schema, note)
+    return names
 
 
-def _schema(value: Any) -> Any:
-    return compatible_schema(value) if isinstance(value, Mapping) else value
+def _is_map(schema: Mapping[str, Any]) -> bool:
+    others = schema.get("additionalProperties")
+    return (
+        isinstance(others, Mapping)
+        or others is True
+        or (schema.get("type") == "object" and not schema.get("properties") and others is not False)
+    )
 
 
-def _nullable(schema: Any) -> Any:
-    if not isinstance(schema, dict):
-        return schema
-    kinds = schema.get("type")
-    if isinstance(kinds, str) and "enum" not in schema and "const" not in schema:
-        return schema if kinds == "null" else {**schema, "type": [kinds, "null"]}
-    if isinstance(kinds, list):
-        return schema if "null" in kinds else {**schema, "type": [*kinds, "null"]}
-    alternatives: list[Any] = [schema, {"type": "null"}]
-    return {"anyOf": alternatives}
+def _mapped(schema: Mapping[str, Any], change: Any) -> dict[str, Any]:
+    """`schema` with `change` applied to each schema in it. Its depth is bounded by `check_depth`."""
+    part: dict[str, Any] = {}
+    for key, value in schema.items():
+        if key in _NAMED_SCHEMAS and isinstance(value, Mapping):
+            part[key] = {name: _each(item, change) for name, item in value.items()}
+        elif key in _ONE_SCHEMA:
+            part[key] = _each(value, change)
+        elif key in _SCHEMAS and isinstance(value, (list, tuple)):
+            part[key] = [_each(item, change) for item in value]
+        else:
+            part[key] = value
+    changed: dict[str, Any] = change(part)
+    return changed
+
+
+def _each(value: Any, change: Any) -> Any:
+    return _mapped(value, change) if isinstance(value, Mapping) else value

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from spcs_llm.domain import (
     ChatRequest,
@@ -17,9 +19,21 @@ from spcs_llm.domain import (
     ToolChoice,
 )
 from spcs_llm.errors import QueryError
+from spcs_llm.protocols.openai.arguments import arguments_object
 from spcs_llm.protocols.openai.dialect import SETTINGS, Dialect
 from spcs_llm.protocols.openai.images import data_uri
-from spcs_llm.protocols.openai.json_schema import compatible_schema
+from spcs_llm.protocols.openai.json_schema import check_depth, closed, without_limits
+
+_SHORT_ID: Final = re.compile(r"[A-Za-z0-9]{9}")
+
+
+def check_request(request: ChatRequest) -> None:
+    """Raises QueryError for schemas that no reader of JSON can follow."""
+    if request.json_format is not None and request.json_format.schema is not None:
+        check_depth(request.json_format.schema, "The schema of the setting responseFormat")
+    for tool in request.tools:
+        if tool.parameters is not None:
+            check_depth(tool.parameters, f"The schema of the tool {tool.name[:64]!r}")
 
 
 def chat_payload(request: ChatRequest, dialect: Dialect, model: str | None) -> dict[str, Any]:
@@ -33,7 +47,9 @@ def chat_payload(request: ChatRequest, dialect: Dialect, model: str | None) -> d
             payload["stream_options"] = {"include_usage": True}
     payload.update(_sampling(request.sampling, dialect))
     if request.tools:
-        payload["tools"] = [_tool(tool) for tool in request.tools]
+        forced = request.tool_choice.name if request.tool_choice is not None else None
+        strict = forced if dialect.strict_tools else None
+        payload["tools"] = [_tool(tool, is_held_to_schema=tool.name == strict) for tool in request.tools]
         if request.tool_choice is not None:
             payload["tool_choice"] = _tool_choice(request.tool_choice, request.tools)
     if request.json_format is not None and not dialect.without_format:
@@ -61,6 +77,8 @@ def _sampling(sampling: Sampling, dialect: Dialect) -> dict[str, Any]:
 
 
 def _all_sampling(sampling: Sampling, dialect: Dialect) -> dict[str, Any]:
+    # A count that is left over in a form means nothing where log probabilities are switched off.
+    wants_log_probs = sampling.log_probs is not False and bool(sampling.log_probs or sampling.top_log_probs)
     values = {
         dialect.token_limit: sampling.max_output_tokens,
         "temperature": sampling.temperature,
@@ -70,8 +88,8 @@ def _all_sampling(sampling: Sampling, dialect: Dialect) -> dict[str, Any]:
         "frequency_penalty": sampling.frequency_penalty,
         "presence_penalty": sampling.presence_penalty,
         "logit_bias": dict(sampling.logit_bias) if sampling.logit_bias else None,
-        "logprobs": True if sampling.log_probs or sampling.top_log_probs else None,
-        "top_logprobs": sampling.top_log_probs,
+        "logprobs": True if wants_log_probs else None,
+        "top_logprobs": sampling.top_log_probs if wants_log_probs else None,
         "seed": sampling.seed,
     }
     return {field: value for field, value in values.items() if value is not None}
@@ -89,10 +107,64 @@ def _messages(messages: tuple[Message, ...], dialect: Dialect) -> list[dict[str,
                     "A tool message of the query has no tool outputs.", "Give each its 'toolOutputs'."
                 )
             for result in message.tool_results:
-                written.append({"role": "tool", "tool_call_id": result.call_id, "content": result.output})
+                call_id = _short_id(result.call_id) if dialect.short_ids else result.call_id
+                written.append({"role": "tool", "tool_call_id": call_id, "content": result.output})
         else:
             written.append(_message(message, dialect))
-    return written
+    if dialect.folds_system:
+        written = _with_system_folded(written)
+    return _with_turns_joined(written) if dialect.joins_turns else written
+
+
+def _with_system_folded(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Without system messages: their texts begin the first turn of the user that follows them."""
+    folded: list[dict[str, Any]] = []
+    waiting: Any = ""
+    for message in messages:
+        if message["role"] == "system":
+            waiting = _joined_content(waiting, message["content"])
+        elif message["role"] == "user" and waiting:
+            folded.append({**message, "content": _joined_content(waiting, message["content"])})
+            waiting = ""
+        else:
+            folded.append(message)
+    if waiting:
+        folded.append({"role": "user", "content": waiting})
+    return folded
+
+
+def _with_turns_joined(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Turns of one role in a row as one, but for tools' results, which are apart by their ids."""
+    joined: list[dict[str, Any]] = []
+    for message in messages:
+        before = joined[-1] if joined else None
+        if before is None or before["role"] != message["role"] or message["role"] == "tool":
+            joined.append(message)
+            continue
+        content = _joined_content(before["content"], message["content"])
+        calls = [*before.get("tool_calls", ()), *message.get("tool_calls", ())]
+        joined[-1] = {**before, "content": content, **({"tool_calls": calls} if calls else {})}
+    return joined
+
+
+def _joined_content(first: Any, second: Any) -> Any:
+    """Two contents, of which each is null, a text or parts, as one."""
+    if not first or not second:
+        return first or second
+    if isinstance(first, str) and isinstance(second, str):
+        return f"{first}\n\n{second}"
+    return [*_as_parts(first), *_as_parts(second)]
+
+
+def _as_parts(content: Any) -> list[Any]:
+    return [{"type": "text", "text": content}] if isinstance(content, str) else list(content)
+
+
+def _short_id(call_id: str) -> str:
+    """Nine letters and digits for an id, the same ones each time."""
+    if _SHORT_ID.fullmatch(call_id):
+        return call_id
+    return hashlib.sha256(call_id.encode("utf-8", "replace")).hexdigest()[:9]
 
 
 def _merged(messages: tuple[Message, ...]) -> list[Message]:
@@ -117,9 +189,9 @@ def _message(message: Message, dialect: Dialect) -> dict[str, Any]:
     if message.tool_calls:
         written["tool_calls"] = [
             {
-                "id": call.id,
+                "id": _short_id(call.id) if dialect.short_ids else call.id,
                 "type": "function",
-                "function": {"name": call.name, "arguments": call.arguments.strip() or "{}"},
+                "function": {"name": call.name, "arguments": arguments_object(call.arguments)},
             }
             for call in message.tool_calls
         ]
@@ -154,7 +226,7 @@ def _image_url(image: ImagePart) -> str:
 # -- tools and formats ---------------------------------------------------------------------------------
 
 
-def _tool(tool: Tool) -> dict[str, Any]:
+def _tool(tool: Tool, *, is_held_to_schema: bool) -> dict[str, Any]:
     function: dict[str, Any] = {"name": tool.name}
     if tool.description is not None:
         function["description"] = tool.description
@@ -164,6 +236,8 @@ def _tool(tool: Tool) -> dict[str, Any]:
     )
     if tool.strict is not None:
         function["strict"] = tool.strict
+    elif is_held_to_schema:
+        function["strict"] = True  # vLLM holds a tool that must be called to its schema only then
     return {"type": "function", "function": function}
 
 
@@ -179,10 +253,20 @@ def _tool_choice(choice: ToolChoice, tools: tuple[Tool, ...]) -> Any:
 
 def _response_format(json_format: JsonFormat, dialect: Dialect) -> dict[str, Any]:
     if json_format.schema is None:
-        return {"type": "json_object"}
-    schema = compatible_schema(json_format.schema) if dialect.compatible_schema else json_format.schema
-    if dialect.schema_type == "json_object":
-        return {"type": "json_object", "schema": schema}  # llama-cpp-python's way
+        return (
+            {"type": "json", "value": {"type": "object"}}
+            if dialect.schema_form == "value"
+            else {"type": "json_object"}
+        )
+    schema: Any = json_format.schema
+    if dialect.schema_without:
+        schema = without_limits(schema, dialect.schema_without)
+    if dialect.schema_closed:
+        schema = closed(schema)
+    if dialect.schema_form == "value":
+        return {"type": "json", "value": schema}
+    if dialect.schema_form == "json_object":
+        return {"type": "json_object", "schema": schema}
     described: dict[str, Any] = {"name": "answer", "schema": schema}
     if json_format.strict is not None:
         described["strict"] = json_format.strict

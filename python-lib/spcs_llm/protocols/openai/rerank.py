@@ -1,4 +1,4 @@
-"""Reranking: `/v1/rerank` as Cohere and Jina have it (vLLM, llama.cpp), or `/rerank` of TEI.
+"""Reranking: `/v1/rerank` as Cohere and Jina have it (vLLM, llama.cpp), `/rerank` of TEI, or `/v1/ranking` of NIM.
 
 TEI is Hugging Face's Text Embeddings Inference.
 """
@@ -7,24 +7,147 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 from spcs_llm.domain import RankedDocument, Ranking, Usage
+from spcs_llm.errors import ModelError, NotFound, ServiceError, SpcsError
 from spcs_llm.http.endpoint import HttpRequest
-from spcs_llm.protocols.openai.answer import usage_of
+from spcs_llm.learned import Learned
+from spcs_llm.protocols.openai.refusals import TOO_LONG, may_be_a_refusal
+from spcs_llm.protocols.openai.server import Server
+from spcs_llm.protocols.openai.usage import usage_of
 from spcs_llm.protocols.reply_errors import error_within, unexpected_reply
+from spcs_llm.query_context import QueryContext
+
+_MOST_ATTEMPTS: Final = 6
 
 
-def cohere_request(query: str, documents: Sequence[str], model: str | None) -> HttpRequest:
-    payload: dict[str, Any] = {"query": query, "documents": list(documents), "top_n": len(documents)}
-    if model is not None:
-        payload["model"] = model
-    return HttpRequest("/v1/rerank", payload)
+@dataclass(frozen=True)
+class RankingForm:
+    """How a ranking is asked for.
+
+    Attributes:
+        path: `/v1/rerank` as Cohere and Jina have it (vLLM, llama.cpp), `/rerank` of TEI, or `/v1/ranking` of NIM.
+        as_texts: Documents are under `texts`, as TEI has them.
+        as_passages: Documents are under `passages`, as NIM has them.
+        top_n: The number of results is asked for.
+        truncates: vLLM is asked to cut what is too long.
+    """
+
+    path: str = "/v1/rerank"
+    as_texts: bool = False
+    as_passages: bool = False
+    top_n: bool = True
+    truncates: bool = False
+
+    def request(self, query: str, documents: Sequence[str], model: str | None) -> HttpRequest:
+        if self.as_passages:
+            payload: dict[str, Any] = {
+                "query": {"text": query},
+                "passages": [{"text": document} for document in documents],
+            }
+        elif self.as_texts:
+            payload = {"query": query, "texts": list(documents)}
+        else:
+            payload = {"query": query, "documents": list(documents)}
+            if self.top_n:
+                payload["top_n"] = len(documents)
+        if model is not None and not self.as_texts:
+            payload["model"] = model
+        if self.truncates:
+            payload.update({"truncate": "END"} if self.as_passages else {"truncate": True})
+            if not self.as_texts and not self.as_passages:
+                payload = {key: value for key, value in payload.items() if key != "truncate"}
+                payload["truncate_prompt_tokens"] = -1
+        return HttpRequest(self.path, payload)
 
 
-def tei_request(query: str, documents: Sequence[str], model: str | None) -> HttpRequest:
-    return HttpRequest("/rerank", {"query": query, "texts": list(documents)})
+_OF_TEI: Final = RankingForm("/rerank", as_texts=True)
+_OF_NIM: Final = RankingForm("/v1/ranking", as_passages=True)
+
+
+class Reranker:
+    """Rankings at one endpoint. Thread-safe. What a server refuses is put another way, and that is remembered."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._form = Learned(RankingForm())
+
+    def rank(self, query: str, documents: Sequence[str], context: QueryContext) -> Ranking:
+        """All documents by falling score. Raises SpcsError."""
+        if not documents:
+            return Ranking(())
+        try:
+            return self._ranking(query, documents, context)
+        except ServiceError as error:
+            raise self._server.checked(_told(error), context) from None
+
+    def _ranking(self, query: str, documents: Sequence[str], context: QueryContext) -> Ranking:
+        model = self._server.models.name(context)
+        known = form = self._form.value
+        tried = {form}
+        first: ServiceError | None = None
+        for _ in range(_MOST_ATTEMPTS):
+            http_request = form.request(query, documents, model)
+            try:
+                body = self._server.send(http_request, context)
+                if (
+                    form == _OF_NIM
+                    and first is not None
+                    and not (isinstance(body, dict) and "rankings" in body)
+                ):
+                    raise first  # something answers there, but no NIM
+                ranking = read_ranking(body, len(documents), http_request.payload)
+            except ServiceError as error:
+                first = first or error
+                other = _another(form, error, is_known=self._server.has_answered)
+                if other is None or other in tried:
+                    # That other paths are not there either is no news.
+                    raise (first if _has_no_such_path(error) else error) from None
+                tried.add(other)
+                form = other
+                continue
+            if form != known:
+                self._form.learn(form)
+            self._server.has_answered = True
+            return ranking
+        raise first or ModelError("The service refuses every form of the request for a ranking.")
+
+
+def _another(form: RankingForm, error: ServiceError, *, is_known: bool) -> RankingForm | None:
+    """Another form, by what the server says of this one."""
+    text = error.server_text
+    if _has_no_such_path(error):
+        following = {"/v1/rerank": _OF_TEI, "/rerank": _OF_NIM}
+        return following.get(form.path) if not is_known or form.path != "/v1/rerank" else _OF_TEI
+    if TOO_LONG.search(text):
+        return replace(form, truncates=True) if not form.truncates else None
+    if form.truncates and "truncat" in text:
+        return replace(form, truncates=False)
+    if not may_be_a_refusal(error):
+        return None
+    if not form.as_texts and re.search(r"\btexts\b", text):
+        return replace(form, as_texts=True)
+    if not form.as_passages and re.search(r"\bpassages\b", text):
+        return replace(form, as_passages=True, as_texts=False)
+    if form.top_n and re.search(r"\btop_n\b", text):
+        return replace(form, top_n=False)
+    return None
+
+
+def _has_no_such_path(error: ServiceError) -> bool:
+    return isinstance(error, NotFound) or error.status in (405, 501)
+
+
+def _told(error: ServiceError) -> SpcsError:
+    if not TOO_LONG.search(error.server_text):
+        return error
+    told = error.again()
+    told.hint = "Send shorter documents, or smaller chunks of them."
+    return told
 
 
 def read_ranking(body: Any, count: int, payload: Any) -> Ranking:
@@ -32,8 +155,10 @@ def read_ranking(body: Any, count: int, payload: Any) -> Ranking:
     error = error_within(body, payload)
     if error is not None:
         raise error
-    results = body.get("results") if isinstance(body, dict) else body
-    if not isinstance(results, list):
+    results = body
+    if isinstance(body, dict):  # Cohere's and Jina's name, Voyage's, NIM's
+        results = next((body[key] for key in ("results", "data", "rankings") if key in body), None)
+    if not isinstance(results, list) or len(results) > 2 * count:
         raise unexpected_reply("The service answers with JSON that is no ranking.")
     documents = [_document(result, count) for result in results]
     if len({document.index for document in documents}) != len(documents):
@@ -48,7 +173,10 @@ def read_ranking(body: Any, count: int, payload: Any) -> Ranking:
 def _document(result: Any, count: int) -> RankedDocument:
     if not isinstance(result, dict):
         raise unexpected_reply("The service answers with a ranking of an unknown shape.")
-    index, score = result.get("index"), result.get("relevance_score", result.get("score"))
+    index, score = (
+        result.get("index"),
+        next((result[key] for key in ("relevance_score", "score", "logit") if key in result), None),
+    )
     if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < count:
         raise unexpected_reply("The service ranks a document that it was not given.")
     return RankedDocument(index, _number(score))

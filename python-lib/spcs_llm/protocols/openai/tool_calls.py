@@ -1,128 +1,407 @@
-"""Tool calls of an answer, put together from the pieces in which servers send them."""
+"""Tool calls of an answer, put together from the pieces in which servers send them.
+
+A call's id and name are handed on as soon as they are certain, and its arguments when they are whole: what they are is
+known only at their end, and nobody can use half of them.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from spcs_llm.domain import ToolCall, ToolCallDelta
 from spcs_llm.errors import ModelError
+from spcs_llm.protocols.openai.arguments import arguments_object, is_json_object
+from spcs_llm.protocols.openai.text import whole_characters
+from spcs_llm.protocols.openai.tool_names import OfferedTools, readable_name
+
+MAX_CALLS = 128
+_MAX_PIECES_OF_A_NAME = 64
+_LONGEST_ID = 128
+_STRUCTURE = re.compile(r'[\\"{}\[\]]')
+_ARGUMENTS = ("arguments", "parameters", "input", "args")
+
+
+class NamelessCall(ModelError):
+    """A tool call without the tool's name, as TGI before 3.1 streams it: its whole answers have the name."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The model calls a tool without naming it.",
+            "A larger model, or clearer descriptions of the tools, may help.",
+        )
+
+
+def is_nameless(first: Any) -> bool:
+    """Whether the first piece of an answer's calls is TGI's before 3.1, which never tells a name."""
+    return isinstance(first, Mapping) and _Piece.read(first).name is None
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """What a server sent of a call. index and id are None where it has none."""
+
+    index: int | None
+    id: str | None
+    name: str | None
+    arguments: str = field(repr=False)
+
+    @classmethod
+    def read(cls, piece: Any) -> _Piece:
+        """Raises TypeError for what is no piece of a call."""
+        if not isinstance(piece, Mapping):
+            raise TypeError
+        function = piece.get("function")
+        holder: Mapping[str, Any] = function if isinstance(function, Mapping) else piece
+        name = function if isinstance(function, str) else holder.get("name")
+        given = next((holder[key] for key in _ARGUMENTS if holder.get(key) is not None), "")
+        arguments = given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
+        return cls(
+            _index(piece.get("index")),
+            _id(piece.get("id")),
+            whole_characters(name) if isinstance(name, str) and name.strip() else None,
+            arguments,
+        )
 
 
 @dataclass
 class _Call:
-    index: int
-    id: str
-    name: str
-    arguments: list[str] = field(default_factory=list, repr=False)
-    id_changes: bool = False
+    """A call so far. Its `depth` and the like follow the JSON of its arguments, so that each piece is read once."""
 
-    def goes_on(self, call_id: str | None, name: str) -> bool:
-        """Whether a piece with this call's index and a name, this one or another, is still of this call."""
-        if call_id in (None, self.id) or self.id_changes:
-            return True
-        self.id_changes = name == self.name and not _is_json_object("".join(self.arguments))
-        return self.id_changes
+    id: str | None
+    name: str | None
+    pieces: list[str] = field(default_factory=list, repr=False)
+    names: int = 1
+    length: int = 0
+    id_changes: bool = False
+    is_told: bool = False
+    _depth: int = 0
+    _in_text: bool = False
+    _escapes: bool = False
+    _is_closed: bool = False
+
+    @property
+    def arguments(self) -> str:
+        return "".join(self.pieces)
+
+    @property
+    def has_arguments(self) -> bool:
+        return any(piece.strip() for piece in self.pieces)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether its arguments are a whole value by their brackets and quotes."""
+        return self._is_closed or (self.length < 10 and self.arguments.strip() == "null")
+
+    def add(self, arguments: str) -> None:
+        if not arguments:
+            return
+        self.pieces.append(arguments)
+        self.length += len(arguments)
+        escaped_at = 0 if self._escapes else -1
+        self._escapes = False
+        for found in _STRUCTURE.finditer(arguments):
+            at, mark = found.start(), found[0]
+            if at == escaped_at:
+                continue
+            if mark == "\\":
+                if self._in_text:
+                    escaped_at = at + 1
+                    self._escapes = escaped_at == len(arguments)
+            elif mark == '"':
+                self._in_text = not self._in_text
+                self._is_closed = not self._in_text and self._depth == 0
+            elif not self._in_text:
+                self._depth += 1 if mark in "{[" else -1
+                self._is_closed = self._depth <= 0
 
 
 class ToolCalls:
     """The calls of one answer. `offered`: names of the tools that the model may call.
 
-    Pieces belong together by their `index`. Where a server leaves it out, a piece with a name begins a call,
-    and one without goes on with the last. Some number all 0 (Ollama did): a new id with a name begins one. For a
-    named tool choice vLLM (0.6 to 0.8) gives every piece the name and a new id: one that comes within the
-    arguments goes on with them.
+    Pieces belong together by their `index`, or by their id where there is none; without either, one goes on with the
+    last call. A name begins a call when the one before is whole: some servers number all calls 0, or give all one id.
+    And some repeat the name, a new id or the whole call in each piece of one call.
     """
 
     def __init__(self, offered: Collection[str]) -> None:
-        self._offered = offered
+        self._offered = OfferedTools(offered)
         self._calls: list[_Call] = []
         self._by_index: dict[int, _Call] = {}
+        self._by_id: dict[str, _Call] = {}
+        self._told: list[_Call] = []
+        self._ids: set[str] = set()
 
     def __bool__(self) -> bool:
         return bool(self._calls)
 
-    def add(self, pieces: list[dict[str, Any]], *, whole: bool = False) -> tuple[ToolCallDelta, ...]:
-        """Takes in what came; returns it for passing on, under indexes of ours. Raises ModelError.
+    def add(self, pieces: Any, *, are_calls: bool = False) -> None:
+        """Takes in what came.
 
-        whole: each piece is a call, as in answers that are not streamed.
+        Args:
+            pieces: the API's `tool_calls`, a list; or one of them, or an older `function_call`.
+            are_calls: whether each is a call, as in answers that are not streamed.
+
+        Raises:
+            TypeError: they are of an unknown shape.
+            ModelError: there are too many calls.
         """
-        return tuple(self._add(piece, whole) for piece in pieces)
+        for each in [pieces] if isinstance(pieces, Mapping) else _list(pieces):
+            piece = _Piece.read(each)
+            call = None if are_calls else self._continued(piece)
+            if call is None:
+                self._begin(piece)
+            else:
+                self._go_on(call, piece)
 
-    def complete(self) -> tuple[ToolCallDelta, ...]:
-        """What is left to pass on when no more comes: `{}` for calls that got no arguments."""
-        bare = [call for call in self._calls if not "".join(call.arguments).strip()]
-        for call in bare:
-            call.arguments = ["{}"]
-        return tuple(ToolCallDelta(call.index, arguments="{}") for call in bare)
+    def heads(self) -> tuple[ToolCallDelta, ...]:
+        """Ids and names that are certain by now and were not handed on before.
 
-    def calls(self, *, cut_short: bool) -> tuple[ToolCall, ...]:
-        """The calls, whole. Raises ModelError for arguments that are no JSON object.
-
-        cut_short: whether the answer ended at its token limit.
+        That is so once arguments come: a name may come in pieces before them, or be said once too often.
         """
-        whole = tuple(ToolCall(call.id, call.name, "".join(call.arguments)) for call in self._calls)
-        for call in whole:
-            if not _is_json_object(call.arguments):
-                raise _bad_arguments(call.name, cut_short)
-        return whole
+        heads = []
+        for call in self._calls[len(self._told) :]:
+            name = call.name
+            if not call.id or call.id in self._ids or name is None or not call.has_arguments:
+                break
+            if self._offered.meant_by(name) is None:
+                break
+            self._ids.add(call.id)
+            self._told.append(call)
+            call.is_told = True
+            heads.append(ToolCallDelta(len(self._told) - 1, call.id, self._offered.meant_by(name)))
+        return tuple(heads)
 
-    def _add(self, piece: dict[str, Any], whole: bool) -> ToolCallDelta:
-        function = piece.get("function") or {}
-        name = function.get("name") or None
-        arguments = function.get("arguments")
-        if arguments is None:
-            arguments = ""
-        elif isinstance(arguments, dict):  # TGI, and Ollama's own API
-            arguments = json.dumps(arguments)
-        elif not isinstance(arguments, str):
-            raise TypeError
-        call_id = piece.get("id") or None
-        known = None if whole else self._known(piece.get("index"), call_id, name)
-        if known is not None:
-            known.arguments.append(arguments)
-            return ToolCallDelta(known.index, arguments=arguments)
-        if name is None or name not in self._offered:
-            raise ModelError(
-                "The model calls a tool that it was not offered.",
-                "A larger model, or clearer descriptions of the tools, may help.",
-            )
-        # Nine letters and digits: the one form of id that Mistral's templates accept when it is handed back.
-        call = _Call(len(self._calls), call_id or uuid.uuid4().hex[:9], name, [arguments])
-        self._calls.append(call)
-        index = piece.get("index")
-        if isinstance(index, int):
-            self._by_index[index] = call
-        return ToolCallDelta(call.index, call.id, call.name, arguments)
-
-    def _known(self, index: Any, call_id: str | None, name: str | None) -> _Call | None:
-        if isinstance(index, int):
-            call = self._by_index.get(index)
-            return call if call is None or name is None or call.goes_on(call_id, name) else None
-        if name is not None and not any(call.id == call_id for call in self._calls):
-            return None
-        if call_id is not None:
-            return next((call for call in self._calls if call.id == call_id), None)
-        return self._calls[-1] if self._calls else None
-
-
-def _is_json_object(text: str) -> bool:
-    try:
-        return isinstance(json.loads(text), dict)
-    except (ValueError, RecursionError):
-        return False
-
-
-def _bad_arguments(name: str, cut_short: bool) -> ModelError:
-    if cut_short:
-        return ModelError(
-            f"The answer reached its token limit in the middle of a call of the tool {name!r}.",
-            "Raise the query's maximum of output tokens.",
+    def rest(self, calls: Sequence[ToolCall]) -> tuple[ToolCallDelta, ...]:
+        """What is left to hand on of the finished calls."""
+        told = len(self._told)
+        return tuple(
+            ToolCallDelta(at, arguments=call.arguments)
+            if at < told
+            else ToolCallDelta(at, call.id, call.name, call.arguments)
+            for at, call in enumerate(calls)
         )
-    return ModelError(
-        f"The model calls the tool {name!r} with arguments that are no JSON object.",
-        "A larger model, or a simpler schema of the tool's parameters, may help.",
-    )
+
+    def add_again(self, calls: Any) -> None:
+        """Takes in the calls of a whole message that follows their pieces: what the pieces lack counts."""
+        for at, each in enumerate([calls] if isinstance(calls, Mapping) else _list(calls)):
+            piece = _Piece.read(each)
+            call = self._by_id.get(piece.id or "") or (self._calls[at] if at < len(self._calls) else None)
+            if call is None:
+                self._begin(piece)
+                continue
+            call.name = call.name if call.is_told else piece.name or call.name
+            if is_json_object(piece.arguments):
+                call.pieces = [piece.arguments]
+
+    def finished(self, *, cut_short: bool, forced: str | None = None) -> tuple[ToolCall, ...]:
+        """The calls when no more comes.
+
+        Args:
+            cut_short: whether the answer ended at its token limit.
+            forced: the one tool that the model had to call, if it was told.
+
+        Raises:
+            NamelessCall: a call has no name.
+            ModelError: the token limit cut a call short.
+        """
+        calls = self._without_strays()
+        ids = set(self._ids)
+        finished = []
+        for call in calls:
+            name = self._offered.meant_by(call.name or "") or readable_name(call.name or "") or forced
+            if not name:
+                raise NamelessCall
+            text = _text_of(call.pieces)
+            if cut_short and call is calls[-1] and not call.is_whole:
+                raise ModelError(
+                    f"The answer reached its token limit in the middle of a call of the tool {name!r}.",
+                    "Raise the query's maximum of output tokens.",
+                )
+            arguments = arguments_object(text)
+            within = [] if call.is_told else self._calls_within(name, arguments)
+            if within:
+                finished.extend(within)
+                continue
+            call_id = call.id if call.id and (call.is_told or call.id not in ids) else _new_id()
+            ids.add(call_id)
+            finished.append(ToolCall(call_id, name, arguments))
+        return tuple(finished[:MAX_CALLS])
+
+    def _calls_within(self, name: str, arguments: str) -> list[ToolCall]:
+        """The calls that models trained by OpenAI wrap into one of a tool that there is not, if they are clear."""
+        if not name.endswith("parallel") or self._offered.meant_by(name) is not None:
+            return []
+        uses = json.loads(arguments).get("tool_uses")
+        calls = []
+        for use in uses if isinstance(uses, list) else ():
+            wanted = use.get("recipient_name") if isinstance(use, Mapping) else None
+            tool = self._offered.meant_by(wanted) if isinstance(wanted, str) else None
+            if tool is None or not isinstance(use.get("parameters", {}), dict):
+                return []
+            calls.append(ToolCall(_new_id(), tool, json.dumps(use.get("parameters", {}), ensure_ascii=False)))
+        return calls
+
+    def _begin(self, piece: _Piece) -> None:
+        if len(self._calls) >= MAX_CALLS:
+            raise ModelError(
+                f"The model asks for more than {MAX_CALLS} tool calls in one answer.",
+                "A larger model, or a limit on the output tokens, may help.",
+            )
+        call = _Call(piece.id, piece.name)
+        call.add(piece.arguments)
+        self._calls.append(call)
+        if piece.index is not None:
+            self._by_index[piece.index] = call
+        if piece.id is not None:
+            self._by_id.setdefault(piece.id, call)
+
+    def _go_on(self, call: _Call, piece: _Piece) -> None:
+        if piece.name is not None:
+            call.name = self._joined_name(call, piece.name)
+        if piece.id is not None:
+            if call.id is None:
+                call.id = piece.id
+                self._by_id.setdefault(piece.id, call)
+            call.id_changes = call.id_changes or piece.id != call.id
+        if piece.index is not None:
+            self._by_index.setdefault(piece.index, call)
+        call.add(piece.arguments)
+
+    def _continued(self, piece: _Piece) -> _Call | None:
+        """The call that a piece goes on with; None when it begins one."""
+        call = self._candidate(piece)
+        if call is None or piece.name is None or call.name is None:
+            return call
+        other_id = piece.id is not None and call.id is not None and piece.id != call.id
+        if call.id_changes and piece.name == call.name:
+            return call
+        if call.is_whole:
+            return call if self._repeats(call, piece) else None
+        if not other_id and self._is_more_of_the_name(call, piece.name):
+            return call
+        if piece.name == call.name:
+            return call if not other_id or call.has_arguments or piece.arguments else None
+        return None
+
+    def _candidate(self, piece: _Piece) -> _Call | None:
+        """The call with the piece's index or id, or else the last one if the piece cannot begin a call."""
+        by_id = self._by_id.get(piece.id) if piece.id is not None else None
+        if piece.index is not None:
+            call = self._by_index.get(piece.index)
+            if call is not None:
+                return call
+            if by_id is not None:
+                return by_id
+        elif by_id is not None:
+            return by_id
+        last = self._calls[-1] if self._calls else None
+        if last is None:
+            return None
+        if piece.name is not None:
+            # Only a server that has neither index nor id can mean the last call by a name.
+            return last if piece.index is None and piece.id is None and last.id is None else None
+        if piece.index is None and piece.id is None:
+            return last
+        return None if last.is_whole else last
+
+    def _repeats(self, call: _Call, piece: _Piece) -> bool:
+        """Whether a named piece after whole arguments says once more what is known."""
+        if piece.name != call.name:
+            return False
+        if piece.id is None or piece.id != call.id:
+            return False
+        if not piece.arguments.lstrip().startswith("{"):
+            return True
+        return len(piece.arguments) >= call.length and piece.arguments.strip() == call.arguments.strip()
+
+    def _is_more_of_the_name(self, call: _Call, more: str) -> bool:
+        """Whether `more` goes on with a call's name, or is that name so far."""
+        name = call.name or ""
+        if call.has_arguments or call.names >= _MAX_PIECES_OF_A_NAME or more == name:
+            return False
+        if self._offered.meant_by(name) is None or self._offered.meant_by(name + more) is not None:
+            return True
+        return more.startswith(name)
+
+    def _joined_name(self, call: _Call, more: str) -> str:
+        name = call.name
+        if name is None:
+            return more
+        if not self._is_more_of_the_name(call, more):
+            return name
+        call.names += 1
+        if self._offered.meant_by(name + more) is not None:
+            return name + more
+        return more if more.startswith(name) or self._offered.meant_by(more) is not None else name + more
+
+    def _without_strays(self) -> list[_Call]:
+        """The calls but those that are none: pieces that lost their call, names that were said once too often."""
+        calls: list[_Call] = []
+        for call in self._calls:
+            before = calls[-1] if calls else None
+            if before is not None and call.name is None and not before.is_whole:
+                before.add(call.arguments)
+            elif (
+                before is not None
+                and not call.is_told
+                and not call.has_arguments
+                and call.name == before.name
+                and call.id in (None, before.id)
+                and before.has_arguments
+                and _text_of(before.pieces).strip() != "{}"
+            ):
+                continue
+            else:
+                calls.append(call)
+        return calls
+
+
+def _text_of(pieces: list[str]) -> str:
+    """The arguments in their pieces: joined, unless that is no JSON object and they are snapshots of it."""
+    joined = "".join(pieces)
+    if len(pieces) < 2 or is_json_object(joined):
+        return joined
+    length = 0
+    parts: list[str] = []
+    for piece in pieces:
+        if length and len(piece) >= length:
+            grown = "".join(parts)
+            parts = [grown]
+            if piece.startswith(grown):
+                parts = [piece]
+                length = len(piece)
+                continue
+        parts.append(piece)
+        length += len(piece)
+    grown = "".join(parts)
+    return grown if is_json_object(grown) else joined
+
+
+def _new_id() -> str:
+    """Nine letters and digits: the one form of id that Mistral's templates accept when it is handed back."""
+    return uuid.uuid4().hex[:9]
+
+
+def _index(value: Any) -> int | None:
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 6:
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _id(value: Any) -> str | None:
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value) if abs(value) < 2**63 else None
+    if not isinstance(value, str) or len(value) > _LONGEST_ID:
+        return None
+    return whole_characters(value).strip() or None
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError
+    return value

@@ -1,0 +1,217 @@
+"""Chats: put one way after the other until the server takes one, and asked for whole where a stream is of no use."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Callable, Final, TypeVar, Union
+
+from spcs_llm.domain import ChatAnswer, ChatDelta, ChatEnd, ChatRequest
+from spcs_llm.errors import ModelError, NetworkError, ServiceError, SpcsError
+from spcs_llm.http.endpoint import HttpRequest, Stream
+from spcs_llm.protocols.base import Pieces
+from spcs_llm.protocols.openai.answer import AnswerReader, EmptyStream, UselessStream, Watch
+from spcs_llm.protocols.openai.dialect import Dialect, features_of
+from spcs_llm.protocols.openai.hints import explained
+from spcs_llm.protocols.openai.lessons import Lesson
+from spcs_llm.protocols.openai.obedience import is_json
+from spcs_llm.protocols.openai.refusals import Refusals
+from spcs_llm.protocols.openai.request import chat_payload, check_request, ignored_settings
+from spcs_llm.protocols.openai.server import Server
+from spcs_llm.protocols.openai.tool_calls import NamelessCall
+from spcs_llm.query_context import QueryContext
+
+T = TypeVar("T")
+Piece = Union[ChatDelta, ChatEnd]
+
+_PATH: Final = "/v1/chat/completions"
+_MOST_ATTEMPTS: Final = 8
+_OF_STREAMS: Final = (EmptyStream, UselessStream, NamelessCall)
+
+
+class Chats:
+    """Chats at one endpoint. Thread-safe.
+
+    Chats are streamed upstream even for a caller who wants the whole answer: bytes that flow keep Snowflake's ingress
+    from cutting after 90 s of silence (Snowflake documentation, "Service network communications").
+
+    Args:
+        server: Which server, and what is known of it.
+        drop_refused_settings: Whether sampling settings that the server refuses are left out; answers name them.
+    """
+
+    def __init__(self, server: Server, *, drop_refused_settings: bool) -> None:
+        self._server = server
+        self._lessons = server.lessons
+        self._drop_refused_settings = drop_refused_settings
+
+    def answer(self, request: ChatRequest, context: QueryContext) -> ChatAnswer:
+        """The whole answer. Raises SpcsError."""
+
+        def ask(http_request: HttpRequest, dialect: Dialect, refusals: Refusals) -> ChatAnswer:
+            def read(stream: Stream) -> ChatAnswer:
+                reader = _reader(request, http_request, dialect, stream, context)
+                with refusals.reading():
+                    collections.deque(reader.deltas(stream.chunks()), maxlen=0)
+                stream.done()
+                return reader.answer()
+
+            return self._server.endpoint.read(http_request, context, read)
+
+        answer, dialect = self._ask(request, context, ask)
+        if dialect.asks_for_stream:
+            answer = self._completed(answer, request, dialect, context, ask)
+        return _held_to_json(answer, request)
+
+    def pieces(self, request: ChatRequest, context: QueryContext) -> Pieces:
+        """The answer as it comes: deltas, then one end. Closing the iterator closes the connection.
+
+        Raises SpcsError; after the first delta nothing is tried again.
+        """
+
+        def begin(http_request: HttpRequest, dialect: Dialect, refusals: Refusals) -> tuple[Piece, Pieces]:
+            pieces = self._pieces(request, http_request, dialect, refusals, context)
+            return next(pieces), pieces
+
+        (first, rest), _ = self._ask(request, context, begin)
+        with contextlib.closing(rest):
+            yield first
+            yield from rest
+
+    def _pieces(
+        self,
+        request: ChatRequest,
+        http_request: HttpRequest,
+        dialect: Dialect,
+        refusals: Refusals,
+        context: QueryContext,
+    ) -> Pieces:
+        def begin(stream: Stream) -> tuple[Stream, AnswerReader, list[ChatDelta], Iterator[ChatDelta]]:
+            reader = _reader(request, http_request, dialect, stream, context)
+            deltas = reader.deltas(stream.chunks())
+            with refusals.reading():
+                first = list(itertools.islice(deltas, 1))
+            return stream, reader, first, deltas
+
+        stream, reader, first, rest = self._server.endpoint.open(http_request, context, begin)
+        with stream:
+            yield from first
+            yield from rest
+            stream.done()  # before the end is told, so that it can tell what the call cost
+        yield reader.end()
+
+    # -- one request after the other ------------------------------------------------------------------------
+
+    def _ask(
+        self,
+        request: ChatRequest,
+        context: QueryContext,
+        exchange: Callable[[HttpRequest, Dialect, Refusals], T],
+    ) -> tuple[T, Dialect]:
+        check_request(request)
+        model = self._server.models.name(context)
+        features = features_of(chat_payload(request, Dialect(), model))
+        dialect = self._lessons.dialect_for(features)
+        refusals = Refusals(request, self._lessons, self._drop_refused_settings)
+        stream_was_empty = False
+        for attempt in itertools.count(1):
+            payload = chat_payload(request, dialect, model)
+            try:
+                result = exchange(HttpRequest(_PATH, payload), dialect, refusals)
+                break
+            except (ServiceError, ModelError, NetworkError) as error:
+                other = refusals.next_dialect(dialect, payload, error) if attempt < _MOST_ATTEMPTS else None
+                if other is None:
+                    refusals.given_up()
+                    raise self._told(error, request, payload, context) from None
+                stream_was_empty = isinstance(error, EmptyStream)
+                dialect = other
+        refusals.taken()
+        if dialect.asks_for_stream:
+            self._lessons.streamed(features)
+        elif stream_was_empty:
+            self._lessons.stream_was_empty(features)
+        self._server.has_answered = True
+        return result, dialect
+
+    def _told(
+        self, error: SpcsError, request: ChatRequest, payload: dict[str, object], context: QueryContext
+    ) -> SpcsError:
+        if isinstance(error, (UselessStream, NamelessCall)):
+            return ModelError(error.message, error.hint)
+        told = explained(error, request, payload, is_understood=self._server.has_answered)
+        return self._server.checked(told, context)
+
+    def _completed(
+        self,
+        answer: ChatAnswer,
+        request: ChatRequest,
+        dialect: Dialect,
+        context: QueryContext,
+        ask: Callable[[HttpRequest, Dialect, Refusals], ChatAnswer],
+    ) -> ChatAnswer:
+        """The whole answer in place of a streamed one that lacks what was asked for, if the whole one has it."""
+        payload = chat_payload(request, replace(dialect, whole=True), self._server.models.name(context))
+        lacking = _lacking(answer, request, payload)
+        if lacking is None or not self._lessons.is_worth_asking_whole(lacking):
+            return answer
+        try:
+            refusals = Refusals(request, self._lessons, self._drop_refused_settings)
+            whole = ask(HttpRequest(_PATH, payload), replace(dialect, whole=True), refusals)
+        except SpcsError:
+            return answer  # which is an answer, if not all of one
+        if _lacking(whole, request, payload) == lacking:
+            self._lessons.whole_lacks(lacking)
+            return answer
+        if lacking == "logprobs":
+            self._lessons.learn(Lesson({"whole": True}, features_of(payload) & {"logprobs", "tools"}))
+        return whole
+
+
+def _reader(
+    request: ChatRequest, http_request: HttpRequest, dialect: Dialect, stream: Stream, context: QueryContext
+) -> AnswerReader:
+    def check_time() -> None:
+        if context.remaining() <= 0:
+            raise context.timeout("reading the service's answer")
+
+    return AnswerReader(
+        request,
+        http_request.payload or {},
+        ignored_settings(request, dialect),
+        watch=Watch(
+            finished=stream.expect_end, goes_on=lambda: stream.expect_end(math.inf), check_time=check_time
+        ),
+        holds_to_request=True,
+        as_stream=dialect.asks_for_stream,
+    )
+
+
+def _lacking(answer: ChatAnswer, request: ChatRequest, payload: dict[str, object]) -> str | None:
+    """What an answer lacks that streams are known to lose: log probabilities, or the arguments of a call."""
+    demanding = {
+        tool.name for tool in request.tools if tool.parameters is not None and tool.parameters.get("required")
+    }
+    if any(call.name in demanding and call.arguments == "{}" for call in answer.tool_calls):
+        return "arguments"
+    if "logprobs" in payload and answer.text and not answer.log_probs:
+        return "logprobs"
+    return None
+
+
+def _held_to_json(answer: ChatAnswer, request: ChatRequest) -> ChatAnswer:
+    """Refuses an answer that is no JSON though JSON was asked for, unless the query says that this will do."""
+    wanted = request.json_format
+    if wanted is None or wanted.if_supported or "responseFormat" not in answer.ignored_settings:
+        return answer
+    if is_json(answer.text) or not answer.text:
+        return answer
+    raise ModelError(
+        "The query wants JSON output ('responseFormat'), and the service did not hold its model to it.",
+        "Serve the model with an engine that does, such as vLLM, or set 'ifSupported' to go without where a service"
+        " cannot do it.",
+    )

@@ -1,0 +1,123 @@
+"""Which choice of an event is the answer. One is asked for: the only choice of an event is it, whatever its number."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+Choice = dict[str, Any]
+
+
+def the_choice(choices: Sequence[Choice]) -> Choice:
+    """The answer among the choices of a whole answer: the one numbered 0, or the first."""
+    return next((choice for choice in choices if _number(choice) == 0), choices[0])
+
+
+class Choices:
+    """Picks the answer's choices out of the events of a stream whose choices are not all numbered 0.
+
+    Some number the only choice of each event with the event's own number, some number it 1. And a server that gives
+    more answers than were asked for has a choice of each number, in one event or in turn. A choice that may be of
+    either kind waits for the next event.
+    """
+
+    def __init__(self, number: int | None, *, is_finished: bool) -> None:
+        """number: of the choice that was read so far, if one was. is_finished: whether it had its finish reason."""
+        self._number = number
+        self._others: set[int] = set()
+        self._waiting: list[tuple[int, Choice]] = []
+        self._is_finished = is_finished
+        self._counts_events = False
+
+    def pick(self, choices: Sequence[Choice]) -> list[Choice]:
+        """The choices to read now: those that waited and turn out to be the answer's, and this event's."""
+        numbered = [(_number(choice), choice) for choice in choices]
+        if len(numbered) > 1:
+            return self._of_several(numbered)
+        number, choice = numbered[0]
+        if number in self._others:
+            return []
+        if number is None:
+            return self._released() + self._taken([choice])
+        if number == self._number:
+            self._drop_waiting()
+            return self._taken([choice])
+        if _opens(choice):  # so begins each of several answers, with a role and nothing else
+            if self._number is None:
+                return []
+            self._others.add(number)
+            return []
+        if self._number is None:
+            return self._first(number, choice)
+        if self._is_finished:
+            self._others.add(number)
+            return []
+        if number > self._number and (
+            self._counts_events or (self._waiting and number > self._waiting[-1][0])
+        ):
+            self._counts_events = True
+            return self._released() + self._taken([choice], number)
+        if number > self._number:
+            self._waiting.append((number, choice))
+            return []
+        self._others.add(number)
+        return []
+
+    def rest(self) -> list[Choice]:
+        """What still waits when no more comes."""
+        return [] if self._is_finished else self._released()
+
+    def _first(self, number: int, choice: Choice) -> list[Choice]:
+        """The first number is not 0: a choice 0 may follow."""
+        if not self._waiting:
+            self._waiting.append((number, choice))
+            return []
+        before = self._waiting[-1][0]
+        if number < before:
+            self._drop_waiting()
+            return self._taken([choice], number)
+        self._counts_events = number > before
+        return self._released() + self._taken([choice], number)
+
+    def _of_several(self, numbered: list[tuple[int | None, Choice]]) -> list[Choice]:
+        wanted = self._number
+        if wanted is None:
+            wanted = min((number for number, _ in numbered if number is not None), default=None)
+        for number, choice in numbered:
+            if number == wanted:
+                self._others.update(other for other, _ in numbered if other is not None and other != wanted)
+                self._drop_waiting()
+                return self._taken([choice], wanted)
+        if wanted is None:
+            return self._taken([numbered[0][1]])
+        return []
+
+    def _taken(self, choices: list[Choice], number: int | None = None) -> list[Choice]:
+        if number is not None:
+            self._number = number
+        self._is_finished = self._is_finished or any(choice.get("finish_reason") for choice in choices)
+        return choices
+
+    def _released(self) -> list[Choice]:
+        waiting, self._waiting = self._waiting, []
+        if not waiting:
+            return []
+        return self._taken([choice for _, choice in waiting], waiting[-1][0])
+
+    def _drop_waiting(self) -> None:
+        self._others.update(number for number, _ in self._waiting)
+        self._waiting = []
+
+
+def _number(choice: Choice) -> int | None:
+    index = choice.get("index")
+    if isinstance(index, str) and index.isascii() and index.isdigit() and len(index) < 6:
+        return int(index)
+    return index if isinstance(index, int) and not isinstance(index, bool) else None
+
+
+def _opens(choice: Choice) -> bool:
+    delta = choice.get("delta")
+    if not isinstance(delta, dict) or choice.get("finish_reason"):
+        return False
+    return not any(value for key, value in delta.items() if key != "role")

@@ -1,0 +1,81 @@
+"""Why answers end, in OpenAI's words: servers and gateways have their own for the same."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+ERROR: Final = "error"  # of an engine that gave up; never handed on
+
+_WORDS: Final[dict[str, tuple[str, ...]]] = {
+    "stop": (
+        "stop",
+        "eos",
+        "eos_token",
+        "stop_sequence",
+        "stop_token",
+        "stop_str",
+        "end_turn",
+        "end",
+        "ended",
+        "done",
+        "complete",
+        "completed",
+        "finished",
+        "success",
+    ),
+    "length": (
+        "length",
+        "max_tokens",
+        "max_token",
+        "max_length",
+        "max_output_tokens",
+        "max_new_tokens",
+        "max_completion_tokens",
+        "model_length",
+        "model_context_window_exceeded",
+        "context_length",
+        "token_limit",
+        "limit",
+        "truncated",
+        "incomplete",
+    ),
+    "tool_calls": (
+        "tool_calls",
+        "tool_call",
+        "tool_use",
+        "tool",
+        "function_call",
+        "function_calls",
+        "functions",
+    ),
+    "content_filter": (
+        "content_filter",
+        "content_filtered",
+        "content_filtering",
+        "safety",
+        "recitation",
+        "blocklist",
+        "prohibited_content",
+        "guardrail",
+        "guardrail_intervened",
+        "refusal",
+        "moderation",
+    ),
+    ERROR: ("error", "abort", "aborted", "failed", "failure", "cancelled", "canceled", "internal_error"),
+}
+_MEANING: Final = {word: reason for reason, words in _WORDS.items() for word in words}
+_LONGEST: Final = 64
+
+
+def finish_reason_of(value: Any) -> str | None:
+    """OpenAI's word for a finish reason, ERROR for one of failure, or None for a word that nobody knows."""
+    if isinstance(value, dict):  # SGLang's own
+        value = value.get("type")
+    if not isinstance(value, str) or len(value) > _LONGEST:
+        return None
+    return _MEANING.get(value.strip().lower().replace("-", "_").replace(" ", "_").rpartition(".")[2])
+
+
+def tells_the_end(value: Any) -> bool:
+    """Whether a choice's finish reason says that the answer is at its end, by whatever word."""
+    return bool(value) and value not in ("null", "None", "none")

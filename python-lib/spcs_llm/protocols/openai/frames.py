@@ -1,0 +1,51 @@
+"""The JSON in an event of a stream: one object as a rule; several where a gateway lost what parts them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+DONE: Final = object()
+_GAP: Final = re.compile(r"(?:[\s\x1e,]|data:)*")
+_DECODER: Final = json.JSONDecoder()
+
+
+class BrokenFrame(ValueError):
+    """What stands there is no JSON, or cut short."""
+
+
+def frames(data: str) -> Iterator[Any]:
+    """The JSON values that stand one after the other in `data`, and DONE for `[DONE]`.
+
+    Between them may be blanks, line ends, and the `data:` of an event that was glued to the one before.
+
+    Raises:
+        BrokenFrame: what follows is no JSON.
+    """
+    at = 0
+    while True:
+        gap = _GAP.match(data, at)
+        at = gap.end() if gap is not None else at
+        if at >= len(data):
+            return
+        if data.startswith("[DONE]", at):
+            yield DONE
+            at += len("[DONE]")
+            continue
+        try:
+            value, at = _DECODER.raw_decode(data, at)
+        except (ValueError, RecursionError):
+            raise BrokenFrame from None
+        yield _decoded_again(value)
+
+
+def _decoded_again(value: Any) -> Any:
+    """Some encode an event twice."""
+    if isinstance(value, str) and value.lstrip()[:1] == "{":
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            return value
+    return value

@@ -1,0 +1,71 @@
+"""Log probabilities of tokens, as far as JSON can hold them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from spcs_llm.protocols.openai.text import whole_characters
+
+# What OpenAI's own API gives for a token that is too unlikely to have a figure, of which JSON has no infinity.
+_LEAST = -9999.0
+
+
+def tokens_of(log_probs: Any) -> tuple[dict[str, Any], ...]:
+    """The tokens of a choice's `logprobs`, each with a finite log probability and a text of whole characters.
+
+    A token whose log probability is no number at all has none. The older form, with parallel lists, is read as well.
+    """
+    if not isinstance(log_probs, Mapping):
+        return ()
+    content = log_probs.get("content")
+    if content is None and isinstance(log_probs.get("tokens"), list):
+        content = _of_lists(log_probs)
+    if not isinstance(content, list):
+        return ()
+    return tuple(_token(entry) for entry in content if isinstance(entry, Mapping))
+
+
+def _token(entry: Mapping[str, Any]) -> dict[str, Any]:
+    token = _named(entry)
+    if isinstance(entry.get("top_logprobs"), list):
+        token["top_logprobs"] = [_named(top) for top in entry["top_logprobs"] if isinstance(top, Mapping)]
+    return token
+
+
+def _named(entry: Mapping[str, Any]) -> dict[str, Any]:
+    token: dict[str, Any] = {}
+    for key, value in entry.items():
+        if key == "token":
+            token[key] = whole_characters(value) if isinstance(value, str) else str(value)
+        elif key == "logprob":
+            token[key] = _finite(value)
+        elif key == "bytes" and (value is None or isinstance(value, list)):
+            token[key] = value
+    return token
+
+
+def _finite(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value):
+        return None
+    return value if _LEAST <= value < math.inf else _LEAST if value < 0 else None
+
+
+def _of_lists(log_probs: Mapping[str, Any]) -> list[dict[str, Any]]:
+    values = log_probs.get("token_logprobs")
+    values = values if isinstance(values, list) else []
+    tops = log_probs.get("top_logprobs")
+    tops = tops if isinstance(tops, list) else []
+    entries = []
+    for at, token in enumerate(log_probs["tokens"]):
+        top = tops[at] if at < len(tops) and isinstance(tops[at], Mapping) else {}
+        entries.append(
+            {
+                "token": token,
+                "logprob": values[at] if at < len(values) else None,
+                "bytes": None,
+                "top_logprobs": [{"token": name, "logprob": value} for name, value in top.items()],
+            }
+        )
+    return entries

@@ -1,0 +1,349 @@
+"""Another way to put a chat that a server refused, by what the request holds and what the server says of it."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from spcs_llm.domain import ChatRequest, JsonFormat
+from spcs_llm.errors import (
+    BadRequest,
+    ModelError,
+    NetworkError,
+    NotFound,
+    RequestTooLarge,
+    ServiceBusy,
+    ServiceDown,
+    SpcsError,
+)
+from spcs_llm.protocols.openai.answer import EmptyStream, UselessStream
+from spcs_llm.protocols.openai.dialect import SETTINGS, Dialect, SchemaForm, features_of
+from spcs_llm.protocols.openai.json_schema import closed, limits_in
+from spcs_llm.protocols.openai.lessons import Lesson, Lessons
+from spcs_llm.protocols.openai.tool_calls import NamelessCall
+
+_I: Final = re.IGNORECASE
+_ABOUT_STREAM: Final = re.compile(r"\bstream(ing|ed)?\b", _I)
+_ABOUT_FORMAT: Final = re.compile(
+    r"response_format|json_schema|json_object|json schema|\bschema\b|grammar|guided|structured", _I
+)
+_NOT_POSSIBLE: Final = re.compile(
+    r"unsupported|not (yet |currently )?(supported|permitted|allowed|implemented|available|possible)"
+    r"|(does not|doesn't|do not|don't|cannot|can't|can not|could not|unable to|not able to)\b"
+    r"|unrecogni[sz]ed|unknown|unexpected|extra_forbidden|extra inputs|disabled|only (when|if|with|without|for)"
+    r"|incompatible|mutually exclusive|must be (false|disabled|off|omitted)|no support|invalid",
+    _I,
+)
+_PASSING: Final = re.compile(
+    r"timed? ?out|timeout|try again|retry|overload|temporar|interrupted|reset by|closed", _I
+)
+# A field that a server does not have at all, and not a value or a combination that it refuses.
+_FIELD_REFUSED: Final = re.compile(
+    r"unsupported (parameter|param|field|argument)|unrecogni[sz]ed|unknown|unexpected|extra_forbidden|extra inputs"
+    r"|(is|are) not (supported|permitted|allowed|implemented|available)|not implemented|(does not|doesn't) support"
+    r"|unsupportedparams|disabled",
+    _I,
+)
+_VALUE_REFUSED: Final = re.compile(
+    r"\bvalues?\b|must be|should be|at (most|least)|between|(less|greater|larger|smaller|higher|lower) than|\brange\b"
+    r"|too (large|small|high|low|many)|\bonly\b|\bwith (this|tools?|stream|images?|a|the)\b|\bwhen\b|\bif\b"
+    r"|positive|negative|strictly|maximum|minimum|support \S*\d",
+    _I,
+)
+TOO_LONG: Final = re.compile(
+    r"context (length|size|window)|maximum (context|model|input|sequence|prompt)|exceed\w* (the |\w+ )*(context|token|"
+    r"length|limit|maximum)|too long|too many (input )?tokens|max_model_len|less than \d+ tokens"
+    r"|(tokens?|inputs?|length)\W.{0,60}(<=|<|must be|must have) ?.{0,20}\d|n_ctx|reduce the length"
+    r"|allowed token size",
+    _I,
+)
+_ABOUT_ROLES: Final = re.compile(
+    r"\broles?\b|alternat|system (message|prompt|instruction)s?|must (be|start with|begin with) .{0,20}(user|system)"
+    r"|first message",
+    _I,
+)
+_ABOUT_IDS: Final = re.compile(r"tool.?call.?id.{0,400}(length of 9|a-z)|length of 9", _I | re.DOTALL)
+_ABOUT_NULL: Final = re.compile(r"\bcontent\b|null|none\b|nonetype|undefined|nil\b", _I)
+_ABOUT_TEMPLATE: Final = re.compile(r"jinja|chat.?template|rendering prompt|apply_chat_template|template", _I)
+_INVALID: Final = "Input should be"
+_ABOUT_STRICT: Final = re.compile(
+    r"\bstrict\b(?! ?ly)|additionalProperties|schema for function|tools\W{1,3}0", _I
+)
+# Of OpenAI's strict mode
+_STRICT_MODE: Final = re.compile(
+    r"additionalProperties|'required' is required|required.{0,60}every key", re.DOTALL
+)
+_FEATURE_WORDS: Final = {
+    "tools": re.compile(r"\btools?\b|functions?\b|tool.?(use|call)", _I),
+    "tool_choice": re.compile(r"tool.?choice", _I),
+    "logprobs": re.compile(r"(?<!top_)\blog.?prob", _I),
+    "top_logprobs": re.compile(r"top_?log.?prob", _I),
+    "response_format": _ABOUT_FORMAT,
+    "images": re.compile(r"image|vision|multi.?modal", _I),
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """Another way, and what it teaches if it is taken."""
+
+    dialect: Dialect
+    lesson: Lesson | None = None
+    is_blind: bool = False
+
+
+@dataclass
+class Refusals:
+    """What happened to one request so far. Each way is tried once."""
+
+    request: ChatRequest
+    lessons: Lessons
+    drops_settings: bool
+    tried: set[Dialect] = field(default_factory=set)
+    lessons_of_steps: list[Lesson] = field(default_factory=list)
+    blind: tuple[frozenset[str], int | None] | None = None
+    within_stream: SpcsError | None = (
+        None  # that came in a stream which had begun, and not as an answer's status
+    )
+
+    def next_dialect(self, dialect: Dialect, payload: dict[str, Any], error: SpcsError) -> Dialect | None:
+        """How to put the request now, or None when there is no other way that makes sense.
+
+        Args:
+            dialect: The one that was refused.
+            payload: The JSON that was refused.
+            error: Why.
+        """
+        self.tried.add(dialect)
+        step = self._step(dialect, payload, error)
+        if step is None or step.dialect in self.tried:
+            return None
+        if step.lesson is not None:
+            self.lessons_of_steps.append(step.lesson)
+        if step.is_blind:
+            self.blind = features_of(payload), error.status
+        return step.dialect
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """While an answer is read that had begun as a success."""
+        try:
+            yield
+        except SpcsError as error:
+            self.within_stream = error
+            raise
+
+    def taken(self) -> None:
+        """The way that was tried last was taken."""
+        for lesson in self.lessons_of_steps:
+            self.lessons.learn(lesson)
+
+    def given_up(self) -> None:
+        if self.blind is not None:
+            self.lessons.was_of_no_use(*self.blind)
+
+    def _step(self, dialect: Dialect, payload: dict[str, Any], error: SpcsError) -> Step | None:
+        if isinstance(error, NetworkError):
+            return self._without_stream(dialect, error)
+        if isinstance(error, (EmptyStream, UselessStream, NamelessCall)):
+            return Step(replace(dialect, whole=True)) if dialect.asks_for_stream else None
+        if not may_be_a_refusal(error):
+            return None
+        text = error.server_text
+        if TOO_LONG.search(text):
+            return None
+        return (
+            self._by_its_words(dialect, payload, error, text)
+            or self._blind(dialect, payload, error, text)
+            or self._without_stream(dialect, error)
+        )
+
+    def _without_stream(self, dialect: Dialect, error: SpcsError) -> Step | None:
+        """A server may fail at streaming an answer that it can give whole."""
+        if error is not self.within_stream or isinstance(error, BadRequest) or not dialect.asks_for_stream:
+            return None
+        return Step(replace(dialect, whole=True))
+
+    def _by_its_words(
+        self, dialect: Dialect, payload: dict[str, Any], error: SpcsError, text: str
+    ) -> Step | None:
+        refuses = isinstance(error, BadRequest)
+        not_possible = _NOT_POSSIBLE.search(text) is not None
+        if not (refuses or not_possible or _INVALID in text or _ABOUT_ROLES.search(text)):
+            return None  # a failure, and no refusal
+        if "stream_options" in payload and names(text, "stream_options"):
+            return _step(dialect, {"stream_options": False})
+        if "max_tokens" in payload and names(text, "max_completion_tokens"):
+            return _step(dialect, {"token_limit": "max_completion_tokens"})
+        if self._asks_for_strict_tool(dialect) and _ABOUT_STRICT.search(text):
+            return _step(dialect, {"strict_tools": False}, frozenset({"tool_choice"}))
+        if _has_calls(payload) and not dialect.short_ids and _ABOUT_IDS.search(text):
+            return _step(dialect, {"short_ids": True})
+        roles = _other_roles(dialect, payload, text)
+        if roles is not None:
+            return roles
+        if dialect.asks_for_stream and _ABOUT_STREAM.search(text):
+            if not_possible and not _PASSING.search(text):
+                return _step(dialect, {"whole": True}, _mentioned(text, payload))
+            return Step(replace(dialect, whole=True)) if refuses else None
+        if dialect.null_content and has_null_content(payload) and re.search(r"\bcontent\b", text):
+            return _step(dialect, {"null_content": False})
+        if self.request.json_format is not None and refuses_format(payload, text):
+            return _with_another_format(dialect, self.request.json_format, text)
+        setting = refused_setting(payload, text)
+        if setting is not None:
+            return self._without(setting, dialect, payload, text)
+        return None
+
+    def _asks_for_strict_tool(self, dialect: Dialect) -> bool:
+        """Whether a tool is held to its schema though the query did not say so."""
+        choice = self.request.tool_choice
+        return dialect.strict_tools and any(
+            choice is not None and tool.name == choice.name and tool.strict is None
+            for tool in self.request.tools
+        )
+
+    def _without(self, setting: str, dialect: Dialect, payload: dict[str, Any], text: str) -> Step | None:
+        if not self.drops_settings:
+            return None
+        lesson = None
+        if _FIELD_REFUSED.search(text) and not _VALUE_REFUSED.search(text):
+            others = _mentioned(text, payload) - {setting}
+            if not any(names(text, name) for name in payload if name in SETTINGS and name != setting):
+                lesson = Lesson({"left_out": frozenset({setting})}, others)
+        return Step(replace(dialect, left_out=dialect.left_out | {setting}), lesson)
+
+    def _blind(self, dialect: Dialect, payload: dict[str, Any], error: SpcsError, text: str) -> Step | None:
+        """One try of a form that is easier on the server, where it does not say what it refuses."""
+        features = features_of(payload)
+        if self.blind is not None or not self.lessons.may_try_blindly(features, error.status):
+            return None
+        if refused_setting(payload, text) is not None or refuses_format(payload, text):
+            return None
+        changes: dict[str, Any] = {}
+        is_refusal = isinstance(error, BadRequest)
+        is_template = _ABOUT_TEMPLATE.search(text) is not None
+        about_null = is_refusal or is_template or _ABOUT_NULL.search(text) is not None
+        if not about_null:
+            about_null = not self.lessons.has_streamed(features)
+        if dialect.null_content and has_null_content(payload) and about_null:
+            changes["null_content"] = False
+        unproven = dialect.asks_for_stream and not self.lessons.has_streamed(features)
+        if (
+            unproven
+            and not is_template
+            and (is_refusal or "tools" in payload)
+            and "null_content" not in changes
+        ):
+            changes["whole"] = True
+        if is_template and not changes and _has_foreign_roles(payload) and not dialect.joins_turns:
+            changes.update(joins_turns=True, folds_system=True)
+        if self._asks_for_strict_tool(dialect) and (changes or is_refusal):
+            changes["strict_tools"] = False
+        if not changes:
+            return None
+        return _step(dialect, changes, features, is_blind=True)
+
+
+def may_be_a_refusal(error: SpcsError) -> bool:
+    """Whether another form of the request may help, by the kind of the error and its status."""
+    if isinstance(error, (ModelError, NotFound, RequestTooLarge, ServiceBusy, ServiceDown)):
+        return False
+    return error.place == "service" and error.status not in (401, 402, 403, 404, 405, 413)
+
+
+def names(text: str, name: str) -> bool:
+    """Whether a text speaks of a JSON field. `stop` and `seed` are words, too: they count in quotes only."""
+    if name in ("stop", "seed"):
+        return re.search(rf"['\"`.]{name}['\"`]|: {name}$|\b{name}:|\.{name}\b|\[{name}\]", text) is not None
+    return re.search(rf"(?<![A-Za-z_]){name}(?![A-Za-z_])", text) is not None
+
+
+def refused_setting(payload: Mapping[str, Any], text: str) -> str | None:
+    """The sampling field of `payload` that a text names, if it does."""
+    return next((name for name in SETTINGS if name in payload and names(text, name)), None)
+
+
+def refuses_format(payload: Mapping[str, Any], text: str) -> bool:
+    return "response_format" in payload and _ABOUT_FORMAT.search(text) is not None
+
+
+def has_null_content(payload: Mapping[str, Any]) -> bool:
+    return any(message["content"] is None for message in payload["messages"])
+
+
+def _has_calls(payload: Mapping[str, Any]) -> bool:
+    return any(message.get("tool_calls") for message in payload["messages"])
+
+
+def _has_foreign_roles(payload: Mapping[str, Any]) -> bool:
+    """Whether there is what templates refuse: a system message, or two turns of one role in a row."""
+    roles = [message["role"] for message in payload["messages"]]
+    return "system" in roles or any(one == other == "user" for one, other in zip(roles, roles[1:]))
+
+
+def _other_roles(dialect: Dialect, payload: Mapping[str, Any], text: str) -> Step | None:
+    if not _ABOUT_ROLES.search(text) or not _has_foreign_roles(payload):
+        return None
+    has_system = any(message["role"] == "system" for message in payload["messages"])
+    changes: dict[str, Any] = {}
+    if not dialect.joins_turns:
+        changes["joins_turns"] = True
+    if has_system and not dialect.folds_system:
+        changes["folds_system"] = True
+    return _step(dialect, changes) if changes else None
+
+
+def _mentioned(text: str, payload: Mapping[str, Any]) -> frozenset[str]:
+    """The features of a request that a text speaks of."""
+    present = features_of(dict(payload))
+    return frozenset(name for name, words in _FEATURE_WORDS.items() if name in present and words.search(text))
+
+
+def _with_another_format(dialect: Dialect, json_format: JsonFormat, text: str) -> Step | None:
+    schema = json_format.schema
+    if dialect.schema_form != "value" and re.search(
+        r"missing field .?value|unknown variant .?json_(schema|object)|expected .{0,20}\bregex\b", text
+    ):
+        return _with_form(dialect, "value")
+    if schema is not None:
+        if dialect.schema_form == "json_schema" and "json_object" in text and not json_format.strict:
+            return _with_form(dialect, "json_object")
+        simpler = _with_simpler_schema(dialect, schema, text) if json_format.compatible is not False else None
+        if simpler is not None:
+            return Step(simpler)
+    if json_format.if_supported:
+        return Step(replace(dialect, without_format=True))
+    return None
+
+
+def _with_simpler_schema(dialect: Dialect, schema: Mapping[str, Any], text: str) -> Dialect | None:
+    """Without what the server names; without all limits on values where it names nothing."""
+    limits = limits_in(schema) - dialect.schema_without
+    named = frozenset(
+        keyword for keyword in limits if re.search(rf"(?<![A-Za-z_]){re.escape(keyword)}(?![A-Za-z_])", text)
+    )
+    if named:
+        return replace(dialect, schema_without=dialect.schema_without | named)
+    if _STRICT_MODE.search(text) and not dialect.schema_closed and closed(schema) != schema:
+        return replace(dialect, schema_closed=True)
+    if limits:
+        return replace(dialect, schema_without=dialect.schema_without | limits)
+    return None
+
+
+def _with_form(dialect: Dialect, form: SchemaForm) -> Step:
+    return _step(dialect, {"schema_form": form}, frozenset({"response_format"}))
+
+
+def _step(
+    dialect: Dialect,
+    changes: dict[str, Any],
+    features: frozenset[str] = frozenset(),
+    *,
+    is_blind: bool = False,
+) -> Step:
+    return Step(replace(dialect, **changes), Lesson(changes, features), is_blind)

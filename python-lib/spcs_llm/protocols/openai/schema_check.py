@@ -1,0 +1,121 @@
+"""Whether a value is of a JSON schema, as far as its shape goes: types, properties, items, enumerations, alternatives.
+
+Limits of values (lengths, patterns, ranges) are not looked at: hardly any engine holds a model to all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+_STEPS: Final = 20_000
+_DEPTH: Final = 60
+_KINDS: Final[dict[str, tuple[type, ...]]] = {
+    "object": (dict,),
+    "array": (list,),
+    "string": (str,),
+    "boolean": (bool,),
+    "null": (type(None),),
+    "number": (int, float),
+    "integer": (int, float),
+}
+
+
+class _NotToldError(Exception):
+    """The schema or the value is too large or too odd to tell."""
+
+
+def is_of_schema(value: Any, schema: Mapping[str, Any]) -> bool:
+    """Whether `value` has the shape that `schema` demands. True where that cannot be told."""
+    try:
+        return _Checker(schema).holds(value, schema, 0)
+    except _NotToldError:
+        return True
+
+
+class _Checker:
+    def __init__(self, root: Mapping[str, Any]) -> None:
+        self._root = root
+        self._steps = 0
+
+    def holds(self, value: Any, schema: Any, depth: int) -> bool:
+        self._steps += 1
+        if self._steps > _STEPS or depth > _DEPTH:
+            raise _NotToldError
+        if isinstance(schema, bool):
+            return schema
+        if not isinstance(schema, Mapping):
+            raise _NotToldError
+        if "$ref" in schema and not self.holds(value, self._resolved(schema["$ref"]), depth + 1):
+            return False
+        return (
+            _is_of_kind(value, schema)
+            and _is_listed(value, schema)
+            and self._alternatives_hold(value, schema, depth)
+            and self._properties_hold(value, schema, depth)
+            and self._items_hold(value, schema, depth)
+        )
+
+    def _resolved(self, reference: Any) -> Any:
+        if not isinstance(reference, str) or not reference.startswith("#"):
+            raise _NotToldError
+        found: Any = self._root
+        for key in reference[1:].split("/")[1:]:
+            key = key.replace("~1", "/").replace("~0", "~")
+            if not isinstance(found, Mapping) or key not in found:
+                raise _NotToldError
+            found = found[key]
+        return found
+
+    def _alternatives_hold(self, value: Any, schema: Mapping[str, Any], depth: int) -> bool:
+        for key in ("anyOf", "oneOf"):
+            options = schema.get(key)
+            if not isinstance(options, list) or not options:
+                continue
+            if not any(self.holds(value, option, depth + 1) for option in options):
+                return False
+        every = schema.get("allOf")
+        return not isinstance(every, list) or all(self.holds(value, one, depth + 1) for one in every)
+
+    def _properties_hold(self, value: Any, schema: Mapping[str, Any], depth: int) -> bool:
+        if not isinstance(value, dict):
+            return True
+        required = schema.get("required")
+        if isinstance(required, list) and any(
+            isinstance(name, str) and name not in value for name in required
+        ):
+            return False
+        properties = schema.get("properties")
+        known = properties if isinstance(properties, Mapping) else {}
+        others = schema.get("additionalProperties")
+        if others is None or schema.get("patternProperties"):
+            others = True
+        return all(self.holds(item, known.get(name, others), depth + 1) for name, item in value.items())
+
+    def _items_hold(self, value: Any, schema: Mapping[str, Any], depth: int) -> bool:
+        items = schema.get("items")
+        if not isinstance(value, list) or not isinstance(items, (Mapping, bool)) or "prefixItems" in schema:
+            return True
+        return all(self.holds(item, items, depth + 1) for item in value)
+
+
+def _is_of_kind(value: Any, schema: Mapping[str, Any]) -> bool:
+    kinds = schema.get("type")
+    if kinds is None:
+        return True
+    for kind in kinds if isinstance(kinds, list) else [kinds]:
+        classes = _KINDS.get(kind) if isinstance(kind, str) else None
+        if classes is None:
+            raise _NotToldError
+        if not isinstance(value, classes) or (isinstance(value, bool) and kind != "boolean"):
+            continue
+        if kind != "integer" or not isinstance(value, float) or value.is_integer():
+            return True
+    return False
+
+
+def _is_listed(value: Any, schema: Mapping[str, Any]) -> bool:
+    if "const" in schema and value != schema["const"]:
+        return False
+    listed = schema.get("enum")
+    return not isinstance(listed, list) or value in listed

@@ -1,0 +1,40 @@
+"""One server of the OpenAI API, as far as it is known: what chats, embeddings and rankings share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from spcs_llm.errors import NotFound, SpcsError
+from spcs_llm.http.endpoint import Endpoint, HttpRequest
+from spcs_llm.protocols.openai.lessons import Lessons
+from spcs_llm.protocols.openai.models import ServedModels
+from spcs_llm.query_context import QueryContext
+
+
+class Server:
+    """Thread-safe.
+
+    Attributes:
+        endpoint: What requests are sent through.
+        models: Which model to ask for.
+        lessons: What it was seen to take and to refuse.
+        has_answered: Whether it has answered a request: then it speaks the protocol.
+    """
+
+    def __init__(self, endpoint: Endpoint, model: str | None, lessons: Lessons | None = None) -> None:
+        self.endpoint = endpoint
+        self.models = ServedModels(endpoint, model)
+        self.lessons = lessons if lessons is not None else Lessons()
+        self.has_answered = False
+
+    def send(self, http_request: HttpRequest, context: QueryContext) -> Any:
+        """The JSON of an answer. Raises SpcsError."""
+        return self.endpoint.send(http_request, context)
+
+    def checked(self, error: SpcsError, context: QueryContext) -> SpcsError:
+        """`error`, or that the model is unknown, if that may be it and is."""
+        if isinstance(error, NotFound):
+            self.models.forget()
+        elif self.has_answered or error.status not in (400, 422, 500):
+            return error
+        return self.models.checked_for_model(error, context)

@@ -1,0 +1,129 @@
+"""The text of an answer as it grows: whole characters, each piece once.
+
+Some servers and gateways send pieces that are not only what is new: the whole text once more with the finish reason,
+or the text so far in each event. And some cut an emoji in two: JSON writes it as two escapes, of which each piece has
+one.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_HIGH = re.compile("[\ud800-\udbff]")
+_REPLACEMENT = "\ufffd"
+
+# A piece that begins with all of the text so far is a snapshot from this many characters on; below, it may be chance.
+_NO_CHANCE = 16
+_NO_CHANCE_WHEN_EQUAL = 32
+_A_WORD = 4
+
+
+def whole_characters(text: str) -> str:
+    """`text` with pairs of surrogates joined to the characters they stand for, and single ones replaced."""
+    if text.isascii() or not _SURROGATE.search(text):
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def with_whole_characters(value: Any, depth: int = 64) -> Any:
+    """`value`, which came as JSON, with whole characters in all of its texts, as far as `depth` goes down."""
+    if isinstance(value, str):
+        return whole_characters(value)
+    if depth and isinstance(value, dict):
+        return {whole_characters(key): with_whole_characters(item, depth - 1) for key, item in value.items()}
+    if depth and isinstance(value, list):
+        return [with_whole_characters(item, depth - 1) for item in value]
+    return value
+
+
+class GrowingText:
+    """Text that comes in pieces. Time is linear in what comes: only a piece as long as all before is compared."""
+
+    def __init__(self) -> None:
+        self._parts: list[str] = []
+        self._length = 0
+        self._count = 0
+        self._half = ""
+        self._held = ""
+
+    @property
+    def so_far(self) -> str:
+        if len(self._parts) > 1:
+            self._parts = ["".join(self._parts)]
+        return self._parts[0] if self._parts else ""
+
+    def add(self, piece: str, *, is_last: bool = False) -> str:
+        """Takes in a piece and returns what is new of it.
+
+        Args:
+            piece: the text as the server sent it.
+            is_last: whether the piece came with a finish reason.
+        """
+        if not piece.isascii() or self._half:
+            piece = self._joined(piece)
+        if self._held or (self._length and len(piece) >= self._length):
+            return self._compared(piece, is_last)
+        return self._appended(piece)
+
+    def rest_of(self, whole: str) -> str:
+        """Takes in the whole text, of which pieces came before; returns what they lack of it.
+
+        Where it is another text than they were, what came stands.
+        """
+        whole = whole_characters(whole)
+        held = self.flush()
+        rest = whole[self._length :] if whole.startswith(self.so_far) else ""
+        return held + self._appended(rest)
+
+    def flush(self) -> str:
+        """What was held back, when no more comes."""
+        rest, self._held = self._held, ""
+        if self._half:
+            rest, self._half = rest + _REPLACEMENT, ""
+        return self._appended(rest)
+
+    def _appended(self, piece: str) -> str:
+        if piece:
+            self._parts.append(piece)
+            self._length += len(piece)
+            self._count += 1
+        return piece
+
+    def _joined(self, piece: str) -> str:
+        piece, self._half = self._half + piece, ""
+        if piece and _HIGH.match(piece[-1]):
+            piece, self._half = piece[:-1], piece[-1]
+        return whole_characters(piece)
+
+    def _compared(self, piece: str, is_last: bool) -> str:
+        if self._held:
+            held, self._held = self._held, ""
+            if len(piece) > len(held) and piece.startswith(held):
+                return self._appended(piece[self._length :])
+            return self._appended(held) + self.add(piece, is_last=is_last)
+        so_far = self.so_far
+        if not piece.startswith(so_far):
+            return self._appended(piece)
+        if len(piece) == self._length:
+            return "" if self._repeats_all(so_far, is_last) else self._appended(piece)
+        if self._is_snapshot(piece, so_far, is_last):
+            return self._appended(piece[self._length :])
+        if not is_last and any(map(str.isalpha, so_far)):
+            self._held = piece  # "H", "He": the next piece tells
+            return ""
+        return self._appended(piece)
+
+    def _repeats_all(self, so_far: str, is_last: bool) -> bool:
+        """Whether a piece equal to all before is that, and not a word or line that the model says twice."""
+        if self._count == 1:
+            return is_last and self._length >= _NO_CHANCE
+        return self._length >= _NO_CHANCE_WHEN_EQUAL or (is_last and len(set(so_far)) > 1)
+
+    def _is_snapshot(self, piece: str, so_far: str, is_last: bool) -> bool:
+        if self._length >= _NO_CHANCE or (is_last and self._count > 1 and self._length >= _A_WORD):
+            return True
+        # Words that run into each other ("HelloHello world") are no text; words with blanks between them may be.
+        runs_on = so_far[0].isalpha() and so_far[-1].isalpha()
+        return runs_on and self._length >= _A_WORD and len(set(so_far)) > 2

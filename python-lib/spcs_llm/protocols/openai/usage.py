@@ -1,0 +1,53 @@
+"""Token counts of answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from spcs_llm.domain import Usage
+
+_LARGEST = 2**53  # beyond which JSON's numbers are not whole any more
+
+
+def usage_of(usage: Any, *, has_answer: bool = False) -> Usage:
+    """Token counts as OpenAI's `usage` has them; what is missing or no count is None.
+
+    Args:
+        usage: `{"prompt_tokens", "completion_tokens", "total_tokens", …}`, or `input_tokens` and `output_tokens`.
+        has_answer: whether something was answered, which takes more than no tokens. No prompt takes none.
+    """
+    if not isinstance(usage, dict):
+        return Usage()
+    prompt = _count(usage, "prompt_tokens", "input_tokens") or None
+    completion = _count(usage, "completion_tokens", "output_tokens")
+    if completion == 0 and has_answer:
+        completion = None
+    total = _count(usage, "total_tokens") or None
+    if prompt is not None and completion is not None:
+        total = max(total or 0, prompt + completion)
+    details = usage.get("prompt_tokens_details") or usage.get("input_tokens_details")
+    completion_details = usage.get("completion_tokens_details") or usage.get("output_tokens_details")
+    return Usage(
+        prompt,
+        completion,
+        total,
+        cached_tokens=_count(details, "cached_tokens"),
+        reasoning_tokens=_count(completion_details, "reasoning_tokens"),
+    )
+
+
+def tells_more(usage: Any, before: Any) -> bool:
+    """Whether a later usage of the same answer counts: one of zeros does not replace one that is none."""
+    if not isinstance(usage, dict):
+        return False
+    return not isinstance(before, dict) or any(
+        _count(usage, name) for name in ("prompt_tokens", "completion_tokens", "total_tokens", "input_tokens")
+    )
+
+
+def _count(counts: Any, *names: str) -> int | None:
+    for name in names:
+        value = counts.get(name) if isinstance(counts, dict) else None
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < _LARGEST:
+            return int(value)
+    return None
