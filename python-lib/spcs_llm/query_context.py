@@ -6,6 +6,7 @@ import itertools
 import logging
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Callable
 
@@ -14,6 +15,19 @@ from spcs_llm.errors import QueryTimeout, SpcsError
 # One logger for all steps of all queries: to follow a query, turn on this one and filter by its number.
 logger = logging.getLogger("spcs_llm.query")
 _numbers = itertools.count(1)
+
+
+def log_steps(plugin_config: Any) -> None:
+    """Turns the log of steps on or off, as the plugin's setting `logQuerySteps` says.
+
+    Args:
+        plugin_config: the plugin's settings, as DSS hands them over: a dict, or None where there are none.
+    """
+    wanted = plugin_config.get("logQuerySteps") if isinstance(plugin_config, Mapping) else None
+    if wanted is True:
+        logger.setLevel(logging.DEBUG)
+    elif wanted is False:
+        logger.setLevel(logging.NOTSET)
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from dataiku.llm.python import BaseLLM
 
 from spcs_llm.model import Model
+from spcs_llm.query_context import log_steps
 
 try:
     from dataiku.llm.python import BaseEmbeddingModel
@@ -27,6 +28,7 @@ def _access_token(credentials):
 
 class _Configured:
     def set_config(self, config, plugin_config):
+        log_steps(plugin_config)
         self.model = Model(config, _access_token)
 
 
