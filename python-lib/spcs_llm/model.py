@@ -205,7 +205,10 @@ class Model:
         context = QueryContext(self._settings.query_timeout, self._connection.credential_id)
         try:
             yield context
-        except SpcsError:
+        except SpcsError as error:
+            # What it came of holds the request, and what the server said may quote it: neither leaves with it.
+            error.__context__ = error.__cause__ = None
+            error.forget_server_text()
             raise
         except Exception as error:  # noqa: BLE001
             raise _unexpected(error) from None  # its text may hold anything
