@@ -20,9 +20,9 @@ _MARGIN = 60.0
 _REFUSAL_KEPT = 10.0
 _OUTAGE_KEPT = 1.5
 _EARLY_RENEWAL_SECONDS = 10.0
-_SHORTEST_LIFE = 0.5  # of a server that tells less, every query would sign in
-_REPLACEMENTS = 5  # of refused tokens, one after the other; then one in each
-_REPLACEMENT_SECONDS = 10.0
+# How many one after the other, and then one in each so many seconds.
+_SIGN_INS, _SECONDS_PER_SIGN_IN = 10, 0.5
+_REPLACEMENTS, _SECONDS_PER_REPLACEMENT = 5, 10.0
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,16 @@ class Token:
     @classmethod
     def lasting(cls, headers: Mapping[str, str], seconds: float, since: float, grant: Any = None) -> Token:
         """A token of `seconds`, to be renewed a minute before its end, or at half its life if that is later."""
-        seconds = max(seconds, _SHORTEST_LIFE)
         return cls(headers, since + seconds - min(_MARGIN, seconds / 2), since + seconds, grant)
 
     def kept_until_next_try(self, now: float) -> Token:
         """The same after a renewal that failed: each try leaves a quarter of what is left, and at least a second."""
         left = self.expires_at - now
         return replace(self, refresh_at=min(now + max(1.0, left / 4), self.expires_at))
+
+    def used_until(self, moment: float) -> Token:
+        """The same for somewhat longer than it was said to last."""
+        return replace(self, refresh_at=max(self.refresh_at, moment), expires_at=max(self.expires_at, moment))
 
     def after_refusal(self) -> Token:
         return replace(self, refresh_at=-math.inf, expires_at=-math.inf, refused=True)
@@ -69,9 +72,11 @@ class SignIn(Protocol):
 class TokenCache:
     """A TokenSource over a SignIn. One thread at a time signs in, for all; what it meets is told to those who wait.
 
-    A refusal is remembered for 10 s, unless there is another credential to try by then; an outage for 1.5 s. A server
-    that refuses tokens again and again has five replaced, and from then on one in 10 s: in between, a query that is
-    refused tries again with the token that there is.
+    A refusal is remembered for 10 s, unless there is another credential to try by then; an outage for 1.5 s.
+
+    A server cannot make it sign in for each query. Where one refuses tokens again and again, five are replaced, and
+    from then on one in 10 s: in between, a query that is refused tries again with the token that there is. Where
+    tokens last next to nothing, ten are got, and from then on two a second.
     """
 
     def __init__(self, sign_in: SignIn, clock: Callable[[], float] = time.monotonic) -> None:
@@ -87,8 +92,8 @@ class TokenCache:
         self._flights: SingleFlight[Token | None] = SingleFlight()
         self._outage: _Failure | None = None
         self._refusal: _Failure | None = None
-        self._replacements = float(_REPLACEMENTS)
-        self._replacements_since = self._clock()
+        self._replacements = _Allowance(_REPLACEMENTS, _SECONDS_PER_REPLACEMENT, self._clock)
+        self._sign_ins = _Allowance(_SIGN_INS, _SECONDS_PER_SIGN_IN, self._clock)
 
     def headers(self, context: QueryContext) -> Mapping[str, str]:
         token = self._token
@@ -102,19 +107,8 @@ class TokenCache:
 
     def refused(self, headers: Mapping[str, str], error: SpcsError) -> bool:
         with self._lock:
-            if self._token is not None and self._token.headers == headers and self._may_replace():
+            if self._token is not None and self._token.headers == headers and self._replacements.take():
                 self._token = self._token.after_refusal()
-        return True
-
-    def _may_replace(self) -> bool:
-        """Whether another refused token may be replaced by now. Under the lock."""
-        now = self._clock()
-        earned = (now - self._replacements_since) / _REPLACEMENT_SECONDS
-        self._replacements = min(float(_REPLACEMENTS), self._replacements + earned)
-        self._replacements_since = now
-        if self._replacements < 1:
-            return False
-        self._replacements -= 1
         return True
 
     def _current(self, context: QueryContext) -> Token:
@@ -162,6 +156,8 @@ class TokenCache:
 
     def _keep(self, token: Token) -> Token:
         with self._lock:
+            if not self._sign_ins.take():
+                token = token.used_until(self._clock() + _SECONDS_PER_SIGN_IN)
             self._token = token
         return token
 
@@ -197,6 +193,26 @@ class TokenCache:
         refusal = self._refusal
         if refusal is not None and refusal.credential == credential and self._clock() < refusal.until:
             raise refusal.error.again()
+
+
+class _Allowance:
+    """A few times one after the other, and then once in each so many seconds. Used under a lock."""
+
+    def __init__(self, most: int, seconds_each: float, clock: Callable[[], float]) -> None:
+        self._most = most
+        self._seconds_each = seconds_each
+        self._clock = clock
+        self._left = float(most)
+        self._counted_at = clock()
+
+    def take(self) -> bool:
+        now = self._clock()
+        self._left = min(self._most, self._left + (now - self._counted_at) / self._seconds_each)
+        self._counted_at = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
 
 
 @dataclass(frozen=True)
