@@ -105,6 +105,10 @@ class SpcsError(Exception):
         words = plain(server_text if shown is None else shown).rstrip(". :")
         self.message = f"{self._unquoted.rstrip('.')}: {words}." if words else self._unquoted
 
+    def note_unquoted(self, message: str) -> None:
+        """Says what the message would be without any of a server's words, where it holds some by another way."""
+        self._unquoted = self._made_safe(message)
+
     def mask_quotation(self, mask: Callable[[str], str]) -> None:
         """Shows of the server's words only what `mask` leaves. The server's words themselves stay to be read."""
         if self._server_text is None:

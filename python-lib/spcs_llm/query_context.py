@@ -101,13 +101,17 @@ class QueryContext:
             return QueryTimeout(
                 message, "Raise 'Query timeout', ask for fewer tokens, or give the service more instances."
             )
-        return QueryTimeout(
-            f"{message} Last failure: [{self.last_error.place}] {self.last_error.message}",
-            self.last_error.hint,
-            status=self.last_error.status,
-            request_id=self.last_error.request_id,
-            place=self.last_error.place,
+        last = self.last_error
+        message = f"{message} Last failure: [{last.place}] "
+        timeout = QueryTimeout(
+            message + last.message,
+            last.hint,
+            status=last.status,
+            request_id=last.request_id,
+            place=last.place,
         )
+        timeout.note_unquoted(message + last.without_quotation().message)
+        return timeout
 
     def log(self, message: str, *facts: object) -> None:
         """Writes a step to the log at DEBUG, as it happens. `message` and `facts` hold no content and no secret."""

@@ -70,7 +70,7 @@ class QueuedRow:
         if sent is None:
             return context.timeout("waiting for other requests to the endpoint to end ('Max parallelism')")
         if sent is not context:
-            _add(context, sent)
+            _add(context, sent)  # which others share
         return context.timeout("waiting for the service's answer")
 
 
@@ -91,6 +91,11 @@ class Batch:
         self.half_of = half_of
         self.sender = queued[0].waiter
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether it carries queries of several callers, who may be several users."""
+        return any(row.waiter is not self.sender for row in self.queued)
+
     def appoint_sender(self) -> None:
         """Whoever has most time left: when that is up, so is everybody's."""
         waiters = [row.waiter for row in self.queued]
@@ -104,7 +109,7 @@ class Batch:
         """Leaves behind the rows whose time is up. Returns the call to send by: the sender's, or one for all."""
         self.queued = [row for row in self.queued if row.waiter.context.remaining() > 0]
         context = self.sender.context
-        if any(row.waiter is not self.sender for row in self.queued):
+        if self.is_shared:
             context = context.child()
             context.steps = []
         for row in self.queued:
@@ -130,4 +135,5 @@ class Batch:
 def _add(context: QueryContext, shared: QueryContext) -> None:
     context.attempts += shared.attempts
     context.steps += shared.steps
-    context.last_error = shared.last_error
+    if shared.last_error is not None:
+        context.last_error = shared.last_error.without_quotation()

@@ -218,6 +218,8 @@ class Batcher:
             results = [_unexpected(error) for _ in rows]
             raise
         finally:
+            if context is not batch.sender.context:
+                results = _unquoted(results)
             self._end(batch, context, results, refusal)
 
     def _end(
@@ -260,6 +262,11 @@ def _one_for_each(rows: Sequence[Any], results: Sequence[Any]) -> Sequence[Any]:
     if len(results) != len(rows):
         raise ModelError(f"The service gives {len(results)} results for {len(rows)} queries.")
     return results
+
+
+def _unquoted(results: Sequence[Any]) -> Sequence[Any]:
+    """What a server says of a request that several callers share may be about the text of any of them."""
+    return [result.without_quotation() if isinstance(result, SpcsError) else result for result in results]
 
 
 def _unexpected(error: BaseException) -> SpcsError:
