@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import threading
-import time
 
 import jwt
 import pytest
@@ -256,14 +256,20 @@ def test_an_executable_is_not_handed_out(sf):
 
 
 def test_a_stream_passes_part_by_part(sf):
-    chat = sf.create_service("chat", protocol="OPENAI", tokens=4, token_seconds=0.1)
-    asked = {"messages": [{"role": "user", "content": "hi"}], "stream": True}
-    start, arrivals = time.monotonic(), []
-    with call(chat, credential(session_token(sf)), asked, "/v1/chat/completions", stream=True) as reply:
-        for _ in reply.iter_content(None):
-            arrivals.append(time.monotonic() - start)
-    assert arrivals[-1] - arrivals[0] > 0.25
-    assert len(arrivals) >= 5
+    go_on = threading.Event()
+
+    async def in_two_parts(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"one", "more_body": True})
+        await asyncio.to_thread(go_on.wait, 30)
+        await send({"type": "http.response.body", "body": b"two"})
+
+    chat = sf.create_service("chat", service=LocalService(in_two_parts))
+    with call(chat, credential(session_token(sf)), stream=True) as reply:
+        parts = reply.iter_content(None)
+        assert next(parts) == b"one"  # or it would wait for what is not there yet
+        go_on.set()
+        assert list(parts) == [b"two"]
 
 
 def test_an_upload_in_chunks_passes(sf):
@@ -299,10 +305,8 @@ def test_model_serving_takes_no_more_than_a_megabyte(sf):
 
 
 def test_silence_longer_than_the_idle_limit_is_a_504(sf):
-    chat = sf.create_service("chat", idle_seconds=0.2, request_seconds=30)
-    start = time.monotonic()
+    chat = sf.create_service("chat", idle_seconds=0.2, request_seconds=300)
     assert call(chat, credential(session_token(sf))).status_code == 504
-    assert time.monotonic() - start < 2
     assert chat.counters["cut_idle"] == 1
 
 

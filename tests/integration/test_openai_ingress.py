@@ -74,13 +74,14 @@ def test_a_stream_without_usage_or_end_marker_is_an_answer(start: Start, options
 
 
 def test_the_first_delta_comes_long_before_the_last(start: Start) -> None:
+    client = start(tokens=10, token_seconds=0.1)
     began = time.monotonic()
-    pieces = start(tokens=10, token_seconds=0.1).protocol.stream(asking("hi"), QueryContext(20))
+    pieces = client.protocol.stream(asking("hi"), QueryContext(20))
     assert isinstance(next(pieces), ChatDelta)
-    assert time.monotonic() - began < 0.6
+    first = time.monotonic() - began
     *_, end = pieces
     assert isinstance(end, ChatEnd)
-    assert time.monotonic() - began >= 0.9
+    assert first < (time.monotonic() - began) / 2
 
 
 def test_tool_calls_come_streamed_and_whole(start: Start) -> None:

@@ -12,6 +12,7 @@ import pytest
 from spcs_llm.domain import ChatEnd
 from spcs_llm.query_context import QueryContext
 from tests.integration.openai_client import Client, asking, client_for
+from tests.waiting import FAR_TOO_LONG
 
 OPENING = 'data: {"choices": [{"index": 0, "delta": {"content": "héllo "}}]}\n\n'.encode()
 CLOSING = b'data: {"choices": [{"index": 0, "delta": {"content": "you"}, "finish_reason": "stop"}]}\n\n'
@@ -173,8 +174,8 @@ def test_an_answer_does_not_wait_for_a_response_that_never_ends(serve: Callable)
 
     client, _ = serve(never_ending)
     began = time.monotonic()
-    assert client.protocol.chat(asking("hi"), QueryContext(5)).text == "héllo you"
-    assert time.monotonic() - began < 1
+    assert client.protocol.chat(asking("hi"), QueryContext(60)).text == "héllo you"
+    assert time.monotonic() - began < FAR_TOO_LONG
     assert ended.wait(5), "the connection is closed, not kept"
 
 

@@ -37,6 +37,7 @@ from tests.integration.raw_server import (
     then_reset,
     then_silence,
 )
+from tests.waiting import FAR_TOO_LONG
 
 PROXIES = ("http_proxy", "https_proxy", "no_proxy", "all_proxy")
 
@@ -108,7 +109,7 @@ def test_the_end_of_an_answer_that_comes_late_does_not_hold_its_reader(arena: Ar
     next(stream.chunks())
     began = time.monotonic()
     stream.done()
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began < FAR_TOO_LONG
     assert arena.server is not None
     assert arena.server.gone.wait(2)
 
@@ -221,7 +222,7 @@ def test_nothing_stretches_a_query(arena: Arena, drip: Any, tls: bool) -> None:
     began = time.monotonic()
     with pytest.raises(QueryTimeout):
         endpoint.send(POST, arena.call(0.3))
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began < FAR_TOO_LONG
     assert arena.server is not None
     assert arena.server.gone.wait(2)
 
@@ -242,7 +243,7 @@ def test_a_tls_handshake_that_trickles_is_cut(arena: Arena) -> None:
     began = time.monotonic()
     with pytest.raises(QueryTimeout):
         arena.endpoint(url).send(POST, arena.call(0.3))
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began < FAR_TOO_LONG
 
 
 def test_silence_is_bounded_by_the_idle_time(arena: Arena) -> None:
