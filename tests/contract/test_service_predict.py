@@ -96,7 +96,7 @@ def test_rows_without_the_column_are_malformed(scripted, rows):
 
 
 def test_a_request_without_data_and_a_row_that_is_no_pair_are_malformed(scripted):
-    missing = requests.post(scripted.url + "/predict", json={"rows": []}, timeout=5)
+    missing = requests.post(scripted.url + "/predict", json={"rows": []}, timeout=30)
     assert error(missing).startswith(
         "Input data malformed: missing data field in the request input\nTraceback"
     )
@@ -117,20 +117,20 @@ def test_json_that_is_none_is_a_500_in_plain_text(scripted, body):
 
 
 def test_other_methods_and_paths_are_refused_in_plain_text(scripted):
-    wrong_method = requests.get(scripted.url + "/predict", timeout=5)
+    wrong_method = requests.get(scripted.url + "/predict", timeout=30)
     assert (wrong_method.status_code, wrong_method.text) == (405, "Method Not Allowed")
-    wrong_path = requests.post(scripted.url + "/predictions", timeout=5)
+    wrong_path = requests.post(scripted.url + "/predictions", timeout=30)
     assert (wrong_path.status_code, wrong_path.text) == (404, "Not Found")
 
 
 def test_health_is_ready(scripted):
-    health = requests.get(scripted.url + "/health", timeout=5)
+    health = requests.get(scripted.url + "/health", timeout=30)
     assert (health.status_code, health.json()) == (200, {"status": "ready"})
 
 
 def test_health_is_503_until_the_model_is_ready():
     service = ScriptedService(ready=lambda: False)
-    health = requests.get(service.url + "/health", timeout=5)
+    health = requests.get(service.url + "/health", timeout=30)
     service.stop()
     assert (health.status_code, health.json()) == (503, {"status": "not ready"})
 

@@ -66,16 +66,16 @@ def test_an_account_runs_in_a_process_of_its_own_until_its_input_ends():
     with subprocess.Popen(command, cwd=ROOT, **pipes) as process:
         where = json.loads(process.stdout.readline())
         chat = where["services"]["chat"]
-        token = requests.post(where["account"] + "/_sandbox/tokens", json={"kind": "pat"}, timeout=5).json()[
+        token = requests.post(where["account"] + "/_sandbox/tokens", json={"kind": "pat"}, timeout=30).json()[
             "token"
         ]
         headers = {"Authorization": f'Snowflake Token="{token}"'}
         for url in where["services"].values():
             body = {"data": [[0, {"inputs": "a"}]]}
-            assert requests.post(url + "/predict", json=body, headers=headers, timeout=5).status_code == 200
-        assert requests.get(chat + "/_sandbox/batches", timeout=5).json() == {"batch_sizes": [1]}
+            assert requests.post(url + "/predict", json=body, headers=headers, timeout=30).status_code == 200
+        assert requests.get(chat + "/_sandbox/batches", timeout=30).json() == {"batch_sizes": [1]}
         process.stdin.close()
-        assert process.wait(5) == 0
+        assert process.wait(30) == 0
 
 
 def test_a_service_that_cannot_start_says_why():

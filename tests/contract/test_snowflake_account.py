@@ -33,7 +33,7 @@ def post(sf, path, body=None, token=None, **kwargs):
     headers = dict(kwargs.pop("headers", {}))
     if token is not None:
         headers["Authorization"] = f'Snowflake Token="{token}"'
-    return requests.post(sf.account_url + path, json=body, headers=headers, timeout=5, **kwargs)
+    return requests.post(sf.account_url + path, json=body, headers=headers, timeout=30, **kwargs)
 
 
 def log_in(sf, authenticator="OAUTH", token=None, query="", **data):
@@ -96,14 +96,16 @@ def test_a_gzipped_body_of_a_connector_is_understood(sf):
         sf.account_url + "/session/v1/login-request?request_id=1&databaseName=&warehouse=WH",
         data=gzip.compress(json.dumps(body).encode()),
         headers={"Content-Encoding": "gzip", "Authorization": 'Snowflake Token="None"'},
-        timeout=5,
+        timeout=30,
     )
     assert response.json()["data"]["sessionInfo"]["warehouseName"] == "WH"
 
 
 @pytest.mark.parametrize("raw", [b"", b"{", b"[]", b'{"data": 1}', b"\xff"])
 def test_a_login_that_is_no_json_object_is_a_bad_request(sf, raw):
-    assert requests.post(sf.account_url + "/session/v1/login-request", data=raw, timeout=5).status_code == 400
+    assert (
+        requests.post(sf.account_url + "/session/v1/login-request", data=raw, timeout=30).status_code == 400
+    )
 
 
 def test_an_unknown_oauth_token_is_390303_and_an_expired_one_390318(sf):
@@ -202,7 +204,7 @@ def test_a_jwt_that_is_none_is_394306(sf):
 
 def exchange(sf, assertion, scope, grant_type=JWT_BEARER):
     form = {"grant_type": grant_type, "scope": scope, "assertion": assertion}
-    return requests.post(sf.account_url + "/oauth/token", data=form, timeout=5)
+    return requests.post(sf.account_url + "/oauth/token", data=form, timeout=30)
 
 
 def test_the_key_pair_exchange_answers_with_the_bare_token_as_text(sf, key):
@@ -301,7 +303,7 @@ def test_calls_without_a_living_session_say_which_way_it_is_not_living(sf):
 def refresh(sf, token, client="dss:dss-secret", **form):
     headers = {"Authorization": "Basic " + base64.b64encode(client.encode()).decode()}
     data = {"grant_type": "refresh_token", "refresh_token": token, **form}
-    return requests.post(sf.account_url + "/oauth/token-request", data=data, headers=headers, timeout=5)
+    return requests.post(sf.account_url + "/oauth/token-request", data=data, headers=headers, timeout=30)
 
 
 def test_a_refresh_token_buys_access_tokens_that_log_in(sf):

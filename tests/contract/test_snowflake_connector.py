@@ -43,7 +43,7 @@ def connect(sf, **changes):
 def call(chat, token):
     headers = {"Authorization": f'Snowflake Token="{token}"'}
     body = {"data": [[0, {"inputs": "hi"}]]}
-    return requests.post(chat.url + "/predict", json=body, headers=headers, timeout=5)
+    return requests.post(chat.url + "/predict", json=body, headers=headers, timeout=30)
 
 
 def test_the_connector_logs_in_queries_is_renewed_and_logs_out(sf):

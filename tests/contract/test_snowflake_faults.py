@@ -86,8 +86,8 @@ def test_a_fault_can_let_calls_pass_first(sf, chat, header):
 def test_a_fault_can_be_kept_to_a_listener_and_an_operation(sf, chat, header):
     sf.faults.arm("refuse", "account", on="login", code="390101")
     assert call(chat, header).status_code == 200
-    assert requests.post(sf.account_url + "/session/heartbeat", timeout=5).json()["code"] == "390101"
-    login = requests.post(sf.account_url + "/session/v1/login-request", json={}, timeout=5)
+    assert requests.post(sf.account_url + "/session/heartbeat", timeout=30).json()["code"] == "390101"
+    login = requests.post(sf.account_url + "/session/v1/login-request", json={}, timeout=30)
     assert login.json()["message"] == "Authorization header not found in the request data."
 
 
@@ -95,7 +95,7 @@ def test_faults_by_chance_repeat_with_the_seed():
     def hits(seed):
         with Snowflake(seed=seed) as sf:
             sf.faults.arm("hidden_404", "account", times=None, chance=0.5)
-            return [requests.get(sf.account_url + "/", timeout=5).headers.get("server") for _ in range(12)]
+            return [requests.get(sf.account_url + "/", timeout=30).headers.get("server") for _ in range(12)]
 
     assert hits(7) == hits(7)
     assert len(set(hits(7))) == 2
@@ -108,22 +108,24 @@ def test_an_unknown_fault_is_refused_when_armed(sf):
 
 def test_faults_the_clock_and_counters_are_worked_over_http(sf, chat, header):
     admin = chat.url + "/_sandbox/"
-    armed = requests.post(admin + "faults", json={"kind": "respond", "status": 418, "times": 1}, timeout=5)
+    armed = requests.post(admin + "faults", json={"kind": "respond", "status": 418, "times": 1}, timeout=30)
     assert armed.status_code == 201
     assert armed.json()["faults"][0]["where"] == "chat"
     assert call(chat, header).status_code == 418
     assert call(chat, header).status_code == 200
-    assert requests.post(admin + "faults", json=[{"kind": "explode"}], timeout=5).status_code == 400
-    before = requests.get(sf.account_url + "/_sandbox/clock", timeout=5).json()["now"]
-    after = requests.post(sf.account_url + "/_sandbox/clock", json={"advance": 1000}, timeout=5).json()["now"]
+    assert requests.post(admin + "faults", json=[{"kind": "explode"}], timeout=30).status_code == 400
+    before = requests.get(sf.account_url + "/_sandbox/clock", timeout=30).json()["now"]
+    after = requests.post(sf.account_url + "/_sandbox/clock", json={"advance": 1000}, timeout=30).json()[
+        "now"
+    ]
     assert after - before >= 1000
-    counts = requests.get(admin + "counters", timeout=5).json()
+    counts = requests.get(admin + "counters", timeout=30).json()
     assert counts["chat"]["requests"] == 2
     assert counts["chat"]["faults"] == 1
-    requests.post(admin + "faults", json={"kind": "reset", "where": "account"}, timeout=5)
-    assert requests.delete(admin + "faults", timeout=5).json() == {"faults": []}
-    assert requests.get(sf.account_url + "/", timeout=5).status_code == 404
-    assert requests.get(admin + "nothing", timeout=5).status_code == 404
+    requests.post(admin + "faults", json={"kind": "reset", "where": "account"}, timeout=30)
+    assert requests.delete(admin + "faults", timeout=30).json() == {"faults": []}
+    assert requests.get(sf.account_url + "/", timeout=30).status_code == 404
+    assert requests.get(admin + "nothing", timeout=30).status_code == 404
 
 
 @pytest.mark.parametrize(
@@ -149,15 +151,15 @@ def test_no_web_page_gets_a_token_from_the_sandbox(sf, chat, listener, headers, 
     url = sf.account_url if listener == "account" else chat.url
     tokens = len(sf.world.tokens)
     asked = {"Content-Type": "application/json", **headers}
-    reply = requests.post(url + "/_sandbox/tokens", data='{"kind": "pat"}', headers=asked, timeout=5)
+    reply = requests.post(url + "/_sandbox/tokens", data='{"kind": "pat"}', headers=asked, timeout=30)
     assert reply.status_code == status
     assert len(sf.world.tokens) - tokens == (status == 201)
 
 
 def test_reading_the_sandbox_s_counters_needs_no_content_type(sf):
-    assert requests.get(sf.account_url + "/_sandbox/counters", timeout=5).status_code == 200
+    assert requests.get(sf.account_url + "/_sandbox/counters", timeout=30).status_code == 200
     foreign = {"Host": "evil.example"}
-    assert requests.get(sf.account_url + "/_sandbox/counters", headers=foreign, timeout=5).status_code == 403
+    assert requests.get(sf.account_url + "/_sandbox/counters", headers=foreign, timeout=30).status_code == 403
 
 
 # -- answers
@@ -218,7 +220,7 @@ def test_fields_of_a_real_answer_can_be_set_and_dropped(sf):
         "rewrite_json", "account", set={"data.validityInSeconds": "soon"}, drop=["data.masterToken"]
     )
     body = {"data": {"AUTHENTICATOR": "OAUTH", "TOKEN": sf.issue_oauth_token()}}
-    reply = requests.post(sf.account_url + "/session/v1/login-request", json=body, timeout=5).json()
+    reply = requests.post(sf.account_url + "/session/v1/login-request", json=body, timeout=30).json()
     assert reply["data"]["validityInSeconds"] == "soon"
     assert "masterToken" not in reply["data"]
     assert reply["data"]["token"]
@@ -408,11 +410,11 @@ def test_only_a_reused_connection_is_closed(sf, chat, header):
 def test_idle_connections_can_be_closed_behind_the_clients_back(sf, chat, header):
     with requests.Session() as client:
         for _ in range(2):
-            client.post(chat.url + "/predict", json=BODY, headers=header, timeout=5)
+            client.post(chat.url + "/predict", json=BODY, headers=header, timeout=30)
         # The client has the whole answer a moment before the ingress is done with it.
         wait_for(lambda: chat.counters["in_flight"] == 0)
         chat.close_idle_connections()
-        assert client.post(chat.url + "/predict", json=BODY, headers=header, timeout=5).status_code == 200
+        assert client.post(chat.url + "/predict", json=BODY, headers=header, timeout=30).status_code == 200
     assert chat.counters["connections"] == 2
 
 
@@ -445,7 +447,7 @@ def test_a_storm_of_faults_mixes_no_answers_up_and_leaves_nothing_in_flight(sf, 
                 text = f"{number}-{i}"
                 body = {"data": [[0, {"inputs": text}]]}
                 try:
-                    reply = client.post(chat.url + "/predict", json=body, headers=header, timeout=5)
+                    reply = client.post(chat.url + "/predict", json=body, headers=header, timeout=30)
                     if reply.ok and texts(reply) != [answer_to(text)]:
                         wrong.append(text)
                 except requests.RequestException as error:
@@ -460,10 +462,7 @@ def test_a_storm_of_faults_mixes_no_answers_up_and_leaves_nothing_in_flight(sf, 
     assert 5 < len(failures) < 120
     sf.faults.clear()
     assert texts(call(chat, header)) == ANSWERS
-    deadline = time.monotonic() + 5
-    while chat.counters["in_flight"] or chat.stats.in_flight:
-        assert time.monotonic() < deadline, "something is still in flight"
-        time.sleep(0.01)
+    wait_for(lambda: not (chat.counters["in_flight"] or chat.stats.in_flight))
 
 
 def test_every_kind_of_fault_is_in_this_file_and_in_the_readme():

@@ -28,7 +28,7 @@ def sf():
 
 def session_token(sf, **data):
     body = {"data": {"AUTHENTICATOR": "OAUTH", "TOKEN": sf.issue_oauth_token(), **data}}
-    reply = requests.post(sf.account_url + "/session/v1/login-request", json=body, timeout=5)
+    reply = requests.post(sf.account_url + "/session/v1/login-request", json=body, timeout=30)
     return reply.json()["data"]["token"]
 
 
@@ -54,7 +54,7 @@ def key_pair_token(sf, host, role=ROLE):
         "scope": f"session:role:{role} {host}",
         "assertion": jwt.encode(claims, key, algorithm="RS256"),
     }
-    return requests.post(sf.account_url + "/oauth/token", data=form, timeout=5).text
+    return requests.post(sf.account_url + "/oauth/token", data=form, timeout=30).text
 
 
 async def show(scope, receive, send):
@@ -147,7 +147,7 @@ def test_a_dead_session_is_like_none(sf):
     sf.clock.advance(3601)
     assert call(chat, credential(expired)).status_code == 302
     ended = session_token(sf)
-    requests.post(sf.account_url + "/session?delete=true", headers=credential(ended), timeout=5)
+    requests.post(sf.account_url + "/session?delete=true", headers=credential(ended), timeout=30)
     assert call(chat, credential(ended)).status_code == 302
 
 
@@ -239,10 +239,10 @@ def test_the_answer_carries_the_ingress_s_headers_and_not_the_container_s(sf):
 def test_get_and_head_pass_without_a_body_and_trace_does_not_pass(sf):
     chat = sf.create_service("chat", service=LocalService(show))
     header = credential(session_token(sf))
-    seen = requests.get(chat.url + "/x", headers=header, timeout=5).json()
+    seen = requests.get(chat.url + "/x", headers=header, timeout=30).json()
     assert "transfer-encoding" not in seen["headers"]
-    assert requests.head(chat.url + "/x", headers=header, timeout=5).status_code == 418
-    assert requests.request("TRACE", chat.url + "/x", headers=header, timeout=5).status_code == 405
+    assert requests.head(chat.url + "/x", headers=header, timeout=30).status_code == 418
+    assert requests.request("TRACE", chat.url + "/x", headers=header, timeout=30).status_code == 405
 
 
 def test_an_executable_is_not_handed_out(sf):
@@ -275,7 +275,7 @@ def test_a_stream_passes_part_by_part(sf):
 def test_an_upload_in_chunks_passes(sf):
     chat = sf.create_service("chat", service=LocalService(show))
     parts = [b'{"data": ', b"[]}"]
-    reply = requests.post(chat.url, data=iter(parts), headers=credential(session_token(sf)), timeout=5)
+    reply = requests.post(chat.url, data=iter(parts), headers=credential(session_token(sf)), timeout=30)
     assert reply.json()["body"] == '{"data": []}'
 
 
@@ -299,7 +299,7 @@ def test_model_serving_takes_no_more_than_a_megabyte(sf):
     big = {"dataframe_records": [{"messages": [{"role": "user", "content": "x" * 1_000_001}]}]}
     assert call(chat, header, big, "/__call__").status_code == 413
     chunks = iter([b"x" * 600_000, b"x" * 600_000])
-    assert requests.post(chat.url + "/__call__", data=chunks, headers=header, timeout=5).status_code == 413
+    assert requests.post(chat.url + "/__call__", data=chunks, headers=header, timeout=30).status_code == 413
     plain = sf.create_service("plain")
     assert call(plain, header, {"data": [[0, {"inputs": "x" * 1_000_001}]]}).status_code == 200
 
@@ -400,10 +400,10 @@ def test_counters_know_requests_connections_and_the_most_at_once(sf):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(5)
+        thread.join(30)
     with requests.Session() as client:
         for _ in range(3):
-            client.post(chat.url + "/predict", json=BODY, headers=header, timeout=5)
+            client.post(chat.url + "/predict", json=BODY, headers=header, timeout=30)
     counts = sf.counters["chat"]
     assert counts["requests"] == counts["forwarded"] == 7
     assert counts["connections"] == 5

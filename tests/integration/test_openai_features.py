@@ -16,6 +16,7 @@ from sandbox.instance import Instance
 from sandbox.services.scripted import answer_to, tokens_of
 from spcs_llm.protocols.openai.arguments import UNREADABLE
 from tests.integration.vllm_like import CUT, VllmLike, delta, said, usage
+from tests.waiting import wait_for
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -342,10 +343,7 @@ def test_abandoning_a_stream_closes_the_connection(instance: Instance, connect: 
     stream = instance.dss.mesh.stream(model, "ALICE", query, {})
     next(stream)
     stream.close()
-    until = time.monotonic() + 5
-    while not server.abandoned and time.monotonic() < until:
-        time.sleep(0.01)
-    assert server.abandoned
+    wait_for(lambda: server.abandoned)
 
 
 @pytest.mark.parametrize(

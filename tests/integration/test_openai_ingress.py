@@ -14,6 +14,7 @@ from spcs_llm.domain import ChatDelta, ChatEnd, Message, Sampling, TextPart, Too
 from spcs_llm.errors import ModelError, NetworkError, SpcsError
 from spcs_llm.query_context import QueryContext
 from tests.integration.openai_client import Client, asking, client_for
+from tests.waiting import wait_for
 
 Start = Callable[..., Client]
 
@@ -102,10 +103,7 @@ def test_abandoning_a_stream_ends_the_request_at_the_ingress(sf: Snowflake, star
     llm = sf.service("llm")
     assert llm.counters["in_flight"] == 1
     pieces.close()
-    until = time.monotonic() + 5
-    while llm.counters["in_flight"] and time.monotonic() < until:
-        time.sleep(0.01)
-    assert llm.counters["in_flight"] == 0
+    wait_for(lambda: llm.counters["in_flight"] == 0)
     assert client.limiter.in_flight == 0
 
 

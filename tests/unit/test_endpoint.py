@@ -655,7 +655,7 @@ def test_a_stream_closed_by_two_threads_ends_once() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(5)
+        thread.join(30)
     assert rig.transport.finished == 1
     rig.assert_nothing_is_held()
 

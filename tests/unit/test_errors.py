@@ -65,7 +65,7 @@ def test_a_copy_for_another_thread_has_no_traceback_of_this_one() -> None:
 
     thread = threading.Thread(target=raise_again)
     thread.start()
-    thread.join(5)
+    thread.join(30)
     assert raised[0].__traceback__.tb_frame.f_code.co_name == "raise_again"
 
 
