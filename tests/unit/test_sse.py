@@ -142,7 +142,7 @@ def test_a_connection_that_breaks_off_takes_nothing_that_had_come(ending: bytes,
     found: list[Event] = []
     with pytest.raises(type(failure)):
         for event in events(chunks()):
-            found.append(event)  # noqa: PERF402: what came before the failure counts
+            found.append(event)  # what came before the failure counts
     assert [event.data for event in found] == [b"a", b"b"]
     assert [isinstance(event, LastEvent) for event in found] == [False, True]
 
