@@ -31,6 +31,7 @@ _WORK = 128 * 1024  # pieces of private texts that are looked up for one message
 _SHORT = 4
 _FEW_WORDS = 3
 _PART_OF_SECRET = 12
+_MIN_SECRET = 6
 _SETTINGS = ("temperature",)  # names of settings that could be words of a text: the others have an underscore
 _QUOTES = "'\"`\u00b4\u2018\u2019\u201c\u201d\u00ab\u00bb"
 _HEAD_OF_IMAGE = 4096  # of a data URL: an error quotes its head, if anything
@@ -396,7 +397,7 @@ def _is_quoted(message: str, start: int, end: int) -> bool:
 
 def _hide_words(text: str, secret: str, hidden: list[bool]) -> None:
     """Hides a short credential where it stands by itself, as it is or escaped."""
-    if len(secret) < _SHORT - 1:
+    if len(secret) < _MIN_SECRET:  # as short as a word: hiding it would spoil every other error
         return
     for form in {secret, quote(secret, safe=""), json.dumps(secret)[1:-1]}:
         at = text.find(form)
