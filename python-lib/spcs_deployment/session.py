@@ -14,7 +14,7 @@ def open_session(connection_name: str | None = None) -> Any:
     Raises DeploymentError when the Snowpark library or the connection is missing.
     """
     try:
-        from snowflake.snowpark import Session as Snowpark  # type: ignore[import-untyped]
+        from snowflake.snowpark import Session as Snowpark
     except ImportError as error:
         raise DeploymentError(
             "The package snowflake-snowpark-python is not installed.",

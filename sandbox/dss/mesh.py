@@ -6,7 +6,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
@@ -120,7 +120,7 @@ class Mesh:
 
     def stream(
         self, model: Model, user: str, query: Any, settings: Any
-    ) -> Iterator[tuple[str, dict[str, Any]]]:
+    ) -> Generator[tuple[str, dict[str, Any]], None, None]:
         """Pairs of event name and data, the footer last. Raises QueryFailedError.
 
         Closing it closes the plugin's generator.

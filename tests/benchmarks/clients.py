@@ -61,8 +61,10 @@ def bare_requests(account: dict[str, Any], url: str, pool: int = 10) -> Ask:
 def bare_urllib3(account: dict[str, Any], url: str, pool: int) -> Ask:
     place = urllib3.util.parse_url(url)
     kind = urllib3.HTTPSConnectionPool if place.scheme == "https" else urllib3.HTTPConnectionPool
-    trusted = {"ca_certs": os.environ["REQUESTS_CA_BUNDLE"]} if place.scheme == "https" else {}
-    connections = kind(place.host, place.port, maxsize=pool, **trusted)
+    trusted: dict[str, Any] = (
+        {"ca_certs": os.environ["REQUESTS_CA_BUNDLE"]} if place.scheme == "https" else {}
+    )
+    connections = kind(place.host or "", place.port, maxsize=pool, **trusted)
     headers, body = session_header(account), json.dumps({"data": [[0, {"inputs": PROMPT}]]}).encode()
 
     def ask() -> str:
@@ -79,7 +81,7 @@ def openai_client(account: dict[str, Any], url: str) -> Ask:
 
     def ask() -> str:
         asked = {"model": "scripted", "messages": MESSAGES, "temperature": 0.2, "max_tokens": MAX_TOKENS}
-        return client.chat.completions.create(**asked).choices[0].message.content or ""  # type: ignore[call-overload]
+        return client.chat.completions.create(**asked).choices[0].message.content or ""
 
     return ask
 
@@ -92,7 +94,7 @@ def openai_stream(account: dict[str, Any], url: str) -> Ask:
 
     def ask() -> str:
         asked = {"model": "scripted", "messages": MESSAGES, "temperature": 0.2, "max_tokens": MAX_TOKENS}
-        chunks = client.chat.completions.create(**asked, stream=True)  # type: ignore[call-overload]
+        chunks = client.chat.completions.create(**asked, stream=True)
         return "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
 
     return ask

@@ -114,9 +114,9 @@ def test_a_lone_caller_pays_next_to_nothing() -> None:
         client = Client(url, 1)
         for number in range(LONE_CALLS):
             for way, embed in (("alone", client.alone), ("together", client.together)):
-                wall, cpu = time.perf_counter(), time.thread_time()
+                began, worked = time.perf_counter(), time.thread_time()
                 embed(f"text number {number}")
-                samples[way].append((time.perf_counter() - wall, time.thread_time() - cpu))
+                samples[way].append((time.perf_counter() - began, time.thread_time() - worked))
     wall, cpu = (
         {way: statistics.median(row[column] for row in rows) * 1e6 for way, rows in samples.items()}
         for column in (0, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import requests
@@ -38,12 +39,12 @@ def url(dss: Dss) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def project(dss: Dss, url: str):
+def project(dss: Dss, url: str) -> Iterator[Any]:
     with client(url, dss.create_api_key()) as dss_client:
         yield dss_client.get_project("TEST")
 
 
-def post(url: str, dss: Dss, path: str, body: dict, **kwargs) -> requests.Response:
+def post(url: str, dss: Dss, path: str, body: dict[str, Any], **kwargs: Any) -> requests.Response:
     auth = (dss.create_api_key(), "")
     return requests.post(
         f"{url}/dip/publicapi/projects/TEST/llms/{path}", json=body, auth=auth, timeout=10, **kwargs
@@ -60,13 +61,13 @@ def post(url: str, dss: Dss, path: str, body: dict, **kwargs) -> requests.Respon
         ("IMAGE_GENERATION", []),
     ],
 )
-def test_models_are_listed_by_purpose(project, purpose, ids):
+def test_models_are_listed_by_purpose(project: Any, purpose: str, ids: Any) -> None:
     listed = project.list_llms(purpose=purpose)
     assert [model.id for model in listed] == ids
     assert all(model.type == "CUSTOM" and model.description.startswith("acme - ") for model in listed)
 
 
-def test_a_completion_carries_text_usage_and_trace(project):
+def test_a_completion_carries_text_usage_and_trace(project: Any) -> None:
     response = project.get_llm("custom:acme:chat").new_completion().with_message("two words").execute()
     assert response.success
     assert response.text == "two words"
@@ -80,7 +81,7 @@ def test_a_completion_carries_text_usage_and_trace(project):
     }
 
 
-def test_usage_is_on_the_call_span_and_the_plugins_spans_below_it(project):
+def test_usage_is_on_the_call_span_and_the_plugins_spans_below_it(project: Any) -> None:
     response = project.get_llm("custom:acme:chat").new_completion().with_message("two words").execute()
     query = SpanReader(response.trace)
     assert query.name == "DKU_LLM_MESH_COMPLETION_QUERY"
@@ -96,7 +97,7 @@ def test_usage_is_on_the_call_span_and_the_plugins_spans_below_it(project):
     assert call.duration is not None
 
 
-def test_a_batch_keeps_its_order_and_each_failure_to_its_row(project):
+def test_a_batch_keeps_its_order_and_each_failure_to_its_row(project: Any) -> None:
     batch = project.get_llm("custom:acme:chat").new_completions()
     texts = [f"query {number}" if number % 7 else "fail" for number in range(40)]
     for text in texts:
@@ -107,13 +108,13 @@ def test_a_batch_keeps_its_order_and_each_failure_to_its_row(project):
     assert responses[0]._raw["errorType"] == "ValueError"
 
 
-def test_a_failed_completion_raises_the_plugins_message(project):
+def test_a_failed_completion_raises_the_plugins_message(project: Any) -> None:
     response = project.get_llm("custom:acme:chat").new_completion().with_message("fail").execute()
     with pytest.raises(LLMException, match="no answer to that"):
         _ = response.text
 
 
-def test_parts_and_tools_reach_the_plugin(project):
+def test_parts_and_tools_reach_the_plugin(project: Any) -> None:
     query = project.get_llm("custom:acme:eyes").new_completion()
     query.new_multipart_message().with_text("look").with_inline_image(b"\xff\xd8").with_text("here").add()
     assert query.execute().text == "look here"
@@ -121,7 +122,7 @@ def test_parts_and_tools_reach_the_plugin(project):
     assert query.execute().tool_calls[0]["function"] == {"name": "weather", "arguments": '{"city": "Oslo"}'}
 
 
-def test_embeddings_keep_their_order(project):
+def test_embeddings_keep_their_order(project: Any) -> None:
     query = project.get_llm("custom:acme:vectors").new_embeddings()
     for text in ("aaa", "bb", "c"):
         query.add_text(text)
@@ -129,7 +130,7 @@ def test_embeddings_keep_their_order(project):
     assert [round(vector[index]) for index, vector in enumerate(vectors)] == [3, 2, 1]
 
 
-def test_an_embedding_row_fails_alone(project):
+def test_an_embedding_row_fails_alone(project: Any) -> None:
     query = (
         project.get_llm("custom:acme:vectors").new_embeddings().add_text("a").add_text("fail").add_text("b")
     )
@@ -139,37 +140,37 @@ def test_an_embedding_row_fails_alone(project):
         response.get_embeddings()
 
 
-def test_reranking_answers_the_client_of_today(project):
+def test_reranking_answers_the_client_of_today(project: Any) -> None:
     query = project.get_llm("custom:acme:ranks").new_reranking().with_query("red fox")
     response = query.with_document("blue whale").with_document("a red fox").execute()
     assert [(d.index, d.relevance_score) for d in response.documents] == [(1, 1.0), (0, 0.0)]
 
 
-def test_reranking_answers_the_body_of_the_14_3_client(url, dss):
+def test_reranking_answers_the_body_of_the_14_3_client(url: str, dss: Dss) -> None:
     queries = [{"query": "red fox", "documents": [{"content": "blue"}, {"content": "red"}]}]
     reply = post(url, dss, "rerankings", {"llmId": "custom:acme:ranks", "queries": queries}).json()
     assert [d["index"] for d in reply["responses"][0]["documents"]] == [1, 0]
 
 
-def test_the_body_of_the_12_5_client_without_settings_is_taken(url, dss):
+def test_the_body_of_the_12_5_client_without_settings_is_taken(url: str, dss: Dss) -> None:
     body = {"llmId": "custom:acme:vectors", "queries": [{"text": "a"}]}
     assert "embedding" in post(url, dss, "embeddings", body).json()["responses"][0]
 
 
-def test_langchain_invokes_the_chat_model(project):
+def test_langchain_invokes_the_chat_model(project: Any) -> None:
     chat = project.get_llm("custom:acme:chat").as_langchain_chat_model()
     message = chat.invoke([SystemMessage("Be brief."), HumanMessage("two words")])
     assert message.content == "two words"
     assert message.usage_metadata["total_tokens"] == 4
 
 
-def test_langchain_streams_the_chat_model(project):
+def test_langchain_streams_the_chat_model(project: Any) -> None:
     chat = project.get_llm("custom:acme:chat").as_langchain_chat_model()
     texts = [chunk.content for chunk in chat.stream("one two three") if chunk.content]
     assert texts == ["one ", "two ", "three "]
 
 
-def test_langchain_binds_tools(project):
+def test_langchain_binds_tools(project: Any) -> None:
     def weather(city: str) -> str:
         """The weather in a city."""
         return city
@@ -179,38 +180,38 @@ def test_langchain_binds_tools(project):
     assert [(call["name"], call["args"]) for call in message.tool_calls] == [("weather", {"city": "Oslo"})]
 
 
-def test_langchain_embeds(project):
+def test_langchain_embeds(project: Any) -> None:
     embeddings = project.get_llm("custom:acme:vectors").as_langchain_embeddings()
     assert len(embeddings.embed_documents(["a", "b"])) == 2
     assert round(embeddings.embed_query("zz")[25]) == 2
 
 
 @pytest.mark.parametrize("key", ["wrong", ""])
-def test_a_wrong_key_is_refused(url, key):
+def test_a_wrong_key_is_refused(url: str, key: str) -> None:
     refusal = pytest.raises(DataikuException, match="UnauthorizedException: Invalid API key")
     with client(url, key) as dss_client, refusal:
         dss_client.get_project("TEST").list_llms()
 
 
-def test_a_key_works_as_ticket_and_as_bearer_token(url, dss):
+def test_a_key_works_as_ticket_and_as_bearer_token(url: str, dss: Dss) -> None:
     key = dss.create_api_key("alice")
     for way in ({"internal_ticket": key}, {"jwt_bearer_token": key}):
         with client(url, **way) as dss_client:
             assert dss_client.get_auth_info()["authIdentifier"] == "alice"
 
 
-def test_an_unknown_model_is_an_error_in_dss_form(project):
+def test_an_unknown_model_is_an_error_in_dss_form(project: Any) -> None:
     with pytest.raises(DataikuException, match="NotFoundException: LLM not found: custom:acme:gone"):
         project.get_llm("custom:acme:gone").new_completion().with_message("hi").execute()
 
 
-def test_a_model_is_refused_what_it_is_not_for(project):
+def test_a_model_is_refused_what_it_is_not_for(project: Any) -> None:
     with pytest.raises(DataikuException, match="is a model for: Text embedding"):
         project.get_llm("custom:acme:vectors").new_completion().with_message("hi").execute()
 
 
 @pytest.mark.parametrize("body", [b"no json", b"[]", b'{"llmId": "custom:acme:chat"}'])
-def test_a_body_that_is_no_query_is_a_bad_request(url, dss, body):
+def test_a_body_that_is_no_query_is_a_bad_request(url: str, dss: Dss, body: Any) -> None:
     auth = (dss.create_api_key(), "")
     target = f"{url}/dip/publicapi/projects/TEST/llms/completions"
     reply = requests.post(target, data=body, auth=auth, timeout=10)
@@ -218,8 +219,8 @@ def test_a_body_that_is_no_query_is_a_bad_request(url, dss, body):
     assert reply.json()["errorType"].endswith("IllegalArgumentException")
 
 
-def bank_of(dss: Dss, project):
-    documents = [
+def bank_of(dss: Dss, project: Any) -> Any:
+    documents: list[str | dict[str, Any]] = [
         {"text": "zebra zebra", "metadata": {"page": 3}},
         "zebra zebras",
         "apple",
@@ -228,13 +229,13 @@ def bank_of(dss: Dss, project):
     return project.get_knowledge_bank("facts")
 
 
-def test_a_knowledge_bank_finds_the_nearest_document(dss, project):
+def test_a_knowledge_bank_finds_the_nearest_document(dss: Dss, project: Any) -> None:
     best = bank_of(dss, project).search("zebra", max_documents=1).documents
     assert [(d.text, d.metadata) for d in best] == [("zebra zebra", {"page": 3})]
     assert best[0].score == pytest.approx(1.0, abs=1e-3)
 
 
-def test_a_knowledge_bank_search_honours_threshold_and_diversity(dss, project):
+def test_a_knowledge_bank_search_honours_threshold_and_diversity(dss: Dss, project: Any) -> None:
     bank = bank_of(dss, project)
     near = bank.search("zebra", search_type="SIMILARITY_THRESHOLD", similarity_threshold=0.8)
     assert [d.text for d in near.documents] == ["zebra zebra", "zebra zebras"]
@@ -242,11 +243,11 @@ def test_a_knowledge_bank_search_honours_threshold_and_diversity(dss, project):
     assert [d.text for d in diverse.documents] == ["zebra zebra", "apple"]
 
 
-def test_a_knowledge_bank_says_what_it_cannot_search(dss, project):
+def test_a_knowledge_bank_says_what_it_cannot_search(dss: Dss, project: Any) -> None:
     with pytest.raises(Exception, match="HYBRID is not supported"):
         bank_of(dss, project).search("zebra", search_type="HYBRID")
 
 
-def test_a_knowledge_bank_is_a_langchain_retriever(dss, project):
+def test_a_knowledge_bank_is_a_langchain_retriever(dss: Dss, project: Any) -> None:
     found = bank_of(dss, project).as_langchain_retriever(max_documents=1).invoke("zebra")
     assert [document.page_content for document in found] == ["zebra zebra"]

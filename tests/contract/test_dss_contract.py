@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
 from dataikuapi.dss.llm_utils import LLMException
@@ -72,7 +73,7 @@ STREAMS = [
 ]
 
 
-def model_of(dss: Dss, folder: Path, base: str, body: str, capability: str = "CHAT"):
+def model_of(dss: Dss, folder: Path, base: str, body: str, capability: str = "CHAT") -> Any:
     """A model whose class is made of `base` and the methods in `body`."""
     header = f"from dataiku.llm.python import {base}\nclass Model({base}):\n"
     dss.install_plugin(write_plugin(folder, header + textwrap.indent(textwrap.dedent(body), "    ")))
@@ -81,7 +82,7 @@ def model_of(dss: Dss, folder: Path, base: str, body: str, capability: str = "CH
 
 
 @pytest.mark.parametrize(("answer", "rule"), ANSWERS)
-def test_a_wrong_answer_fails_by_name(tmp_path, answer, rule):
+def test_a_wrong_answer_fails_by_name(tmp_path: Path, answer: Any, rule: Any) -> None:
     with Dss() as dss:
         body = f"def process(self, query, settings, trace):\n    return {answer}"
         (row,) = dss.mesh.complete(model_of(dss, tmp_path, "BaseLLM", body), "admin", [QUERY], {})
@@ -90,7 +91,9 @@ def test_a_wrong_answer_fails_by_name(tmp_path, answer, rule):
 
 
 @pytest.mark.parametrize(("items", "rule"), STREAMS)
-def test_a_wrong_stream_fails_by_name_streamed_and_consolidated(tmp_path, items, rule):
+def test_a_wrong_stream_fails_by_name_streamed_and_consolidated(
+    tmp_path: Path, items: Any, rule: Any
+) -> None:
     with Dss() as dss:
         yields = "\n    ".join(f"yield {item}" for item in items)
         body = f"def process_stream(self, query, settings, trace):\n    {yields}"
@@ -111,7 +114,7 @@ def test_a_wrong_stream_fails_by_name_streamed_and_consolidated(tmp_path, items,
         ("async def aprocess_stream(self, q, s, t):\n    return []", "streamed"),
     ],
 )
-def test_a_method_of_the_wrong_kind_fails_by_name(tmp_path, body, how):
+def test_a_method_of_the_wrong_kind_fails_by_name(tmp_path: Path, body: Any, how: str) -> None:
     with Dss() as dss:
         model = model_of(dss, tmp_path, "BaseLLM", body)
         if how == "whole":
@@ -122,7 +125,7 @@ def test_a_method_of_the_wrong_kind_fails_by_name(tmp_path, body, how):
         assert [violation.rule for violation in dss.violations] == ["method-kind"]
 
 
-def test_a_model_without_any_method_fails_by_name(tmp_path):
+def test_a_model_without_any_method_fails_by_name(tmp_path: Path) -> None:
     with Dss() as dss:
         model = model_of(dss, tmp_path, "BaseLLM", "pass")
         (row,) = dss.mesh.complete(model, "admin", [QUERY], {})
@@ -130,7 +133,7 @@ def test_a_model_without_any_method_fails_by_name(tmp_path):
 
 
 @pytest.mark.parametrize("value", ["0", "8.0", "None", "True"])
-def test_max_parallelism_must_be_a_positive_int(tmp_path, value):
+def test_max_parallelism_must_be_a_positive_int(tmp_path: Path, value: Any) -> None:
     with Dss() as dss:
         body = f"def get_max_parallelism(self):\n    return {value}"
         (row,) = dss.mesh.complete(model_of(dss, tmp_path, "BaseLLM", body), "admin", [QUERY], {})
@@ -144,7 +147,7 @@ def test_max_parallelism_must_be_a_positive_int(tmp_path, value):
         ("trace.subspan('mine').span['usageMetadata'] = {'promptTokens': 1}", "usage-is-counted-once"),
     ],
 )
-def test_a_trace_the_explorer_could_not_read_fails_by_name(tmp_path, statement, rule):
+def test_a_trace_the_explorer_could_not_read_fails_by_name(tmp_path: Path, statement: str, rule: Any) -> None:
     with Dss() as dss:
         body = f"def process(self, query, settings, trace):\n    {statement}\n    return {{'text': 'x'}}"
         (row,) = dss.mesh.complete(model_of(dss, tmp_path, "BaseLLM", body), "admin", [QUERY], {})
@@ -164,7 +167,7 @@ def test_a_trace_the_explorer_could_not_read_fails_by_name(tmp_path, statement, 
         ('{"embedding": [0.1], "promptTokens": None}', "usage-is-a-number"),
     ],
 )
-def test_a_wrong_embedding_fails_by_name(tmp_path, answer, rule):
+def test_a_wrong_embedding_fails_by_name(tmp_path: Path, answer: Any, rule: Any) -> None:
     with Dss() as dss:
         body = f"def process(self, query, settings, trace):\n    return {answer}"
         model = model_of(dss, tmp_path, "BaseEmbeddingModel", body, "EMBEDDING")
@@ -172,7 +175,7 @@ def test_a_wrong_embedding_fails_by_name(tmp_path, answer, rule):
         assert (row["errorCode"], "embedding" in row) == (rule, False)
 
 
-def test_a_batch_of_embeddings_must_have_a_row_for_each_query(tmp_path):
+def test_a_batch_of_embeddings_must_have_a_row_for_each_query(tmp_path: Path) -> None:
     with Dss(embedding_rows=8) as dss:
         body = "def process(self, query, settings, trace):\n    return {'responses': [{'embedding': [1.0]}]}"
         model = model_of(dss, tmp_path, "BaseEmbeddingModel", body, "EMBEDDING")
@@ -191,7 +194,7 @@ def test_a_batch_of_embeddings_must_have_a_row_for_each_query(tmp_path):
         ('[{"index": 0, "relevanceScore": "1"}]', "ranking-score"),
     ],
 )
-def test_a_wrong_ranking_fails_by_name(tmp_path, documents, rule):
+def test_a_wrong_ranking_fails_by_name(tmp_path: Path, documents: Any, rule: Any) -> None:
     with Dss() as dss:
         body = f"def process(self, query, settings, trace):\n    return {{'documents': {documents}}}"
         model = model_of(dss, tmp_path, "BaseRerankingModel", body, "RERANKING")
@@ -200,7 +203,7 @@ def test_a_wrong_ranking_fails_by_name(tmp_path, documents, rule):
         assert (row["ok"], row["errorCode"]) == (False, rule)
 
 
-def test_a_breach_reaches_the_client_under_its_name(tmp_path):
+def test_a_breach_reaches_the_client_under_its_name(tmp_path: Path) -> None:
     with Dss() as dss:
         body = "def process(self, query, settings, trace):\n    return {'text': None}"
         model = model_of(dss, tmp_path, "BaseLLM", body)

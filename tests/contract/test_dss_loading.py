@@ -8,11 +8,12 @@ import textwrap
 import threading
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sandbox.dss import Capability, ConfigError, DescriptorError, Dss, PluginError
-from tests.contract.plugins.writing import COMPLETE, write_plugin
+from tests.contract.plugins.writing import COMPLETE, model_of, write_plugin
 
 CHAT = """
     from dataiku.llm.python import BaseLLM
@@ -25,7 +26,7 @@ QUERY = {"messages": [{"role": "user", "content": "hi"}]}
 
 
 def text(dss: Dss, llm_id: str, user: str = "admin") -> str:
-    (row,) = dss.mesh.complete(dss.model(llm_id), user, [QUERY], {})
+    (row,) = dss.mesh.complete(model_of(dss, llm_id), user, [QUERY], {})
     return row["text"] if row["ok"] else row["errorMessage"]
 
 
@@ -37,14 +38,14 @@ def zipped(folder: Path, target: Path, prefix: str = "") -> Path:
     return target
 
 
-def test_a_plugin_is_loaded_from_its_folder_without_warnings():
+def test_a_plugin_is_loaded_from_its_folder_without_warnings() -> None:
     with Dss() as dss:
         plugin = dss.install_plugin(COMPLETE)
         assert (plugin.id, plugin.warnings) == ("echo", ())
         assert plugin.offers("echo") == {Capability.CHAT, Capability.EMBEDDING, Capability.RERANKING}
 
 
-def test_a_plugin_is_loaded_from_a_zip_which_is_not_needed_afterwards(tmp_path):
+def test_a_plugin_is_loaded_from_a_zip_which_is_not_needed_afterwards(tmp_path: Path) -> None:
     archive = zipped(COMPLETE, tmp_path / "echo.zip")
     with Dss() as dss:
         plugin = dss.install_plugin(archive)
@@ -56,13 +57,13 @@ def test_a_plugin_is_loaded_from_a_zip_which_is_not_needed_afterwards(tmp_path):
     assert not folder.exists()
 
 
-def test_a_zip_with_the_plugin_in_a_subfolder_is_refused(tmp_path):
+def test_a_zip_with_the_plugin_in_a_subfolder_is_refused(tmp_path: Path) -> None:
     archive = zipped(COMPLETE, tmp_path / "echo.zip", prefix="echo-1.0.0/")
     with Dss() as dss, pytest.raises(DescriptorError, match="root of the zip does not hold"):
         dss.install_plugin(archive)
 
 
-def test_what_is_no_plugin_at_all_is_refused(tmp_path):
+def test_what_is_no_plugin_at_all_is_refused(tmp_path: Path) -> None:
     (tmp_path / "note.txt").write_text("hello")
     with Dss() as dss:
         with pytest.raises(PluginError, match="neither a folder nor a zip"):
@@ -71,7 +72,7 @@ def test_what_is_no_plugin_at_all_is_refused(tmp_path):
             dss.install_plugin(tmp_path)
 
 
-def test_closing_leaves_paths_modules_and_threads_as_they_were():
+def test_closing_leaves_paths_modules_and_threads_as_they_were() -> None:
     before = (list(sys.path), set(sys.modules), threading.active_count())
     with Dss() as dss:
         dss.install_plugin(COMPLETE)
@@ -83,7 +84,7 @@ def test_closing_leaves_paths_modules_and_threads_as_they_were():
     assert (list(sys.path), left, threading.active_count()) == (before[0], set(), before[2])
 
 
-def test_a_failed_install_leaves_nothing_behind(tmp_path):
+def test_a_failed_install_leaves_nothing_behind(tmp_path: Path) -> None:
     folder = write_plugin(
         tmp_path, "import helper\nraise RuntimeError('no')", files={"python-lib/helper.py": ""}
     )
@@ -95,7 +96,7 @@ def test_a_failed_install_leaves_nothing_behind(tmp_path):
         assert "helper" not in sys.modules
 
 
-def test_the_next_version_of_a_plugin_brings_its_own_library(tmp_path):
+def test_the_next_version_of_a_plugin_brings_its_own_library(tmp_path: Path) -> None:
     for number in ("one", "two"):
         llm_py = "from dataiku.llm.python import BaseLLM\nfrom small_lib import word\n" + (
             "class Model(BaseLLM):\n    def process(self, q, s, t):\n        return {'text': word}\n"
@@ -108,7 +109,9 @@ def test_the_next_version_of_a_plugin_brings_its_own_library(tmp_path):
             assert text(dss, "custom:c:m") == number
 
 
-def test_a_module_already_imported_under_a_librarys_name_is_put_aside(tmp_path, monkeypatch):
+def test_a_module_already_imported_under_a_librarys_name_is_put_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     other = type(sys)("small_lib")
     monkeypatch.setitem(sys.modules, "small_lib", other)
     llm_py = CHAT % "x" + "\n    from small_lib import word\n"
@@ -118,7 +121,7 @@ def test_a_module_already_imported_under_a_librarys_name_is_put_aside(tmp_path, 
     assert sys.modules["small_lib"] is other
 
 
-def test_two_plugins_live_side_by_side_unless_their_libraries_collide(tmp_path):
+def test_two_plugins_live_side_by_side_unless_their_libraries_collide(tmp_path: Path) -> None:
     files = {"python-lib/shared.py": ""}
     with Dss() as dss:
         for name in ("a", "b"):
@@ -132,7 +135,7 @@ def test_two_plugins_live_side_by_side_unless_their_libraries_collide(tmp_path):
             dss.install_plugin(write_plugin(tmp_path / "d", CHAT % "d", plugin={"id": "d"}, files=files))
 
 
-def test_only_one_dss_is_open_at_a_time():
+def test_only_one_dss_is_open_at_a_time() -> None:
     with Dss(), pytest.raises(RuntimeError, match="another stand-in DSS is open"):
         Dss()
 
@@ -140,12 +143,12 @@ def test_only_one_dss_is_open_at_a_time():
 # -- classes
 
 
-def test_two_classes_for_one_capability_are_refused(tmp_path):
+def test_two_classes_for_one_capability_are_refused(tmp_path: Path) -> None:
     with Dss() as dss, pytest.raises(PluginError, match="several classes derived from BaseLLM: Model, Other"):
         dss.install_plugin(write_plugin(tmp_path, CHAT % "x" + "\n    class Other(BaseLLM):\n        pass\n"))
 
 
-def test_a_class_of_the_module_wins_over_an_imported_one(tmp_path):
+def test_a_class_of_the_module_wins_over_an_imported_one(tmp_path: Path) -> None:
     library = "from dataiku.llm.python import BaseLLM\nclass Helper(BaseLLM):\n    pass\n"
     llm_py = "from helpers import Helper\nclass Model(Helper):\n    pass\n"
     with Dss() as dss:
@@ -153,19 +156,19 @@ def test_a_class_of_the_module_wins_over_an_imported_one(tmp_path):
         assert plugin.class_for("model", Capability.CHAT).__name__ == "Model"
 
 
-def test_a_module_without_a_class_is_refused(tmp_path):
+def test_a_module_without_a_class_is_refused(tmp_path: Path) -> None:
     with Dss() as dss, pytest.raises(PluginError, match="no class derived from a base class"):
         dss.install_plugin(write_plugin(tmp_path, "from dataiku.llm.python import BaseLLM"))
 
 
-def test_a_capability_without_a_class_is_refused(tmp_path):
+def test_a_capability_without_a_class_is_refused(tmp_path: Path) -> None:
     with Dss() as dss:
         dss.install_plugin(write_plugin(tmp_path, CHAT % "x"))
         with pytest.raises(PluginError, match="small/model has no class for Text embedding"):
             dss.create_connection("c", "small", [{"id": "m", "capability": "EMBEDDING"}])
 
 
-def test_an_instance_whose_init_calls_no_super_has_the_bases_attributes(tmp_path):
+def test_an_instance_whose_init_calls_no_super_has_the_bases_attributes(tmp_path: Path) -> None:
     llm_py = """
         from dataiku.llm.python import BaseLLM
 
@@ -197,7 +200,7 @@ def test_an_instance_whose_init_calls_no_super_has_the_bases_attributes(tmp_path
         ("15.0", set()),
     ],
 )
-def test_a_version_lacks_what_came_later(tmp_path, version, missing):
+def test_a_version_lacks_what_came_later(tmp_path: Path, version: str, missing: Any) -> None:
     llm_py = """
         import dataiku.core.plugin, dataiku.llm.python as llm
         import dataiku.llm.python.types
@@ -220,7 +223,7 @@ def test_a_version_lacks_what_came_later(tmp_path, version, missing):
 
 
 @pytest.mark.parametrize("version", ["14.1", "14.5"])
-def test_the_complete_plugin_runs_on_older_dss_without_reranking(version):
+def test_the_complete_plugin_runs_on_older_dss_without_reranking(version: str) -> None:
     with Dss(version) as dss:
         dss.install_plugin(COMPLETE)
         dss.create_connection("c", "echo", [{"id": "v", "capability": "EMBEDDING"}])
@@ -238,7 +241,7 @@ RANKS = """
 """
 
 
-def test_of_a_plugin_only_the_component_is_refused_that_is_for_a_newer_dss(tmp_path):
+def test_of_a_plugin_only_the_component_is_refused_that_is_for_a_newer_dss(tmp_path: Path) -> None:
     files = {
         "python-llms/ranks/llm.json": json.dumps({"meta": {"label": "Ranks"}}),
         "python-llms/ranks/llm.py": textwrap.dedent(RANKS),
@@ -258,19 +261,19 @@ def test_of_a_plugin_only_the_component_is_refused_that_is_for_a_newer_dss(tmp_p
         dss.create_connection("c", "small", ranks)
 
 
-def test_a_plugin_of_which_dss_can_list_nothing_is_refused(tmp_path):
+def test_a_plugin_of_which_dss_can_list_nothing_is_refused(tmp_path: Path) -> None:
     with Dss("14.5") as dss, pytest.raises(PluginError, match="model is for a newer DSS"):
         dss.install_plugin(write_plugin(tmp_path, RANKS))
 
 
-def test_a_component_that_imports_what_no_dss_has_is_refused_whole(tmp_path):
+def test_a_component_that_imports_what_no_dss_has_is_refused_whole(tmp_path: Path) -> None:
     broken = write_plugin(tmp_path, CHAT.replace("import BaseLLM", "import BaseLLM, BaseMagic") % "x")
     with Dss("14.5") as dss, pytest.raises(PluginError, match="cannot import name 'BaseMagic'"):
         dss.install_plugin(broken)
 
 
 @pytest.mark.parametrize("version", ["13.5", "14.0"])
-def test_a_version_without_python_models_is_refused(version):
+def test_a_version_without_python_models_is_refused(version: str) -> None:
     with pytest.raises(ValueError, match=r"they exist from 14\.1"):
         Dss(version)
 
@@ -298,7 +301,7 @@ REQUEST = {"name": "k", "type": "CREDENTIAL_REQUEST", "credentialRequestSettings
         ),
     ],
 )
-def test_a_parameter_dss_could_not_show_is_refused(tmp_path, params, complaint):
+def test_a_parameter_dss_could_not_show_is_refused(tmp_path: Path, params: Any, complaint: str) -> None:
     with Dss() as dss, pytest.raises(DescriptorError, match=complaint):
         dss.install_plugin(write_plugin(tmp_path, CHAT % "x", params=params))
 
@@ -330,12 +333,12 @@ def test_a_parameter_dss_could_not_show_is_refused(tmp_path, params, complaint):
         ),
     ],
 )
-def test_a_descriptor_dss_could_not_use_is_refused(tmp_path, files, complaint):
+def test_a_descriptor_dss_could_not_use_is_refused(tmp_path: Path, files: Any, complaint: str) -> None:
     with Dss() as dss, pytest.raises(DescriptorError, match=complaint):
         dss.install_plugin(write_plugin(tmp_path, CHAT % "x", files=files))
 
 
-def test_what_dss_would_ignore_is_a_warning(tmp_path):
+def test_what_dss_would_ignore_is_a_warning(tmp_path: Path) -> None:
     described = {
         "meta": {"label": "x"},
         "className": "Model",
@@ -367,13 +370,15 @@ def test_what_dss_would_ignore_is_a_warning(tmp_path):
         ),
     ],
 )
-def test_a_default_that_does_not_fit_its_parameter_is_a_warning(tmp_path, param, oddity):
+def test_a_default_that_does_not_fit_its_parameter_is_a_warning(
+    tmp_path: Path, param: dict[str, Any], oddity: Any
+) -> None:
     with Dss() as dss:
         plugin = dss.install_plugin(write_plugin(tmp_path, CHAT % "x", params=[{"name": "p", **param}]))
         assert plugin.warnings == (f"python-llms/model: p: defaultValue {oddity}",)
 
 
-def test_unknown_names_in_a_configuration_are_refused_unless_they_are_leftovers(tmp_path):
+def test_unknown_names_in_a_configuration_are_refused_unless_they_are_leftovers(tmp_path: Path) -> None:
     model = {"id": "m", "capability": "CHAT", "params": {"gone": 1}}
     with Dss() as dss:
         dss.install_plugin(write_plugin(tmp_path, CHAT % "x"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import requests
@@ -11,7 +12,7 @@ from dataikuapi.dss.llm_tracing import SpanReader
 from dataikuapi.dss.llm_utils import LLMException
 
 from sandbox.dss import Dss
-from tests.contract.plugins.writing import COMPLETE, client
+from tests.contract.plugins.writing import COMPLETE, client, model_of
 
 CHAT = "custom:acme:chat"
 
@@ -31,15 +32,15 @@ def url(dss: Dss) -> Iterator[str]:
 
 
 @pytest.fixture
-def llm(dss: Dss, url: str):
+def llm(dss: Dss, url: str) -> Iterator[Any]:
     with client(url, dss.create_api_key()) as dss_client:
         yield dss_client.get_project("TEST").get_llm(CHAT)
 
 
 @pytest.fixture
-def model(dss: Dss):
+def model(dss: Dss) -> Iterator[Any]:
     """The plugin's instance, its stream held back after the first word."""
-    instance = dss.mesh.kernel(dss.model(CHAT), "admin").instance
+    instance = dss.mesh.kernel(model_of(dss, CHAT), "admin").instance
     instance.go_on.clear()
     instance.waiting.clear()
     instance.closed.clear()
@@ -59,14 +60,14 @@ def old_client(url: str, dss: Dss, text: str) -> requests.Response:
     )
 
 
-def test_the_first_chunk_arrives_before_the_second_is_produced(llm, model):
+def test_the_first_chunk_arrives_before_the_second_is_produced(llm: Any, model: Any) -> None:
     stream = iter(llm.new_completion().with_message("one two").execute_streamed())
     assert next(stream).text == "one "
     model.go_on.set()
     assert next(stream).text == "two "
 
 
-def test_the_footer_comes_last_with_usage_and_trace(llm):
+def test_the_footer_comes_last_with_usage_and_trace(llm: Any) -> None:
     *chunks, footer = llm.new_completion().with_message("one two").execute_streamed()
     assert [chunk.type for chunk in chunks] == ["content", "content"]
     assert footer.data["finishReason"] == "STOP"
@@ -76,14 +77,14 @@ def test_the_footer_comes_last_with_usage_and_trace(llm):
     assert footer.total_usage == {"promptTokens": 2, "estimatedCost": 0.25}
 
 
-def test_the_client_consolidates_the_stream(llm):
+def test_the_client_consolidates_the_stream(llm: Any) -> None:
     stream = llm.new_completion().with_message("one two").execute_streamed(collect_response=True)
     for _ in stream:
         pass
     assert stream.response.text == "one two "
 
 
-def test_an_abandoned_stream_closes_the_plugins_generator(llm, model):
+def test_an_abandoned_stream_closes_the_plugins_generator(llm: Any, model: Any) -> None:
     model.go_on.set()
     # The client keeps the response to itself; abandoning it is left to garbage collection otherwise.
     replies: list[requests.Response] = []
@@ -95,7 +96,7 @@ def test_an_abandoned_stream_closes_the_plugins_generator(llm, model):
     assert model.closed.wait(10)
 
 
-def test_a_connection_cut_while_the_plugin_works_closes_its_generator(url, dss, model):
+def test_a_connection_cut_while_the_plugin_works_closes_its_generator(url: str, dss: Dss, model: Any) -> None:
     with old_client(url, dss, "one two") as reply:
         content = reply.iter_content(16)  # kept, because its end would close the connection
         assert next(content).startswith(b"event: completi")
@@ -105,7 +106,7 @@ def test_a_connection_cut_while_the_plugin_works_closes_its_generator(url, dss, 
     assert model.closed.wait(10)
 
 
-def test_a_failure_after_the_first_chunk_is_an_error_chunk(llm):
+def test_a_failure_after_the_first_chunk_is_an_error_chunk(llm: Any) -> None:
     texts = []
     with pytest.raises(LLMException, match="the stream broke") as caught:
         for chunk in llm.new_completion().with_message("one two break four").execute_streamed():
@@ -114,7 +115,7 @@ def test_a_failure_after_the_first_chunk_is_an_error_chunk(llm):
     assert caught.value.error_type == "ValueError"
 
 
-def test_a_client_without_error_chunks_sees_a_cut_connection(url, dss):
+def test_a_client_without_error_chunks_sees_a_cut_connection(url: str, dss: Dss) -> None:
     lines = []
     with (
         old_client(url, dss, "one break") as reply,
@@ -125,13 +126,15 @@ def test_a_client_without_error_chunks_sees_a_cut_connection(url, dss):
     assert [line for line in lines if line.startswith(b"event:")] == [b"event: completion-chunk"]
 
 
-def test_a_client_without_error_chunks_gets_a_failure_before_the_first_chunk_as_http(url, dss):
+def test_a_client_without_error_chunks_gets_a_failure_before_the_first_chunk_as_http(
+    url: str, dss: Dss
+) -> None:
     with old_client(url, dss, "break") as reply:
         assert reply.status_code == 500
         assert reply.json()["detailedMessage"] == "the stream broke"
 
 
-def test_a_client_without_error_chunks_gets_the_same_stream(url, dss):
+def test_a_client_without_error_chunks_gets_the_same_stream(url: str, dss: Dss) -> None:
     lines = old_client(url, dss, "one two").content.decode().splitlines()
     assert [line for line in lines if line.startswith("event:")] == [
         "event: completion-chunk",
@@ -140,7 +143,7 @@ def test_a_client_without_error_chunks_gets_the_same_stream(url, dss):
     ]
 
 
-def test_leaving_serve_ends_open_streams(dss, model):
+def test_leaving_serve_ends_open_streams(dss: Dss, model: Any) -> None:
     with dss.serve(grace=0.2) as url:
         reply = old_client(url, dss, "one two")
         content = reply.iter_content(16)  # kept, because its end would close the connection

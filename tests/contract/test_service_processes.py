@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -27,7 +28,7 @@ time.sleep(60)
 SERVED = [("smollm2", "PREDICT"), ("e5", "MODEL_SERVING"), ("smollm2", "OPENAI"), ("e5", "OPENAI")]
 
 
-def gone(pid):
+def gone(pid: int) -> Any:
     try:
         os.kill(pid, 0)
         stat = Path(f"/proc/{pid}/stat").read_text()
@@ -37,7 +38,7 @@ def gone(pid):
 
 
 @pytest.mark.parametrize(("model", "protocol"), SERVED)
-def test_a_service_dies_with_a_parent_that_is_killed(model, protocol):
+def test_a_service_dies_with_a_parent_that_is_killed(model: Any, protocol: str) -> None:
     code = PARENT.format(model=model, protocol=protocol)
     parent = subprocess.Popen(
         [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
@@ -52,17 +53,17 @@ def test_a_service_dies_with_a_parent_that_is_killed(model, protocol):
         wait_for(lambda: gone(int(pid)))
 
 
-def test_a_service_is_ready_as_soon_as_it_is_there_and_gone_when_it_is_stopped():
+def test_a_service_is_ready_as_soon_as_it_is_there_and_gone_when_it_is_stopped() -> None:
     service = ChildService("e5", "PREDICT", {})
     assert requests.get(service.url + "/health", timeout=30).status_code == 200
     service.stop()
     assert gone(service.pid)
 
 
-def test_an_account_runs_in_a_process_of_its_own_until_its_input_ends():
+def test_an_account_runs_in_a_process_of_its_own_until_its_input_ends() -> None:
     services = ["chat=scripted:PREDICT:tokens=3,echo=false", "embed=e5:PREDICT"]
     command = [sys.executable, "-m", "sandbox.snowflake", *services]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, cwd=ROOT, **pipes) as process:
         where = json.loads(process.stdout.readline())
         chat = where["services"]["chat"]
@@ -78,6 +79,6 @@ def test_an_account_runs_in_a_process_of_its_own_until_its_input_ends():
         assert process.wait(30) == 0
 
 
-def test_a_service_that_cannot_start_says_why():
+def test_a_service_that_cannot_start_says_why() -> None:
     with pytest.raises(RuntimeError, match="unexpected keyword argument 'nonsense'"):
         ChildService("e5", "PREDICT", {"nonsense": 1})

@@ -6,6 +6,8 @@ import base64
 import gzip
 import json
 import time
+from collections.abc import Iterator
+from typing import Any
 
 import jwt
 import pytest
@@ -19,35 +21,37 @@ JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 
 
 @pytest.fixture
-def sf():
+def sf() -> Iterator[Snowflake]:
     with Snowflake() as snowflake:
         yield snowflake
 
 
 @pytest.fixture(scope="module")
-def key():
+def key() -> rsa.RSAPrivateKey:
     return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
-def post(sf, path, body=None, token=None, **kwargs):
+def post(sf: Snowflake, path: str, body: Any = None, token: Any = None, **kwargs: Any) -> requests.Response:
     headers = dict(kwargs.pop("headers", {}))
     if token is not None:
         headers["Authorization"] = f'Snowflake Token="{token}"'
     return requests.post(sf.account_url + path, json=body, headers=headers, timeout=30, **kwargs)
 
 
-def log_in(sf, authenticator="OAUTH", token=None, query="", **data):
+def log_in(
+    sf: Snowflake, authenticator: str = "OAUTH", token: Any = None, query: str = "", **data: Any
+) -> requests.Response:
     body = {"data": {"AUTHENTICATOR": authenticator, "TOKEN": token or sf.issue_oauth_token(), **data}}
     return post(sf, "/session/v1/login-request" + query, body)
 
 
-def session(sf, **kwargs):
+def session(sf: Snowflake, **kwargs: Any) -> Any:
     reply = log_in(sf, **kwargs).json()
     assert reply["success"] is True
     return reply["data"]
 
 
-def code(response):
+def code(response: requests.Response) -> Any:
     assert response.status_code == 200
     body = response.json()
     assert body["success"] is False
@@ -56,12 +60,20 @@ def code(response):
     return body["code"]
 
 
-def renew(sf, data, **body):
+def renew(sf: Snowflake, data: Any, **body: Any) -> requests.Response:
     asked = {"oldSessionToken": data["token"], "requestType": "RENEW", **body}
     return post(sf, "/session/token-request?requestId=1", asked, data["masterToken"])
 
 
-def signed(sf, key, user="ALICE", fingerprint=None, algorithm="RS256", account=None, **claims):
+def signed(
+    sf: Snowflake,
+    key: rsa.RSAPrivateKey,
+    user: str = "ALICE",
+    fingerprint: str | None = None,
+    algorithm: str = "RS256",
+    account: str | None = None,
+    **claims: Any,
+) -> str:
     fingerprint = fingerprint or sf.register_public_key(user, public(key))
     name = f"{account or sf.world.account}.{user}"
     now = sf.clock()
@@ -69,7 +81,7 @@ def signed(sf, key, user="ALICE", fingerprint=None, algorithm="RS256", account=N
     return jwt.encode({k: v for k, v in all_claims.items() if v is not None}, key, algorithm=algorithm)
 
 
-def public(key):
+def public(key: rsa.RSAPrivateKey) -> bytes:
     form = serialization.PublicFormat.SubjectPublicKeyInfo
     return key.public_key().public_bytes(serialization.Encoding.PEM, form)
 
@@ -77,7 +89,7 @@ def public(key):
 # -- logging in
 
 
-def test_the_minimal_oauth_body_opens_a_session_with_every_field_of_a_login(sf):
+def test_the_minimal_oauth_body_opens_a_session_with_every_field_of_a_login(sf: Snowflake) -> None:
     data = session(sf)
     assert data["validityInSeconds"] == 3600
     assert data["masterValidityInSeconds"] == 14400
@@ -88,7 +100,7 @@ def test_the_minimal_oauth_body_opens_a_session_with_every_field_of_a_login(sf):
     assert {"serverVersion", "firstLogin", "healthCheckInterval", "parameters", "remMeToken"} <= data.keys()
 
 
-def test_a_gzipped_body_of_a_connector_is_understood(sf):
+def test_a_gzipped_body_of_a_connector_is_understood(sf: Snowflake) -> None:
     client = {"CLIENT_APP_ID": "PythonConnector", "CLIENT_ENVIRONMENT": {}, "SESSION_PARAMETERS": {}}
     login = {"AUTHENTICATOR": "OAUTH", "TOKEN": sf.issue_oauth_token(), "LOGIN_NAME": ""}
     body = {"data": {**login, **client}}
@@ -102,25 +114,25 @@ def test_a_gzipped_body_of_a_connector_is_understood(sf):
 
 
 @pytest.mark.parametrize("raw", [b"", b"{", b"[]", b'{"data": 1}', b"\xff"])
-def test_a_login_that_is_no_json_object_is_a_bad_request(sf, raw):
+def test_a_login_that_is_no_json_object_is_a_bad_request(sf: Snowflake, raw: Any) -> None:
     assert (
         requests.post(sf.account_url + "/session/v1/login-request", data=raw, timeout=30).status_code == 400
     )
 
 
-def test_an_unknown_oauth_token_is_390303_and_an_expired_one_390318(sf):
+def test_an_unknown_oauth_token_is_390303_and_an_expired_one_390318(sf: Snowflake) -> None:
     assert code(log_in(sf, token="nonsense")) == "390303"
     token = sf.issue_oauth_token()
     sf.clock.advance(601)
     assert code(log_in(sf, token=token)) == "390318"
 
 
-def test_a_role_in_the_query_must_be_the_one_the_token_was_given_for(sf):
+def test_a_role_in_the_query_must_be_the_one_the_token_was_given_for(sf: Snowflake) -> None:
     assert session(sf, query=f"?roleName={ROLE}")["sessionInfo"]["roleName"] == ROLE
     assert code(log_in(sf, query="?roleName=PUBLIC")) == "390317"
 
 
-def test_a_password_login_knows_its_user_and_its_roles(sf):
+def test_a_password_login_knows_its_user_and_its_roles(sf: Snowflake) -> None:
     sf.world.add_user("bob", "ANALYST", password="hunter2")
     bob = {"authenticator": "SNOWFLAKE", "LOGIN_NAME": "Bob", "PASSWORD": "hunter2"}
     assert session(sf, **bob)["sessionInfo"]["roleName"] == "ANALYST"
@@ -128,11 +140,11 @@ def test_a_password_login_knows_its_user_and_its_roles(sf):
     assert code(log_in(sf, **{**bob, "PASSWORD": "wrong"})) == "390100"
 
 
-def test_another_users_name_beside_a_token_is_refused(sf):
+def test_another_users_name_beside_a_token_is_refused(sf: Snowflake) -> None:
     assert code(log_in(sf, LOGIN_NAME="MALLORY")) == "390100"
 
 
-def test_a_pat_logs_in_unless_expired_revoked_or_outside_the_network_policy(sf):
+def test_a_pat_logs_in_unless_expired_revoked_or_outside_the_network_policy(sf: Snowflake) -> None:
     pat = sf.create_pat()
     assert session(sf, authenticator="PROGRAMMATIC_ACCESS_TOKEN", token=pat)
     outside = sf.create_pat(network_allowed=False)
@@ -144,7 +156,7 @@ def test_a_pat_logs_in_unless_expired_revoked_or_outside_the_network_policy(sf):
     assert code(log_in(sf, "PROGRAMMATIC_ACCESS_TOKEN", short)) == "394400"
 
 
-def test_an_id_token_is_390195_when_unknown_and_390110_when_expired(sf):
+def test_an_id_token_is_390195_when_unknown_and_390110_when_expired(sf: Snowflake) -> None:
     token = sf.world.issue("id", "ALICE", None, 10).text
     assert session(sf, authenticator="ID_TOKEN", token=token)
     assert code(log_in(sf, "ID_TOKEN", "nonsense")) == "390195"
@@ -153,7 +165,7 @@ def test_an_id_token_is_390195_when_unknown_and_390110_when_expired(sf):
 
 
 @pytest.mark.parametrize("refusal", ["390120", "390122", "390123", "390126", "390127", "390129", "390132"])
-def test_a_user_can_be_turned_away_by_the_external_authenticator(sf, refusal):
+def test_a_user_can_be_turned_away_by_the_external_authenticator(sf: Snowflake, refusal: Any) -> None:
     sf.world.user("ALICE").login_refusal = refusal
     assert code(log_in(sf)) == refusal
     assert sf.counters["account"]["login_refused"] == 1
@@ -162,11 +174,11 @@ def test_a_user_can_be_turned_away_by_the_external_authenticator(sf, refusal):
 # -- key pairs
 
 
-def test_a_signed_jwt_logs_in(sf, key):
+def test_a_signed_jwt_logs_in(sf: Snowflake, key: rsa.RSAPrivateKey) -> None:
     assert session(sf, authenticator="SNOWFLAKE_JWT", token=signed(sf, key))["displayUserName"] == "ALICE"
 
 
-def jwt_cases():
+def jwt_cases() -> dict[str, Any]:
     now = time.time()
     other = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     return {
@@ -188,7 +200,9 @@ def jwt_cases():
 
 
 @pytest.mark.parametrize("case", jwt_cases())
-def test_a_jwt_is_refused_with_the_code_of_the_claim_that_is_wrong(sf, key, case):
+def test_a_jwt_is_refused_with_the_code_of_the_claim_that_is_wrong(
+    sf: Snowflake, key: rsa.RSAPrivateKey, case: str
+) -> None:
     expected, changes = jwt_cases()[case]
     mine = sf.register_public_key("ALICE", public(key))
     sf.world.add_user("BOB", ROLE)
@@ -198,16 +212,18 @@ def test_a_jwt_is_refused_with_the_code_of_the_claim_that_is_wrong(sf, key, case
     assert code(log_in(sf, "SNOWFLAKE_JWT", assertion)) == expected
 
 
-def test_a_jwt_that_is_none_is_394306(sf):
+def test_a_jwt_that_is_none_is_394306(sf: Snowflake) -> None:
     assert code(log_in(sf, "SNOWFLAKE_JWT", "not.a.jwt")) == "394306"
 
 
-def exchange(sf, assertion, scope, grant_type=JWT_BEARER):
+def exchange(sf: Snowflake, assertion: str, scope: str, grant_type: str = JWT_BEARER) -> requests.Response:
     form = {"grant_type": grant_type, "scope": scope, "assertion": assertion}
     return requests.post(sf.account_url + "/oauth/token", data=form, timeout=30)
 
 
-def test_the_key_pair_exchange_answers_with_the_bare_token_as_text(sf, key):
+def test_the_key_pair_exchange_answers_with_the_bare_token_as_text(
+    sf: Snowflake, key: rsa.RSAPrivateKey
+) -> None:
     chat = sf.create_service("chat")
     reply = exchange(sf, signed(sf, key), f"session:role:{ROLE} {chat.endpoint.host}")
     assert reply.status_code == 200
@@ -216,13 +232,15 @@ def test_the_key_pair_exchange_answers_with_the_bare_token_as_text(sf, key):
     assert claims["exp"] == pytest.approx(sf.clock() + 600, abs=2)
 
 
-def test_the_key_pair_exchange_can_give_a_token_that_is_no_jwt(sf, key):
+def test_the_key_pair_exchange_can_give_a_token_that_is_no_jwt(sf: Snowflake, key: rsa.RSAPrivateKey) -> None:
     chat = sf.create_service("chat")
     sf.world.endpoint_token_is_jwt = False
     assert "." not in exchange(sf, signed(sf, key), chat.endpoint.host).text
 
 
-def test_the_key_pair_exchange_takes_only_known_hosts_without_scheme_and_granted_roles(sf, key):
+def test_the_key_pair_exchange_takes_only_known_hosts_without_scheme_and_granted_roles(
+    sf: Snowflake, key: rsa.RSAPrivateKey
+) -> None:
     chat = sf.create_service("chat")
     assertion = signed(sf, key)
     stale = exchange(sf, assertion, "gone.snowflakecomputing.app")
@@ -238,7 +256,7 @@ def test_the_key_pair_exchange_takes_only_known_hosts_without_scheme_and_granted
 # -- renewing
 
 
-def test_a_renewal_hands_out_a_new_session_token_and_a_new_master_token(sf):
+def test_a_renewal_hands_out_a_new_session_token_and_a_new_master_token(sf: Snowflake) -> None:
     data = session(sf)
     renewed = renew(sf, data).json()["data"]
     assert renewed["validityInSecondsST"] == 3600
@@ -251,7 +269,7 @@ def test_a_renewal_hands_out_a_new_session_token_and_a_new_master_token(sf):
     assert code(post(sf, "/session/heartbeat", token=data["token"])) == "390112"
 
 
-def test_an_expired_session_is_renewed_as_long_as_its_master_lives(sf):
+def test_an_expired_session_is_renewed_as_long_as_its_master_lives(sf: Snowflake) -> None:
     sf.world.lifetimes.session, sf.world.lifetimes.master = 2, 10
     data = session(sf)
     assert data["validityInSeconds"] == 2
@@ -263,7 +281,7 @@ def test_an_expired_session_is_renewed_as_long_as_its_master_lives(sf):
     assert code(renew(sf, again)) == "390114"
 
 
-def test_a_renewal_needs_the_living_master_token_of_the_session(sf):
+def test_a_renewal_needs_the_living_master_token_of_the_session(sf: Snowflake) -> None:
     data = session(sf)
     assert code(renew(sf, {**data, "masterToken": "nonsense"})) == "390113"
     assert code(post(sf, "/session/token-request", {"requestType": "RENEW"})) == "390113"
@@ -275,7 +293,7 @@ def test_a_renewal_needs_the_living_master_token_of_the_session(sf):
     assert sf.counters["account"]["renew"] == 1
 
 
-def test_an_issued_token_lives_beside_the_first_one(sf):
+def test_an_issued_token_lives_beside_the_first_one(sf: Snowflake) -> None:
     data = session(sf)
     body = {"oldSessionToken": data["token"], "requestType": "ISSUE"}
     issued = post(sf, "/session/token-request", body, data["masterToken"]).json()["data"]
@@ -287,7 +305,7 @@ def test_an_issued_token_lives_beside_the_first_one(sf):
 # -- using and ending a session
 
 
-def test_calls_without_a_living_session_say_which_way_it_is_not_living(sf):
+def test_calls_without_a_living_session_say_which_way_it_is_not_living(sf: Snowflake) -> None:
     assert code(post(sf, "/session/heartbeat")) == "390101"
     assert code(post(sf, "/session/heartbeat", token="None")) == "390103"
     assert code(post(sf, "/session/heartbeat", token="nonsense")) == "390104"
@@ -300,13 +318,13 @@ def test_calls_without_a_living_session_say_which_way_it_is_not_living(sf):
 # -- Snowflake OAuth
 
 
-def refresh(sf, token, client="dss:dss-secret", **form):
+def refresh(sf: Snowflake, token: Any, client: str = "dss:dss-secret", **form: Any) -> requests.Response:
     headers = {"Authorization": "Basic " + base64.b64encode(client.encode()).decode()}
     data = {"grant_type": "refresh_token", "refresh_token": token, **form}
     return requests.post(sf.account_url + "/oauth/token-request", data=data, headers=headers, timeout=30)
 
 
-def test_a_refresh_token_buys_access_tokens_that_log_in(sf):
+def test_a_refresh_token_buys_access_tokens_that_log_in(sf: Snowflake) -> None:
     reply = refresh(sf, sf.issue_refresh_token()).json()
     assert reply["expires_in"] == 600
     assert reply["username"] == "ALICE"
@@ -314,7 +332,7 @@ def test_a_refresh_token_buys_access_tokens_that_log_in(sf):
     assert session(sf, token=reply["access_token"])
 
 
-def test_oauth_refuses_unknown_clients_grants_and_dead_refresh_tokens(sf):
+def test_oauth_refuses_unknown_clients_grants_and_dead_refresh_tokens(sf: Snowflake) -> None:
     token = sf.issue_refresh_token()
     assert refresh(sf, token, client="dss:wrong").status_code == 401
     assert refresh(sf, token, grant_type="authorization_code").json()["error"] == "unsupported_grant_type"
@@ -324,7 +342,7 @@ def test_oauth_refuses_unknown_clients_grants_and_dead_refresh_tokens(sf):
     assert refused.json()["error"] == "invalid_grant"
 
 
-def test_the_sandbox_stops_completely():
+def test_the_sandbox_stops_completely() -> None:
     with Snowflake() as sf:
         url = sf.account_url
     with pytest.raises(requests.ConnectionError):

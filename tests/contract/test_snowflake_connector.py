@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import requests
@@ -10,6 +12,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from sandbox.snowflake import Snowflake
+from sandbox.snowflake.snowflake import PublicEndpoint
 
 connector = pytest.importorskip("snowflake.connector")
 
@@ -21,12 +24,12 @@ pytestmark = [
 
 
 @pytest.fixture
-def sf():
+def sf() -> Iterator[Snowflake]:
     with Snowflake() as snowflake:
         yield snowflake
 
 
-def connect(sf, **changes):
+def connect(sf: Snowflake, **changes: Any) -> Any:
     port = int(sf.account_url.rsplit(":", 1)[1])
     settings = {
         "account": "MYORG-MYACCT",
@@ -40,13 +43,13 @@ def connect(sf, **changes):
     return connector.connect(**settings)
 
 
-def call(chat, token):
+def call(chat: PublicEndpoint, token: str | None) -> requests.Response:
     headers = {"Authorization": f'Snowflake Token="{token}"'}
     body = {"data": [[0, {"inputs": "hi"}]]}
     return requests.post(chat.url + "/predict", json=body, headers=headers, timeout=30)
 
 
-def test_the_connector_logs_in_queries_is_renewed_and_logs_out(sf):
+def test_the_connector_logs_in_queries_is_renewed_and_logs_out(sf: Snowflake) -> None:
     connection = connect(sf, token=sf.issue_oauth_token())
     cursor = connection.cursor()
     assert cursor.execute("select 1").fetchall() == [("1",)]
@@ -57,12 +60,12 @@ def test_the_connector_logs_in_queries_is_renewed_and_logs_out(sf):
     assert (counts["login"], counts["renew"], counts["logout"]) == (1, 1, 1)
 
 
-def test_the_connector_reads_the_refusal_of_a_token(sf):
+def test_the_connector_reads_the_refusal_of_a_token(sf: Snowflake) -> None:
     with pytest.raises(connector.errors.DatabaseError, match="390303"):
         connect(sf, token="nonsense")
 
 
-def test_the_connector_gives_up_when_the_master_token_has_expired(sf):
+def test_the_connector_gives_up_when_the_master_token_has_expired(sf: Snowflake) -> None:
     connection = connect(sf, token=sf.issue_oauth_token())
     sf.world.expire_all("session")
     sf.world.expire_all("master")
@@ -71,7 +74,7 @@ def test_the_connector_gives_up_when_the_master_token_has_expired(sf):
     connection.close()
 
 
-def test_the_connector_logs_in_with_a_key_pair(sf):
+def test_the_connector_logs_in_with_a_key_pair(sf: Snowflake) -> None:
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     form = serialization.PublicFormat.SubjectPublicKeyInfo
     sf.register_public_key("ALICE", key.public_key().public_bytes(serialization.Encoding.PEM, form))
@@ -82,12 +85,12 @@ def test_the_connector_logs_in_with_a_key_pair(sf):
     assert sf.counters["account"]["login"] == 1
 
 
-def test_the_connector_logs_in_with_a_pat(sf):
+def test_the_connector_logs_in_with_a_pat(sf: Snowflake) -> None:
     connect(sf, authenticator="PROGRAMMATIC_ACCESS_TOKEN", token=sf.create_pat()).close()
     assert sf.counters["account"]["login"] == 1
 
 
-def test_the_connector_logs_in_with_a_pat_in_place_of_the_password(sf):
+def test_the_connector_logs_in_with_a_pat_in_place_of_the_password(sf: Snowflake) -> None:
     sf.world.add_user("BOB", "OTHER", password="secret")
     password = {"authenticator": "snowflake", "user": "bob"}
     connect(sf, **password, password="secret").close()
@@ -100,7 +103,7 @@ def test_the_connector_logs_in_with_a_pat_in_place_of_the_password(sf):
             connect(sf, **password, password=refused)
 
 
-def test_the_connector_is_told_of_a_statement_that_does_not_compile(sf):
+def test_the_connector_is_told_of_a_statement_that_does_not_compile(sf: Snowflake) -> None:
     connection = connect(sf, token=sf.issue_oauth_token())
     with pytest.raises(connector.errors.ProgrammingError, match="unexpected 'selct'") as refused:
         connection.cursor().execute("selct 1")
@@ -108,12 +111,12 @@ def test_the_connector_is_told_of_a_statement_that_does_not_compile(sf):
     connection.close()
 
 
-def test_the_connector_sees_services_and_suspends_and_resumes_them(sf):
+def test_the_connector_sees_services_and_suspends_and_resumes_them(sf: Snowflake) -> None:
     chat = sf.create_service("chat")
     connection = connect(sf, token=sf.issue_oauth_token())
     cursor = connection.cursor()
 
-    def show(statement):
+    def show(statement: str) -> list[dict[str, Any]]:
         rows = cursor.execute(statement).fetchall()
         return [dict(zip((c[0] for c in cursor.description), row, strict=True)) for row in rows]
 
@@ -132,7 +135,7 @@ def test_the_connector_sees_services_and_suspends_and_resumes_them(sf):
     connection.close()
 
 
-def test_a_connectors_session_makes_the_ingress_fail_until_results_come_as_json(sf):
+def test_a_connectors_session_makes_the_ingress_fail_until_results_come_as_json(sf: Snowflake) -> None:
     chat = sf.create_service("chat")
     connection = connect(sf, token=sf.issue_oauth_token())
     with warnings.catch_warnings():

@@ -7,15 +7,19 @@ import json
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
 import urllib3
 
 from sandbox.services.scripted import answer_to
+from sandbox.services.scripted_service import ScriptedService
 from sandbox.snowflake import Snowflake, dead_ends
 from sandbox.snowflake.fault_kinds import KINDS
+from sandbox.snowflake.snowflake import PublicEndpoint
 from sandbox.snowflake.tls import Certificates
 from tests.waiting import wait_for
 
@@ -25,27 +29,36 @@ STREAM = {"messages": [{"role": "user", "content": "hi"}], "stream": True}
 
 
 @pytest.fixture
-def sf():
+def sf() -> Iterator[Snowflake]:
     with Snowflake() as snowflake:
         yield snowflake
 
 
 @pytest.fixture
-def chat(sf):
+def chat(sf: Snowflake) -> PublicEndpoint:
     return sf.create_service("chat")
 
 
 @pytest.fixture
-def header(sf):
+def header(sf: Snowflake) -> dict[str, str]:
     return {"Authorization": f'Snowflake Token="{sf.create_pat()}"'}
 
 
-def call(chat, header, body=BODY, path="/predict", **kwargs):
+def scripted(chat: PublicEndpoint) -> ScriptedService:
+    assert isinstance(chat.service, ScriptedService)
+    return chat.service
+
+
+def call(
+    chat: PublicEndpoint, header: dict[str, str], body: Any = BODY, path: str = "/predict", **kwargs: Any
+) -> requests.Response:
     settings = {"timeout": 5, "allow_redirects": False, **kwargs}
     return requests.post(chat.url + path, json=body, headers=header, **settings)
 
 
-def raw(chat, header, body=BODY, seconds=3.0):
+def raw(
+    chat: PublicEndpoint, header: dict[str, str], body: Any = BODY, seconds: float = 3.0
+) -> tuple[bytes, str]:
     """Everything the other side sends, and how it ended: "closed", "reset" or "open"."""
     data = json.dumps(body).encode()
     host, port = chat.endpoint.host.split(":")
@@ -64,26 +77,32 @@ def raw(chat, header, body=BODY, seconds=3.0):
     return received, "closed"
 
 
-def texts(response):
+def texts(response: requests.Response) -> list[str]:
     return [json.loads(row[1]["outputs"])[0]["generated_text"] for row in response.json()["data"]]
 
 
 # -- when a fault strikes
 
 
-def test_a_fault_strikes_the_next_n_calls_and_then_no_more(sf, chat, header):
+def test_a_fault_strikes_the_next_n_calls_and_then_no_more(
+    sf: Snowflake, chat: PublicEndpoint, header: dict[str, str]
+) -> None:
     fault = sf.faults.arm("model_loading", "chat", times=2)
     assert [call(chat, header).status_code for _ in range(3)] == [502, 502, 200]
     assert fault.hits == 2
     assert chat.counters["faults"] == 2
 
 
-def test_a_fault_can_let_calls_pass_first(sf, chat, header):
+def test_a_fault_can_let_calls_pass_first(
+    sf: Snowflake, chat: PublicEndpoint, header: dict[str, str]
+) -> None:
     sf.faults.arm("model_loading", "chat", skip=1)
     assert [call(chat, header).status_code for _ in range(3)] == [200, 502, 200]
 
 
-def test_a_fault_can_be_kept_to_a_listener_and_an_operation(sf, chat, header):
+def test_a_fault_can_be_kept_to_a_listener_and_an_operation(
+    sf: Snowflake, chat: PublicEndpoint, header: dict[str, str]
+) -> None:
     sf.faults.arm("refuse", "account", on="login", code="390101")
     assert call(chat, header).status_code == 200
     assert requests.post(sf.account_url + "/session/heartbeat", timeout=30).json()["code"] == "390101"
@@ -91,8 +110,8 @@ def test_a_fault_can_be_kept_to_a_listener_and_an_operation(sf, chat, header):
     assert login.json()["message"] == "Authorization header not found in the request data."
 
 
-def test_faults_by_chance_repeat_with_the_seed():
-    def hits(seed):
+def test_faults_by_chance_repeat_with_the_seed() -> None:
+    def hits(seed: int) -> list[str | None]:
         with Snowflake(seed=seed) as sf:
             sf.faults.arm("hidden_404", "account", times=None, chance=0.5)
             return [requests.get(sf.account_url + "/", timeout=30).headers.get("server") for _ in range(12)]
@@ -101,12 +120,14 @@ def test_faults_by_chance_repeat_with_the_seed():
     assert len(set(hits(7))) == 2
 
 
-def test_an_unknown_fault_is_refused_when_armed(sf):
+def test_an_unknown_fault_is_refused_when_armed(sf: Snowflake) -> None:
     with pytest.raises(ValueError, match="unknown fault 'explode'"):
         sf.faults.arm("explode")
 
 
-def test_faults_the_clock_and_counters_are_worked_over_http(sf, chat, header):
+def test_faults_the_clock_and_counters_are_worked_over_http(
+    sf: Snowflake, chat: PublicEndpoint, header: dict[str, str]
+) -> None:
     admin = chat.url + "/_sandbox/"
     armed = requests.post(admin + "faults", json={"kind": "respond", "status": 418, "times": 1}, timeout=30)
     assert armed.status_code == 201
@@ -147,7 +168,9 @@ def test_faults_the_clock_and_counters_are_worked_over_http(sf, chat, header):
     ],
 )
 @pytest.mark.parametrize("listener", ["account", "chat"])
-def test_no_web_page_gets_a_token_from_the_sandbox(sf, chat, listener, headers, status):
+def test_no_web_page_gets_a_token_from_the_sandbox(
+    sf: Snowflake, chat: PublicEndpoint, listener: Any, headers: dict[str, str], status: int
+) -> None:
     url = sf.account_url if listener == "account" else chat.url
     tokens = len(sf.world.tokens)
     asked = {"Content-Type": "application/json", **headers}
@@ -156,7 +179,7 @@ def test_no_web_page_gets_a_token_from_the_sandbox(sf, chat, listener, headers, 
     assert len(sf.world.tokens) - tokens == (status == 201)
 
 
-def test_reading_the_sandbox_s_counters_needs_no_content_type(sf):
+def test_reading_the_sandbox_s_counters_needs_no_content_type(sf: Snowflake) -> None:
     assert requests.get(sf.account_url + "/_sandbox/counters", timeout=30).status_code == 200
     foreign = {"Host": "evil.example"}
     assert requests.get(sf.account_url + "/_sandbox/counters", headers=foreign, timeout=30).status_code == 403
@@ -165,7 +188,7 @@ def test_reading_the_sandbox_s_counters_needs_no_content_type(sf):
 # -- answers
 
 
-def test_any_answer_can_be_given(sf, chat, header):
+def test_any_answer_can_be_given(sf: Snowflake, chat: PublicEndpoint, header: dict[str, str]) -> None:
     sf.faults.arm("respond", "chat", status=529, body="x: 1", content_type="text/yaml", headers={"X-A": "b"})
     reply = call(chat, header)
     assert (reply.status_code, reply.text, reply.headers["X-A"]) == (529, "x: 1", "b")
@@ -173,7 +196,9 @@ def test_any_answer_can_be_given(sf, chat, header):
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_redirect_leads_to_a_host_that_counts_its_visitors(sf, chat, header, status):
+def test_a_redirect_leads_to_a_host_that_counts_its_visitors(
+    sf: Snowflake, chat: PublicEndpoint, header: dict[str, str], status: int
+) -> None:
     sf.faults.arm("redirect", "chat", status=status, to="elsewhere")
     assert call(chat, header).headers["Location"] == sf.elsewhere_url
     assert sf.counters["elsewhere"] == {}
@@ -203,7 +228,15 @@ ANSWER_FAULTS = [
 
 
 @pytest.mark.parametrize(("kind", "params", "status", "says"), ANSWER_FAULTS)
-def test_an_answer_of_the_gateway(sf, chat, header, kind, params, status, says):
+def test_an_answer_of_the_gateway(
+    sf: Snowflake,
+    chat: PublicEndpoint,
+    header: dict[str, str],
+    kind: str,
+    params: Any,
+    status: int,
+    says: str,
+) -> None:
     sf.faults.arm(kind, "chat", **params)
     reply = call(chat, header)
     assert reply.status_code == status
@@ -215,7 +248,7 @@ def test_an_answer_of_the_gateway(sf, chat, header, kind, params, status, says):
 # -- real answers, altered
 
 
-def test_fields_of_a_real_answer_can_be_set_and_dropped(sf):
+def test_fields_of_a_real_answer_can_be_set_and_dropped(sf: Snowflake) -> None:
     sf.faults.arm(
         "rewrite_json", "account", set={"data.validityInSeconds": "soon"}, drop=["data.masterToken"]
     )
@@ -236,19 +269,25 @@ def test_fields_of_a_real_answer_can_be_set_and_dropped(sf):
         ("none", []),
     ],
 )
-def test_rows_can_come_in_another_order_and_number(sf, chat, header, how, expected):
+def test_rows_can_come_in_another_order_and_number(
+    sf: Snowflake, chat: PublicEndpoint, header: dict[str, str], how: str, expected: Any
+) -> None:
     sf.faults.arm("rows", "chat", how=how)
     assert texts(call(chat, header)) == expected
 
 
-def test_rows_can_be_shuffled_with_their_index(sf, chat, header):
+def test_rows_can_be_shuffled_with_their_index(
+    sf: Snowflake, chat: PublicEndpoint, header: dict[str, str]
+) -> None:
     sf.faults.arm("rows", "chat", how="shuffled")
     rows = call(chat, header, {"data": [[i, {"inputs": str(i)}] for i in range(9)]}).json()["data"]
     assert [row[0] for row in rows] != sorted(row[0] for row in rows)
     assert all(answer_to(str(index)) in row["outputs"] for index, row in rows)
 
 
-def test_json_can_be_cut_though_it_is_framed_rightly(sf, chat, header):
+def test_json_can_be_cut_though_it_is_framed_rightly(
+    sf: Snowflake, chat: PublicEndpoint, header: dict[str, str]
+) -> None:
     sf.faults.arm("truncated_json", "chat")
     reply = call(chat, header)
     assert len(reply.content) == int(reply.headers["Content-Length"])
@@ -256,7 +295,9 @@ def test_json_can_be_cut_though_it_is_framed_rightly(sf, chat, header):
         reply.json()
 
 
-def test_bytes_that_are_not_utf8_and_a_byte_order_mark(sf, chat, header):
+def test_bytes_that_are_not_utf8_and_a_byte_order_mark(
+    sf: Snowflake, chat: PublicEndpoint, header: dict[str, str]
+) -> None:
     sf.faults.arm("non_utf8", "chat")
     sf.faults.arm("bom", "chat")
     with pytest.raises(UnicodeDecodeError):
@@ -264,7 +305,9 @@ def test_bytes_that_are_not_utf8_and_a_byte_order_mark(sf, chat, header):
     assert call(chat, header).content.startswith(b"\xef\xbb\xbf{")
 
 
-def test_a_huge_body_comes_in_pieces_and_stops_when_nobody_reads_on(sf, chat, header):
+def test_a_huge_body_comes_in_pieces_and_stops_when_nobody_reads_on(
+    sf: Snowflake, chat: PublicEndpoint, header: dict[str, str]
+) -> None:
     sf.faults.arm("huge_body", "chat", bytes=50_000_000)
     with call(chat, header, stream=True) as reply:
         assert len(next(reply.iter_content(100_000))) > 0
@@ -272,7 +315,9 @@ def test_a_huge_body_comes_in_pieces_and_stops_when_nobody_reads_on(sf, chat, he
     assert len(call(chat, header).content) == 3_000_012
 
 
-def test_a_gzip_bomb_is_small_on_the_wire(sf, chat, header):
+def test_a_gzip_bomb_is_small_on_the_wire(
+    sf: Snowflake, chat: PublicEndpoint, header: dict[str, str]
+) -> None:
     sf.faults.arm("gzip_bomb", "chat", bytes=20_000_000)
     with call(chat, header, stream=True) as reply:
         packed = reply.raw.read(decode_content=False)
@@ -280,7 +325,9 @@ def test_a_gzip_bomb_is_small_on_the_wire(sf, chat, header):
     assert len(gzip.decompress(packed)) == 20_000_000
 
 
-def test_a_delay_comes_before_the_real_answer(sf, chat, header):
+def test_a_delay_comes_before_the_real_answer(
+    sf: Snowflake, chat: PublicEndpoint, header: dict[str, str]
+) -> None:
     sf.faults.arm("delay", "chat", seconds=0.2)
     start = time.monotonic()
     assert texts(call(chat, header)) == ANSWERS
@@ -290,18 +337,24 @@ def test_a_delay_comes_before_the_real_answer(sf, chat, header):
 # -- the connection itself
 
 
-def test_a_connection_is_reset_before_any_byte(sf, chat, header):
+def test_a_connection_is_reset_before_any_byte(
+    sf: Snowflake, chat: PublicEndpoint, header: dict[str, str]
+) -> None:
     sf.faults.arm("reset", "chat")
     assert raw(chat, header) == (b"", "reset")
-    assert chat.service.stats.batch_sizes == []
+    assert scripted(chat).stats.batch_sizes == []
 
 
-def test_a_connection_is_closed_before_any_byte(sf, chat, header):
+def test_a_connection_is_closed_before_any_byte(
+    sf: Snowflake, chat: PublicEndpoint, header: dict[str, str]
+) -> None:
     sf.faults.arm("close", "chat")
     assert raw(chat, header) == (b"", "closed")
 
 
-def test_a_connection_is_reset_on_arrival(sf, chat, header):
+def test_a_connection_is_reset_on_arrival(
+    sf: Snowflake, chat: PublicEndpoint, header: dict[str, str]
+) -> None:
     sf.faults.arm("refuse_connection", "chat")
     with pytest.raises(requests.ConnectionError):
         call(chat, header)
@@ -309,20 +362,24 @@ def test_a_connection_is_reset_on_arrival(sf, chat, header):
     assert chat.counters["requests"] == 1
 
 
-def test_an_answer_is_lost_after_the_work_was_done(sf, chat, header):
+def test_an_answer_is_lost_after_the_work_was_done(
+    sf: Snowflake, chat: PublicEndpoint, header: dict[str, str]
+) -> None:
     sf.faults.arm("lost_reply", "chat")
     assert raw(chat, header) == (b"", "reset")
-    assert chat.service.stats.batch_sizes == [2]
+    assert scripted(chat).stats.batch_sizes == [2]
 
 
-def test_a_call_hangs(sf, chat, header):
+def test_a_call_hangs(sf: Snowflake, chat: PublicEndpoint, header: dict[str, str]) -> None:
     sf.faults.arm("hang", "chat")
     sf.faults.arm("hang", "chat", seconds=0.2)
     assert raw(chat, header, seconds=0.3) == (b"", "open")
     assert raw(chat, header) == (b"", "closed")
 
 
-def test_rubbish_comes_instead_of_a_status_line(sf, chat, header):
+def test_rubbish_comes_instead_of_a_status_line(
+    sf: Snowflake, chat: PublicEndpoint, header: dict[str, str]
+) -> None:
     sf.faults.arm("garbage", "chat", bytes="\x00\xff nonsense\r\n\r\n")
     assert raw(chat, header) == (b"\x00\xff nonsense\r\n\r\n", "closed")
     sf.faults.arm("garbage", "chat")
@@ -330,7 +387,9 @@ def test_rubbish_comes_instead_of_a_status_line(sf, chat, header):
         call(chat, header)
 
 
-def test_a_content_length_promises_more_than_comes(sf, chat, header):
+def test_a_content_length_promises_more_than_comes(
+    sf: Snowflake, chat: PublicEndpoint, header: dict[str, str]
+) -> None:
     sf.faults.arm("wrong_content_length", "chat", delta=7)
     received, end = raw(chat, header)
     head, _, body = received.partition(b"\r\n\r\n")
@@ -338,13 +397,13 @@ def test_a_content_length_promises_more_than_comes(sf, chat, header):
     assert f"content-length: {len(body) + 7}".encode() in head
 
 
-def test_a_chunk_has_no_valid_size(sf, chat, header):
+def test_a_chunk_has_no_valid_size(sf: Snowflake, chat: PublicEndpoint, header: dict[str, str]) -> None:
     sf.faults.arm("bad_chunk", "chat")
     with pytest.raises(requests.exceptions.ChunkedEncodingError):
         call(chat, header)
 
 
-def test_headers_and_bodies_trickle(sf, chat, header):
+def test_headers_and_bodies_trickle(sf: Snowflake, chat: PublicEndpoint, header: dict[str, str]) -> None:
     sf.faults.arm("trickle_headers", "chat", seconds=0.01, bytes=20)
     received, _ = raw(chat, header)
     assert received == b"HTTP/1.1 200 OK\r\ndat"
@@ -355,7 +414,9 @@ def test_headers_and_bodies_trickle(sf, chat, header):
 
 
 @pytest.mark.parametrize(("kind", "end"), [("close_mid_body", "closed"), ("reset_mid_body", "reset")])
-def test_a_connection_ends_in_the_middle_of_the_body(sf, chat, header, kind, end):
+def test_a_connection_ends_in_the_middle_of_the_body(
+    sf: Snowflake, chat: PublicEndpoint, header: dict[str, str], kind: str, end: Any
+) -> None:
     sf.faults.arm(kind, "chat", after=10)
     received, how = raw(chat, header)
     head, _, body = received.partition(b"\r\n\r\n")
@@ -368,7 +429,7 @@ def test_a_connection_ends_in_the_middle_of_the_body(sf, chat, header, kind, end
     assert 10 < len(received.partition(b"\r\n\r\n")[2]) < 100
 
 
-def test_a_stream_is_cut_while_it_runs(sf, header):
+def test_a_stream_is_cut_while_it_runs(sf: Snowflake, header: dict[str, str]) -> None:
     chat = sf.create_service("stream", protocol="OPENAI", tokens=50, token_seconds=0.005)
     sf.faults.arm("close_mid_body", "stream", after=1000)
     reply = call(chat, header, STREAM, "/v1/chat/completions", stream=True)
@@ -379,7 +440,7 @@ def test_a_stream_is_cut_while_it_runs(sf, header):
     assert len(got) == 1000
 
 
-def test_a_stream_stalls_and_goes_on(sf, header):
+def test_a_stream_stalls_and_goes_on(sf: Snowflake, header: dict[str, str]) -> None:
     chat = sf.create_service("stream", protocol="OPENAI")
     sf.faults.arm("stall", "stream", after=50, seconds=0.3)
     start = time.monotonic()
@@ -389,7 +450,7 @@ def test_a_stream_stalls_and_goes_on(sf, header):
     assert texts(call(sf.create_service("chat"), header)) == ANSWERS
 
 
-def test_a_stream_reports_an_error_in_its_middle(sf, header):
+def test_a_stream_reports_an_error_in_its_middle(sf: Snowflake, header: dict[str, str]) -> None:
     chat = sf.create_service("stream", protocol="OPENAI", tokens=5)
     sf.faults.arm("stream_error", "stream", after=2, message="out of memory")
     events = call(chat, header, STREAM, "/v1/chat/completions").text.strip().split("\n\n")
@@ -397,17 +458,21 @@ def test_a_stream_reports_an_error_in_its_middle(sf, header):
     assert json.loads(events[-1].removeprefix("data: "))["error"]["message"] == "out of memory"
 
 
-def test_only_a_reused_connection_is_closed(sf, chat, header):
+def test_only_a_reused_connection_is_closed(
+    sf: Snowflake, chat: PublicEndpoint, header: dict[str, str]
+) -> None:
     sf.faults.arm("close", "chat", reused=True)
     with urllib3.HTTPConnectionPool("127.0.0.1", int(chat.endpoint.host.split(":")[1]), maxsize=1) as pool:
-        post = {"body": json.dumps(BODY), "headers": header, "retries": False}
+        post: dict[str, Any] = {"body": json.dumps(BODY), "headers": header, "retries": False}
         assert pool.request("POST", "/predict", **post).status == 200
         with pytest.raises(urllib3.exceptions.ProtocolError):
             pool.request("POST", "/predict", **post)
         assert pool.request("POST", "/predict", **post).status == 200
 
 
-def test_idle_connections_can_be_closed_behind_the_clients_back(sf, chat, header):
+def test_idle_connections_can_be_closed_behind_the_clients_back(
+    sf: Snowflake, chat: PublicEndpoint, header: dict[str, str]
+) -> None:
     with requests.Session() as client:
         for _ in range(2):
             client.post(chat.url + "/predict", json=BODY, headers=header, timeout=30)
@@ -435,13 +500,15 @@ STORM = [
 ]
 
 
-def test_a_storm_of_faults_mixes_no_answers_up_and_leaves_nothing_in_flight(sf, header):
+def test_a_storm_of_faults_mixes_no_answers_up_and_leaves_nothing_in_flight(
+    sf: Snowflake, header: dict[str, str]
+) -> None:
     chat = sf.create_service("chat", replicas=8)
     for kind in STORM:
         sf.faults.arm(kind, "chat", times=None, chance=0.02)
     failures, wrong = [], []
 
-    def ask(number):
+    def ask(number: int) -> Any:
         with requests.Session() as client:
             for i in range(30):
                 text = f"{number}-{i}"
@@ -465,7 +532,7 @@ def test_a_storm_of_faults_mixes_no_answers_up_and_leaves_nothing_in_flight(sf, 
     wait_for(lambda: not (chat.counters["in_flight"] or chat.stats.in_flight))
 
 
-def test_every_kind_of_fault_is_in_this_file_and_in_the_readme():
+def test_every_kind_of_fault_is_in_this_file_and_in_the_readme() -> None:
     here = Path(__file__).read_text()
     readme = (Path(__file__).parents[2] / "sandbox/snowflake/README.md").read_text()
     for kind in KINDS:
@@ -477,11 +544,11 @@ def test_every_kind_of_fault_is_in_this_file_and_in_the_readme():
 
 
 @pytest.fixture(scope="module")
-def certificates(tmp_path_factory):
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     return Certificates(tmp_path_factory.mktemp("tls"))
 
 
-def test_a_good_certificate_is_accepted_and_faults_work_under_tls(certificates):
+def test_a_good_certificate_is_accepted_and_faults_work_under_tls(certificates: Certificates) -> None:
     with Snowflake(tls=certificates.context()) as sf:
         chat = sf.create_service("chat")
         header = {"Authorization": f'Snowflake Token="{sf.create_pat()}"'}
@@ -501,24 +568,26 @@ def test_a_good_certificate_is_accepted_and_faults_work_under_tls(certificates):
         ("unknown_ca", "unable to get local issuer"),
     ],
 )
-def test_a_bad_certificate_is_refused_for_its_own_reason(certificates, variant, says):
+def test_a_bad_certificate_is_refused_for_its_own_reason(
+    certificates: Certificates, variant: str, says: str
+) -> None:
     with Snowflake() as sf:
         chat = sf.create_service("chat", tls=certificates.context(variant))
         with pytest.raises(requests.exceptions.SSLError, match=says):
             call(chat, {}, verify=certificates.ca_file)
 
 
-def test_nobody_listens():
+def test_nobody_listens() -> None:
     with dead_ends.refused() as address, pytest.raises(requests.ConnectionError, match="refused"):
         requests.get(f"http://{address}", timeout=2)
 
 
-def test_a_connection_is_never_made():
+def test_a_connection_is_never_made() -> None:
     with dead_ends.hanging_connect() as address, pytest.raises(requests.ConnectTimeout):
         requests.get(f"http://{address}", timeout=0.3)
 
 
-def test_a_tls_handshake_hangs_and_another_is_cut():
+def test_a_tls_handshake_hangs_and_another_is_cut() -> None:
     with dead_ends.silent() as address, pytest.raises(requests.RequestException, match="timed out"):
         requests.get(f"https://{address}", timeout=0.3)
     with dead_ends.handshake_cut() as address, pytest.raises(requests.ConnectionError):

@@ -6,6 +6,8 @@ import asyncio
 import json
 import socket
 import threading
+from collections.abc import Iterator
+from typing import Any
 
 import jwt
 import pytest
@@ -15,37 +17,44 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from sandbox.services.local import LocalService
 from sandbox.snowflake import ROLE, Snowflake
+from sandbox.snowflake.snowflake import PublicEndpoint
 from tests.waiting import wait_for
 
 BODY = {"data": [[0, {"inputs": "hi"}]]}
 
 
 @pytest.fixture
-def sf():
+def sf() -> Iterator[Snowflake]:
     with Snowflake() as snowflake:
         yield snowflake
 
 
-def session_token(sf, **data):
+def session_token(sf: Snowflake, **data: Any) -> str:
     body = {"data": {"AUTHENTICATOR": "OAUTH", "TOKEN": sf.issue_oauth_token(), **data}}
     reply = requests.post(sf.account_url + "/session/v1/login-request", json=body, timeout=30)
     return reply.json()["data"]["token"]
 
 
-def credential(token, header="Authorization"):
+def credential(token: str | None, header: str = "Authorization") -> dict[str, str]:
     return {header: f'Snowflake Token="{token}"'}
 
 
-def call(chat, headers=None, body=BODY, path="/predict", **kwargs):
+def call(
+    chat: PublicEndpoint,
+    headers: dict[str, str] | None = None,
+    body: Any = BODY,
+    path: str = "/predict",
+    **kwargs: Any,
+) -> requests.Response:
     settings = {"timeout": 5, "allow_redirects": False, **kwargs}
     return requests.post(chat.url + path, json=body, headers=headers or {}, **settings)
 
 
-def key_pair_token(sf, host, role=ROLE):
+def key_pair_token(sf: Snowflake, host: str, role: str = ROLE) -> str:
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    layout = serialization.PublicFormat.SubjectPublicKeyInfo
     fingerprint = sf.register_public_key(
-        "ALICE", key.public_key().public_bytes(serialization.Encoding.PEM, form)
+        "ALICE", key.public_key().public_bytes(serialization.Encoding.PEM, layout)
     )
     name, now = f"{sf.world.account}.ALICE", sf.clock()
     claims = {"iss": f"{name}.{fingerprint}", "sub": name, "iat": now, "exp": now + 60}
@@ -57,7 +66,7 @@ def key_pair_token(sf, host, role=ROLE):
     return requests.post(sf.account_url + "/oauth/token", data=form, timeout=30).text
 
 
-async def show(scope, receive, send):
+async def show(scope: Any, receive: Any, send: Any) -> None:
     """A container that shows what reached it, with headers that the ingress must take away."""
     body = b""
     while True:
@@ -81,18 +90,18 @@ async def show(scope, receive, send):
 
 
 @pytest.mark.parametrize("header", ["Authorization", "X-SF-SPCS-Authorization"])
-def test_a_session_token_gets_in_by_either_header(sf, header):
+def test_a_session_token_gets_in_by_either_header(sf: Snowflake, header: str) -> None:
     chat = sf.create_service("chat")
     assert call(chat, credential(session_token(sf), header)).status_code == 200
 
 
 @pytest.mark.parametrize("value", ["{}", "Bearer {}", "Snowflake Token={}", "Snowflake Token=''{}''"])
-def test_only_the_documented_form_of_the_header_is_a_credential(sf, value):
+def test_only_the_documented_form_of_the_header_is_a_credential(sf: Snowflake, value: Any) -> None:
     chat = sf.create_service("chat")
     assert call(chat, {"Authorization": value.format(session_token(sf))}).status_code == 302
 
 
-def test_a_pat_gets_in_until_it_is_revoked(sf):
+def test_a_pat_gets_in_until_it_is_revoked(sf: Snowflake) -> None:
     chat = sf.create_service("chat")
     pat = sf.create_pat()
     assert call(chat, credential(pat)).status_code == 200
@@ -103,20 +112,20 @@ def test_a_pat_gets_in_until_it_is_revoked(sf):
     assert refused.json()["requestId"]
 
 
-def test_a_pat_outside_the_network_policy_is_told_so(sf):
+def test_a_pat_outside_the_network_policy_is_told_so(sf: Snowflake) -> None:
     refused = call(sf.create_service("chat"), credential(sf.create_pat(network_allowed=False)))
     assert refused.status_code == 403
     assert "network policy" in refused.json()["detail"]
 
 
-def test_an_oauth_token_gets_in_only_with_the_method_header(sf):
+def test_an_oauth_token_gets_in_only_with_the_method_header(sf: Snowflake) -> None:
     chat = sf.create_service("chat")
     header = credential(sf.issue_oauth_token())
     assert call(chat, header).status_code == 302
     assert call(chat, {**header, "X-SF-SPCS-Authentication-Method": "OAUTH"}).status_code == 200
 
 
-def test_a_key_pair_token_opens_the_endpoint_it_was_made_for_and_no_other(sf):
+def test_a_key_pair_token_opens_the_endpoint_it_was_made_for_and_no_other(sf: Snowflake) -> None:
     chat, other = sf.create_service("chat"), sf.create_service("other")
     header = credential(key_pair_token(sf, chat.endpoint.host))
     assert call(chat, header).status_code == 200
@@ -125,13 +134,13 @@ def test_a_key_pair_token_opens_the_endpoint_it_was_made_for_and_no_other(sf):
     assert call(chat, header).status_code == 302
 
 
-def test_an_endpoint_can_take_some_kinds_of_token_only(sf):
+def test_an_endpoint_can_take_some_kinds_of_token_only(sf: Snowflake) -> None:
     chat = sf.create_service("chat", accepts={"pat"})
     assert call(chat, credential(session_token(sf))).status_code == 302
     assert call(chat, credential(sf.create_pat())).status_code == 200
 
 
-def test_a_role_without_the_service_role_does_not_find_the_service(sf):
+def test_a_role_without_the_service_role_does_not_find_the_service(sf: Snowflake) -> None:
     sf.world.add_user("BOB", "ANALYST")
     chat = sf.create_service("chat")
     refused = call(chat, credential(sf.create_pat("BOB")))
@@ -141,7 +150,7 @@ def test_a_role_without_the_service_role_does_not_find_the_service(sf):
     assert call(hidden, credential(sf.create_pat("BOB")), path="/__call__").status_code == 404
 
 
-def test_a_dead_session_is_like_none(sf):
+def test_a_dead_session_is_like_none(sf: Snowflake) -> None:
     chat = sf.create_service("chat")
     expired = session_token(sf)
     sf.clock.advance(3601)
@@ -151,7 +160,7 @@ def test_a_dead_session_is_like_none(sf):
     assert call(chat, credential(ended)).status_code == 302
 
 
-def test_a_connectors_session_is_an_http_500(sf):
+def test_a_connectors_session_is_an_http_500(sf: Snowflake) -> None:
     chat = sf.create_service("chat")
     assert call(chat, credential(session_token(sf, CLIENT_APP_ID="PythonConnector"))).status_code == 500
     json_results = {"PYTHON_CONNECTOR_QUERY_RESULT_FORMAT": "json"}
@@ -162,7 +171,7 @@ def test_a_connectors_session_is_an_http_500(sf):
 # -- what a caller without credentials gets
 
 
-def test_the_sign_in_redirect_ends_on_a_page_that_is_html_with_200(sf):
+def test_the_sign_in_redirect_ends_on_a_page_that_is_html_with_200(sf: Snowflake) -> None:
     chat = sf.create_service("chat")
     refused = call(chat)
     assert refused.status_code == 302
@@ -175,13 +184,13 @@ def test_the_sign_in_redirect_ends_on_a_page_that_is_html_with_200(sf):
 
 
 @pytest.mark.parametrize("status", ["401", "403"])
-def test_refusals_can_be_gateway_json(sf, status):
+def test_refusals_can_be_gateway_json(sf: Snowflake, status: str) -> None:
     refused = call(sf.create_service("chat", unauthenticated=status))
     assert refused.status_code == int(status)
     assert refused.json().keys() == {"responseType", "requestId", "detail"}
 
 
-def test_refusals_can_hide_as_not_found(sf):
+def test_refusals_can_hide_as_not_found(sf: Snowflake) -> None:
     chat = sf.create_service("chat", unauthenticated="404")
     assert call(chat).status_code == 404
     assert call(chat, credential(sf.create_pat(network_allowed=False))).status_code == 404
@@ -191,7 +200,7 @@ def test_refusals_can_hide_as_not_found(sf):
 # -- what passes
 
 
-def test_the_container_gets_the_request_without_what_is_the_ingress_s_business(sf):
+def test_the_container_gets_the_request_without_what_is_the_ingress_s_business(sf: Snowflake) -> None:
     with_service = LocalService(show)
     chat = sf.create_service("chat", service=with_service)
     sent = {
@@ -219,13 +228,13 @@ def test_the_container_gets_the_request_without_what_is_the_ingress_s_business(s
     assert seen["headers"].keys() == chat.received[-1].headers.keys() | {"host"}
 
 
-def test_a_snowflake_token_never_reaches_the_container(sf):
+def test_a_snowflake_token_never_reaches_the_container(sf: Snowflake) -> None:
     chat = sf.create_service("chat", service=LocalService(show))
     seen = call(chat, credential(session_token(sf))).json()
     assert "authorization" not in seen["headers"]
 
 
-def test_the_answer_carries_the_ingress_s_headers_and_not_the_container_s(sf):
+def test_the_answer_carries_the_ingress_s_headers_and_not_the_container_s(sf: Snowflake) -> None:
     chat = sf.create_service("chat", service=LocalService(show))
     headers = call(chat, credential(session_token(sf))).headers
     assert headers["Server"] == "_"
@@ -236,7 +245,7 @@ def test_the_answer_carries_the_ingress_s_headers_and_not_the_container_s(sf):
     assert not {"X-Powered-By", "Access-Control-Allow-Origin"} & headers.keys()
 
 
-def test_get_and_head_pass_without_a_body_and_trace_does_not_pass(sf):
+def test_get_and_head_pass_without_a_body_and_trace_does_not_pass(sf: Snowflake) -> None:
     chat = sf.create_service("chat", service=LocalService(show))
     header = credential(session_token(sf))
     seen = requests.get(chat.url + "/x", headers=header, timeout=30).json()
@@ -245,8 +254,8 @@ def test_get_and_head_pass_without_a_body_and_trace_does_not_pass(sf):
     assert requests.request("TRACE", chat.url + "/x", headers=header, timeout=30).status_code == 405
 
 
-def test_an_executable_is_not_handed_out(sf):
-    async def program(scope, receive, send):
+def test_an_executable_is_not_handed_out(sf: Snowflake) -> None:
+    async def program(scope: Any, receive: Any, send: Any) -> Any:
         headers = [(b"content-type", b"application/x-msdownload")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": b"MZ"})
@@ -255,10 +264,10 @@ def test_an_executable_is_not_handed_out(sf):
     assert call(chat, credential(session_token(sf))).status_code == 403
 
 
-def test_a_stream_passes_part_by_part(sf):
+def test_a_stream_passes_part_by_part(sf: Snowflake) -> None:
     go_on = threading.Event()
 
-    async def in_two_parts(scope, receive, send):
+    async def in_two_parts(scope: Any, receive: Any, send: Any) -> Any:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"one", "more_body": True})
         await asyncio.to_thread(go_on.wait, 30)
@@ -272,14 +281,14 @@ def test_a_stream_passes_part_by_part(sf):
         assert list(parts) == [b"two"]
 
 
-def test_an_upload_in_chunks_passes(sf):
+def test_an_upload_in_chunks_passes(sf: Snowflake) -> None:
     chat = sf.create_service("chat", service=LocalService(show))
     parts = [b'{"data": ', b"[]}"]
     reply = requests.post(chat.url, data=iter(parts), headers=credential(session_token(sf)), timeout=30)
     assert reply.json()["body"] == '{"data": []}'
 
 
-def test_a_caller_that_leaves_a_stream_frees_the_service(sf):
+def test_a_caller_that_leaves_a_stream_frees_the_service(sf: Snowflake) -> None:
     chat = sf.create_service("chat", protocol="OPENAI", tokens=1000, token_seconds=0.05)
     asked = {"messages": [{"role": "user", "content": "hi"}], "stream": True}
     with call(chat, credential(session_token(sf)), asked, "/v1/chat/completions", stream=True) as reply:
@@ -293,7 +302,7 @@ def test_a_caller_that_leaves_a_stream_frees_the_service(sf):
 # -- limits
 
 
-def test_model_serving_takes_no_more_than_a_megabyte(sf):
+def test_model_serving_takes_no_more_than_a_megabyte(sf: Snowflake) -> None:
     chat = sf.create_service("chat", protocol="MODEL_SERVING")
     header = credential(session_token(sf))
     big = {"dataframe_records": [{"messages": [{"role": "user", "content": "x" * 1_000_001}]}]}
@@ -304,19 +313,21 @@ def test_model_serving_takes_no_more_than_a_megabyte(sf):
     assert call(plain, header, {"data": [[0, {"inputs": "x" * 1_000_001}]]}).status_code == 200
 
 
-def test_silence_longer_than_the_idle_limit_is_a_504(sf):
+def test_silence_longer_than_the_idle_limit_is_a_504(sf: Snowflake) -> None:
     chat = sf.create_service("chat", idle_seconds=0.2, request_seconds=300)
     assert call(chat, credential(session_token(sf))).status_code == 504
     assert chat.counters["cut_idle"] == 1
 
 
-def test_silence_can_end_the_connection_instead(sf):
+def test_silence_can_end_the_connection_instead(sf: Snowflake) -> None:
     chat = sf.create_service("chat", idle_seconds=0.2, idle_answer="close", request_seconds=30)
     with pytest.raises(requests.ConnectionError):
         call(chat, credential(session_token(sf)))
 
 
-def test_a_stream_lives_longer_than_the_idle_limit_while_bytes_flow_and_is_cut_when_not(sf):
+def test_a_stream_lives_longer_than_the_idle_limit_while_bytes_flow_and_is_cut_when_not(
+    sf: Snowflake,
+) -> None:
     flowing = sf.create_service("flowing", protocol="OPENAI", idle_seconds=1.0, tokens=12, token_seconds=0.1)
     silent = sf.create_service("silent", protocol="OPENAI", idle_seconds=0.5, tokens=2, token_seconds=30)
     header = credential(session_token(sf))
@@ -329,7 +340,7 @@ def test_a_stream_lives_longer_than_the_idle_limit_while_bytes_flow_and_is_cut_w
 # -- the life of the service
 
 
-def test_a_suspended_service_is_resumed_by_the_first_call_and_ready_after_n_refusals(sf):
+def test_a_suspended_service_is_resumed_by_the_first_call_and_ready_after_n_refusals(sf: Snowflake) -> None:
     chat = sf.create_service("chat")
     header = credential(session_token(sf))
     chat.set_state("suspended", refusals=2)
@@ -343,7 +354,7 @@ def test_a_suspended_service_is_resumed_by_the_first_call_and_ready_after_n_refu
     assert chat.endpoint.resumes == 1
 
 
-def test_a_suspended_service_is_ready_after_a_time(sf):
+def test_a_suspended_service_is_ready_after_a_time(sf: Snowflake) -> None:
     chat = sf.create_service("chat")
     header = credential(session_token(sf))
     chat.set_state("suspended", seconds=120)
@@ -363,7 +374,9 @@ def test_a_suspended_service_is_ready_after_a_time(sf):
         ("loading", 502, "connection refused"),
     ],
 )
-def test_a_service_that_is_not_there_says_so_until_it_is(sf, state, status, says):
+def test_a_service_that_is_not_there_says_so_until_it_is(
+    sf: Snowflake, state: Any, status: int, says: str
+) -> None:
     chat = sf.create_service("chat")
     header = credential(session_token(sf))
     chat.set_state(state)
@@ -374,14 +387,14 @@ def test_a_service_that_is_not_there_says_so_until_it_is(sf, state, status, says
     assert call(chat, header).status_code == 200
 
 
-def test_strangers_do_not_wake_a_suspended_service(sf):
+def test_strangers_do_not_wake_a_suspended_service(sf: Snowflake) -> None:
     chat = sf.create_service("chat")
     chat.set_state("suspended", refusals=1)
     assert call(chat).status_code == 302
     assert chat.endpoint.resumes == 0
 
 
-def test_a_service_whose_port_is_closed_is_an_upstream_connect_error(sf):
+def test_a_service_whose_port_is_closed_is_an_upstream_connect_error(sf: Snowflake) -> None:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         chat = sf.create_service("chat", service=f"http://127.0.0.1:{sock.getsockname()[1]}")
@@ -393,7 +406,7 @@ def test_a_service_whose_port_is_closed_is_an_upstream_connect_error(sf):
 # -- counting
 
 
-def test_counters_know_requests_connections_and_the_most_at_once(sf):
+def test_counters_know_requests_connections_and_the_most_at_once(sf: Snowflake) -> None:
     chat = sf.create_service("chat", request_seconds=0.2, replicas=4)
     header = credential(session_token(sf))
     threads = [threading.Thread(target=call, args=(chat, header)) for _ in range(4)]

@@ -19,6 +19,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -292,7 +293,7 @@ def asked_of_peer(client: Client, report: Report, way: str) -> str:
         ask = client.make(server.url, key)
         found = []
         for query in report.queries:
-            outcome = _with_patience(lambda query=query: ask(query, query.asked.get("way", way)))
+            outcome = _with_patience(partial(ask, query, query.asked.get("way", way)))
             found.append(judge(query.right_when(way), outcome, server, [key, *report.secrets]))
     return max(found, key=_SEVERITY.index)
 

@@ -33,7 +33,7 @@ class OneToken:
     def headers(self, call: QueryContext) -> Mapping[str, str]:
         return {"Authorization": TOKEN}
 
-    def at_hand(self) -> Mapping[str, str]:
+    def at_hand(self) -> Mapping[str, str] | None:
         return {"Authorization": TOKEN}
 
     def refused(self, headers: Mapping[str, str], error: SpcsError) -> bool:

@@ -10,7 +10,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Union
+from typing import TYPE_CHECKING, Any, Union
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 LOOPBACK = "127.0.0.1"
 CLOSE = "close"
@@ -55,7 +58,7 @@ class RawServer:
         self._name = f"raw-server-{self.port}"
         threading.Thread(target=self._accept, name=self._name, daemon=True).start()
 
-    def __enter__(self) -> RawServer:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -158,7 +161,7 @@ def head(status: int = 200, reason: str = "Reason", **headers: str) -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
-CHUNKED = {"transfer_encoding": "chunked", "content_type": "application/json"}
+CHUNKED: dict[str, Any] = {"transfer_encoding": "chunked", "content_type": "application/json"}
 
 
 def chunk(data: bytes) -> bytes:

@@ -255,7 +255,7 @@ def _like(pattern: str, text: str) -> bool:
     return re.fullmatch(re.escape(pattern).replace("%", ".*").replace("_", "."), text) is not None
 
 
-class Row(dict):
+class Row(dict[str, Any]):
     def as_dict(self) -> dict[str, Any]:
         return dict(self)
 

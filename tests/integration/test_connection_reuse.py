@@ -23,7 +23,7 @@ STRAY = reply(body=b'{"stray": "meant for somebody else"}')
 GOOD = reply(body=b'{"ok": 1}')
 EVENT = b'data: {"choices": [{"index": 0, "delta": {"content": "mine"}, "finish_reason": "stop"}]}\n\n'
 STRAY_EVENT = b'data: {"choices": [{"index": 0, "delta": {"content": "STRAY"}, "finish_reason": "stop"}]}\n\n'
-STREAM = {"transfer_encoding": "chunked", "content_type": "text/event-stream"}
+STREAM: dict[str, Any] = {"transfer_encoding": "chunked", "content_type": "text/event-stream"}
 
 FRAMINGS = {
     "bytes after a length": reply() + STRAY,

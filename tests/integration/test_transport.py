@@ -53,11 +53,11 @@ def arena(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Arena]:
         made.assert_nothing_is_held()
 
 
-def send(transport: Transport, path: str = "/x", body: bytes | None = b"{}", **times: float) -> Any:
+def send(transport: Transport, path: str = "/x", body: bytes | None = b"{}", **times: Any) -> Any:
     return transport.send("POST", path, {}, body, **{"seconds": 10.0, "idle_seconds": 5.0, **times})
 
 
-def whole(transport: Transport, **times: float) -> bytes:
+def whole(transport: Transport, **times: Any) -> bytes:
     exchange = send(transport, **times)
     try:
         return exchange.body()
@@ -608,7 +608,7 @@ def test_a_forked_child_has_connections_and_a_watchdog_of_its_own(arena: Arena) 
     def step(connection: Any) -> Any:
         assert arena.server is not None
         if "/drip" in arena.server.requests[-1].line:
-            return dripping(head(**CHUNKED), b"1\r\n \r\n")(connection)  # type: ignore[operator]
+            return dripping(head(**CHUNKED), b"1\r\n \r\n")(connection)
         return connection.sendall(reply())
 
     endpoint = arena.endpoint(arena.serve(step))

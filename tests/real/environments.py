@@ -26,7 +26,7 @@ def environment(name: str, python: str = "python3.11") -> Path:
     if not stamp.exists() or stamp.read_text() != wanted:
         print(f"\ninstalling {lock.name} into {folder.relative_to(ROOT)} ...", flush=True)
         subprocess.run([found, "-m", "venv", "--clear", folder], check=True)
-        pip = [
+        pip: list[str | Path] = [
             folder / "bin" / "python",
             "-m",
             "pip",

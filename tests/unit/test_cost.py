@@ -227,7 +227,7 @@ def test_costs_add_up_over_batches_retries_and_refusals(limit: int) -> None:
     )
 
     def send(rows: Sequence[str], call: QueryContext) -> list[str]:
-        return endpoint.send(HttpRequest("/predict", list(rows), weight=len(rows)), call)  # type: ignore[no-any-return]
+        return endpoint.send(HttpRequest("/predict", list(rows), weight=len(rows)), call)
 
     batcher, job = Batcher(limiter), BatchSpec("job", send, 16, len)
     outcomes: list[tuple[QueryContext, Any]] = []

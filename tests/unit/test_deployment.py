@@ -25,7 +25,13 @@ from spcs_deployment.pools import Pool
 from spcs_deployment.problems import explanation
 
 RESOURCE = Path(__file__).parents[2] / "resource"
-NAMES = {"database": "D", "schema": "S", "chat_pool": "GPU", "embedding_pool": "CPU", "caller_role": "CALLER"}
+NAMES: dict[str, Any] = {
+    "database": "D",
+    "schema": "S",
+    "chat_pool": "GPU",
+    "embedding_pool": "CPU",
+    "caller_role": "CALLER",
+}
 
 
 class Session:
@@ -112,7 +118,7 @@ def test_a_price_that_was_not_read_in_snowflakes_table_is_marked() -> None:
 def test_azure_has_its_own_price_where_it_differs() -> None:
     prices = families.price_list()
     rates = {
-        region: prices.family("GEN_X64_G2_2", region).credits_per_hour  # type: ignore[union-attr]
+        region: prices.family("GEN_X64_G2_2", region).credits_per_hour
         for region in ("AWS_US_WEST_2", "AZURE_WESTEUROPE", "PUBLIC.AZURE_WESTEUROPE", "")
     }
     assert rates == {

@@ -78,8 +78,8 @@ def test_the_earlier_plugins_fields_are_all_there() -> None:
     names = "oauth modelHandlingMode llmEndpointUrl snowflakeAccountUrl maxParallelism spcsCreditsPerHourCost"
     assert {*names.split(), "snowflakeCreditCost"} <= FIELDS.keys()
     preset = json.loads((ROOT / "parameter-sets/oauth-credentials/parameter-set.json").read_text())
-    names = {"snowflake_oauth", "authorizationEndpoint", "tokenEndpoint", "scope"}
-    assert {field["name"] for field in preset["params"]} == names
+    preset_names = {"snowflake_oauth", "authorizationEndpoint", "tokenEndpoint", "scope"}
+    assert {field["name"] for field in preset["params"]} == preset_names
 
 
 def test_the_package_and_the_plugin_have_one_version() -> None:

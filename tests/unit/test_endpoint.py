@@ -377,6 +377,8 @@ def test_without_another_token_there_is_no_second_attempt() -> None:
 
 def test_the_refused_headers_are_those_that_were_sent() -> None:
     class Replaced(Tokens):
+        given: Mapping[str, str] = {}
+
         def headers(self, call: QueryContext) -> Mapping[str, str]:
             return self.given
 

@@ -68,7 +68,7 @@ def test_only_the_keywords_that_are_named_are_taken_off() -> None:
     }
 
 
-CLOSED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+CLOSED: dict[str, tuple[dict[str, Any], dict[str, Any] | None]] = {
     "all properties are required and none may be null": (
         {"properties": {"a": {"type": "string"}, "b": {"enum": ["x"]}}, "required": ["a"]},
         {

@@ -184,7 +184,9 @@ def test_an_answer_is_the_same_wherever_its_bytes_are_split() -> None:
 
 
 def test_log_probs_are_handed_on_token_by_token() -> None:
-    tokens = [{"token": t, "logprob": -0.1, "bytes": None, "top_logprobs": []} for t in "ab"]
+    tokens: list[dict[str, Any]] = [
+        {"token": t, "logprob": -0.1, "bytes": None, "top_logprobs": []} for t in "ab"
+    ]
     body = delta(content="a", logprobs={"content": tokens[:1]}) + delta(
         content="b", logprobs={"content": tokens[1:]}
     )

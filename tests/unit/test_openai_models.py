@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from spcs_llm.errors import QueryTimeout, ServiceDown
+from spcs_llm.http.endpoint import Endpoint
 from spcs_llm.protocols.openai.models import ServedModels
 from spcs_llm.query_context import QueryContext
 from tests.unit.scripted_service import Waiting, wait_until
@@ -23,14 +24,14 @@ class Clock:
 LIST = {"data": [{"id": "m1"}]}
 
 
-class SlowList:
+class SlowList(Endpoint):
     def __init__(self, *answers: Any) -> None:
         self._answers = list(answers)
         self.asked = 0
         self.let_go = threading.Event()
         self.under_way = threading.Event()
 
-    def send(self, http_request: Any, call: QueryContext) -> Any:
+    def send(self, http_request: Any, context: QueryContext) -> Any:
         self.asked += 1
         self.under_way.set()
         assert self.let_go.wait(10)

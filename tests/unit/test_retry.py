@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -45,7 +46,7 @@ class Clock:
         return self.now
 
 
-def retries(clock: Clock | None = None, budget: RetryBudget | None = None, **policy: object) -> Retries:
+def retries(clock: Clock | None = None, budget: RetryBudget | None = None, **policy: Any) -> Retries:
     return Retries(
         RetryPolicy(**{"random": lambda: 1.0, **policy}), budget or RetryBudget(), clock or Clock()
     )

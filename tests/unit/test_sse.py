@@ -6,6 +6,8 @@ and servers never send that line after their last event, which tells how the ans
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -135,7 +137,7 @@ def test_a_long_stream_of_small_events_is_within_the_bound() -> None:
 @pytest.mark.parametrize("failure", [NetworkError("cut"), QueryTimeout("late")], ids=["cut", "late"])
 @pytest.mark.parametrize("ending", [b"", b"\n", b"\r\n"])
 def test_a_connection_that_breaks_off_takes_nothing_that_had_come(ending: bytes, failure: SpcsError) -> None:
-    def chunks():
+    def chunks() -> Iterator[bytes]:
         yield b"data: a\n\ndata: b" + ending
         raise failure
 
@@ -150,7 +152,7 @@ def test_a_connection_that_breaks_off_takes_nothing_that_had_come(ending: bytes,
 def test_events_are_told_as_soon_as_they_are_whole() -> None:
     arrived = []
 
-    def chunks():
+    def chunks() -> Iterator[bytes]:
         for chunk in (b"data: a\n\ndata: b", b"\n", b"\n", b"data: c\n\n"):
             arrived.append(chunk)
             yield chunk

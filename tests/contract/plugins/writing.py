@@ -12,6 +12,9 @@ from typing import Any
 import dataikuapi
 import requests
 
+from sandbox.dss import Dss
+from sandbox.dss.mesh import Model
+
 COMPLETE = Path(__file__).parent / "complete"
 
 
@@ -56,3 +59,10 @@ def client(url: str, api_key: str | None = None, **kwargs: Any) -> Iterator[data
         for reply in replies:
             reply.close()
         dss_client._session.close()
+
+
+def model_of(dss: Dss, llm_id: str) -> Model:
+    """The model with this id, which must be there."""
+    model = dss.model(llm_id)
+    assert model is not None, llm_id
+    return model

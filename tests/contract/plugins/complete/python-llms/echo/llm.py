@@ -1,5 +1,7 @@
 import json
 import threading
+from collections.abc import Iterator
+from typing import Any
 
 from dataiku.llm.python import BaseLLM
 from echo_plugin import last_text, vector
@@ -15,7 +17,7 @@ except ImportError:
 
 
 class EchoLLM(BaseLLM):
-    def __init__(self):
+    def __init__(self) -> None:
         self.calls = 0
         # Tests hold a stream back here; set means go.
         self.go_on = threading.Event()
@@ -23,10 +25,10 @@ class EchoLLM(BaseLLM):
         self.waiting = threading.Event()
         self.closed = threading.Event()
 
-    def get_max_parallelism(self):
+    def get_max_parallelism(self) -> int:
         return int(self.config["parallel"])
 
-    def process(self, query, settings, trace):
+    def process(self, query: Any, settings: Any, trace: Any) -> dict[str, Any]:
         self.calls += 1
         text = last_text(query)
         if text == "config":
@@ -56,7 +58,7 @@ class EchoLLM(BaseLLM):
             "estimatedCost": words * self.config["price"],
         }
 
-    def process_stream(self, query, settings, trace):
+    def process_stream(self, query: Any, settings: Any, trace: Any) -> Iterator[dict[str, Any]]:
         self.calls += 1
         words = last_text(query).split()
         try:
@@ -74,14 +76,14 @@ class EchoLLM(BaseLLM):
 
 
 class EchoEmbedding(BaseEmbeddingModel):
-    def process(self, query, settings, trace):
+    def process(self, query: Any, settings: Any, trace: Any) -> dict[str, Any]:
         if "queries" in query:
             return {"responses": [self._row(row["text"]) for row in query["queries"]]}
         if query["text"] == "fail":
             raise ValueError("no vector for that")
         return self._row(query["text"])
 
-    def _row(self, text):
+    def _row(self, text: str) -> dict[str, Any]:
         if text == "fail":
             return {"errorMessage": "no vector for that"}
         return {"embedding": vector(text), "promptTokens": len(text.split())}
@@ -90,7 +92,7 @@ class EchoEmbedding(BaseEmbeddingModel):
 if BaseRerankingModel is not None:
 
     class EchoRanker(BaseRerankingModel):
-        def process(self, query, settings, trace):
+        def process(self, query: Any, settings: Any, trace: Any) -> dict[str, Any]:
             wanted = set(query["queryParts"][0]["text"].split())
             texts = [document["parts"][0]["text"] for document in query["documents"]]
             scores = [len(wanted & set(text.split())) / len(wanted) for text in texts]
