@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spcs_llm.domain import Embedding
+from spcs_llm.domain import Embedding, EmbeddingSettings
 from spcs_llm.errors import SpcsError
 from spcs_llm.protocols.inference_server.predict import PredictProtocol
 from tests.unit.protocol_rows import SECRET, assert_tells_nothing, call, error_of, outputs, rows, template
@@ -134,3 +134,54 @@ def test_no_text_asks_nothing() -> None:
 def test_a_refusal_is_raised_for_all_rows() -> None:
     with pytest.raises(SpcsError, match="exploded"):
         embed(refusal("model exploded"), "a", "b")
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "[" + "1+" * 200_000 + "1]",
+        "[" + "a." * 200_000 + "a]",
+        "a[" * 200_000,
+        "[" * 400_000,
+        "[" + "-" * 400_000 + "1]",
+        "[" + "1" * 400_000 + "]",
+        "[nan" + ",1" * 4_000_000 + "]",
+        "[" + "[]," * 200_000 + "[]]",
+    ],
+    ids=lambda written: f"{written[:6]} {len(written)}",
+)
+def test_a_text_that_is_a_bomb_is_an_error_of_its_row(written: str) -> None:
+    good, bad = embed(outputs(VECTOR, written), "good", "bad")
+    assert vector(good) == VECTOR
+    assert error_of(bad).place == "model"
+
+
+@pytest.mark.parametrize("numbers", [[0.5] * 65_537, str([0.5] * 65_537)], ids=["native", "text"])
+def test_an_embedding_of_more_numbers_than_any_model_has_is_refused(numbers: Any) -> None:
+    assert "65,536" in error_of(embed(outputs(numbers))[0]).message
+
+
+def test_numbers_of_numpy_are_read() -> None:
+    assert vector(embed(outputs("[np.float32(0.25), np.float32(-1.5), np.float32(3e-05)]"))[0]) == VECTOR
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        [{"generated_text": SECRET}],
+        json.dumps([{"generated_text": SECRET}]),
+        str([{"generated_text": SECRET}]),
+    ],
+)
+def test_a_chat_service_asked_for_an_embedding_is_told_as_one(answer: Any) -> None:
+    error = error_of(embed(outputs(answer))[0])
+    assert "text, not with an embedding" in error.message
+    assert_tells_nothing(error)
+
+
+def test_truncation_that_cannot_be_passed_on_is_named() -> None:
+    protocol = PredictProtocol(ScriptedEndpoint(outputs(VECTOR)), template=template("OTHER"))
+    (row,) = protocol.embed(["a"], call(), EmbeddingSettings(truncate=True))
+    assert row.ignored_settings == ("textOverflowMode",)
+    (row,) = protocol.embed(["a"], call())
+    assert row.ignored_settings == ()

@@ -5,15 +5,14 @@ The earlier notebook logs embedding models whose output is `str(list)`, in which
 
 from __future__ import annotations
 
-import ast
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Union
 
-from spcs_llm.domain import Embedding, EmbeddingSettings
+from spcs_llm.domain import MAX_DIMENSIONS, Embedding, EmbeddingSettings
 from spcs_llm.errors import ModelError, SpcsError
+from spcs_llm.protocols.inference_server.generated_text import is_text_answer
 from spcs_llm.protocols.inference_server.rows import map_rows, output_column, parsed_json
 from spcs_llm.protocols.reply_errors import unexpected_reply
 
@@ -22,8 +21,10 @@ Row = Union[Embedding, SpcsError]
 # Custom models of the earlier notebook; huggingface.SentenceTransformer; models logged with sample data.
 _COLUMNS = ("outputs", "output", "output_feature_0")
 _TRUNCATION = ("textOverflowMode",)
-_NO_NUMBER = re.compile(r"\b(nan|inf|none|null)\b", re.IGNORECASE)
-_NAMES = {"nan": "NaN", "inf": "Infinity", "none": "None", "null": "null"}
+_MAX_WRITTEN = 32 * MAX_DIMENSIONS  # characters of a vector in a text: Python writes a number in 25 at most
+_MAX_NUMBER = 64  # characters
+_NUMPY = ("np.float16(", "np.float32(", "np.float64(")
+_NO_NUMBERS = ("none", "null")
 
 
 def embeddings_of(contents: Sequence[Any], settings: EmbeddingSettings) -> list[Row]:
@@ -47,6 +48,8 @@ def _embeddings(contents: Sequence[Any]) -> list[Row]:
 
 
 def _vector_column(content: Any) -> Any:
+    if isinstance(content, Mapping) and "choices" in content:
+        raise _text_answer()
     if isinstance(content, Mapping) and not any(name in content for name in _COLUMNS):
         lists = [value for value in content.values() if isinstance(value, list)]
         if len(lists) == 1:
@@ -55,6 +58,8 @@ def _vector_column(content: Any) -> Any:
 
 
 def _embedding(value: Any) -> Embedding:
+    if is_text_answer(value):
+        raise _text_answer()
     numbers = _written(value) if isinstance(value, str) else value
     while isinstance(numbers, (list, tuple)) and len(numbers) == 1 and isinstance(numbers[0], (list, tuple)):
         numbers = numbers[0]
@@ -64,6 +69,8 @@ def _embedding(value: Any) -> Embedding:
         )
     if not numbers:
         raise unexpected_reply("The service answers with an empty embedding.")
+    if len(numbers) > MAX_DIMENSIONS:
+        raise _too_long()
     if isinstance(numbers[0], (list, tuple)):
         raise ModelError(
             "The service answers with an embedding for each token, not with one for the text.",
@@ -73,16 +80,48 @@ def _embedding(value: Any) -> Embedding:
 
 
 def _written(text: str) -> Any:
+    """The numbers in a text, or None. Python's words for what is no finite number are read, and no other code."""
+    if len(text) > _MAX_WRITTEN:
+        raise _too_long()
     numbers = parsed_json(text)
-    if numbers is not None or not text.lstrip().startswith(("[", "(")):
+    if numbers is not None:
         return numbers
-    try:
-        return ast.literal_eval(text.strip())
-    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
-        missing = _NO_NUMBER.search(text)
-        if missing is None:
+    inner = text.strip()
+    if inner[:1] not in ("[", "(") or inner[-1:] not in ("]", ")"):
+        return None
+    for name in _NUMPY:
+        if name in inner:
+            inner = inner.replace(name, "").replace(")", "")
+    return _numbers(inner.strip("[]() \t\r\n").split(","))
+
+
+def _numbers(written: list[str]) -> list[float] | None:
+    if written and not written[-1].strip():  # (0.1,)
+        written = written[:-1]
+    numbers = []
+    for number in written:
+        word = number.strip()
+        if word.lower() in _NO_NUMBERS:
+            raise _not_a_number("null")
+        if len(word) > _MAX_NUMBER:
             return None
-        raise _not_a_number(_NAMES[missing.group().lower()]) from None
+        try:
+            numbers.append(_number(float(word)))
+        except ValueError:
+            return None
+    return numbers
+
+
+def _text_answer() -> ModelError:
+    return ModelError(
+        "The service answers with a text, not with an embedding: its model generates text.",
+        "In the DSS connection, choose chat completion as the capability of this model, or the endpoint of an"
+        " embedding service.",
+    )
+
+
+def _too_long() -> ModelError:
+    return unexpected_reply(f"The service answers with an embedding of more than {MAX_DIMENSIONS:,} numbers.")
 
 
 def _number(value: Any) -> float:

@@ -6,7 +6,6 @@ for a chat, its messages; snowflake-ml-python 1.0 to 1.5.4 gives it as JSON in a
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,17 +13,28 @@ from typing import Any
 
 from spcs_llm.chat_templates.template import ChatTemplate, TemplateError
 from spcs_llm.domain import ChatRequest
-from spcs_llm.errors import QueryError, SpcsError
+from spcs_llm.errors import ModelError, QueryError, SpcsError
 from spcs_llm.learned import Learned
+from spcs_llm.lenient_json import read_leniently
 from spcs_llm.protocols.inference_server.rows import map_rows, parsed_json
 from spcs_llm.protocols.reply_errors import unexpected_reply
 
 _TEXT = "generated_text"
 _IS_WRAPPED = re.compile(rf"[\s\[]*\{{\s*['\"]{_TEXT}['\"]\s*:")
-_BLANKS = re.compile(
-    r"(?:<[|\uff5c][^<>|\uff5c\s]{1,40}[|\uff5c]>|</?s>|<(?:bos|eos|unk|pad|start_of_turn|end_of_turn)>|\s)+"
+# What decoders leave out or change: blanks, or one control token. Repeated here, `re` would take 120 bytes a round.
+_GAP = re.compile(
+    r"\s+|<[|\uff5c][^<>|\uff5c\s]{1,40}[|\uff5c]>|</?s>|<(?:bos|eos|unk|pad|start_of_turn|end_of_turn)>"
 )
+_WORD = re.compile(r"\w")
+_LONGEST_GAP = 50  # characters of a control token
 _WORDS_NO_ANSWER_BEGINS_WITH = 3
+_LONGEST_EMPTY = 64
+_MAX_BRACKETS = 1_000_000  # of an output: each may be a list or an object, of 56 bytes or more
+# A vector written as a text, and no list that a model was asked for: many numbers, most of them of many digits.
+_LEAST_DIMENSIONS = 16
+_LONG_FRACTION = re.compile(r"\.[0-9]{4}")
+_IS_NUMBERS = re.compile(r"[\s\[\](),.0-9eE+-]+")
+_HEAD = 4_000  # characters of a text that are looked at for that
 
 
 @dataclass(frozen=True)
@@ -49,19 +59,62 @@ def prompt_of(request: ChatRequest, template: ChatTemplate, *, bos: bool = True)
 
 def generated_text(value: Any) -> str:
     """The text in a pipeline's output: native, as JSON or a Python literal in a text, or plain. Raises ModelError."""
-    if not isinstance(value, str):
-        text = _within(value)
-    else:
-        found = parsed_json(value)
-        if found is None and _IS_WRAPPED.match(value):
-            found = _literal(value)
-        if found == []:
-            raise unexpected_reply("The model answers with an empty list.")
-        # What is no pipeline's output is the model's own text, which may well be JSON.
-        text = found if isinstance(found, str) else _within(found) if _is_wrapped(found) else value
+    if is_vector(value):
+        raise ModelError(
+            "The service answers with an embedding, not with a text: its model embeds texts.",
+            "In the DSS connection, choose text embedding as the capability of this model, or the endpoint of a"
+            " chat service.",
+        )
+    text = _in_text(value) if isinstance(value, str) else _within(value)
     if text is None:
         raise unexpected_reply(f"The model answers with an output that holds no {_TEXT}.")
     return text
+
+
+def is_text_answer(value: Any) -> bool:
+    """Whether this is a text-generation pipeline's output, which an embedding service does not give."""
+    return _IS_WRAPPED.match(value) is not None if isinstance(value, str) else _is_wrapped(value)
+
+
+def is_vector(value: Any) -> bool:
+    """Whether this is an embedding, which a text-generation service does not give."""
+    if isinstance(value, str):
+        return _IS_NUMBERS.fullmatch(value) is not None and _has_dimensions(value[:_HEAD])
+    is_list = isinstance(value, (list, tuple))
+    while isinstance(value, (list, tuple)) and value:
+        value = value[0]
+    return is_list and isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _has_dimensions(head: str) -> bool:
+    numbers = head.split(",")
+    long_ones = sum(_LONG_FRACTION.search(number) is not None for number in numbers)
+    return len(numbers) >= _LEAST_DIMENSIONS and 2 * long_ones > len(numbers)
+
+
+def _in_text(value: str) -> str | None:
+    """The text in an output that is one. What is no pipeline's output is the model's own, which may well be JSON."""
+    if _IS_WRAPPED.match(value):
+        return _within(_unpacked(value))
+    start = value.lstrip()[:1]
+    found = parsed_json(value) if start == '"' or (start == "[" and len(value) < _LONGEST_EMPTY) else value
+    if found == []:
+        raise unexpected_reply("The model answers with an empty list.")
+    return found if isinstance(found, str) else value
+
+
+def _unpacked(value: str) -> Any:
+    if value.count("[") + value.count("{") > _MAX_BRACKETS:
+        raise unexpected_reply(f"The model's output has more than {_MAX_BRACKETS:,} brackets.")
+    found = parsed_json(value)
+    if found is not None:
+        return found
+    try:
+        return read_leniently(value)[0]
+    except ValueError:
+        raise unexpected_reply(
+            f"The model's output holds a {_TEXT} that is neither JSON nor Python, or cut off."
+        ) from None
 
 
 def _is_wrapped(found: Any) -> bool:
@@ -90,15 +143,6 @@ def _said_last(message: Any) -> Any:
     return content
 
 
-def _literal(text: str) -> Any:
-    try:
-        return ast.literal_eval(text.strip())
-    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
-        raise unexpected_reply(
-            f"The model's output holds a {_TEXT} that is neither JSON nor Python, or cut off."
-        ) from None
-
-
 class PromptEchoFilter:
     """Whether a service repeats the prompt before its answers: it does before each, or before none.
 
@@ -111,14 +155,20 @@ class PromptEchoFilter:
         self._repeats: Learned[bool | None] = Learned(None)
 
     def removed(self, texts: Sequence[str], prompts: Sequence[Prompt]) -> list[str]:
-        """The texts without the prompts they begin with."""
+        """The texts without the prompts they begin with.
+
+        A model that corrects or translates gives a sound text back as it is: a text in which no word follows the
+        prompt does not show that the prompt was repeated, and is left where no other answer has shown it.
+        """
         ends = [_end_of_prompt(text, prompt.text) for text, prompt in zip(texts, prompts)]
         known = self._repeats.value
         shown: bool | None = None
-        for end, prompt in zip(ends, prompts):
+        for text, end, prompt in zip(texts, ends, prompts):
             if end is None:
                 shown = False
-            elif not prompt.as_is or (known is None and shown is None and _is_long(prompt.text)):
+            elif not prompt.as_is or (
+                known is None and shown is None and _is_long(prompt.text) and _says_more(text, end)
+            ):
                 shown = True
         if shown is not None:
             self._repeats.learn(shown)
@@ -142,25 +192,39 @@ def _end_of_prompt(text: str, prompt: str) -> int | None:
         return len(prompt)
     if _first_character(text) != _first_character(prompt):  # as a rule, and much cheaper than to compare
         return None
-    wanted, done, at = _BLANKS.sub("", prompt), 0, 0
+    wanted, done, at = _GAP.sub("", prompt), 0, 0
     if not wanted:
         return None
     while done < len(wanted):
-        blank = _BLANKS.match(text, at)
-        at = blank.end() if blank else at
-        next_blank = _BLANKS.search(text, at)
-        word = text[at : next_blank.start() if next_blank else len(text)][: len(wanted) - done]
+        at = _after_gaps(text, at)
+        gap = _GAP.search(text, at, at + len(wanted) - done + _LONGEST_GAP)
+        word = text[at : gap.start() if gap else len(text)][: len(wanted) - done]
         if not word or not wanted.startswith(word, done):
             return None
         done, at = done + len(word), at + len(word)
-    ends_blank = any(blank.end() == len(prompt) for blank in _BLANKS.finditer(prompt))
-    blank = _BLANKS.match(text, at) if ends_blank else None
-    return blank.end() if blank else at
+    ends_in_gap = _ends_in_gap(prompt)
+    return _after_gaps(text, at) if ends_in_gap else at
+
+
+def _after_gaps(text: str, at: int) -> int:
+    gap = _GAP.match(text, at)
+    while gap is not None:
+        at = gap.end()
+        gap = _GAP.match(text, at)
+    return at
+
+
+def _ends_in_gap(text: str) -> bool:
+    tail = text[-_LONGEST_GAP:]
+    return any(gap.end() == len(tail) for gap in _GAP.finditer(tail))
+
+
+def _says_more(text: str, begin: int) -> bool:
+    return _WORD.search(text, begin) is not None
 
 
 def _first_character(text: str) -> str:
-    blank = _BLANKS.match(text)
-    at = blank.end() if blank else 0
+    at = _after_gaps(text, 0)
     return text[at : at + 1]
 
 
