@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from sandbox.instance import Instance
 from sandbox.services.scripted import answer_to, tokens_of
-from spcs_llm.protocols.openai.arguments import UNREADABLE
+from spcs_llm.tool_arguments import INVALID_ARGUMENTS
 from tests.integration.vllm_like import CUT, VllmLike, delta, said, usage
 from tests.waiting import wait_for
 
@@ -199,7 +199,7 @@ def test_a_call_whose_arguments_are_no_json_is_handed_on_for_an_agent_to_recover
         response = asking(llm, tools=[ADD]).execute()
     (call,) = response.tool_calls
     assert call["function"]["name"] == "add"
-    assert json.loads(call["function"]["arguments"]) == {UNREADABLE: "{a: "}
+    assert json.loads(call["function"]["arguments"]) == {INVALID_ARGUMENTS: "{a: "}
 
 
 def test_images_go_inline_with_their_type_and_by_uri(connect: Connect) -> None:

@@ -98,7 +98,7 @@ class AnswerReader:
         self._model: str | None = None
         self._saw_choice = self._saw_unknown = self._comes_as_messages = False
         self._began = self._handed_on = self._is_finished = self._done = self._ended_with_usage = False
-        self._goes_on = False
+        self._goes_on = self._lost_calls = False
 
     def deltas(self, chunks: Iterator[bytes]) -> Iterator[ChatDelta]:
         """Reads a response that should be an event stream, and may be plain JSON.
@@ -155,6 +155,24 @@ class AnswerReader:
             ignored_settings=self._all_ignored(usage),
             model=self._model,
         )
+
+    def lacks(self) -> str | None:
+        """What of the answer streams are known to lose, as a word for it: the whole answer may have it."""
+        if self._lost_calls and self._request.tools:
+            return "calls"
+        demanding = {
+            tool.name
+            for tool in self._request.tools
+            if tool.parameters is not None and tool.parameters.get("required")
+        }
+        for call in self._finished_calls:
+            if call.arguments == "{}" and call.name in demanding:
+                return "arguments"
+        if self._calls.lost_a_beginning:
+            return "readable arguments"
+        if "logprobs" in self._payload and self._texts and not self._log_probs:
+            return "logprobs"
+        return None
 
     # -- events and bodies --------------------------------------------------------------------------------
 
@@ -469,6 +487,7 @@ class AnswerReader:
             yield ChatDelta(tool_calls=self._calls.rest(self._finished_calls))
         elif self._finish_reason == "tool_calls":
             self._finish_reason = "stop"
+            self._lost_calls = True
 
     def _flushed(self) -> list[ChatDelta]:
         deltas = [self._delta(self._said.flush(), self._thought.flush())]

@@ -8,7 +8,7 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Callable, Final, TypeVar, Union
+from typing import Callable, Final, Optional, TypeVar, Union
 
 from spcs_llm.domain import ChatAnswer, ChatDelta, ChatEnd, ChatRequest
 from spcs_llm.errors import ModelError, NetworkError, ServiceError, SpcsError
@@ -27,6 +27,7 @@ from spcs_llm.query_context import QueryContext
 
 T = TypeVar("T")
 Piece = Union[ChatDelta, ChatEnd]
+Read = tuple[ChatAnswer, Optional[str]]  # and what it lacks that the whole answer may have
 
 _PATH: Final = "/v1/chat/completions"
 _MOST_ATTEMPTS: Final = 8
@@ -52,19 +53,19 @@ class Chats:
     def answer(self, request: ChatRequest, context: QueryContext) -> ChatAnswer:
         """The whole answer. Raises SpcsError."""
 
-        def ask(http_request: HttpRequest, dialect: Dialect, refusals: Refusals) -> ChatAnswer:
-            def read(stream: Stream) -> ChatAnswer:
+        def ask(http_request: HttpRequest, dialect: Dialect, refusals: Refusals) -> Read:
+            def read(stream: Stream) -> Read:
                 reader = _reader(request, http_request, dialect, stream, context)
                 with refusals.reading():
                     collections.deque(reader.deltas(stream.chunks()), maxlen=0)
                 stream.done()
-                return reader.answer()
+                return reader.answer(), reader.lacks()
 
             return self._server.endpoint.read(http_request, context, read)
 
-        answer, dialect = self._ask(request, context, ask)
-        if dialect.asks_for_stream:
-            answer = self._completed(answer, request, dialect, context, ask)
+        (answer, lacks), dialect = self._ask(request, context, ask)
+        if lacks is not None and dialect.asks_for_stream and self._lessons.is_worth_asking_whole(lacks):
+            answer = self._completed(answer, lacks, request, dialect, context, ask)
         return _held_to_json(answer, request)
 
     def pieces(self, request: ChatRequest, context: QueryContext) -> Pieces:
@@ -149,25 +150,25 @@ class Chats:
     def _completed(
         self,
         answer: ChatAnswer,
+        lacks: str,
         request: ChatRequest,
         dialect: Dialect,
         context: QueryContext,
-        ask: Callable[[HttpRequest, Dialect, Refusals], ChatAnswer],
+        ask: Callable[[HttpRequest, Dialect, Refusals], Read],
     ) -> ChatAnswer:
-        """The whole answer in place of a streamed one that lacks what was asked for, if the whole one has it."""
-        payload = chat_payload(request, replace(dialect, whole=True), self._server.models.name(context))
-        lacking = _lacking(answer, request, payload)
-        if lacking is None or not self._lessons.is_worth_asking_whole(lacking):
-            return answer
+        """The whole answer in place of a streamed one that lacks something, if the whole one has it."""
+        dialect = replace(dialect, whole=True)
+        payload = chat_payload(request, dialect, self._server.models.name(context))
+        refusals = Refusals(request, self._lessons, self._drop_refused_settings)
         try:
-            refusals = Refusals(request, self._lessons, self._drop_refused_settings)
-            whole = ask(HttpRequest(_PATH, payload), replace(dialect, whole=True), refusals)
+            whole, still_lacks = ask(HttpRequest(_PATH, payload), dialect, refusals)
         except SpcsError:
             return answer  # which is an answer, if not all of one
-        if _lacking(whole, request, payload) == lacking:
-            self._lessons.whole_lacks(lacking)
+        if still_lacks is not None:
+            if lacks == still_lacks == "logprobs":
+                self._lessons.whole_lacks(lacks)
             return answer
-        if lacking == "logprobs":
+        if lacks == "logprobs":
             self._lessons.learn(Lesson({"whole": True}, features_of(payload) & {"logprobs", "tools"}))
         return whole
 
@@ -189,18 +190,6 @@ def _reader(
         holds_to_request=True,
         as_stream=dialect.asks_for_stream,
     )
-
-
-def _lacking(answer: ChatAnswer, request: ChatRequest, payload: dict[str, object]) -> str | None:
-    """What an answer lacks that streams are known to lose: log probabilities, or the arguments of a call."""
-    demanding = {
-        tool.name for tool in request.tools if tool.parameters is not None and tool.parameters.get("required")
-    }
-    if any(call.name in demanding and call.arguments == "{}" for call in answer.tool_calls):
-        return "arguments"
-    if "logprobs" in payload and answer.text and not answer.log_probs:
-        return "logprobs"
-    return None
 
 
 def _held_to_json(answer: ChatAnswer, request: ChatRequest) -> ChatAnswer:

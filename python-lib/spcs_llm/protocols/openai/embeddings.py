@@ -11,11 +11,12 @@ import binascii
 import math
 import re
 import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Union
 
-from spcs_llm.domain import Embedding
+from spcs_llm.domain import MAX_DIMENSIONS, Embedding
 from spcs_llm.errors import ModelError, NotFound, ServiceError, SpcsError
 from spcs_llm.http.endpoint import HttpRequest
 from spcs_llm.learned import Learned
@@ -29,8 +30,8 @@ Row = Union[Embedding, SpcsError]
 
 _PATH: Final = "/v1/embeddings"
 _PATH_OF_TEI: Final = "/embed"
-MAX_DIMENSIONS: Final = 65_536
 _MOST_ATTEMPTS: Final = 6
+_PATIENCE: Final = 2.0  # seconds: a first request that hangs does not hold up the others
 _NO_REASON: Final = (400, 422, 500, 501)
 
 # How servers are told to cut a text that is too long: vLLM to the model's length; NIM and Cohere at the end.
@@ -81,6 +82,7 @@ class Embedder:
         self._server = server
         self._form = Learned(EmbeddingForm())
         self._base64_is_proven = Learned(False)
+        self._first = threading.Lock()
 
     def embed(self, texts: Sequence[str], context: QueryContext, *, truncates: bool = False) -> list[Row]:
         """A row for each text, in order: its embedding, or the error that is this text's only.
@@ -96,6 +98,19 @@ class Embedder:
         if not texts:
             return []
         model = self._server.models.name(context)
+        # As long as nothing is known, one request finds out what the others would each find out as well.
+        is_first = not self._server.has_answered and self._first.acquire(
+            timeout=max(0.0, min(_PATIENCE, context.remaining()))
+        )
+        try:
+            return self._negotiated(texts, model, context, truncates=truncates)
+        finally:
+            if is_first:
+                self._first.release()
+
+    def _negotiated(
+        self, texts: Sequence[str], model: str | None, context: QueryContext, *, truncates: bool
+    ) -> list[Row]:
         known = form = self._form.value
         for _ in range(_MOST_ATTEMPTS):
             try:
@@ -218,6 +233,8 @@ def read_embeddings(body: Any, count: int, payload: dict[str, Any]) -> list[Row]
 
 def _vector(item: dict[str, Any]) -> list[float] | ModelError:
     embedding = item.get("embedding")
+    if isinstance(embedding, list) and len(embedding) == 1 and isinstance(embedding[0], list):
+        embedding = embedding[0]  # one row of a matrix
     if isinstance(embedding, (str, list)) and _dimensions(embedding) > MAX_DIMENSIONS:
         return ModelError(
             f"The service gives an embedding of more than {MAX_DIMENSIONS:,} dimensions for this text."

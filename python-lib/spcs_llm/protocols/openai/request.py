@@ -19,7 +19,6 @@ from spcs_llm.domain import (
     ToolChoice,
 )
 from spcs_llm.errors import QueryError
-from spcs_llm.protocols.openai.arguments import arguments_object
 from spcs_llm.protocols.openai.dialect import SETTINGS, Dialect
 from spcs_llm.protocols.openai.images import data_uri
 from spcs_llm.protocols.openai.json_schema import check_depth, closed, without_limits
@@ -191,7 +190,7 @@ def _message(message: Message, dialect: Dialect) -> dict[str, Any]:
             {
                 "id": _short_id(call.id) if dialect.short_ids else call.id,
                 "type": "function",
-                "function": {"name": call.name, "arguments": arguments_object(call.arguments)},
+                "function": {"name": call.name, "arguments": call.arguments.strip() or "{}"},
             }
             for call in message.tool_calls
         ]

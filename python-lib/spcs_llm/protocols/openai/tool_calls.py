@@ -15,9 +15,9 @@ from typing import Any
 
 from spcs_llm.domain import ToolCall, ToolCallDelta
 from spcs_llm.errors import ModelError
-from spcs_llm.protocols.openai.arguments import arguments_object, is_json_object
 from spcs_llm.protocols.openai.text import whole_characters
 from spcs_llm.protocols.openai.tool_names import OfferedTools, readable_name
+from spcs_llm.tool_arguments import arguments_text, is_whole
 
 MAX_CALLS = 128
 _MAX_PIECES_OF_A_NAME = 64
@@ -135,6 +135,9 @@ class ToolCalls:
         self._by_id: dict[str, _Call] = {}
         self._told: list[_Call] = []
         self._ids: set[str] = set()
+        self.lost_a_beginning = (
+            False  # of arguments, as they end like a JSON object and do not begin like one
+        )
 
     def __bool__(self) -> bool:
         return bool(self._calls)
@@ -195,7 +198,7 @@ class ToolCalls:
                 self._begin(piece)
                 continue
             call.name = call.name if call.is_told else piece.name or call.name
-            if is_json_object(piece.arguments):
+            if is_whole(piece.arguments):
                 call.pieces = [piece.arguments]
 
     def finished(self, *, cut_short: bool, forced: str | None = None) -> tuple[ToolCall, ...]:
@@ -222,7 +225,9 @@ class ToolCalls:
                     f"The answer reached its token limit in the middle of a call of the tool {name!r}.",
                     "Raise the query's maximum of output tokens.",
                 )
-            arguments = arguments_object(text)
+            arguments = arguments_text(text)
+            if text.rstrip().endswith("}") and not text.lstrip().startswith(("{", "[", '"{', "`")):
+                self.lost_a_beginning = True
             within = [] if call.is_told else self._calls_within(name, arguments)
             if within:
                 finished.extend(within)
@@ -364,7 +369,7 @@ class ToolCalls:
 def _text_of(pieces: list[str]) -> str:
     """The arguments in their pieces: joined, unless that is no JSON object and they are snapshots of it."""
     joined = "".join(pieces)
-    if len(pieces) < 2 or is_json_object(joined):
+    if len(pieces) < 2 or is_whole(joined):
         return joined
     length = 0
     parts: list[str] = []
@@ -379,7 +384,7 @@ def _text_of(pieces: list[str]) -> str:
         parts.append(piece)
         length += len(piece)
     grown = "".join(parts)
-    return grown if is_json_object(grown) else joined
+    return grown if is_whole(grown) else joined
 
 
 def _new_id() -> str:

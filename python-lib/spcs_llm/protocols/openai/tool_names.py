@@ -11,7 +11,7 @@ _MEANT = re.compile(
     # tags and headers of the model's format before the name, its namespace, the name, and what hangs on it
     rf"(?:\s|{_TAG}|[\"'`\[(])*"
     rf"(?:(?:assistant|commentary|analysis)\b(?:\s|{_TAG})*)*(?:to\s*=\s*)?"
-    r"(?P<whole>(?:(?:functions?|tools?|tool_calls?|default_api|multi_tool_use|api)\s*[.:/]\s*)*"
+    r"(?P<whole>(?:(?:functions?|tools?|tool_calls?|default(?:_api)?|multi_tool_use|api|mcp|server|namespace)\s*[.:/]\s*)*"
     r"(?P<name>[\w.\-/]+?))"
     r"(?::\d+)?"
     rf"(?:\s*$|\s*<.*|\s*\n.*|\s*[\"'`\])(:,;=].*)",
