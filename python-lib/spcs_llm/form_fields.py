@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Callable, ClassVar, Generic, TypeVar
 
-from spcs_llm.urls import BaseUrl, UrlError
+from spcs_llm.urls import BaseUrl, UrlError, parse_hosts
 
 T = TypeVar("T")
 
@@ -166,8 +166,26 @@ class UrlField(Field["BaseUrl | None"]):
 
 
 @dataclass(frozen=True)
+class HostsField(Field["tuple[str, ...] | None"]):
+    """Host names that commas part."""
+
+    kinds: ClassVar[tuple[str, ...]] = ("STRING",)
+
+    def _parsed(self, value: Any) -> tuple[str, ...]:
+        try:
+            return parse_hosts(_as_text(value))
+        except UrlError as error:
+            raise Unfit(f"must be host names parted by commas: one {error}") from None
+
+
+@dataclass(frozen=True)
 class PresetField(Field["Mapping[str, Any] | None"]):
-    """A preset that must be there: the values of its parameter set, as DSS resolves it."""
+    """A preset that must be there: the values of its parameter set, as DSS resolves it.
+
+    why_a_preset: what a preset has, and values in the connection itself have not.
+    """
+
+    why_a_preset: str = ""
 
     kinds: ClassVar[tuple[str, ...]] = ("PRESET",)
 
@@ -180,7 +198,7 @@ class PresetField(Field["Mapping[str, Any] | None"]):
 
     def _parsed(self, value: Any) -> Mapping[str, Any]:
         if isinstance(value, Mapping) and value.get("mode") == "INLINE":
-            raise Unfit("is defined inline: choose a preset, which users can sign in to")
+            raise Unfit(f"is defined inline: choose a preset, {self.why_a_preset}")
         if not isinstance(value, Mapping) or value.get("mode") in ("PRESET", "NONE"):
             raise Unfit("names a preset that DSS did not resolve: choose it again, and check who may use it")
         return value

@@ -7,7 +7,9 @@ from DSS 14.5 on, something to refresh it by under `__credentials` (Dataiku docu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+import logging
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Callable, Union
 
@@ -17,6 +19,7 @@ from spcs_llm.form_fields import (
     Field,
     FlagField,
     FormValues,
+    HostsField,
     NumberField,
     PresetField,
     TextField,
@@ -24,7 +27,15 @@ from spcs_llm.form_fields import (
     WholeField,
 )
 from spcs_llm.protocols.registry import OPENAI, PREDICT, PROTOCOLS
-from spcs_llm.urls import BaseUrl, names_another_account, parse_account_url, parse_endpoint_url
+from spcs_llm.urls import (
+    BaseUrl,
+    is_snowflakes,
+    names_another_account,
+    parse_account_url,
+    parse_endpoint_url,
+)
+
+logger = logging.getLogger(__name__)
 
 OAUTH, KEY_PAIR, PROGRAMMATIC_ACCESS_TOKEN = "OAUTH", "KEY_PAIR", "PROGRAMMATIC_ACCESS_TOKEN"
 CUSTOM_TEMPLATE = "TEXT_GENERATION_CUSTOM"
@@ -53,9 +64,19 @@ class FIELDS:
         OAUTH,
         choices=lambda: (OAUTH, KEY_PAIR, PROGRAMMATIC_ACCESS_TOKEN),
     )
-    oauth = PresetField("oauth", "OAuth credentials", None)
-    key_pair = PresetField("keyPair", "Key pair credentials", None)
-    token = PresetField("programmaticAccessToken", "Programmatic access token", None)
+    oauth = PresetField("oauth", "OAuth credentials", None, why_a_preset="which users can sign in to")
+    key_pair = PresetField(
+        "keyPair",
+        "Key pair credentials",
+        None,
+        why_a_preset="in which an administrator fills in the user and the private key once for all models",
+    )
+    token = PresetField(
+        "programmaticAccessToken",
+        "Programmatic access token",
+        None,
+        why_a_preset="for which each user can enter a token",
+    )
     account = UrlField(
         "snowflakeAccountUrl",
         "Snowflake account URL",
@@ -79,6 +100,7 @@ class FIELDS:
     method_name = TextField("methodName", "Method name", None)
     input_column = TextField("inputColumn", "Input column", None)
     service_api_key = TextField("serviceApiKey", "Service API key", None)
+    allowed_hosts = HostsField("allowedHosts", "Hosts outside Snowflake", None)
     drop_refused_settings = FlagField("dropRefusedSettings", "Leave out refused settings", False)
     # The connection pool sets aside a place for each.
     max_parallelism = WholeField["int | None"]("maxParallelism", "Max parallelism", None, most=1024)
@@ -213,6 +235,10 @@ def read_settings(config: Any) -> Settings:
             f"belongs to another Snowflake account than '{FIELDS.account.label}': the token of one account"
             " is not sent to another. Correct the one that is wrong",
         )
+    allowed = FIELDS.allowed_hosts.read(form) or ()
+    for address, destination in ((FIELDS.account, account), (FIELDS.endpoint, url)):
+        if destination is not None:
+            _check_destination(form, address, destination, allowed)
     sign_in = _SIGN_INS[mode](form)
     service_api_key = FIELDS.service_api_key.read(form)
     request_timeout = FIELDS.request_timeout.read(form)
@@ -230,6 +256,31 @@ def read_settings(config: Any) -> Settings:
         max_batch_size,
         query_timeout,
         rate,
+    )
+
+
+def _check_destination(form: FormValues, address: UrlField, url: BaseUrl, allowed: Collection[str]) -> None:
+    """Users' credentials go to Snowflake, and elsewhere only where an administrator says so."""
+    if is_snowflakes(url):
+        return
+    if url.host not in allowed:
+        form.complain(
+            address,
+            "names a host that is not Snowflake's, and users' tokens would be sent there. If it is a reverse proxy of"
+            f" yours, add it to '{FIELDS.allowed_hosts.label}'",
+        )
+        return
+    _tell_destination(address.label, url.host)
+
+
+@functools.lru_cache(maxsize=256)
+def _tell_destination(label: str, host: str) -> None:
+    """Once per process."""
+    logger.warning(
+        "Users' tokens are sent to %s, which '%s' names and '%s' allows: it is not a host of Snowflake.",
+        host,
+        label,
+        FIELDS.allowed_hosts.label,
     )
 
 

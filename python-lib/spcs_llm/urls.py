@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 _HOST = re.compile(
     r"^(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$"
 )
+_DSS_VARIABLE = re.compile(r"\$\{")
 _INVISIBLE = re.compile("[\u200b-\u200f\u2060\ufeff]")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _ACCOUNT_DOMAINS = (".snowflakecomputing.com", ".snowflakecomputing.cn")
@@ -71,6 +72,11 @@ def parse_base_url(text: str) -> BaseUrl:
     Snowflake's certificates want it. Raises UrlError.
     """
     text = _INVISIBLE.sub("", text).strip().strip("\"'`<>,;").strip()
+    if _DSS_VARIABLE.search(text):
+        raise UrlError(
+            "holds a DSS variable (${...}), and DSS puts no values into the fields of an LLM connection: give the"
+            " URL itself"
+        )
     if "provisioning" in text.lower():
         raise UrlError(
             "holds Snowflake's notice that endpoints are still being provisioned, not a URL: "
@@ -147,9 +153,22 @@ def names_another_account(account: BaseUrl, endpoint: BaseUrl) -> bool:
     """Whether both hosts name their account and the names differ. `<org>-<account>` and `<hash>-<org>-<account>` are
     compared; locators (`xy12345.us-east-1`) and privatelink hosts say too little to be.
     """
-    domain = _ACCOUNT_DOMAINS[0]
-    name = account.host[: -len(domain)] if account.host.endswith(domain) else ""
-    if not endpoint.host.endswith(_ENDPOINT_DOMAINS[0]) or "." in name or "-" not in name:
+    domain = next((domain for domain in _ACCOUNT_DOMAINS if account.host.endswith(domain)), "")
+    name = account.host[: -len(domain)] if domain else ""
+    if not endpoint.host.endswith(_ENDPOINT_DOMAINS) or "." in name or "-" not in name:
         return False
     first_label = endpoint.host.split(".", 1)[0]
     return first_label.count("-") >= 2 and not first_label.endswith(f"-{name}")
+
+
+def is_snowflakes(url: BaseUrl) -> bool:
+    """Whether Snowflake answers at this address, or this machine: accounts, ingresses and private links alike.
+
+    Domains: Snowflake documentation, "Account identifiers"; snowflake-ml-python 2.6.0 for ingresses.
+    """
+    return is_loopback(url.host) or url.host.endswith((*_ACCOUNT_DOMAINS, *_ENDPOINT_DOMAINS))
+
+
+def parse_hosts(text: str) -> tuple[str, ...]:
+    """Host names that a comma, a semicolon or blanks part. Raises UrlError."""
+    return tuple(parse_base_url(item).host for item in re.split(r"[\s,;]+", text) if item)

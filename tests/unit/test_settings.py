@@ -8,7 +8,14 @@ import pytest
 
 from spcs_llm.connections import Connections
 from spcs_llm.errors import SettingsError
-from spcs_llm.settings import LABELS, KeyPairSignIn, OAuthSignIn, TokenSignIn, read_settings
+from spcs_llm.settings import (
+    LABELS,
+    KeyPairSignIn,
+    OAuthSignIn,
+    TokenSignIn,
+    _tell_destination,
+    read_settings,
+)
 
 EARLIER = {
     "oauth": {"snowflake_oauth": "the-access-token"},
@@ -233,3 +240,68 @@ def test_no_secret_shows_in_the_repr() -> None:
 
 def test_unknown_fields_are_ignored() -> None:
     assert settings(ofALaterVersion=1) == settings()
+
+
+# -- where credentials may go --------------------------------------------------------------------------------
+
+ELSEWHERE = {
+    "llmEndpointUrl": (
+        "https://gateway.example.com/models",
+        "https://10.0.0.5:8443",
+        "https://x.snowflake.app.evil.com",
+    ),
+    "snowflakeAccountUrl": ("https://accounts.example.com", "https://169.254.169.254"),
+}
+
+
+@pytest.mark.parametrize(("name", "url"), [(name, url) for name, urls in ELSEWHERE.items() for url in urls])
+def test_a_host_outside_snowflake_is_refused_with_the_setting_that_allows_it(name: str, url: str) -> None:
+    text = complaint(**{name: url})
+    assert f"'{LABELS[name]}' names a host that is not Snowflake's" in text
+    assert "'Hosts outside Snowflake'" in text
+    assert url.split("//")[1].split("/")[0] not in text
+
+
+@pytest.mark.parametrize("allowed", ["gateway.example.com", "other.example; https://GATEWAY.example.com/"])
+def test_a_host_that_is_allowed_is_used_and_named_in_the_log(
+    allowed: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    _tell_destination.cache_clear()
+    with caplog.at_level("WARNING"):
+        made = [
+            settings(llmEndpointUrl="https://gateway.example.com/models", allowedHosts=allowed)
+            for _ in range(3)
+        ]
+    assert {made_.endpoint.url.host for made_ in made} == {"gateway.example.com"}
+    assert [record.getMessage() for record in caplog.records] == [
+        "Users' tokens are sent to gateway.example.com, which 'LLM endpoint URL' names and 'Hosts outside Snowflake'"
+        " allows: it is not a host of Snowflake."
+    ]
+
+
+def test_hosts_that_are_allowed_do_not_allow_what_is_below_or_beside_them() -> None:
+    for url in ("https://a.gateway.example.com", "https://gateway.example.com.evil.com", "https://evil.com"):
+        assert "not Snowflake's" in complaint(llmEndpointUrl=url, allowedHosts="gateway.example.com")
+
+
+def test_another_accounts_endpoint_is_refused_on_each_domain_of_ingresses() -> None:
+    for domain in ("snowflakecomputing.app", "snowflake.app"):
+        text = complaint(llmEndpointUrl=f"https://abc-otherorg-otheracct.{domain}")
+        assert "belongs to another Snowflake account" in text
+
+
+def test_a_variable_of_dss_in_a_url_is_told_as_that() -> None:
+    assert "'LLM endpoint URL' holds a DSS variable" in complaint(llmEndpointUrl="${spcs_endpoint}")
+
+
+@pytest.mark.parametrize(
+    ("mode", "name", "why"),
+    [
+        ("KEY_PAIR", "keyPair", "in which an administrator fills in the user and the private key"),
+        ("OAUTH", "oauth", "which users can sign in to"),
+        ("PROGRAMMATIC_ACCESS_TOKEN", "programmaticAccessToken", "for which each user can enter a token"),
+    ],
+)
+def test_an_inline_preset_is_refused_for_a_reason_that_fits_it(mode: str, name: str, why: str) -> None:
+    text = complaint(authenticationMode=mode, **{name: {"mode": "INLINE", "inlinedConfig": {}}})
+    assert f"'{LABELS[name]}' is defined inline: choose a preset, {why}" in text

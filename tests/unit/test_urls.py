@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 from spcs_llm.urls import (
     UrlError,
     is_loopback,
+    is_snowflakes,
     names_another_account,
     parse_account_url,
     parse_base_url,
     parse_endpoint_url,
+    parse_hosts,
 )
 
 HOST = "abc12-myorg-myacct.snowflakecomputing.app"
@@ -180,6 +182,9 @@ def test_what_is_no_account_is_refused_with_the_reason(text: str, reason: str) -
         ("myorg-myacct.privatelink", HOST, False),
         ("myorg-other", "abc12.snowflakecomputing.app", False),
         ("myorg-other", "x.myorg-myacct.us-west-2.aws.privatelink.snowflake.app", False),
+        ("myorg-other", "abc12-myorg-myacct.snowflake.app", True),
+        ("myorg-myacct", "abc12-myorg-myacct.snowflake.app", False),
+        ("https://myorg-other.snowflakecomputing.cn", "abc12-myorg-myacct.snowflakecomputing.app", True),
         ("myorg-other", "127.0.0.1:5000", False),
         ("127.0.0.1:8000", HOST, False),
     ],
@@ -213,3 +218,41 @@ def test_any_text_is_read_or_refused(text: str) -> None:
             continue
         assert url.scheme == "https" or is_loopback(url.host)
         assert parse(str(url)) == url
+
+
+@pytest.mark.parametrize(
+    ("address", "snowflakes"),
+    [
+        ("myorg-myacct.snowflakecomputing.com", True),
+        ("myorg-myacct.privatelink.snowflakecomputing.com", True),
+        ("myorg-myacct.snowflakecomputing.cn", True),
+        (HOST, True),
+        ("x.myorg-myacct.us-west-2.aws.privatelink.snowflake.app", True),
+        ("localhost:8080", True),
+        ("127.0.0.1", True),
+        ("evil.example.com", False),
+        ("x.snowflakecomputing.app.evil.com", False),
+        ("evilsnowflakecomputing.app", False),
+        ("snowflake.app.evil.com", False),
+        ("10.0.0.5:8443", False),
+        ("169.254.169.254", False),
+        ("xn--snowflakecomputing-xyz.app", False),
+    ],
+)
+def test_hosts_of_snowflake_are_told_from_others(address: str, snowflakes: bool) -> None:
+    assert is_snowflakes(parse_base_url(address)) is snowflakes
+
+
+def test_hosts_are_read_off_a_list() -> None:
+    assert parse_hosts(" proxy.example.com, https://b.example;C.example ") == (
+        "proxy.example.com",
+        "b.example",
+        "c.example",
+    )
+    assert parse_hosts(" ") == ()
+
+
+@pytest.mark.parametrize("address", ["${spcs_endpoint}", "https://${host}/v1", "${a}.snowflakecomputing.app"])
+def test_a_variable_of_dss_is_told_as_that(address: str) -> None:
+    with pytest.raises(UrlError, match="DSS variable"):
+        parse_endpoint_url(address)
