@@ -34,6 +34,7 @@ _PART_OF_SECRET = 12
 _MIN_SECRET = 6
 _SETTINGS = ("temperature",)  # names of settings that could be words of a text: the others have an underscore
 _QUOTES = "'\"`\u00b4\u2018\u2019\u201c\u201d\u00ab\u00bb"
+_OWN_WORDS = ("type", "role", "name")
 _HEAD_OF_IMAGE = 4096  # of a data URL: an error quotes its head, if anything
 _NO_LETTERS = bytes(byte for byte in range(1, 128) if not chr(byte).isalnum())
 _WORD = re.compile(r"[^\W_](?:[\w-]*[^\W_])?|\w+")
@@ -143,7 +144,7 @@ def without_private_text(message: str, payload: Any) -> str:
     a text. Names of the API's own fields stay readable, and so does a single word of the kind that every error has.
     """
     message = message[:_MOST_OF_MESSAGE]
-    texts = list(dict.fromkeys(_private_texts(payload)))
+    texts = _private_texts(payload)
     if not texts or not message:
         return message
     joined = "\0".join(texts)
@@ -155,30 +156,36 @@ def without_private_text(message: str, payload: Any) -> str:
     return _masked(message, hidden) if True in hidden else message
 
 
-def _private_texts(payload: Any) -> Iterator[str]:
-    if isinstance(payload, Mapping):
+def _private_texts(payload: Any) -> list[str]:
+    texts: list[str] = []
+    if isinstance(payload, dict):
         for key, value in payload.items():
             if key in ("query", "prompt", "input") or not isinstance(value, str):
-                yield from _strings(value, "", keys=key in ("tools", "response_format", "messages", "params"))
+                users_choose = key in ("tools", "response_format", "messages", "params")
+                _collect_texts(value, texts, keys=users_choose)
+    return list(dict.fromkeys(texts))
 
 
-def _strings(value: Any, parent: str, *, keys: bool) -> Iterator[str]:
+def _collect_texts(value: Any, texts: list[str], *, keys: bool) -> None:
     """All texts within a JSON value, without recursion. keys: whether users choose the names of fields there, too."""
-    waiting: list[tuple[Any, str]] = [(value, parent)]
+    waiting: list[tuple[Any, str]] = [([value], "")]
     while waiting:
-        value, parent = waiting.pop()
-        if isinstance(value, str):
-            yield value[:_HEAD_OF_IMAGE] if value[:5] == "data:" else value
-        elif isinstance(value, Mapping):
-            for key, item in value.items():
-                if isinstance(item, str) and _is_the_apis(str(key), item, parent):
-                    continue
-                if keys and key not in API_NAMES:
-                    yield str(key)
-                if key != "columns":  # the service's own names
+        holder, parent = waiting.pop()
+        if isinstance(holder, dict):
+            for key, item in holder.items():
+                if isinstance(item, str):
+                    if not (key in _OWN_WORDS and _is_the_apis(key, item, parent)):
+                        texts.append(item[:_HEAD_OF_IMAGE] if item[:5] == "data:" else item)
+                elif isinstance(item, (dict, list, tuple)) and key != "columns":  # the service's own names
                     waiting.append((item, str(key)))
-        elif isinstance(value, (list, tuple)):
-            waiting.extend((item, parent) for item in value)
+                if keys and key not in API_NAMES:
+                    texts.append(str(key))
+        else:
+            for item in holder:
+                if isinstance(item, str):
+                    texts.append(item[:_HEAD_OF_IMAGE] if item[:5] == "data:" else item)
+                elif isinstance(item, (dict, list, tuple)):
+                    waiting.append((item, parent))
 
 
 def _is_the_apis(key: str, value: str, parent: str) -> bool:

@@ -1,0 +1,189 @@
+"""The reason is found in every form in which a model server tells an error."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+
+from spcs_llm.container_errors import ContainerError, read_error, read_error_in_success, telling_line
+
+PYDANTIC = (
+    "2 validation errors for ChatCompletionRequest\ntemperature\n  Input should be less than or equal to 2"
+    " [type=less_than_equal, input_value='my dog', input_type=str]\n"
+    "    For further information visit https://errors.pydantic.dev/2.10/v/less_than_equal\n"
+    "tools.0.name\n  Field required [type=missing, input_value={'a': 'my dog'}, input_type=dict]\n"
+    "    For further information visit https://errors.pydantic.dev/2.10/v/missing"
+)
+PYDANTIC_REASON = "temperature: Input should be less than or equal to 2; tools.0.name: Field required"
+
+LONG = "too long"
+FORMS: list[tuple[Any, str]] = [
+    ({"error": "too long"}, "too long"),
+    ({"error": {"message": "too long", "type": "x", "param": None, "code": None}}, "too long"),
+    ({"error": {"message": "not supported", "param": "top_k"}}, "top_k: not supported"),
+    ({"error": {"message": "not supported", "param": "None"}}, "not supported"),
+    ({"error": {"error": {"message": "too long"}}}, "too long"),
+    ({"error": json.dumps({"error": {"message": "too long"}})}, "too long"),
+    ({"error": {"message": json.dumps({"detail": "too long"})}}, "too long"),
+    ({"error": "Bad Request", "message": "too long"}, "too long"),
+    ({"error": "invalid_request_error", "error_description": "too long"}, "too long"),
+    ({"error": {"message": "Internal Server Error"}, "detail": "the disk is full"}, "the disk is full"),
+    ({"object": "error", "message": "too long", "detail": {}}, "too long"),
+    ({"message": "too long", "detail": ""}, "too long"),
+    ({"detail": "too long"}, "too long"),
+    ({"detail": {"error": "too long"}}, "too long"),
+    ({"detail": [{"loc": ["body", "n"], "msg": "too long", "input": "my dog"}]}, "body.n: too long"),
+    ({"detail": [{"loc": [], "msg": "too long"}]}, "too long"),
+    ({"detail": [{"msg": "too long"}]}, "too long"),
+    ([{"loc": ["body"], "msg": "too long"}], "body: too long"),
+    ([{"error": {"message": "too long", "code": 400}}], "too long"),
+    ({"type": "urn:inference-service:problem-details:bad-request", "title": "Bad Request", "status": 400,
+      "detail": "body -> n\n  too long (type=extra)"}, "body -> n: too long (type=extra)"),
+    ({"title": "The queue is full", "status": 503}, "The queue is full"),
+    ({"errors": [{"message": "one"}, {"message": "two"}]}, "one; two"),
+    ({"error": "too long", "error_type": "validation"}, "too long"),
+    ({"error_code": 40303, "text": "too long"}, "too long"),
+    ({"__type": "ModelError", "message": "too long"}, "too long"),
+    ({"error": {"code": 400}}, "400"),
+    ({"error": {"type": "overloaded_error"}}, "overloaded_error"),
+    ({"error": {}}, ""),
+    ({"message": PYDANTIC}, PYDANTIC_REASON),
+    ({"detail": f"Invalid request: {PYDANTIC}"}, PYDANTIC_REASON),
+    ({"error": "[{'type': 'extra_forbidden', 'loc': ('body', 'x'), 'msg': 'Extra inputs are not permitted',"
+               " 'input': 'my dog'}, {'type': 'm', 'loc': ('body', 'messages', 0), 'msg': \"Don't\", 'input': 1}]"},
+     "body.x: Extra inputs are not permitted; body.messages.0: Don't"),
+    ({"error": {"message": "litellm.BadRequestError: OpenAIException - Error code: 400 - {'error': {'message':"
+                " 'too long', 'type': 'x'}}. Received Model Group=a\nAvailable Model Group Fallbacks=None"}}, LONG),
+    ({"error": {"message": "litellm.APIConnectionError: APIConnectionError: Hosted_vllmException - too long"}}, LONG),
+    ({"error": {"message": 'litellm.InternalServerError: VllmException - {"error":{"message":"too long"}}'}}, LONG),
+    ({"error": {"message": "Provider returned error", "metadata": {"raw": '{"error":{"message":"too long"}}'}}},
+     LONG),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("body", "reason"), FORMS, ids=lambda value: str(value)[:50])
+def test_the_reason_is_found(body: Any, reason: str) -> None:
+    told = read_error(body)
+    assert told is not None
+    assert told.reason == reason
+    assert "my dog" not in told.reason
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("Value is not callable: null at row 4, column 9:\n {%- else %}\n    ^\n{%- endfor %}\n",
+         "Value is not callable: null at row 4, column 9"),
+        ("Failed to parse: Unsupported part; messages = [\n  {\n  }\n]", "Failed to parse: Unsupported part"),
+        ("Traceback (most recent call last):\n  File \"/srv/a.py\", line 3\nValueError: full\n", "ValueError: full"),
+        ("Oops\nTraceback (most recent call last):\n  File x\nKeyError: 'a'", "KeyError: 'a'"),
+        ("\n------\nWhile executing Call at line 3 in source:\n  {{ x }}\n ^\nError: Jinja Exception: no user",
+         "Error: Jinja Exception: no user"),
+        ("Error:\nthe disk is full\nmore", "Error: the disk is full"),
+        ("Bad Request\n\nthe disk is full", "Bad Request: the disk is full"),
+        ("----\n\nthe reason\nmore", "the reason"),
+        ("{[()]}", ""),
+        ("", ""),
+    ],
+)  # fmt: skip
+def test_the_line_that_tells_something_is_taken(text: str, line: str) -> None:
+    assert telling_line(text) == line
+
+
+@pytest.mark.parametrize(
+    "body", [{}, [], [1], 5, None, "text", {"choices": []}, {"text": "an answer"}, {"error": None}]
+)
+def test_what_has_no_form_of_an_error_is_none(body: Any) -> None:
+    assert read_error(body) is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"choices": [], "error": None},
+        {"choices": [], "error": ""},
+        {"choices": [], "error": "null"},
+        {"choices": [], "error": {}},
+        {"choices": [], "message": "fine", "status": 500},
+        {"data": [], "detail": "fine"},
+        {"message": "an answer"},
+    ],
+)
+def test_an_answer_is_no_error(body: Any) -> None:
+    assert read_error_in_success(body) is None
+
+
+def test_a_row_may_have_columns_of_any_name() -> None:
+    assert read_error_in_success({"detail": "a column"}, row=True) is None
+    assert read_error_in_success({"error": "it failed"}, row=True) == ContainerError("it failed")
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "kind"),
+    [
+        ({"error": {"message": "x", "code": 429, "type": "rate_limit"}}, 429, "rate_limit"),
+        ({"error": {"message": "x", "code": "404"}}, 404, "404"),
+        ({"error": {"message": "x", "http_status_code": 422}}, 422, ""),
+        ({"error": {"message": "x", "code": "model_not_found"}}, None, "model_not_found"),
+        ({"error": "x", "error_type": "validation"}, None, "validation"),
+        ({"title": "x", "status": 503}, 503, "503"),
+        ({"error": {"message": "x", "code": True}}, None, "True"),
+        ({"error": {"message": "x", "code": 10**400}}, None, None),
+    ],
+)
+def test_the_status_and_kind_that_the_body_names_are_read(
+    body: Any, status: int | None, kind: str | None
+) -> None:
+    told = read_error(body)
+    assert told is not None
+    assert told.status == status
+    assert kind is None or told.kind == kind
+
+
+NESTED: Any = "x"
+for _ in range(500):
+    NESTED = {"error": NESTED}
+TEXT_IN_TEXT = "x"
+for _ in range(8):
+    TEXT_IN_TEXT = json.dumps({"error": TEXT_IN_TEXT})
+
+
+@pytest.mark.parametrize(
+    "body", [NESTED, {"error": TEXT_IN_TEXT}, {"detail": [[[["x"]]]]}, {"error": ["a"] * 10_000}]
+)
+def test_depth_and_number_are_bounded(body: Any) -> None:
+    told = read_error(body)
+    assert told is not None
+    assert len(told.reason) < 2000
+
+
+ATTACKS = {
+    "opening brackets": "[" * 10_000_000,
+    "blanks": " " * 10_000_000 + "x",
+    "words": "a " * 5_000_000,
+    "equal signs": "a = " * 2_000_000,
+    "locations": "'loc': ('" * 1_000_000,
+    "messages": "'msg': '" * 1_000_000,
+    "exceptions": "AException - " * 1_000_000,
+    "classes": "litellm.AError: " * 1_000_000,
+    "validation": "1 validation error for X\n" * 400_000,
+    "escapes": "'message': '" + "\\\\" * 4_000_000,
+    "arrows": "a -> " * 2_000_000,
+}
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_no_text_takes_long_to_read(name: str) -> None:
+    """What is looked at is bounded: hundreds of times the bound takes no longer than a few times."""
+
+    def seconds(text: str) -> float:
+        began = time.process_time()
+        read_error({"error": text})
+        return time.process_time() - began
+
+    attack = ATTACKS[name]
+    few = min(seconds(attack[:32_768]) for _ in range(5))
+    assert min(seconds(attack) for _ in range(3)) < 4 * few + 0.05
