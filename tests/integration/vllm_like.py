@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -33,7 +34,7 @@ CUT = "cut"
 class VllmLike:
     """`answers`: for each request a list of events, or a status and a JSON body; the last one stays.
 
-    A stream ends at CUT, without a word.
+    A stream ends at CUT, without a word, and waits at a `threading.Event` until it is set.
     """
 
     def __init__(self, *answers: Any, pause: float = 0.0) -> None:
@@ -72,6 +73,9 @@ class VllmLike:
             for event in events:
                 if event == CUT:
                     return
+                if isinstance(event, threading.Event):
+                    await asyncio.to_thread(event.wait, 30)
+                    continue
                 yield f"data: {event if isinstance(event, str) else json.dumps(event)}\n\n"
                 await asyncio.sleep(self._pause)
             yield "data: [DONE]\n\n"
