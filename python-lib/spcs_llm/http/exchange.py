@@ -19,7 +19,7 @@ from spcs_llm.errors import ModelError, NetworkError
 from spcs_llm.http.network_errors import body_cut_short, error_from_exception, time_is_up
 from spcs_llm.http.response import HttpResponse
 
-MAX_BODY = 32 * 1024 * 1024
+MAX_BODY = 16 * 1024 * 1024
 _CHUNK = 65536
 _DRAIN_SECONDS = 0.1
 _DRAIN_CHUNKS = 4

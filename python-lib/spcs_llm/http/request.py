@@ -7,6 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+_MAX_DIMENSIONS = 65_536
+_BYTES_A_NUMBER = 25  # as Python and JSON write a float at its longest, with what parts it from the next
+
+
+def max_body_of_vectors(rows: int) -> int:
+    """How many bytes an answer of `rows` embeddings may have: far more than any model's, and never more than 256 MB."""
+    return min(256 << 20, (1 << 20) + rows * _MAX_DIMENSIONS * _BYTES_A_NUMBER)
+
 
 @dataclass(frozen=True)
 class HttpRequest:

@@ -136,7 +136,7 @@ class HttpResponse(http.client.HTTPResponse):
 
     def _read_trailer(self) -> None:
         while (line := self._line(_MAX_LINE)) not in _LINE_END:
-            if not line.endswith(b"\n"):
+            if not line.endswith(b"\n") or b":" not in line:
                 raise http.client.IncompleteRead(b"")
 
     def _line(self, limit: int) -> bytes:

@@ -6,7 +6,8 @@ from typing import Any
 from urllib.parse import quote
 
 from spcs_llm.errors import BadRequest, SpcsError
-from spcs_llm.http.endpoint import Endpoint, HttpRequest
+from spcs_llm.http.endpoint import Endpoint
+from spcs_llm.http.request import HttpRequest, max_body_of_vectors
 from spcs_llm.learned import Learned
 from spcs_llm.query_context import QueryContext
 
@@ -31,7 +32,9 @@ class Method:
         paths = self._paths.value
         for path in paths:
             try:
-                body = self._endpoint.send(HttpRequest(path, payload, weight=rows), context)
+                body = self._endpoint.send(
+                    HttpRequest(path, payload, weight=rows, max_body=max_body_of_vectors(rows)), context
+                )
             except SpcsError as error:
                 if error.status != 404:
                     if isinstance(error, BadRequest):

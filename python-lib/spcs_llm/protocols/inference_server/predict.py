@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from spcs_llm.chat_templates.template import ChatTemplate
 from spcs_llm.domain import DEFAULT_EMBEDDING_SETTINGS, ChatAnswer, ChatRequest, EmbeddingSettings
 from spcs_llm.errors import SpcsError
-from spcs_llm.http.endpoint import Endpoint, HttpRequest
+from spcs_llm.http.endpoint import Endpoint
+from spcs_llm.http.request import HttpRequest, max_body_of_vectors
 from spcs_llm.protocols.base import Capabilities, ChatRow, EmbeddingRow, ServiceProtocol
 from spcs_llm.protocols.inference_server.configured_template import template_for
 from spcs_llm.protocols.inference_server.embeddings import embeddings_of
@@ -76,5 +77,8 @@ class PredictProtocol(ServiceProtocol):
 
     def _send(self, texts: Sequence[str], context: QueryContext) -> list[Any]:
         payload = {"data": [[index, {self._column: text}] for index, text in enumerate(texts)]}
-        body = self._endpoint.send(HttpRequest("/predict", payload, weight=len(texts)), context)
+        http_request = HttpRequest(
+            "/predict", payload, weight=len(texts), max_body=max_body_of_vectors(len(texts))
+        )
+        body = self._endpoint.send(http_request, context)
         return matched_rows(body, len(texts), payload)

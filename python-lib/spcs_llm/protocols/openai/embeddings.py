@@ -18,7 +18,7 @@ from typing import Any, Final, Union
 
 from spcs_llm.domain import MAX_DIMENSIONS, Embedding
 from spcs_llm.errors import ModelError, NotFound, ServiceError, SpcsError
-from spcs_llm.http.endpoint import HttpRequest
+from spcs_llm.http.request import HttpRequest, max_body_of_vectors
 from spcs_llm.learned import Learned
 from spcs_llm.protocols.openai.refusals import TOO_LONG, may_be_a_refusal
 from spcs_llm.protocols.openai.server import Server
@@ -62,7 +62,9 @@ class EmbeddingForm:
             payload: dict[str, Any] = {"inputs": list(texts)}
             if truncates:
                 payload["truncate"] = True
-            return HttpRequest(_PATH_OF_TEI, payload, weight=len(texts))
+            return HttpRequest(
+                _PATH_OF_TEI, payload, weight=len(texts), max_body=max_body_of_vectors(len(texts))
+            )
         payload = {"input": texts[0] if self.one_text else list(texts)}
         if model is not None:
             payload["model"] = model
@@ -72,7 +74,7 @@ class EmbeddingForm:
             payload["input_type"] = self.input_type
         if truncates and self.truncation is not None:
             payload.update(_TRUNCATIONS[self.truncation])
-        return HttpRequest(_PATH, payload, weight=len(texts))
+        return HttpRequest(_PATH, payload, weight=len(texts), max_body=max_body_of_vectors(len(texts)))
 
 
 class Embedder:

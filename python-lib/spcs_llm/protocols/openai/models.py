@@ -17,6 +17,7 @@ _MAX_NAME = 100
 _SECONDS_TO_ASK_ANEW = 5.0
 
 _Name = tuple[Optional[str]]  # None for a server that has no list
+_MAX_LIST = 4 << 20  # bytes; the longest lists known, of gateways with thousands of models, have a tenth
 
 
 class ServedModels:
@@ -99,7 +100,7 @@ class ServedModels:
         return served[0]
 
     def _listed(self, context: QueryContext) -> tuple[str, ...]:
-        body: Any = self._endpoint.send(HttpRequest("/v1/models", method="GET"), context)
+        body: Any = self._endpoint.send(HttpRequest("/v1/models", method="GET", max_body=_MAX_LIST), context)
         is_list = isinstance(body, dict) and "data" in body
         entries = (body["data"] or []) if is_list else None  # Ollama without a model gives null
         if not isinstance(entries, list):

@@ -23,6 +23,7 @@ from spcs_llm.protocols.reply_errors import error_within, unexpected_reply
 from spcs_llm.query_context import QueryContext
 
 _MOST_ATTEMPTS: Final = 6
+_MAX_RANKING: Final = 4 << 20  # bytes; some servers send the documents back, of which a request has 1 MB
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class RankingForm:
             if not self.as_texts and not self.as_passages:
                 payload = {key: value for key, value in payload.items() if key != "truncate"}
                 payload["truncate_prompt_tokens"] = -1
-        return HttpRequest(self.path, payload)
+        return HttpRequest(self.path, payload, max_body=_MAX_RANKING)
 
 
 _OF_TEI: Final = RankingForm("/rerank", as_texts=True)
