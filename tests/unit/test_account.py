@@ -23,6 +23,7 @@ from spcs_llm.errors import (
 from spcs_llm.http.endpoint import HttpRequest
 from spcs_llm.query_context import QueryContext
 from spcs_llm.snowflake.account import Account, Session, error_from_response
+from spcs_llm.snowflake.login_errors import SignInKind, login_error
 
 ACCESS_TOKEN = "access-token-8c1f"
 GRANTED = {
@@ -99,7 +100,17 @@ def test_a_renewal_is_authorised_by_the_master_token_and_names_the_old_session()
 
 
 @pytest.mark.parametrize(
-    ("role", "scope"), [("CALLER", "session:role:CALLER chat.example"), (None, "chat.example")]
+    ("role", "scope"),
+    [
+        ("CALLER", "session:role:CALLER chat.example"),
+        ("MY_ROLE$1", "session:role:MY_ROLE$1 chat.example"),
+        (None, "chat.example"),
+        ("AUTH SNOWFLAKE", "session:role-encoded:AUTH%20SNOWFLAKE chat.example"),
+        ('"my role"', "session:role-encoded:my%20role chat.example"),
+        ('"a ""b"" c"', "session:role-encoded:a%20%22b%22%20c chat.example"),
+        ('"PLAIN"', "session:role:PLAIN chat.example"),
+        ("Rôle/é", "session:role-encoded:R%C3%B4le%2F%C3%A9 chat.example"),
+    ],
 )
 def test_an_endpoint_token_is_asked_for_by_form_for_one_host_and_role(role: str | None, scope: str) -> None:
     signing_in, endpoint = account(b"token")
@@ -347,3 +358,67 @@ def test_no_error_or_repr_holds_a_token() -> None:
     assert "master-token" not in repr(raised.value)
     assert "ST-1" not in repr(login(granting(GRANTED)))
     assert "plain" not in repr(endpoint_token(b"plain.token"))
+
+
+# -- odd answers ---------------------------------------------------------------------------------------------
+
+NO_SERVICE = "Could not find the service associated with endpoint abc-org-acct."
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [NO_SERVICE.encode(), {"success": False, "code": "390400", "message": NO_SERVICE, "data": None}],
+    ids=["text", "JSON"],
+)
+def test_an_endpoint_that_the_account_does_not_know_is_told_with_its_field(answer: Any) -> None:
+    signing_in, _ = account(answer)
+    with pytest.raises(LoginError) as refused:
+        signing_in.endpoint_token("a.s.s", "abc.example", None, QueryContext(10), 0.0)
+    assert "knows no service at the endpoint" in refused.value.message
+    assert "'LLM endpoint URL'" in refused.value.hint
+
+
+@pytest.mark.parametrize("status", [400, 403, 404])
+@pytest.mark.parametrize("body", [NO_SERVICE.encode(), json.dumps({"message": NO_SERVICE}).encode()])
+def test_so_is_one_that_is_told_with_a_status(status: int, body: bytes) -> None:
+    error = error_from_response(status, {}, body)
+    assert isinstance(error, LoginError)
+    assert "'LLM endpoint URL'" in error.hint
+    assert "no Snowflake account" not in str(error)
+
+
+def test_claims_that_are_nested_without_end_say_nothing_of_a_life() -> None:
+    claims = base64.urlsafe_b64encode(b"[" * 9000).decode().rstrip("=")
+    signing_in, _ = account(f"h.{claims}.s".encode())
+    granted = signing_in.endpoint_token("a.s.s", "abc.example", None, QueryContext(10), 0.0)
+    assert granted.seconds == 300
+
+
+@pytest.mark.parametrize("success", [True, "true", "True"])
+def test_a_success_may_come_as_text(success: Any) -> None:
+    signing_in, _ = account({"success": success, "data": GRANTED})
+    assert signing_in.login(ACCESS_TOKEN, QueryContext(10)).token == "ST-1"
+
+
+@pytest.mark.parametrize("success", ["false", "", None, 0, "yes"])
+def test_anything_else_is_none(success: Any) -> None:
+    signing_in, _ = account({"success": success, "data": GRANTED})
+    with pytest.raises(LoginError):
+        signing_in.login(ACCESS_TOKEN, QueryContext(10))
+
+
+def test_an_answer_may_have_a_megabyte() -> None:
+    signing_in, endpoint = account({"success": True, "data": GRANTED})
+    signing_in.login(ACCESS_TOKEN, QueryContext(10))
+    assert endpoint.asked[0].max_body == 1 << 20
+
+
+@pytest.mark.parametrize("code", ["390186", "390189"])
+@pytest.mark.parametrize(
+    ("sign_in", "hint"),
+    [(SignInKind.OAUTH, "'Scope'"), (SignInKind.KEY_PAIR, "'Role'"), (SignInKind.TOKEN, "restricted to")],
+)
+def test_hints_about_roles_fit_the_way_of_signing_in(code: str, sign_in: SignInKind, hint: str) -> None:
+    error = login_error(code, "no such role", sign_in=sign_in)
+    assert hint in error.hint
+    assert ("'Role'" in error.hint) == (sign_in is SignInKind.KEY_PAIR)

@@ -266,6 +266,47 @@ def test_what_concerns_everybody_fails_everybody_at_once_each_with_an_error_of_i
     assert service.sizes == [1, 3]
 
 
+def quoting(words: str) -> ServiceDown:
+    error = ServiceDown(
+        "The service does not answer (HTTP 503).", "Read its logs.", status=503, request_id="r-1"
+    )
+    error.quote(words)
+    return error
+
+
+def test_what_a_server_says_of_a_request_of_several_callers_is_told_to_none_of_them() -> None:
+    """It may quote the text of any of them, in a form that no mask knows."""
+    service = Service(lambda rows: quoting("cannot say emordnilap") if rows != ["first"] else None, hold=True)
+    callers = waiting_behind_one(Batcher(Limiter()), service, ["a", "b", "c"])
+    service.let_go()
+    results = outcomes(callers)[1:]
+    told = "[service] The service does not answer (HTTP 503). (request id r-1) Read its logs."
+    assert [str(result) for result in results] == [told] * 3
+    for caller in callers[1:]:
+        assert "emordnilap" not in repr(caller.call.steps)
+        assert caller.call.last_error is None or "emordnilap" not in str(caller.call.last_error)
+
+
+def test_what_it_says_of_a_callers_own_rows_is_told() -> None:
+    def send(rows: Sequence[str], call: QueryContext) -> list[str | SpcsError]:
+        raise quoting("the queue is full")
+
+    job = BatchSpec("k", send, 64, len)
+    with pytest.raises(ServiceDown, match="the queue is full"):
+        Batcher(Limiter()).submit("a", QueryContext(BOUND), job)
+    rows = Batcher(Limiter()).submit_all(["a", "b"], QueryContext(BOUND), job)
+    assert all("the queue is full" in str(row) for row in rows)
+
+
+def test_a_timeout_tells_others_nothing_of_what_the_server_said() -> None:
+    context = QueryContext(BOUND)
+    context.last_error = quoting("cannot say emordnilap")
+    timeout = context.timeout("waiting to try again")
+    assert "emordnilap" in str(timeout)
+    assert "emordnilap" not in str(timeout.without_quotation())
+    assert "does not answer" in str(timeout.without_quotation())
+
+
 def test_an_error_in_place_of_a_result_is_that_rows() -> None:
     def send(rows: Sequence[str], call: QueryContext) -> list[str | SpcsError]:
         return [ModelError("NaN") if row == "b" else row.upper() for row in rows]

@@ -21,7 +21,8 @@ from spcs_llm.errors import (
     SpcsError,
     TokenRefused,
 )
-from spcs_llm.snowflake.ingress import error_from_response
+from spcs_llm.snowflake.ingress import IngressErrors, error_from_response
+from spcs_llm.snowflake.login_errors import SignInKind
 
 HTML = {"Content-Type": "text/html; charset=utf-8"}
 REQUEST_ID = "0b6f3c1e-58ce-4b8e-a3b1-0d3c5f1f2a11"
@@ -300,3 +301,116 @@ def test_messages_are_cut_at_500_characters() -> None:
     for body in ({"error": "x" * 5000}, b"y" * 5000, gateway("z" * 5000)):
         for status in (400, 401, 500):
             assert len(told(status, body).message) < 600
+
+
+# -- Snowflake's own codes, redirects, and hints that fit -------------------------------------------------------
+
+
+@pytest.mark.parametrize("code", ["390432", 390432])
+def test_snowflakes_codes_are_snowflakes_whatever_form_they_come_in(code: Any) -> None:
+    error = told(401, {"code": code, "message": "Network policy is required.", "success": False})
+    assert isinstance(error, AccessDenied)
+    assert isinstance(error, TokenRefused)
+    assert error.code == "390432"
+    assert "network policy" in error.hint
+    assert "'Service API key'" not in str(error)
+
+
+def test_an_expired_token_is_told_by_its_code() -> None:
+    error = told(401, {"code": "390318", "message": "OAuth access token expired."})
+    assert type(error) is TokenRefused
+    assert "Sign in again" in error.hint
+
+
+def test_a_sentence_that_names_the_policy_and_the_token_is_worth_another_token() -> None:
+    detail = "The token is expired or revoked, or a network policy does not allow the address."
+    for status in (401, 403):
+        error = told(status, gateway(detail, "ERROR_INVALID_TOKEN"))
+        assert isinstance(error, TokenRefused)
+        assert isinstance(error, AccessDenied)
+        assert "network policy" in error.message
+
+
+@pytest.mark.parametrize(
+    "location",
+    ["/v1/chat/completions/", "http://localhost:8000/predict/", "https://abc.example/api/v1/embeddings"],
+)
+@pytest.mark.parametrize("status", [301, 307, 308])
+def test_a_redirect_within_the_container_is_about_the_path(status: int, location: str) -> None:
+    error = told(status, b"", {"Location": location})
+    assert isinstance(error, NotFound)
+    assert not isinstance(error, TokenRefused)
+    assert "redirect" in error.message
+    assert location not in str(error)
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "/oauth/authorize",
+        "https://myorg-myacct.snowflakecomputing.com/v1/x",
+        "//evil/v1/",
+        "https://a/login",
+        "",
+    ],
+)
+def test_any_other_redirect_asks_for_a_sign_in(location: str) -> None:
+    assert type(told(307, b"", {"Location": location})) is TokenRefused
+
+
+@pytest.mark.parametrize("body", [b"", b"Unauthorized"])
+@pytest.mark.parametrize("service_key", [True, False])
+def test_a_refusal_without_an_owner_names_both_suspects(body: bytes, service_key: bool) -> None:
+    error = IngressErrors(SignInKind.OAUTH, service_key=service_key)(401, {}, body)
+    assert isinstance(error, TokenRefused)
+    for suspect in ("token", "container", "'Service API key'", "GRANT SERVICE ROLE"):
+        assert suspect in str(error)
+    first, second = ("'Service API key'", "GRANT") if service_key else ("GRANT", "'Service API key'")
+    assert error.hint.index(first) < error.hint.index(second), "the likelier one first"
+
+
+@pytest.mark.parametrize("status", [302, 401])
+def test_hints_about_the_token_fit_the_way_of_signing_in(status: int) -> None:
+    hints = {kind: IngressErrors(kind)(status, {}, gateway_body()).hint for kind in SignInKind}
+    assert hints[SignInKind.TOKEN].startswith("Check that the programmatic access token")
+    assert "'Scope'" in hints[SignInKind.OAUTH]
+    assert "'Role'" in hints[SignInKind.KEY_PAIR]
+    assert "programmatic" not in hints[SignInKind.OAUTH] + hints[SignInKind.KEY_PAIR]
+    assert all("GRANT SERVICE ROLE" in hint for hint in hints.values())
+
+
+def gateway_body() -> bytes:
+    return json.dumps(gateway("Token is invalid.", "ERROR_INVALID_TOKEN")).encode()
+
+
+HINTS = {
+    "This model's maximum context length is 4096 tokens": "shorter prompt",
+    "`inputs` tokens + `max_new_tokens` must be <= 4096": "shorter prompt",
+    '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser': "start the server with",
+    "registry/llama3:8b does not support tools": "a model that has tools",
+    "At most 0 image(s) may be provided": "a model that reads images",
+    "System role not supported": "chat template takes other roles",
+    "Conversation roles must alternate user/assistant": "chat template takes other roles",
+    "Tool call id was x but must be a-z, A-Z, 0-9, with a length of 9.": "ids of tool calls",
+    "'input_type' parameter is required for asymmetric models": "queries and passages",
+    "Incorrect API key provided": "'Service API key'",
+    "unknown parameter: top_q": "what the service names",
+    "something quite different": "logs",
+}
+
+
+@pytest.mark.parametrize("reason", HINTS)
+def test_a_hint_suits_the_reason_and_blames_the_protocol_only_without_one(reason: str) -> None:
+    hint = told(400, {"error": {"message": reason}}).hint
+    assert HINTS[reason] in hint
+    assert "Service protocol" not in hint
+    assert "'Service protocol'" in told(400, b"").hint
+    assert (
+        "'Service protocol'"
+        in told(422, {"detail": [{"loc": ["body", "data"], "msg": "Field required"}]}).hint
+    )
+
+
+@pytest.mark.parametrize("value", ["a b", "x\nInjected", "x" * 65, 5, None, ["a"]])
+def test_an_id_of_another_form_is_not_shown(value: Any) -> None:
+    assert told(401, {**gateway("no"), "requestId": value}).request_id is None

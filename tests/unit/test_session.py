@@ -421,3 +421,33 @@ def test_no_repr_holds_a_token_or_a_credential(life: Life) -> None:
     kept = vars(life.tokens)
     assert "login1" not in repr(kept)
     assert "credential-1" not in repr(kept)
+
+
+# -- a server cannot make it sign in for each query ------------------------------------------------------------
+
+
+def test_a_server_that_refuses_tokens_in_turns_gets_few_of_them(life: Life) -> None:
+    for _ in range(50):
+        assert life.refuse(life.ask()) is True, "worth another try, with the same token if need be"
+    assert len(life.sign_in.done) == 6
+    life.passes(10)
+    life.refuse(life.ask())
+    life.ask()
+    assert len(life.sign_in.done) == 7
+
+
+@pytest.mark.parametrize("seconds", [1e-9, 1e-3, 0.1])
+def test_tokens_that_last_next_to_nothing_are_used_somewhat_longer(seconds: float) -> None:
+    life = Life(seconds)
+    for _ in range(1000):
+        life.ask()
+        life.passes(0.01)
+    assert len(life.sign_in.done) <= 10 + 4 * 10 + 2, "four a second in the long run"
+
+
+def test_a_life_of_seconds_is_kept_to(life: Life) -> None:
+    life = Life(2)
+    for _ in range(100):
+        token = life.ask()
+        life.passes(1)
+        assert life.ask() != token
