@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import Any, Callable
 
 from spcs_llm.domain import ChatAnswer, ChatDelta, ChatEnd, ChatRequest, ToolCall, ToolCallDelta, Usage
-from spcs_llm.errors import ModelError, NetworkError, QueryTimeout, ServiceError
+from spcs_llm.errors import ModelError, NetworkError, QueryTimeout, ServiceError, SpcsError
 from spcs_llm.http.endpoint import parse_json
 from spcs_llm.http.event_stream import LastEvent, events
 from spcs_llm.protocols.openai.choices import Choices, the_choice
 from spcs_llm.protocols.openai.content import has_nothing_known, text_and_reasoning
 from spcs_llm.protocols.openai.finish_reasons import ERROR, finish_reason_of, tells_the_end
-from spcs_llm.protocols.openai.frames import DONE, BrokenFrame, frames
+from spcs_llm.protocols.openai.frames import DONE, BrokenFrame, decoded_again, frames
 from spcs_llm.protocols.openai.log_probs import tokens_of
 from spcs_llm.protocols.openai.obedience import disobeyed, fenced_json
 from spcs_llm.protocols.openai.opening import JsonFence, LeadingThoughts
@@ -192,6 +192,7 @@ class AnswerReader:
 
     def _deltas_of_events(self, chunks: Iterable[bytes], *, begins_with_comment: bool) -> Iterator[ChatDelta]:
         count = 0
+        failure: SpcsError | None = None
         try:
             for event in events(chunks):
                 count += 1
@@ -216,10 +217,11 @@ class AnswerReader:
                 elif text:
                     self._texts.append(text)
                     yield ChatDelta(text)
-        except (NetworkError, QueryTimeout):
-            if not self._is_finished:
-                raise
-            # The model had ended: only the usage may be missing.
+        except (NetworkError, QueryTimeout) as error:
+            failure = error
+        yield from self._waiting_deltas()
+        if failure is not None and not self._is_finished:  # otherwise only the usage may be missing
+            raise failure
         if not count:
             if begins_with_comment:  # which kept the connection alive until the server failed
                 raise _empty_stream()
@@ -284,6 +286,7 @@ class AnswerReader:
             ) from None
 
     def _deltas_of_object(self, name: str, body: Any) -> Iterator[ChatDelta]:
+        body = decoded_again(body)
         if not isinstance(body, dict):
             if name == "error":
                 self._raise_error_in(name, {"message": body})
@@ -466,10 +469,13 @@ class AnswerReader:
 
     # -- the end --------------------------------------------------------------------------------------------
 
+    def _waiting_deltas(self) -> Iterator[ChatDelta]:
+        """What choices hold that waited for the next event to tell whose they are."""
+        rest = [self._read({}, choice) for choice in self._choices.rest()] if self._choices else []
+        yield from self._handing_on([delta for delta in rest if delta is not None])
+
     def _last_deltas(self) -> Iterator[ChatDelta]:
-        if self._choices is not None:
-            rest = [self._read({}, choice) for choice in self._choices.rest()]
-            yield from self._handing_on([delta for delta in rest if delta is not None])
+        yield from self._waiting_deltas()
         if not self._saw_choice:
             raise self._useless("The service answers without a choice.")
         if self._finish_reason == ERROR:

@@ -38,11 +38,11 @@ def frames(data: str) -> Iterator[Any]:
             value, at = _DECODER.raw_decode(data, at)
         except (ValueError, RecursionError):
             raise BrokenFrame from None
-        yield _decoded_again(value)
+        yield decoded_again(value)
 
 
-def _decoded_again(value: Any) -> Any:
-    """Some encode an event twice."""
+def decoded_again(value: Any) -> Any:
+    """A value, or the object that it is the text of: some encode an event twice."""
     if isinstance(value, str) and value.lstrip()[:1] == "{":
         try:
             return json.loads(value)

@@ -47,6 +47,7 @@ class GrowingText:
         self._count = 0
         self._half = ""
         self._held = ""
+        self._comes_as_snapshots = False
 
     @property
     def so_far(self) -> str:
@@ -101,14 +102,21 @@ class GrowingText:
         if self._held:
             held, self._held = self._held, ""
             if len(piece) > len(held) and piece.startswith(held):
+                self._comes_as_snapshots = True
                 return self._appended(piece[self._length :])
             return self._appended(held) + self.add(piece, is_last=is_last)
         so_far = self.so_far
         if not piece.startswith(so_far):
             return self._appended(piece)
         if len(piece) == self._length:
-            return "" if self._repeats_all(so_far, is_last) else self._appended(piece)
+            if self._comes_as_snapshots or self._repeats_all(so_far, is_last):
+                return ""
+            if self._count > 1 or is_last or self._length < _NO_CHANCE:
+                return self._appended(piece)
+            self._held = piece  # a line that is said twice, or the text so far: the next piece tells
+            return ""
         if self._is_snapshot(piece, so_far, is_last):
+            self._comes_as_snapshots = True
             return self._appended(piece[self._length :])
         if not is_last and any(map(str.isalpha, so_far)):
             self._held = piece  # "H", "He": the next piece tells
@@ -118,7 +126,7 @@ class GrowingText:
     def _repeats_all(self, so_far: str, is_last: bool) -> bool:
         """Whether a piece equal to all before is that, and not a word or line that the model says twice."""
         if self._count == 1:
-            return is_last and self._length >= _NO_CHANCE
+            return is_last and self._length >= _NO_CHANCE and not so_far.endswith("\n")
         return self._length >= _NO_CHANCE_WHEN_EQUAL or (is_last and len(set(so_far)) > 1)
 
     def _is_snapshot(self, piece: str, so_far: str, is_last: bool) -> bool:
