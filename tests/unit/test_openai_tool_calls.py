@@ -1,0 +1,409 @@
+"""Tool calls in the pieces, names and arguments in which servers really send them."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+
+from spcs_llm.domain import ChatRequest, Message, TextPart, Tool, ToolCall, ToolChoice
+from spcs_llm.errors import ModelError
+from spcs_llm.protocols.openai.protocol import OpenAIProtocol
+from spcs_llm.protocols.openai.tool_calls import MAX_CALLS, ToolCalls
+from spcs_llm.protocols.openai.tool_names import OfferedTools
+from spcs_llm.query_context import QueryContext
+from spcs_llm.tool_arguments import INVALID_ARGUMENTS
+from tests.unit.scripted_endpoint import DONE, ScriptedEndpoint, completion, delta, event
+
+USER = Message("user", (TextPart("a question"),))
+TOOLS = (Tool("add"), Tool("now"), Tool("get_weather"), Tool("get"))
+Calls = list[tuple[str, Any]]
+
+
+def both_ways(body: Any, tools: tuple[Tool, ...] = TOOLS, **request: Any) -> Calls:
+    """The calls, which must be the same whether the caller asks for a stream or not, and whole JSON objects."""
+    asked = ChatRequest((USER,), tools=tools, **request)
+    whole = OpenAIProtocol(ScriptedEndpoint(body)).chat(asked, QueryContext(10))
+    *deltas, end = OpenAIProtocol(ScriptedEndpoint(body)).stream(asked, QueryContext(10))
+    found: dict[int, list[str]] = {}
+    for piece in (piece for each in deltas for piece in each.tool_calls):
+        call = found.setdefault(piece.index, ["", "", ""])
+        call[0] += piece.id or ""
+        call[1] += piece.name or ""
+        call[2] += piece.arguments
+    assert sorted(found) == list(range(len(whole.tool_calls)))
+    assert [tuple(call[1:]) for _, call in sorted(found.items())] == [
+        (call.name, call.arguments) for call in whole.tool_calls
+    ]
+    assert end.finish_reason == whole.finish_reason
+    ids = [call.id for call in whole.tool_calls]
+    assert all(ids)
+    assert len(set(ids)) == len(ids)
+    return [(call.name, json.loads(call.arguments)) for call in whole.tool_calls]
+
+
+def piece(index: Any = None, id: Any = None, name: Any = None, arguments: Any = None) -> bytes:
+    function = {key: value for key, value in (("name", name), ("arguments", arguments)) if value is not None}
+    call = {key: value for key, value in (("index", index), ("id", id)) if value is not None}
+    return delta(tool_calls=[{**call, "function": function}])
+
+
+END = delta("tool_calls") + DONE
+ONE = [("add", {"a": 1, "b": 2})]
+TWO = [("add", {"a": 1}), ("add", {"a": 2})]
+
+PIECES: dict[str, tuple[bytes, Calls]] = {
+    # one call
+    "the name after the arguments": (
+        piece(0, None, None, '{"a": 1,') + piece(0, "c1") + piece(0, None, "add", ' "b": 2}'),
+        ONE,
+    ),
+    "the name at the very end": (piece(0, "c1", None, '{"a": 1, "b": 2}') + piece(0, None, "add"), ONE),
+    "the name in pieces": (
+        piece(0, "c1", "get_") + piece(0, None, "wea") + piece(0, None, "ther", '{"city": "A"}'),
+        [("get_weather", {"city": "A"})],
+    ),
+    "the name in pieces, the first of which is a tool": (
+        piece(0, "c1", "get") + piece(0, None, "_weather") + piece(0, None, None, '{"city": "A"}'),
+        [("get_weather", {"city": "A"})],
+    ),
+    "the name so far": (
+        piece(0, "c1", "get_w")
+        + piece(0, "c1", "get_weather")
+        + piece(0, "c1", "get_weather", '{"city": "A"}'),
+        [("get_weather", {"city": "A"})],
+    ),
+    "the arguments so far": (
+        piece(0, "c1", "add", '{"a"')
+        + piece(0, None, None, '{"a": 1,')
+        + piece(0, None, None, '{"a": 1, "b": 2}'),
+        ONE,
+    ),
+    "the arguments so far, with the name and the id": (
+        piece(0, "c1", "add", '{"a"')
+        + piece(0, "c1", "add", '{"a": 1')
+        + piece(0, "c1", "add", '{"a": 1, "b": 2}'),
+        ONE,
+    ),
+    "the whole call once more": (
+        piece(0, "c1", "add", '{"a": 1,')
+        + piece(0, None, None, ' "b": 2}')
+        + piece(0, "c1", "add", '{"a": 1, "b": 2}'),
+        ONE,
+    ),
+    "the whole arguments once more": (
+        piece(0, "c1", "add", '{"a": 1,')
+        + piece(0, None, None, ' "b": 2}')
+        + piece(0, None, None, '{"a": 1, "b": 2}'),
+        ONE,
+    ),
+    "a whole message after the pieces": (
+        piece(0, "c1", "add", '{"a": 1,')
+        + piece(0, None, None, ' "b": 2}')
+        + event(
+            {
+                "choices": [
+                    {
+                        "message": {
+                            "tool_calls": [
+                                {"id": "c1", "function": {"name": "add", "arguments": '{"a": 1, "b": 2}'}}
+                            ]
+                        },
+                        "finish_reason": "tool_calls",
+                    }
+                ]
+            }
+        ),
+        ONE,
+    ),
+    "the number of the event as index": (
+        piece(0, "c1", "add", '{"a": 1,') + piece(1, "c1", None, ' "b":') + piece(2, "c1", None, " 2}"),
+        ONE,
+    ),
+    "the number of the event as index, without ids": (
+        piece(0, None, "add", '{"a": 1,') + piece(1, None, None, ' "b":') + piece(2, None, None, " 2}"),
+        ONE,
+    ),
+    "a new id in each piece, without a name": (
+        piece(0, "c1", "add", '{"a": 1,') + piece(0, "c2", None, ' "b": 2}'),
+        ONE,
+    ),
+    "an empty name and id in each piece": (
+        piece(0, "c1", "add", "") + piece(0, "", "", '{"a": 1,') + piece(0, "", "", ' "b": 2}'),
+        ONE,
+    ),
+    "the name once more at the end": (
+        piece(0, "c1", "add", '{"a": 1, "b": 2}') + piece(0, "c1", "add", ""),
+        ONE,
+    ),
+    "an object nested in the same": (
+        piece(0, "c1", "add", '{"a":') + piece(0, None, None, '{"a": 1}') + piece(0, None, None, "}"),
+        [("add", {"a": {"a": 1}})],
+    ),
+    "brackets and quotes in a text": (
+        piece(0, "c1", "add", '{"a": "}{') + piece(0, None, None, "\\") + piece(0, None, None, '"}]"}'),
+        [("add", {"a": '}{"}]'})],
+    ),
+    "flat, without a function": (
+        delta(tool_calls=[{"index": 0, "id": "c1", "name": "add", "arguments": {"a": 1, "b": 2}}]),
+        ONE,
+    ),
+    "the older function_call": (
+        delta(function_call={"name": "add", "arguments": ""})
+        + delta(function_call={"arguments": '{"a": 1,'})
+        + delta(function_call={"arguments": ' "b": 2}'}),
+        ONE,
+    ),
+    "not in a list": (
+        delta(tool_calls={"index": 0, "function": {"name": "add", "arguments": '{"a": 1, "b": 2}'}}),
+        ONE,
+    ),
+    "an index as text": (piece("0", "c1", "add", '{"a": 1,') + piece("0", None, None, ' "b": 2}'), ONE),
+    "ids as numbers": (piece(0, 7, "add", '{"a": 1, "b": 2}'), ONE),
+    # several
+    "all numbered 0, without ids": (
+        piece(0, None, "add", '{"a": 1}') + piece(0, None, "add", '{"a": 2}'),
+        TWO,
+    ),
+    "all numbered 0, with empty ids": (
+        piece(0, "", "add", '{"a": 1}') + piece(0, "", "add", '{"a": 2}'),
+        TWO,
+    ),
+    "all numbered 0, of one id": (piece(0, "x", "add", '{"a": 1}') + piece(0, "x", "add", '{"a": 2}'), TWO),
+    "all numbered 0, arguments in pieces": (
+        piece(0, None, "add", "")
+        + piece(0, None, None, '{"a":')
+        + piece(0, None, None, " 1}")
+        + piece(0, None, "add", "")
+        + piece(0, None, None, '{"a": 2}'),
+        TWO,
+    ),
+    "of one id, numbered": (piece(0, "x", "add", '{"a": 1}') + piece(1, "x", "add", '{"a": 2}'), TWO),
+    "without numbers or ids": (
+        piece(None, None, "add", '{"a": 1}') + piece(None, None, "add", '{"a": 2}'),
+        TWO,
+    ),
+    "without numbers or ids, in pieces": (
+        piece(None, None, "add", '{"a":')
+        + piece(None, None, None, " 1}")
+        + piece(None, None, "add", '{"a":')
+        + piece(None, None, None, " 2}"),
+        TWO,
+    ),
+    "the same call twice, without ids": (
+        piece(0, None, "add", '{"a": 1}') + piece(0, None, "add", '{"a": 1}'),
+        [("add", {"a": 1})] * 2,
+    ),
+    "of different tools, all numbered 0": (
+        piece(0, None, "now", "{}") + piece(0, None, "add", '{"a": 1}'),
+        [("now", {}), ("add", {"a": 1})],
+    ),
+    "without arguments, of different tools": (
+        piece(0, "c1", "now") + piece(0, "c2", "get"),
+        [("now", {}), ("get", {})],
+    ),
+    "without arguments, of one tool": (piece(0, "c1", "now") + piece(0, "c2", "now"), [("now", {})] * 2),
+    "null for arguments, in a row": (
+        piece(0, None, "now", "null") + piece(0, None, "get", "null"),
+        [("now", {}), ("get", {})],
+    ),
+    "in one event": (
+        delta(
+            tool_calls=[
+                {"index": 0, "id": "c1", "function": {"name": "add", "arguments": '{"a": 1}'}},
+                {"index": 1, "id": "c2", "function": {"name": "add", "arguments": '{"a": 2}'}},
+            ]
+        ),
+        TWO,
+    ),
+    "interleaved by id": (
+        piece(None, "c1", "add", '{"a":')
+        + piece(None, "c2", "add", '{"a":')
+        + piece(None, "c1", None, " 1}")
+        + piece(None, "c2", None, " 2}"),
+        TWO,
+    ),
+    "unfinished, and another": (
+        piece(0, "c1", "add", '{"a": 1') + piece(0, "c2", "now", "{}"),
+        [("add", {INVALID_ARGUMENTS: '{"a": 1'}), ("now", {})],
+    ),
+    "wrapped into one that there is not": (
+        piece(
+            0,
+            "c1",
+            "multi_tool_use.parallel",
+            json.dumps(
+                {"tool_uses": [{"recipient_name": "functions.add", "parameters": {"a": n}} for n in (1, 2)]}
+            ),
+        ),
+        TWO,
+    ),
+}
+
+
+@pytest.mark.parametrize(("body", "calls"), PIECES.values(), ids=PIECES.keys())
+@pytest.mark.parametrize("end", [END, delta("stop"), delta(None) + DONE], ids=["tool_calls", "stop", "none"])
+def test_pieces_belong_to_the_calls_they_are_of(body: bytes, calls: Calls, end: bytes) -> None:
+    assert both_ways(body + end) == calls
+
+
+NAMES = {
+    "add": [
+        "add",
+        " add",
+        "add\n",
+        "ADD",
+        "`add`",
+        '"add"',
+        "add()",
+        "functions.add",
+        "functions:add",
+        "tools.add",
+    ]
+    + [
+        "functions.add:0",
+        "add<|channel|>commentary",
+        "add<|constrain|>json",
+        "add</arg_value>",
+        "<tool_call>add",
+    ]
+    + [
+        "assistant<|channel|>commentary to=functions.add",
+        "add<|message|>{",
+        "<|tool_call|>add\n",
+        "default_api.add",
+    ]
+    + ["add\n<tool_call>", "add ", "add:"],
+    "get_weather": ["get-weather", "Get_Weather", "functions.get_weather", "get_weather\t"],
+    None: [
+        "add_all",
+        "send.add",
+        "adder",
+        "please add",
+        "xadd",
+        "",
+        " ",
+        "<|channel|>",
+        "add numbers",
+        "get weather",
+    ],
+}
+
+
+@pytest.mark.parametrize(("name", "tool"), [(name, tool) for tool, names in NAMES.items() for name in names])
+def test_a_name_is_the_one_offered_tool_that_it_clearly_is(name: str, tool: str | None) -> None:
+    assert OfferedTools({"add", "get_weather"}).meant_by(name) == tool
+
+
+def test_a_name_that_may_be_two_tools_is_none_of_them() -> None:
+    offered = OfferedTools({"Add", "add", "ADD"})
+    assert offered.meant_by("aDD") is None
+    assert offered.meant_by("add") == "add"
+
+
+@pytest.mark.parametrize(
+    "name", ["send_email", "functions.send_email", "send_email\n", "multi_tool_use.other"]
+)
+def test_a_tool_that_there_is_not_is_handed_on(name: str) -> None:
+    """Agents tell the model so and go on; an error would end their run."""
+    ((called, arguments),) = both_ways(piece(0, "c1", name, '{"to": "Ann"}') + END)
+    assert called == name.strip()
+    assert arguments == {"to": "Ann"}
+
+
+ARGUMENTS: list[tuple[Any, Any]] = [
+    ("null", {}),
+    ("", {}),
+    (" \n", {}),
+    ("[]", {}),
+    ({}, {}),
+    ({"a": 1}, {"a": 1}),
+    ('{"a": "x\ny\tz"}', {"a": "x\ny\tz"}),
+    ('"{\\"a\\": 1}"', {"a": 1}),
+    ('{"a": 1}\n', {"a": 1}),
+    ('{"a": NaN}', {"a": None}),
+    ('{"a": 1}}', {"a": 1}),
+    ("{'a': True}", {"a": True}),
+    ("SELECT 1", {INVALID_ARGUMENTS: "SELECT 1"}),
+    ('{"a": "say "hi""}', {INVALID_ARGUMENTS: '{"a": "say "hi""}'}),
+    ("[1, 2]", {INVALID_ARGUMENTS: "[1, 2]"}),
+    (3, {INVALID_ARGUMENTS: "3"}),
+    (True, {INVALID_ARGUMENTS: "true"}),
+    ([1], {INVALID_ARGUMENTS: "[1]"}),
+]
+
+
+@pytest.mark.parametrize(("arguments", "expected"), ARGUMENTS, ids=lambda value: str(value)[:30])
+def test_arguments_are_handed_on_as_an_object_whatever_they_are(arguments: Any, expected: Any) -> None:
+    call = {"id": "c1", "type": "function", "function": {"name": "add", "arguments": arguments}}
+    for body in (
+        completion("tool_calls", content=None, tool_calls=[call]),
+        piece(0, "c1", "add", arguments) + END,
+    ):
+        assert both_ways(body) == [("add", expected)]
+
+
+def test_no_calls_of_a_caller_who_said_none() -> None:
+    body = delta(content="Hi") + piece(0, "c1", "add", "{}") + END
+    asked = ChatRequest((USER,), tools=TOOLS, tool_choice=ToolChoice("none"))
+    answer = OpenAIProtocol(ScriptedEndpoint(body)).chat(asked, QueryContext(10))
+    assert (answer.text, answer.tool_calls, answer.finish_reason) == ("Hi", (), "stop")
+    assert answer.ignored_settings == ("toolChoice",)
+    assert both_ways(body, tool_choice=ToolChoice("none")) == []
+
+
+def test_a_call_in_place_of_an_answer_is_an_error_for_a_caller_who_said_none() -> None:
+    with pytest.raises(ModelError, match="toolChoice"):
+        both_ways(piece(0, "c1", "add", "{}") + END, tool_choice=ToolChoice("none"))
+
+
+def test_a_nameless_call_is_of_the_tool_that_had_to_be_called() -> None:
+    call = {"id": "c1", "function": {"arguments": '{"a": 1}'}}
+    body = completion("stop", content=None, tool_calls=[call])
+    assert both_ways(body, tool_choice=ToolChoice("tool", "add")) == [("add", {"a": 1})]
+
+
+def test_the_calls_of_one_answer_are_limited() -> None:
+    body = b"".join(piece(n, f"c{n}", "now", "{}") for n in range(MAX_CALLS)) + END
+    assert len(both_ways(body)) == MAX_CALLS
+    with pytest.raises(ModelError, match="more than 128"):
+        both_ways(piece(MAX_CALLS, "c", "now", "{}") + body)
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [{"index": 0, "function": {"name": "add", "arguments": '"}'}}] * 20_000,
+        [{"index": 0, "id": "x", "function": {"name": "add", "arguments": "{}"}}] * 20_000,
+        [{"index": 0, "function": {"arguments": "a"}}] * 20_000,
+        [{"function": {"arguments": "}"}}] * 20_000,
+        [{"index": 0, "function": {"name": "a"}}] * 20_000,
+        [{"index": n, "function": {"arguments": "{"}} for n in range(20_000)],
+    ],
+    ids=["quotes", "repeated", "letters", "brackets", "names", "numbered"],
+)
+def test_pieces_take_linear_time(pieces: list[Any]) -> None:
+    """Ten times the pieces take about ten times as long, whatever they are."""
+
+    def seconds(count: int) -> float:
+        best = float("inf")
+        for _ in range(3):
+            calls = ToolCalls({"add"})
+            began = time.process_time()
+            try:
+                for each in pieces[:count]:
+                    calls.add([each])
+                    calls.heads()
+                calls.finished(cut_short=False)
+            except ModelError:
+                pass
+            best = min(best, time.process_time() - began)
+        return best
+
+    assert seconds(20_000) < 40 * max(seconds(2_000), 1e-3)
+
+
+def test_calls_hold_no_text_in_their_repr() -> None:
+    assert "secret" not in repr(ToolCall("c1", "add", '{"a": "secret"}'))
