@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -356,3 +357,51 @@ def test_what_the_answer_does_not_depend_on_is_let_pass(request_: ChatRequest) -
 def test_answers_and_prompts_stay_out_of_reprs() -> None:
     answer = ask(pipeline(f"I know that {SECRET}"), user(SECRET))
     assert SECRET not in repr(answer)
+
+
+SOUND = ["She goes to school every day.", "The weather is fine today.", "We have eaten all the bread."]
+
+
+def test_a_model_that_gives_a_sound_text_back_is_not_taken_for_an_echo() -> None:
+    asked, _ = protocol(*(outputs(pipeline(text)) for text in SOUND), outputs(pipeline("He goes to school.")))
+    for text in SOUND:
+        assert text_of(asked.chat_rows([user(text)], call())[0]) == text
+    assert text_of(asked.chat_rows([user("he go to scool")], call())[0]) == "He goes to school."
+
+
+def test_a_full_stop_that_a_model_adds_is_no_answer_after_an_echo() -> None:
+    asked, _ = protocol(outputs(pipeline("She goes to school.")), outputs(pipeline("The weather is fine.")))
+    assert text_of(asked.chat_rows([user("She goes to school")], call())[0]) == "She goes to school."
+    assert text_of(asked.chat_rows([user("The weather is fine.")], call())[0]) == "The weather is fine."
+
+
+VECTOR = [0.0912345 + at / 1000 for at in range(32)]
+
+
+@pytest.mark.parametrize("output", [VECTOR, [VECTOR], [0.5], str(VECTOR), json.dumps([VECTOR])])
+def test_an_embedding_service_asked_for_a_chat_is_told_as_one(output: Any) -> None:
+    error = error_of(ask(output))
+    assert "embedding, not with a text" in error.message
+    assert "0.09" not in str(error)
+
+
+@pytest.mark.parametrize(
+    "text", ["[0.5, 1.5]", str(list(range(40))), "[" + ", ".join(["0.25"] * 40) + "]", "3.14159"]
+)
+def test_a_list_of_numbers_that_a_model_was_asked_for_is_its_answer(text: str) -> None:
+    assert text_of(ask(text)) == text
+
+
+@pytest.mark.parametrize("blanks", [" ", "\n", "<s>", "<|a|>"], ids=["spaces", "lines", "tokens", "control"])
+def test_blanks_cost_no_memory(blanks: str) -> None:
+    prompt = "one two three " + blanks * (2_000_000 // len(blanks)) + "x"
+    tracemalloc.start()
+    answer = text_of(ask(pipeline(prompt + "yes"), user(prompt), mode="OTHER"))
+    assert answer == "yes"
+    assert (
+        text_of(ask(pipeline(f"one two three{blanks}x and so on"), user(prompt), mode="OTHER"))
+        == " and so on"
+    )
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 60_000_000

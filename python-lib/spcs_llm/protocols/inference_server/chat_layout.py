@@ -8,14 +8,14 @@ GenerationConfig as `params`; with 1.8.6 and a template `inputs` were the messag
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from spcs_llm.domain import ChatRequest, Message
-from spcs_llm.errors import BadRequest, ServiceError, SpcsError
+from spcs_llm.errors import SpcsError
 from spcs_llm.protocols.inference_server.generated_text import Prompt
+from spcs_llm.protocols.inference_server.refusals import columns_named
 
 MESSAGES = "messages"
 _INPUTS = "inputs"
@@ -49,15 +49,6 @@ _COLUMN_DEFAULTS: dict[str, Any] = {
     "presence_penalty": 0.0,
 }
 
-_ABOUT_LAYOUT = re.compile(
-    r"\bcolumns?\b|\bfeatures?\b|signature|schema|\bcontent\b|\btype\b|expected|concatenate", re.IGNORECASE
-)
-_QUOTED = re.compile(r"['\"`]([A-Za-z_][A-Za-z0-9_]{0,127})['\"`]")
-_NO_COLUMNS = frozenset(("str", "list", "dict", "role", "content", "type", "data", "params", "index"))
-_SEE_SIGNATURE = (
-    "Compare 'Method name' and 'Input column' with the model's signature: ModelVersion.show_functions()."
-)
-
 
 @dataclass(frozen=True)
 class ChatLayout:
@@ -72,6 +63,11 @@ class ChatLayout:
     @property
     def is_chat(self) -> bool:
         return self.column == MESSAGES
+
+    @property
+    def columns(self) -> Collection[str]:
+        """The columns and params by which an error may tell that the service does not take this layout."""
+        return {self.column, MESSAGES, _INPUTS, *(_COLUMN_DEFAULTS if self.is_chat else _GENERATION)}
 
     @property
     def taken(self) -> Collection[str]:
@@ -151,11 +147,11 @@ def _response_format(request: ChatRequest) -> dict[str, Any]:
     return {"type": "json_schema", "json_schema": described}
 
 
-# -- what to try when a form is refused -------------------------------------------------------------------
+# -- what to try when a layout is refused -------------------------------------------------------------------
 
 
 def chat_layouts(input_column: str | None) -> list[ChatLayout]:
-    """All forms, the likeliest first. input_column: as set, None for any."""
+    """All layouts, the likeliest first. input_column: as set, None for any."""
     chat = [
         ChatLayout(MESSAGES, content, sampling)
         for sampling in (PARAMS, COLUMNS)
@@ -168,28 +164,15 @@ def chat_layouts(input_column: str | None) -> list[ChatLayout]:
     return texts if input_column else chat + texts
 
 
-def may_be_about_layout(error: SpcsError, *, known: bool) -> bool:
-    """Whether another form may be taken where this error came. known: the form has been taken before."""
-    if isinstance(error, BadRequest):
-        return not known or is_about_form(error)
-    return type(error) is ServiceError and error.status == 500 and is_about_form(error)
-
-
-def is_about_form(error: SpcsError) -> bool:
-    return _ABOUT_LAYOUT.search(error.server_text) is not None
-
-
-def columns_named(error: SpcsError) -> list[str]:
-    """The columns that an error names, such as one that is missing."""
-    return [name for name in _QUOTED.findall(error.server_text) if name not in _NO_COLUMNS]
-
-
 def next_layout(
-    layouts: Iterable[ChatLayout], refused: Sequence[ChatLayout], error: SpcsError
+    layouts: Iterable[ChatLayout],
+    refused: Sequence[ChatLayout],
+    left_out: Collection[ChatLayout],
+    error: SpcsError,
 ) -> ChatLayout | None:
-    """The likeliest form that was not refused yet, by what the last one was refused for."""
+    """The likeliest layout that was not refused yet and is not left out, by what the last one was refused for."""
     last = refused[-1]
-    left = [layout for layout in layouts if layout not in refused]
+    left = [layout for layout in layouts if layout not in refused and layout not in left_out]
     named = [name for name in columns_named(error) if name != last.column]
     if any(name in _COLUMN_DEFAULTS for name in named):
         likely = [layout for layout in left if layout.sampling == COLUMNS and layout.content == last.content]
@@ -200,11 +183,3 @@ def next_layout(
             layout for layout in left if layout.column == last.column and layout.sampling == last.sampling
         ]
     return next(iter(likely + left), None)
-
-
-def combined_error(errors: Sequence[SpcsError]) -> SpcsError:
-    """Of the errors that each form met, the one that tells most."""
-    error = next((error for error in errors if not is_about_form(error)), errors[0])
-    if is_about_form(error):
-        error.hint = f"{_SEE_SIGNATURE} {error.hint}".rstrip()
-    return error

@@ -7,7 +7,7 @@ a query must be put depends on the model's signature: that is learnt from the fi
 from __future__ import annotations
 
 import collections
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,14 +24,12 @@ from spcs_llm.protocols.inference_server.chat_layout import (
     PROMPT,
     ChatLayout,
     chat_layouts,
-    columns_named,
-    combined_error,
-    may_be_about_layout,
     next_layout,
     split,
 )
 from spcs_llm.protocols.inference_server.configured_template import template_for
 from spcs_llm.protocols.inference_server.embeddings import embeddings_of
+from spcs_llm.protocols.inference_server.form_search import FormSearch
 from spcs_llm.protocols.inference_server.generated_text import (
     Prompt,
     PromptEchoFilter,
@@ -40,6 +38,7 @@ from spcs_llm.protocols.inference_server.generated_text import (
     truncate_at_stop,
 )
 from spcs_llm.protocols.inference_server.method import Method
+from spcs_llm.protocols.inference_server.refusals import columns_named, is_about_form, name_column
 from spcs_llm.protocols.inference_server.rows import (
     map_rows,
     map_valid_rows,
@@ -58,6 +57,7 @@ if TYPE_CHECKING:
 
 _CHAT, _ENCODE = "__call__", "encode"
 _SENTENCE = "sentence"  # the column of huggingface.SentenceTransformer
+_BY_PLACE = ""  # in place of a column's name: the service is to take its only column, whatever that is called
 _OUTPUTS = ("outputs", "generated_text")
 
 
@@ -82,11 +82,12 @@ class ModelServingProtocol(ServiceProtocol):
         self._template = template
         self._chat = Method(endpoint, method or _CHAT)
         self._encode = Method(endpoint, method or _ENCODE)
+        self._input_column = input_column
         self._layouts = chat_layouts(input_column)
-        self._layout = Learned(self._layouts[0])
+        self._layout = FormSearch(self._layouts[0], lambda layout: layout.columns)
         self._may_want_columns = Learned(True)
-        columns: tuple[str | None, ...] = (input_column,) if input_column else (_SENTENCE, None)
-        self._embedding_columns = Learned(columns)
+        self._embedding_columns = [input_column] if input_column else [_SENTENCE, _BY_PLACE]
+        self._embedding_column = FormSearch(self._embedding_columns[0], lambda column: (column,))
         self._echo = PromptEchoFilter()
 
     @classmethod
@@ -121,32 +122,35 @@ class ModelServingProtocol(ServiceProtocol):
     ) -> list[EmbeddingRow]:
         if not texts:
             return []
-        columns = self._embedding_columns.value
-        is_known = len(columns) == 1
-        errors: list[SpcsError] = []
-        while columns:
-            name, *others = columns
-            try:
-                rows = self._embed(texts, name, context, settings)
-            except ServiceError as error:
-                errors.append(error)
-                if is_known or not may_be_about_layout(error, known=False):
-                    break
-                told = [column for column in columns_named(error) if column != name]
-                columns = (*(told[:1] if len(errors) == 1 else ()), *others)
-                continue
-            self._embedding_columns.learn((name,))
-            return rows
-        raise combined_error(errors)
+        try:
+            _, rows = self._embedding_column.ask(
+                lambda column: self._embed(texts, column, context, settings), self._next_embedding_column
+            )
+        except ServiceError as error:
+            self._name_column(error)
+            raise
+        return rows
+
+    def _next_embedding_column(
+        self, refused: Sequence[str], left_out: Collection[str], error: SpcsError
+    ) -> str | None:
+        if self._input_column:
+            return None
+        named = columns_named(error)[:1] if is_about_form(error) else []
+        columns = [*named, *self._embedding_columns]
+        return next((column for column in columns if column not in refused and column not in left_out), None)
+
+    def _name_column(self, error: SpcsError) -> None:
+        if self._input_column:
+            name_column(error, self._input_column)
 
     def _embed(
-        self, texts: Sequence[str], name: str | None, context: QueryContext, settings: EmbeddingSettings
+        self, texts: Sequence[str], column: str, context: QueryContext, settings: EmbeddingSettings
     ) -> list[EmbeddingRow]:
-        """name: of the column; None for a service that is to take its only one by its place."""
-        if name is None:
+        if column == _BY_PLACE:
             payload: Any = {"data": [[index, text] for index, text in enumerate(texts)]}
         else:
-            payload = split([name], [[text] for text in texts])
+            payload = split([column], [[text] for text in texts])
         body = self._encode.send(payload, len(texts), context)
         return embeddings_of(matched_rows(body, len(texts), payload), settings)
 
@@ -155,24 +159,17 @@ class ModelServingProtocol(ServiceProtocol):
     def _ask_in_some_layout(
         self, requests: Sequence[ChatRequest], context: QueryContext
     ) -> tuple[ChatLayout, list[ChatRow]]:
-        known = self._layout.is_known
-        layout: ChatLayout | None = self._layout.value
-        refused: list[ChatLayout] = []
-        errors: list[SpcsError] = []
-        while layout is not None:
-            try:
-                answers = self._ask(requests, layout, context)
-            except ServiceError as error:
-                errors.append(error)
-                refused.append(layout)
-                if not may_be_about_layout(error, known=known):
-                    break
-                layouts = [*self._layouts, *_prompts_in(columns_named(error), self._layouts)]
-                layout = next_layout(layouts, refused, error)
-                continue
-            self._layout.learn(layout)
-            return layout, answers
-        raise combined_error(errors)
+        def next_one(
+            refused: Sequence[ChatLayout], left_out: Collection[ChatLayout], error: SpcsError
+        ) -> ChatLayout | None:
+            layouts = [*self._layouts, *_prompts_in(columns_named(error), self._layouts)]
+            return next_layout(layouts, refused, left_out, error)
+
+        try:
+            return self._layout.ask(lambda layout: self._ask(requests, layout, context), next_one)
+        except ServiceError as error:
+            self._name_column(error)
+            raise
 
     def _ask_with_columns(
         self, requests: Sequence[ChatRequest], layout: ChatLayout, context: QueryContext

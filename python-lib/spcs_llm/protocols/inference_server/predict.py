@@ -6,23 +6,25 @@ fixed when a model is logged: none can be sent.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from spcs_llm.chat_templates.template import ChatTemplate
 from spcs_llm.domain import DEFAULT_EMBEDDING_SETTINGS, ChatAnswer, ChatRequest, EmbeddingSettings
-from spcs_llm.errors import SpcsError
+from spcs_llm.errors import ServiceError, SpcsError
 from spcs_llm.http.endpoint import Endpoint
 from spcs_llm.http.request import HttpRequest, max_body_of_vectors
 from spcs_llm.protocols.base import Capabilities, ChatRow, EmbeddingRow, ServiceProtocol
 from spcs_llm.protocols.inference_server.configured_template import template_for
 from spcs_llm.protocols.inference_server.embeddings import embeddings_of
+from spcs_llm.protocols.inference_server.form_search import FormSearch
 from spcs_llm.protocols.inference_server.generated_text import (
     Prompt,
     PromptEchoFilter,
     prompt_of,
     text_answers,
 )
+from spcs_llm.protocols.inference_server.refusals import is_about_form, name_column, wanted_column
 from spcs_llm.protocols.inference_server.rows import map_rows, map_valid_rows, matched_rows, output_column
 from spcs_llm.protocols.inference_server.text_queries import ignored_settings
 from spcs_llm.query_context import QueryContext
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from spcs_llm.settings import ProtocolSettings
 
 _INPUTS, _OUTPUTS = "inputs", "outputs"
+_SENTENCES = "sentences"  # the column of a sentence-transformers model that is logged as it is
 
 
 class PredictProtocol(ServiceProtocol):
@@ -43,7 +46,8 @@ class PredictProtocol(ServiceProtocol):
     ) -> None:
         self._endpoint = endpoint
         self._template = template
-        self._column = input_column or _INPUTS
+        self._input_column = input_column
+        self._column = FormSearch(input_column or _INPUTS, lambda column: (column,))
         self._echo = PromptEchoFilter()
 
     @classmethod
@@ -63,7 +67,7 @@ class PredictProtocol(ServiceProtocol):
     def _texts(
         self, prompts: Sequence[Prompt], request: ChatRequest, context: QueryContext
     ) -> list[str | SpcsError]:
-        contents = self._send([prompt.text for prompt in prompts], context)
+        contents = self._send([prompt.text for prompt in prompts], context, (_INPUTS,))
         outputs = map_rows(contents, lambda at, content: output_column(content, _OUTPUTS))
         return text_answers(outputs, prompts, request.sampling.stop_sequences, self._template, self._echo)
 
@@ -73,12 +77,31 @@ class PredictProtocol(ServiceProtocol):
         context: QueryContext,
         settings: EmbeddingSettings = DEFAULT_EMBEDDING_SETTINGS,
     ) -> list[EmbeddingRow]:
-        return embeddings_of(self._send(texts, context), settings) if texts else []
+        return embeddings_of(self._send(texts, context, (_INPUTS, _SENTENCES)), settings) if texts else []
 
-    def _send(self, texts: Sequence[str], context: QueryContext) -> list[Any]:
-        payload = {"data": [[index, {self._column: text}] for index, text in enumerate(texts)]}
-        http_request = HttpRequest(
-            "/predict", payload, weight=len(texts), max_body=max_body_of_vectors(len(texts))
-        )
-        body = self._endpoint.send(http_request, context)
-        return matched_rows(body, len(texts), payload)
+    def _send(self, texts: Sequence[str], context: QueryContext, columns: Sequence[str]) -> list[Any]:
+        """The content of each row of the answer. columns: those that are likely, where none is set."""
+
+        def ask(column: str) -> list[Any]:
+            payload = {"data": [[index, {column: text}] for index, text in enumerate(texts)]}
+            http_request = HttpRequest(
+                "/predict", payload, weight=len(texts), max_body=max_body_of_vectors(len(texts))
+            )
+            body = self._endpoint.send(http_request, context)
+            return matched_rows(body, len(texts), payload)
+
+        def next_column(refused: Sequence[str], left_out: Collection[str], error: SpcsError) -> str | None:
+            if self._input_column or not is_about_form(error):
+                return None
+            likely = [wanted_column(error, refused[-1]), *columns]
+            return next(
+                (name for name in likely if name and name not in refused and name not in left_out), None
+            )
+
+        try:
+            _, contents = self._column.ask(ask, next_column)
+        except ServiceError as error:
+            if self._input_column:
+                name_column(error, self._input_column)
+            raise
+        return contents

@@ -16,6 +16,7 @@ from spcs_llm.protocols.reply_errors import error_within, unexpected_reply
 T = TypeVar("T")
 U = TypeVar("U")
 
+_MAX_ROWS, _MAX_ROWS_EACH = 64, 4  # of an answer, whatever is asked, and more for each query
 _ID = "_ID"  # a column that the server of snowflake-ml-python hands back as it came
 
 
@@ -31,6 +32,8 @@ def matched_rows(body: Any, count: int, payload: Any) -> list[Any | SpcsError]:
     data = body.get("data") if isinstance(body, dict) else None
     if not isinstance(data, list):
         raise unexpected_reply("The service answers with JSON that holds no rows ('data').")
+    if len(data) > _MAX_ROWS + count * _MAX_ROWS_EACH:
+        raise unexpected_reply(f"The service answers with {len(data):,} rows for {count:,}.")
     rows = [_row(row) for row in data]
     return [error_within(content, payload, row=True) or content for content in _in_order(rows, count)]
 
