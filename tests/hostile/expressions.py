@@ -41,7 +41,7 @@ def _modules() -> Iterator[Any]:
 
 
 def expressions_in_source() -> tuple[dict[str, str], list[str]]:
-    """Those that are written where they are used: place -> source; and the places of those that cannot be read there."""
+    """Those written where they are used: place -> source; and the places of those that cannot be read there."""
     found: dict[str, str] = {}
     unread: list[str] = []
     for path in sorted(PYTHON_LIB.rglob("*.py")):
