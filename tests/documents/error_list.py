@@ -1,0 +1,134 @@
+"""The errors that the plugin can raise, read from its source, and the page that lists them.
+
+    python -m tests.documents.error_list      writes docs/errors.md
+
+An error is a call of a class of `errors.py`, or of one of the functions below that make one of a message. Values that are
+put into a message when it is raised stand as an ellipsis.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from spcs_llm import errors
+from spcs_llm.protocols.reply_errors import unexpected_reply
+from spcs_llm.settings import LABELS
+
+ROOT = Path(__file__).parents[2]
+LIBRARY = ROOT / "python-lib" / "spcs_llm"
+PAGE = ROOT / "docs" / "errors.md"
+
+_CLASSES = {
+    name: kind.place
+    for name, kind in vars(errors).items()
+    if isinstance(kind, type) and issubclass(kind, errors.SpcsError)
+}
+_MEANINGS = {
+    "settings": "The model's settings in the DSS connection, or its presets. A DSS administrator can correct them.",
+    "query": "What the query asks. Whoever wrote the prompt or the program can change it.",
+    "login": "Signing in to Snowflake.",
+    "network": "The way from DSS to Snowflake. Usually a matter for DSS administrators and network teams.",
+    "ingress": "Snowflake's gateway in front of the service. Usually a matter for Snowflake administrators.",
+    "service": "The container with the model server. Usually a matter for whoever deployed it.",
+    "model": "The model answered, but not with an answer that can be used.",
+    "plugin": "The plugin itself.",
+}
+
+
+class Known(NamedTuple):
+    place: str
+    message: str
+    hint: str
+
+
+def known_errors() -> list[Known]:
+    """The errors of the library, by place and message, each once."""
+    found = {known for path in sorted(LIBRARY.rglob("*.py")) for known in _errors_in(path)}
+    return sorted(found, key=lambda known: (list(_MEANINGS).index(known.place), known.message, known.hint))
+
+
+def _errors_in(path: Path) -> Iterator[Known]:
+    source = path.relative_to(LIBRARY.parent).with_suffix("")
+    module = importlib.import_module(".".join(source.parts).removesuffix(".__init__"))
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and (known := _error_in(node, vars(module))) is not None:
+            yield known
+
+
+def _error_in(node: ast.Call, names: Mapping[str, object]) -> Known | None:
+    called = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
+    texts = [_text(argument, names) for argument in node.args]
+    if called in ("complain", "_complain") and len(texts) == 2:
+        label = texts[0] or "…"
+        return Known("settings", f"'{LABELS.get(label, label)}' {texts[1] or '…'}.", "")
+    if called == "UrlError":
+        return Known("settings", f"'…' {texts[0] or '…'}.", "")
+    if called == "TemplateError":
+        return Known("settings", f"'Chat template' cannot be used: {texts[0] or '…'}.", "")
+    if called == "unexpected_reply" and texts and texts[0]:
+        error = unexpected_reply("")
+        return Known(error.place, texts[0], error.hint)
+    if called not in _CLASSES or not texts or not (texts[0] or "").strip(" …."):
+        return None
+    place = _CLASSES[called]
+    for keyword in node.keywords:
+        if keyword.arg == "place" and isinstance(keyword.value, ast.Constant):
+            place = str(keyword.value.value)
+    return Known(place, texts[0] or "", ((texts[1] if len(texts) > 1 else "") or "").strip())
+
+
+def _text(node: ast.expr, names: Mapping[str, object]) -> str | None:
+    """The text of a literal or a constant, with an ellipsis for each value; None for what is neither."""
+    if isinstance(node, ast.Constant):
+        return node.value if isinstance(node.value, str) else None
+    if isinstance(node, ast.Name):
+        value = names.get(node.id)
+        return value if isinstance(value, str) else None
+    if isinstance(node, ast.FormattedValue):
+        return _text(node.value, names)
+    if isinstance(node, ast.JoinedStr):
+        return "".join(_text(part, names) or "…" for part in node.values)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        return f"{_text(node.left, names) or '…'}{_text(node.right, names) or '…'}"
+    if isinstance(node, ast.IfExp):
+        return _text(node.body, names)
+    return None
+
+
+def page() -> str:
+    lines = [
+        "# Errors",
+        "",
+        "Every error message of the plugin begins with its origin in brackets. This page lists the messages by origin, with",
+        "what to do about each. An ellipsis stands for a value, such as a host, a status or a name. Where a service gives a",
+        "reason of its own, the message quotes it.",
+        "",
+        "The page is generated from the source by `python -m tests.documents.error_list`.",
+    ]
+    place = ""
+    for known in known_errors():
+        if known.place != place:
+            place = known.place
+            lines += [
+                "",
+                f"## [{place}]",
+                "",
+                _MEANINGS[place],
+                "",
+                "| Message | What to do |",
+                "| --- | --- |",
+            ]
+        lines.append(f"| {_cell(known.message)} | {_cell(known.hint)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
