@@ -2,8 +2,8 @@
 
     python -m tests.documents.error_list      writes docs/errors.md
 
-An error is a call of a class of `errors.py`, or of one of the functions below that make one of a message. Values that are
-put into a message when it is raised stand as an ellipsis.
+An error is a call of a class of `errors.py`, or of one of the functions below that make one of a message. Values that
+are put into a message when it is raised stand as an ellipsis.
 """
 
 from __future__ import annotations
@@ -103,9 +103,9 @@ def page() -> str:
     lines = [
         "# Errors",
         "",
-        "Every error message of the plugin begins with its origin in brackets. This page lists the messages by origin, with",
-        "what to do about each. An ellipsis stands for a value, such as a host, a status or a name. Where a service gives a",
-        "reason of its own, the message quotes it.",
+        "Every error message of the plugin begins with its origin in brackets. This page lists the messages by",
+        "origin, with what to do about each. An ellipsis stands for a value, such as a host, a status or a name.",
+        "Where a service gives a reason of its own, the message quotes it.",
         "",
         "The page is generated from the source by `python -m tests.documents.error_list`.",
     ]
