@@ -249,50 +249,33 @@ def test_pieces_belong_to_the_calls_they_are_of(body: bytes, calls: Calls, end: 
     assert both_ways(body + end) == calls
 
 
-NAMES = {
-    "add": [
-        "add",
-        " add",
-        "add\n",
-        "ADD",
-        "`add`",
-        '"add"',
-        "add()",
-        "functions.add",
-        "functions:add",
-        "tools.add",
-    ]
-    + [
-        "functions.add:0",
-        "add<|channel|>commentary",
-        "add<|constrain|>json",
-        "add</arg_value>",
-        "<tool_call>add",
-    ]
-    + [
-        "assistant<|channel|>commentary to=functions.add",
-        "add<|message|>{",
-        "<|tool_call|>add\n",
-        "default_api.add",
-    ]
-    + ["add\n<tool_call>", "add ", "add:"],
-    "get_weather": ["get-weather", "Get_Weather", "functions.get_weather", "get_weather\t"],
-    None: [
-        "add_all",
-        "send.add",
-        "adder",
-        "please add",
-        "xadd",
-        "",
-        " ",
-        "<|channel|>",
-        "add numbers",
-        "get weather",
-    ],
+NAMES: dict[str | None, str] = {
+    "add": """add| add|add\\n|ADD|`add`|"add"|add()|functions.add|functions:add|tools.add|functions.add:0|default_api.add""",
+    "get_weather": "get-weather|Get_Weather|functions.get_weather|get_weather\\t",
+    None: "add_all|send.add|adder|please add|xadd|| |add numbers|get weather",
 }
+WITH_TAGS = [
+    "add<|channel|>commentary",
+    "add<|constrain|>json",
+    "add</arg_value>",
+    "<tool_call>add",
+    "assistant<|channel|>commentary to=functions.add",
+    "add<|message|>{",
+    "<|tool_call|>add\n",
+    "add\n<tool_call>",
+]
+CASES = [
+    *(
+        (name.replace("\\n", "\n").replace("\\t", "\t"), tool)
+        for tool, names in NAMES.items()
+        for name in names.split("|")
+    ),
+    *((name, "add") for name in WITH_TAGS),
+    ("<|channel|>", None),
+]
 
 
-@pytest.mark.parametrize(("name", "tool"), [(name, tool) for tool, names in NAMES.items() for name in names])
+@pytest.mark.parametrize(("name", "tool"), CASES)
 def test_a_name_is_the_one_offered_tool_that_it_clearly_is(name: str, tool: str | None) -> None:
     assert OfferedTools({"add", "get_weather"}).meant_by(name) == tool
 

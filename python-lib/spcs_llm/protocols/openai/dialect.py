@@ -42,6 +42,7 @@ class Dialect:
         schema_without: Keywords that the JSON schema goes without, such as patterns and lengths.
         schema_closed: Objects of the JSON schema with known properties are closed, and all properties required.
         strict_tools: The one tool that must be called is to be held to its schema.
+        tool_choice: The tool choice is sent. Without it, tools are not sent either where none may be called.
         without_format: No JSON format is sent.
     """
 
@@ -57,6 +58,7 @@ class Dialect:
     schema_without: frozenset[str] = frozenset()
     schema_closed: bool = False
     strict_tools: bool = True
+    tool_choice: bool = True
     without_format: bool = False
 
     @property

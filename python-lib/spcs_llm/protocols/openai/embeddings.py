@@ -20,7 +20,7 @@ from spcs_llm.domain import MAX_DIMENSIONS, Embedding
 from spcs_llm.errors import ModelError, NotFound, ServiceError, SpcsError
 from spcs_llm.http.request import HttpRequest, max_body_of_vectors
 from spcs_llm.learned import Learned
-from spcs_llm.protocols.openai.refusals import TOO_LONG, may_be_a_refusal
+from spcs_llm.protocols.openai.refusals import TOO_LONG, may_be_a_refusal, reason_of
 from spcs_llm.protocols.openai.server import Server
 from spcs_llm.protocols.openai.usage import usage_of
 from spcs_llm.protocols.reply_errors import error_within, unexpected_reply
@@ -155,7 +155,7 @@ class Embedder:
 
     def _another(self, form: EmbeddingForm, error: ServiceError, *, truncates: bool) -> EmbeddingForm | None:
         """Another form, by what the server says of this one."""
-        text = error.server_text
+        text = reason_of(error)
         if TOO_LONG.search(text):
             following = 0 if form.truncation is None else form.truncation + 1
             if not truncates or form.of_tei or following >= len(_TRUNCATIONS):
@@ -181,7 +181,7 @@ class Embedder:
 
 
 def _told(error: ServiceError, form: EmbeddingForm, *, truncates: bool) -> SpcsError:
-    if not TOO_LONG.search(error.server_text):
+    if not TOO_LONG.search(reason_of(error)):
         return error
     told = error.again()
     told.hint = "Send shorter texts, or smaller chunks of the documents."

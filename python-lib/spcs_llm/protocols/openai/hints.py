@@ -12,6 +12,7 @@ from spcs_llm.protocols.openai.json_schema import maps_in
 from spcs_llm.protocols.openai.refusals import (
     TOO_LONG,
     may_be_a_refusal,
+    reason_of,
     refused_setting,
     refuses_format,
 )
@@ -31,9 +32,9 @@ def explained(
         payload: The JSON that was refused.
         is_understood: Whether the server has answered before: then it speaks the protocol.
     """
-    if not may_be_a_refusal(error) or TOO_LONG.search(error.server_text):
+    if not may_be_a_refusal(error) or TOO_LONG.search(reason_of(error)):
         return error
-    text = error.server_text
+    text = reason_of(error)
     told = error.again()
     setting = refused_setting(payload, text)
     if isinstance(error, BadRequest) and refuses_format(payload, text):

@@ -26,6 +26,7 @@ from spcs_llm.protocols.openai.lessons import Lesson, Lessons
 from spcs_llm.protocols.openai.tool_calls import NamelessCall
 
 _I: Final = re.IGNORECASE
+_LONGEST_REASON: Final = 4000
 _ABOUT_STREAM: Final = re.compile(r"\bstream(ing|ed)?\b", _I)
 _ABOUT_FORMAT: Final = re.compile(
     r"response_format|json_schema|json_object|json schema|\bschema\b|grammar|guided|structured", _I
@@ -54,7 +55,7 @@ _VALUE_REFUSED: Final = re.compile(
     _I,
 )
 TOO_LONG: Final = re.compile(
-    r"context (length|size|window)|maximum (context|model|input|sequence|prompt)|exceed\w* (the |\w+ )*(context|token|"
+    r"context (length|size|window)|maximum (context|model|input|sequence|prompt)|exceed\w* (\w+ ){0,6}(context|token|"
     r"length|limit|maximum)|too long|too many (input )?tokens|max_model_len|less than \d+ tokens"
     r"|(tokens?|inputs?|length)\W.{0,60}(<=|<|must be|must have) ?.{0,20}\d|n_ctx|reduce the length"
     r"|allowed token size",
@@ -71,6 +72,12 @@ _ABOUT_TEMPLATE: Final = re.compile(r"jinja|chat.?template|rendering prompt|appl
 _INVALID: Final = "Input should be"
 _ABOUT_STRICT: Final = re.compile(
     r"\bstrict\b(?! ?ly)|additionalProperties|schema for function|tools\W{1,3}0", _I
+)
+_BLIND_TRIES: Final = 2
+_SAYS_NOTHING: Final = re.compile(
+    r"(the service refuses the request( \(HTTP \d+\))?:? ?)?\W*"
+    r"((bad|invalid) request|unprocessable( entity| content)?|(internal )?(server )?error|no reason given)?\W*",
+    _I,
 )
 # Of OpenAI's strict mode
 _STRICT_MODE: Final = re.compile(
@@ -92,7 +99,6 @@ class Step:
 
     dialect: Dialect
     lesson: Lesson | None = None
-    is_blind: bool = False
 
 
 @dataclass
@@ -105,6 +111,8 @@ class Refusals:
     tried: set[Dialect] = field(default_factory=set)
     lessons_of_steps: list[Lesson] = field(default_factory=list)
     blind: tuple[frozenset[str], int | None] | None = None
+    blind_tries: int = 0
+    blind_changes: dict[str, Any] = field(default_factory=dict)
     within_stream: SpcsError | None = (
         None  # that came in a stream which had begun, and not as an answer's status
     )
@@ -123,8 +131,6 @@ class Refusals:
             return None
         if step.lesson is not None:
             self.lessons_of_steps.append(step.lesson)
-        if step.is_blind:
-            self.blind = features_of(payload), error.status
         return step.dialect
 
     @contextlib.contextmanager
@@ -140,6 +146,9 @@ class Refusals:
         """The way that was tried last was taken."""
         for lesson in self.lessons_of_steps:
             self.lessons.learn(lesson)
+        if self.blind is not None:
+            changes = {key: value for key, value in self.blind_changes.items() if key != "whole" or value}
+            self.lessons.learn(Lesson(changes, self.blind[0]))
 
     def given_up(self) -> None:
         if self.blind is not None:
@@ -152,7 +161,7 @@ class Refusals:
             return Step(replace(dialect, whole=True)) if dialect.asks_for_stream else None
         if not may_be_a_refusal(error):
             return None
-        text = error.server_text
+        text = reason_of(error)
         if TOO_LONG.search(text):
             return None
         return (
@@ -180,13 +189,15 @@ class Refusals:
             return _step(dialect, {"token_limit": "max_completion_tokens"})
         if self._asks_for_strict_tool(dialect) and _ABOUT_STRICT.search(text):
             return _step(dialect, {"strict_tools": False}, frozenset({"tool_choice"}))
+        if "tool_choice" in payload and names(text, "tool_choice"):
+            return self._without_tool_choice(dialect)
         if _has_calls(payload) and not dialect.short_ids and _ABOUT_IDS.search(text):
             return _step(dialect, {"short_ids": True})
         roles = _other_roles(dialect, payload, text)
         if roles is not None:
             return roles
         if dialect.asks_for_stream and _ABOUT_STREAM.search(text):
-            if not_possible and not _PASSING.search(text):
+            if (refuses or not_possible) and not _PASSING.search(text):
                 return _step(dialect, {"whole": True}, _mentioned(text, payload))
             return Step(replace(dialect, whole=True)) if refuses else None
         if dialect.null_content and has_null_content(payload) and re.search(r"\bcontent\b", text):
@@ -206,46 +217,66 @@ class Refusals:
             for tool in self.request.tools
         )
 
+    def _without_tool_choice(self, dialect: Dialect) -> Step | None:
+        """The choice that servers make without being told is auto. None is as good as no tools."""
+        choice = self.request.tool_choice
+        if choice is None or (choice.mode not in ("auto", "none") and not self.drops_settings):
+            return None
+        return _step(dialect, {"tool_choice": False}, frozenset({"tool_choice"}))
+
     def _without(self, setting: str, dialect: Dialect, payload: dict[str, Any], text: str) -> Step | None:
         if not self.drops_settings:
             return None
         lesson = None
-        if _FIELD_REFUSED.search(text) and not _VALUE_REFUSED.search(text):
+        is_about_value = _VALUE_REFUSED.search(text) is not None or _quotes(text, payload[setting])
+        if _FIELD_REFUSED.search(text) and not is_about_value:
             others = _mentioned(text, payload) - {setting}
             if not any(names(text, name) for name in payload if name in SETTINGS and name != setting):
                 lesson = Lesson({"left_out": frozenset({setting})}, others)
         return Step(replace(dialect, left_out=dialect.left_out | {setting}), lesson)
 
     def _blind(self, dialect: Dialect, payload: dict[str, Any], error: SpcsError, text: str) -> Step | None:
-        """One try of a form that is easier on the server, where it does not say what it refuses."""
+        """A form that is easier on the server, where it does not say what it refuses: one or two tries."""
         features = features_of(payload)
-        if self.blind is not None or not self.lessons.may_try_blindly(features, error.status):
+        if self.blind_tries >= _BLIND_TRIES or not self.lessons.may_try_blindly(features, error.status):
             return None
         if refused_setting(payload, text) is not None or refuses_format(payload, text):
             return None
-        changes: dict[str, Any] = {}
-        is_refusal = isinstance(error, BadRequest)
-        is_template = _ABOUT_TEMPLATE.search(text) is not None
-        about_null = is_refusal or is_template or _ABOUT_NULL.search(text) is not None
-        if not about_null:
-            about_null = not self.lessons.has_streamed(features)
-        if dialect.null_content and has_null_content(payload) and about_null:
-            changes["null_content"] = False
-        unproven = dialect.asks_for_stream and not self.lessons.has_streamed(features)
-        if (
-            unproven
-            and not is_template
-            and (is_refusal or "tools" in payload)
-            and "null_content" not in changes
-        ):
-            changes["whole"] = True
-        if is_template and not changes and _has_foreign_roles(payload) and not dialect.joins_turns:
-            changes.update(joins_turns=True, folds_system=True)
-        if self._asks_for_strict_tool(dialect) and (changes or is_refusal):
-            changes["strict_tools"] = False
+        changes = self._easier(dialect, payload, error, text)
         if not changes:
             return None
-        return _step(dialect, changes, features, is_blind=True)
+        self.blind_tries += 1
+        self.blind_changes = {**self.blind_changes, **changes}
+        self.blind = features, error.status
+        return Step(replace(dialect, **changes))
+
+    def _easier(
+        self, dialect: Dialect, payload: dict[str, Any], error: SpcsError, text: str
+    ) -> dict[str, Any]:
+        """What the request holds that servers are known to stumble over."""
+        features = features_of(payload)
+        is_refusal = isinstance(error, BadRequest)
+        is_template = _ABOUT_TEMPLATE.search(text) is not None
+        is_unproven = not self.lessons.has_streamed(features)
+        changes: dict[str, Any] = {}
+        if dialect.null_content and has_null_content(payload):
+            if is_refusal or is_template or is_unproven or _ABOUT_NULL.search(text) is not None:
+                changes["null_content"] = False
+        elif (
+            dialect.asks_for_stream and is_unproven and not is_template and (is_refusal or "tools" in payload)
+        ):
+            changes["whole"] = True
+        elif (
+            _has_foreign_roles(payload)
+            and not dialect.joins_turns
+            and (is_template or (is_refusal and _SAYS_NOTHING.fullmatch(text) is not None))
+        ):
+            changes.update(joins_turns=True, folds_system=True)
+            if "whole" in self.blind_changes:
+                changes["whole"] = False  # which was not it
+        if self._asks_for_strict_tool(dialect) and (changes or is_refusal):
+            changes["strict_tools"] = False
+        return changes
 
 
 def may_be_a_refusal(error: SpcsError) -> bool:
@@ -255,11 +286,24 @@ def may_be_a_refusal(error: SpcsError) -> bool:
     return error.place == "service" and error.status not in (401, 402, 403, 404, 405, 413)
 
 
+def reason_of(error: SpcsError) -> str:
+    """What the server says, as far as it is looked through."""
+    return error.server_text[:_LONGEST_REASON]
+
+
 def names(text: str, name: str) -> bool:
     """Whether a text speaks of a JSON field. `stop` and `seed` are words, too: they count in quotes only."""
     if name in ("stop", "seed"):
         return re.search(rf"['\"`.]{name}['\"`]|: {name}$|\b{name}:|\.{name}\b|\[{name}\]", text) is not None
     return re.search(rf"(?<![A-Za-z_]){name}(?![A-Za-z_])", text) is not None
+
+
+def _quotes(text: str, value: Any) -> bool:
+    """Whether a text has the number that was sent."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    written = {str(value), f"{value:g}", f"{value:.1f}"}
+    return any(re.search(rf"(?<![\w.]){re.escape(each)}(?![\w]|\.\d)", text) for each in written)
 
 
 def refused_setting(payload: Mapping[str, Any], text: str) -> str | None:
@@ -343,7 +387,5 @@ def _step(
     dialect: Dialect,
     changes: dict[str, Any],
     features: frozenset[str] = frozenset(),
-    *,
-    is_blind: bool = False,
 ) -> Step:
-    return Step(replace(dialect, **changes), Lesson(changes, features), is_blind)
+    return Step(replace(dialect, **changes), Lesson(changes, features))

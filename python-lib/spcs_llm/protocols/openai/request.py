@@ -45,12 +45,7 @@ def chat_payload(request: ChatRequest, dialect: Dialect, model: str | None) -> d
         if dialect.stream_options:
             payload["stream_options"] = {"include_usage": True}
     payload.update(_sampling(request.sampling, dialect))
-    if request.tools:
-        forced = request.tool_choice.name if request.tool_choice is not None else None
-        strict = forced if dialect.strict_tools else None
-        payload["tools"] = [_tool(tool, is_held_to_schema=tool.name == strict) for tool in request.tools]
-        if request.tool_choice is not None:
-            payload["tool_choice"] = _tool_choice(request.tool_choice, request.tools)
+    payload.update(_tools(request, dialect))
     if request.json_format is not None and not dialect.without_format:
         payload["response_format"] = _response_format(request.json_format, dialect)
     return payload
@@ -62,6 +57,14 @@ def ignored_settings(request: ChatRequest, dialect: Dialect) -> tuple[str, ...]:
     names = [SETTINGS[field] for field in asked if field in dialect.left_out]
     if request.json_format is not None and dialect.without_format:
         names.append("responseFormat")
+    choice = request.tool_choice
+    if (
+        choice is not None
+        and choice.mode not in ("auto", "none")
+        and request.tools
+        and not dialect.tool_choice
+    ):
+        names.append("toolChoice")
     return tuple(names)
 
 
@@ -223,6 +226,17 @@ def _image_url(image: ImagePart) -> str:
 
 
 # -- tools and formats ---------------------------------------------------------------------------------
+
+
+def _tools(request: ChatRequest, dialect: Dialect) -> dict[str, Any]:
+    choice = request.tool_choice
+    if not request.tools or (choice is not None and choice.mode == "none" and not dialect.tool_choice):
+        return {}
+    strict = choice.name if choice is not None and dialect.strict_tools else None
+    tools = [_tool(tool, is_held_to_schema=tool.name == strict) for tool in request.tools]
+    if choice is None or not dialect.tool_choice:
+        return {"tools": tools}
+    return {"tools": tools, "tool_choice": _tool_choice(choice, request.tools)}
 
 
 def _tool(tool: Tool, *, is_held_to_schema: bool) -> dict[str, Any]:

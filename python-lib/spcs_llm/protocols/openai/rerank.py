@@ -16,7 +16,7 @@ from spcs_llm.domain import RankedDocument, Ranking, Usage
 from spcs_llm.errors import ModelError, NotFound, ServiceError, SpcsError
 from spcs_llm.http.endpoint import HttpRequest
 from spcs_llm.learned import Learned
-from spcs_llm.protocols.openai.refusals import TOO_LONG, may_be_a_refusal
+from spcs_llm.protocols.openai.refusals import TOO_LONG, may_be_a_refusal, reason_of
 from spcs_llm.protocols.openai.server import Server
 from spcs_llm.protocols.openai.usage import usage_of
 from spcs_llm.protocols.reply_errors import error_within, unexpected_reply
@@ -120,7 +120,7 @@ class Reranker:
 
 def _another(form: RankingForm, error: ServiceError, *, is_known: bool) -> RankingForm | None:
     """Another form, by what the server says of this one."""
-    text = error.server_text
+    text = reason_of(error)
     if _has_no_such_path(error):
         following = {"/v1/rerank": _OF_TEI, "/rerank": _OF_NIM}
         return following.get(form.path) if not is_known or form.path != "/v1/rerank" else _OF_TEI
@@ -144,7 +144,7 @@ def _has_no_such_path(error: ServiceError) -> bool:
 
 
 def _told(error: ServiceError) -> SpcsError:
-    if not TOO_LONG.search(error.server_text):
+    if not TOO_LONG.search(reason_of(error)):
         return error
     told = error.again()
     told.hint = "Send shorter documents, or smaller chunks of them."
