@@ -24,15 +24,13 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import missing
 
+from spcs_llm.chat_templates.template_error import TemplateError
+
 _MAX_ROUNDS = 1_000_000  # of all loops of one rendering
 _MAX_CHARACTERS = 50_000_000
 _LOOP_COUNTER = "count_rounds_of_loop"
 # Before version 3, Jinja writes the tracebacks that tell a template's lines in a way that ended with Python 3.9.
 TELLS_LINES = not (jinja2.__version__.startswith("2.") and sys.version_info >= (3, 10))
-
-
-class TemplateError(ValueError):
-    """A template that does not compile, fails, or refuses a conversation: a sentence's end, as in "it is empty"."""
 
 
 def compiled(source: str) -> jinja2.Template:

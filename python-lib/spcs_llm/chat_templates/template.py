@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from spcs_llm.chat_templates.control_tokens import ControlTokens, likely_control_tokens
-from spcs_llm.chat_templates.jinja_sandbox import TemplateError, compiled, rendered, top_level_variables
+from spcs_llm.chat_templates.jinja_sandbox import compiled, rendered, top_level_variables
+from spcs_llm.chat_templates.template_error import TemplateError
 from spcs_llm.domain import Message
 
 __all__ = ["ChatTemplate", "TemplateError"]

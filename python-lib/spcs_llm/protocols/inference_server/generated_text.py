@@ -11,11 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from spcs_llm.chat_templates.template import ChatTemplate, TemplateError
+from spcs_llm.chat_templates.template_error import TemplateError
 from spcs_llm.domain import ChatRequest
 from spcs_llm.errors import ModelError, QueryError, SpcsError
 from spcs_llm.learned import Learned
 from spcs_llm.lenient_json import read_leniently
+from spcs_llm.protocols.inference_server.configured_template import Template
 from spcs_llm.protocols.inference_server.rows import map_rows, parsed_json
 from spcs_llm.protocols.reply_errors import unexpected_reply
 
@@ -45,7 +46,7 @@ class Prompt:
     as_is: bool = False
 
 
-def prompt_of(request: ChatRequest, template: ChatTemplate, *, bos: bool = True) -> Prompt:
+def prompt_of(request: ChatRequest, template: Template, *, bos: bool = True) -> Prompt:
     """The conversation as one text. Raises QueryError when the template does not take it.
 
     bos: whether it begins with the format's own token, which some servers add themselves.
@@ -238,7 +239,7 @@ def text_answers(
     outputs: Sequence[Any],
     prompts: Sequence[Prompt],
     stops: Sequence[str],
-    template: ChatTemplate,
+    template: Template,
     echo: PromptEchoFilter,
 ) -> list[str | SpcsError]:
     """The answers in what a model made of the prompts; outputs that are errors stay in their places.

@@ -11,7 +11,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from spcs_llm.chat_templates.template import ChatTemplate
 from spcs_llm.domain import DEFAULT_EMBEDDING_SETTINGS, ChatAnswer, ChatRequest, EmbeddingSettings
 from spcs_llm.errors import ModelError, ServiceError, SpcsError
 from spcs_llm.http.endpoint import Endpoint
@@ -27,7 +26,7 @@ from spcs_llm.protocols.inference_server.chat_layout import (
     next_layout,
     split,
 )
-from spcs_llm.protocols.inference_server.configured_template import template_for
+from spcs_llm.protocols.inference_server.configured_template import Template, template_for
 from spcs_llm.protocols.inference_server.embeddings import embeddings_of
 from spcs_llm.protocols.inference_server.form_search import FormSearch
 from spcs_llm.protocols.inference_server.generated_text import (
@@ -75,7 +74,7 @@ class ModelServingProtocol(ServiceProtocol):
         self,
         endpoint: Endpoint,
         *,
-        template: ChatTemplate,
+        template: Template,
         method: str | None = None,
         input_column: str | None = None,
     ) -> None:

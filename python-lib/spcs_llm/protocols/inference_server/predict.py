@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
-from spcs_llm.chat_templates.template import ChatTemplate
 from spcs_llm.domain import DEFAULT_EMBEDDING_SETTINGS, ChatAnswer, ChatRequest, EmbeddingSettings
 from spcs_llm.errors import ServiceError, SpcsError
 from spcs_llm.http.endpoint import Endpoint
 from spcs_llm.http.request import HttpRequest, max_body_of_vectors
 from spcs_llm.protocols.base import Capabilities, ChatRow, EmbeddingRow, ServiceProtocol
-from spcs_llm.protocols.inference_server.configured_template import template_for
+from spcs_llm.protocols.inference_server.configured_template import Template, template_for
 from spcs_llm.protocols.inference_server.embeddings import embeddings_of
 from spcs_llm.protocols.inference_server.form_search import FormSearch
 from spcs_llm.protocols.inference_server.generated_text import (
@@ -41,9 +40,7 @@ class PredictProtocol(ServiceProtocol):
 
     capabilities = Capabilities(batches_chat=True)
 
-    def __init__(
-        self, endpoint: Endpoint, *, template: ChatTemplate, input_column: str | None = None
-    ) -> None:
+    def __init__(self, endpoint: Endpoint, *, template: Template, input_column: str | None = None) -> None:
         self._endpoint = endpoint
         self._template = template
         self._input_column = input_column
