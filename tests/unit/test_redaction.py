@@ -234,7 +234,7 @@ def sent() -> SentSecrets:
     secrets.add_headers(
         {"Authorization": f"Bearer {KEY}", "X-SF-SPCS-Authorization": f'Snowflake Token="{JWT}"'}
     )
-    secrets.add("EMPTY")
+    secrets.add("EMPTY1", "EMPTY")
     return secrets
 
 
@@ -259,8 +259,8 @@ def test_a_credential_is_masked_however_it_is_echoed(
 
 
 def test_a_short_credential_is_masked_as_a_word(sent: SentSecrets) -> None:
-    assert sent.masked("the key EMPTY is wrong") == "the key … is wrong"
-    assert sent.masked("EMPTYING, emptY") == "EMPTYING, emptY"
+    assert sent.masked("the key EMPTY1 is wrong") == "the key … is wrong"
+    assert sent.masked("EMPTY12, empty1, EMPTY") == "EMPTY12, empty1, EMPTY"
 
 
 def test_words_that_a_credential_has_by_chance_stay() -> None:
