@@ -20,14 +20,15 @@ from typing import Any, Callable
 
 from spcs_llm.batching import Batcher
 from spcs_llm.cost import BusyMeter
-from spcs_llm.errors import SettingsError
+from spcs_llm.errors import SettingsError, SpcsError
 from spcs_llm.http.endpoint import Endpoint
 from spcs_llm.http.limits import Limiter
 from spcs_llm.http.retry import RetryBudget, RetryPolicy
 from spcs_llm.http.token_source import TokenSource
 from spcs_llm.http.transport import Transport
-from spcs_llm.protocols.base import ServiceProtocol
-from spcs_llm.protocols.registry import protocol_for
+from spcs_llm.protocols.base import NO_SUCH_PATH, ServiceProtocol
+from spcs_llm.protocols.registry import AUTOMATIC, protocol_for
+from spcs_llm.query_context import QueryContext
 from spcs_llm.settings import (
     CredentialSettings,
     EndpointSettings,
@@ -68,6 +69,8 @@ class EndpointState:
 
         is_set: a person set the number. One that only suits the protocol takes no such number's place.
         """
+        if (is_set, parallelism) == (self._is_set, self.limiter.limit):
+            return
         if is_set or not self._is_set:
             self._is_set = is_set
             self.limiter.resize(parallelism)
@@ -124,12 +127,30 @@ class Connection:
 
     client: EndpointClient = field(repr=False)
     protocol: ServiceProtocol
-    max_parallelism: int | None = None
+    protocol_name: str
+    max_parallelism: int | None
+    automatic: Callable[[], ServiceProtocol] = field(repr=False, compare=False)
 
     @property
     def parallelism(self) -> int:
         """Requests in flight that this model asks for: as set, or what suits its protocol."""
-        return self.max_parallelism or self.protocol.capabilities.parallelism
+        return self.max_parallelism or self.protocol.known.capabilities.parallelism
+
+    def resolved(self, context: QueryContext) -> ServiceProtocol:
+        """What is spoken to the service, which *Automatic* asks it with the first query. Raises SpcsError."""
+        protocol = self.protocol.resolved(context)
+        if self.max_parallelism is None and protocol is not self.protocol:
+            self.client.state.allow(protocol.capabilities.parallelism, is_set=False)
+        return protocol
+
+    def explained(self, error: SpcsError, kind: str, context: QueryContext) -> SpcsError:
+        """`error`, or a better one if the service turns out to speak or to be something else than is asked of it.
+
+        kind: of the query, as in `ServiceProtocol.paths`.
+        """
+        if error.status not in NO_SUCH_PATH:
+            return error
+        return self.automatic().explained(error, kind, self.protocol_name, context)
 
     @property
     def batcher(self) -> Batcher:
@@ -180,13 +201,21 @@ class Connections:
             _ClientKey(credential, settings.endpoint),
             lambda: EndpointClient(state, credential, settings.endpoint),
         )
-        protocol = self._protocols.get(
-            _ProtocolKey(client, settings.protocol),
-            lambda: protocol_for(settings.protocol, client.endpoint),
+        protocol = self._protocol(client, settings.protocol)
+        automatic = replace(settings.protocol, name=AUTOMATIC)
+        connection = Connection(
+            client,
+            protocol,
+            settings.protocol.name,
+            settings.max_parallelism,
+            lambda: self._protocol(client, automatic),
         )
-        connection = Connection(client, protocol, settings.max_parallelism)
         client.state.allow(connection.parallelism, is_set=settings.max_parallelism is not None)
         return connection
+
+    def _protocol(self, client: EndpointClient, settings: ProtocolSettings) -> ServiceProtocol:
+        key = _ProtocolKey(client, settings)
+        return self._protocols.get(key, lambda: protocol_for(settings, client.endpoint))
 
     def _credential(self, settings: CredentialSettings, refresh: ReadToken | None) -> Credential:
         settings = _with_token(settings, refresh)

@@ -31,7 +31,7 @@ from spcs_llm.mesh.answer import (
     trace_unranked_documents,
 )
 from spcs_llm.mesh.query import Text, chat_request, embedding_settings, embedding_texts, reranking_query
-from spcs_llm.protocols.base import Pieces, pieces_of
+from spcs_llm.protocols.base import Pieces, ServiceProtocol, pieces_of
 from spcs_llm.query_context import QueryContext
 from spcs_llm.ranking import ranking_of
 from spcs_llm.settings import read_settings
@@ -61,21 +61,17 @@ class Model:
         try:
             self._settings = settings = read_settings(config)
             self._connection = connections.connect(settings, refresh)
-            self._protocol = self._connection.protocol
         except SpcsError as problem:
             self._problem = problem.again()
             return
         self._rows = settings.max_batch_size or _ROWS
-        self._chat_rows = settings.max_batch_size or _CHAT_ROWS
-        if not self._protocol.capabilities.batches_chat:
-            self._chat_rows = 1
 
     @property
     def chat_parallelism(self) -> int:
         """How many chat queries can be under way at once: those in flight, times those that share a request."""
         if self._problem is not None:
             return 1
-        return self._connection.parallelism * self._chat_rows
+        return self._connection.parallelism * self._chat_rows(self._connection.protocol.known)
 
     @property
     def row_parallelism(self) -> int:
@@ -84,7 +80,7 @@ class Model:
 
     def complete(self, query: Any, settings: Any, trace: Any) -> dict[str, Any]:
         """LLM Mesh's completion query and settings -> its response. Raises SpcsError."""
-        with self._context(trace) as context:
+        with self._context("chat", trace) as context:
             request = chat_request(query, settings)
             answer = self._chat(request, context)
             self._tell_ignored((*request.unknown_settings, *answer.ignored_settings), trace)
@@ -93,7 +89,7 @@ class Model:
 
     def stream(self, query: Any, settings: Any, trace: Any) -> Iterator[dict[str, Any]]:
         """The same as chunks, as they come, and one footer. Closing the iterator closes the connection."""
-        with self._context(trace) as context:
+        with self._context("chat", trace) as context:
             request = chat_request(query, settings)
             writer = ChunkWriter()
             texts: list[str] = []
@@ -113,7 +109,7 @@ class Model:
 
         Of several, those that fail have an `errorMessage` in place of an `embedding`.
         """
-        with self._context(trace) as context:
+        with self._context("embed", trace) as context:
             texts, are_several = embedding_texts(query)
             rows = self._embeddings(texts, embedding_settings(settings), context)
             self._tell_ignored(_ignored_by(rows), trace)
@@ -126,7 +122,7 @@ class Model:
             cost = self._cost(context) / max(1, len(rows))
             return {
                 "responses": [
-                    failed_row(row)
+                    failed_row(self._connection.explained(row, "embed", context))
                     if isinstance(row, SpcsError)
                     else embedding_response(row, text_usage(row.prompt_tokens, str(text)), cost)
                     for text, row in zip(texts, rows)
@@ -135,7 +131,7 @@ class Model:
 
     def rerank(self, query: Any, settings: Any, trace: Any) -> dict[str, Any]:
         """LLM Mesh's reranking query -> its response, all documents by falling score. Raises SpcsError."""
-        with self._context(trace) as context:
+        with self._context("rerank", trace) as context:
             question, documents = reranking_query(query)
             ranking, unranked = self._rank(question, documents, context)
             trace_unranked_documents(trace, unranked)
@@ -144,30 +140,37 @@ class Model:
     # -- how each kind of query is put to the service -------------------------------------------------------
 
     def _chat(self, request: ChatRequest, context: QueryContext) -> ChatAnswer:
-        self._protocol.check(request)
-        if self._chat_rows == 1:
-            return self._protocol.chat(request, context)
+        protocol = self._connection.resolved(context)
+        protocol.check(request)
+        rows = self._chat_rows(protocol)
+        if rows == 1:
+            return protocol.chat(request, context)
         spec = BatchSpec(
-            key=("chat", self._settings.protocol, self._chat_rows, _shape(request)),
-            send=self._protocol.chat_rows,
-            max_rows=self._chat_rows,
+            key=("chat", self._settings.protocol, rows, _shape(request)),
+            send=protocol.chat_rows,
+            max_rows=rows,
             size=chat_bytes,
         )
         return self._connection.batcher.submit(request, context, spec)
 
     def _pieces(self, request: ChatRequest, context: QueryContext) -> Pieces:
-        if self._chat_rows > 1:
+        protocol = self._connection.resolved(context)
+        if self._chat_rows(protocol) > 1:
             yield from pieces_of(self._chat(request, context))
             return
-        self._protocol.check(request)
-        yield from self._protocol.stream(request, context)
+        protocol.check(request)
+        yield from protocol.stream(request, context)
+
+    def _chat_rows(self, protocol: ServiceProtocol) -> int:
+        """How many chats may share a request."""
+        return (self._settings.max_batch_size or _CHAT_ROWS) if protocol.capabilities.batches_chat else 1
 
     def _embeddings(
         self, texts: Sequence[Text], settings: EmbeddingSettings, context: QueryContext
     ) -> list[Embedding | SpcsError]:
         spec = BatchSpec(
             key=("embed", self._settings.protocol, self._rows, settings),
-            send=functools.partial(self._protocol.embed, settings=settings),
+            send=functools.partial(self._connection.resolved(context).embed, settings=settings),
             max_rows=self._rows,
             size=text_bytes,
         )
@@ -181,10 +184,11 @@ class Model:
     def _rank(
         self, question: str, documents: Sequence[Text], context: QueryContext
     ) -> tuple[Ranking, list[int]]:
+        protocol = self._connection.resolved(context)
         usages: list[Usage] = []
 
         def send(rows: Sequence[str], batch: QueryContext) -> list[float]:
-            ranking = self._protocol.rerank(question, rows, batch)
+            ranking = protocol.rerank(question, rows, batch)
             usages.append(ranking.usage)
             scores = {ranked.index: ranked.score for ranked in ranking.documents}
             return [scores[row] for row in range(len(rows))]
@@ -199,17 +203,19 @@ class Model:
     # -- what is around each query --------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def _context(self, trace: Any) -> Iterator[QueryContext]:
+    def _context(self, kind: str, trace: Any) -> Iterator[QueryContext]:
+        """kind: of the query, as in `ServiceProtocol.paths`."""
         if self._problem is not None:
             raise self._problem.again()
         context = QueryContext(self._settings.query_timeout, self._connection.credential_id)
         try:
             yield context
         except SpcsError as error:
+            error = self._connection.explained(error, kind, context)
             # What it came of holds the request, and what the server said may quote it: neither leaves with it.
             error.__context__ = error.__cause__ = None
             error.forget_server_text()
-            raise
+            raise error from None
         except Exception as error:  # noqa: BLE001
             raise _unexpected(error) from None  # its text may hold anything
         finally:

@@ -26,7 +26,7 @@ from spcs_llm.form_fields import (
     UrlField,
     WholeField,
 )
-from spcs_llm.protocols.registry import OPENAI, PREDICT, PROTOCOLS
+from spcs_llm.protocols.registry import AUTOMATIC, OPENAI, PREDICT, PROTOCOLS
 from spcs_llm.urls import (
     BaseUrl,
     is_snowflakes,
@@ -91,7 +91,9 @@ class FIELDS:
         parse=parse_endpoint_url,
         fill_in="copy ingress_url from SHOW ENDPOINTS IN SERVICE",
     )
-    protocol = ChoiceField("serviceProtocol", "Service protocol", PREDICT, choices=lambda: tuple(PROTOCOLS))
+    protocol = ChoiceField(
+        "serviceProtocol", "Service protocol", PREDICT, fresh=AUTOMATIC, choices=lambda: tuple(PROTOCOLS)
+    )
     handling_mode = ChoiceField(
         "modelHandlingMode", "Model handling mode", "TEXT_GENERATION_OTHER", choices=lambda: HANDLING_MODES
     )

@@ -28,7 +28,7 @@ from spcs_llm.domain import (
 from spcs_llm.errors import QueryError, SettingsError, SpcsError
 from spcs_llm.model import Model
 from spcs_llm.protocols.base import Capabilities, ServiceProtocol, pieces_of
-from spcs_llm.protocols.registry import PROTOCOLS, Registration, protocol_for
+from spcs_llm.protocols.registry import AUTOMATIC, PROTOCOLS, Registration, protocol_for
 from spcs_llm.query_context import QueryContext
 from spcs_llm.settings import ProtocolSettings, read_settings
 from tests.unit.toy_service import ToyService
@@ -95,6 +95,11 @@ def test_capabilities_are_those_of_the_methods_that_are_written(name: str) -> No
 
     can = made.capabilities
     assert is_written("of")
+    if is_written("resolved"):
+        return  # it finds out what is spoken, and may turn out to be any of the others
+    assert set(made.paths(ProtocolSettings(name))) == {
+        method for capability, method in KINDS.items() if getattr(can, capability)
+    }
     assert (is_written("chat") or is_written("chat_rows")) == can.chats
     assert is_written("chat_rows") == can.batches_chat
     assert is_written("stream") == can.streams
@@ -104,7 +109,20 @@ def test_capabilities_are_those_of_the_methods_that_are_written(name: str) -> No
 
 def test_methods_take_what_the_contract_says(name: str) -> None:
     made = type(protocol(name))
-    for method in ("of", "check", "chat", "chat_rows", "stream", "embed", "rerank"):
+    for method in (
+        "of",
+        "paths",
+        "is_spoken",
+        "has_a_path",
+        "resolved",
+        "explained",
+        "check",
+        "chat",
+        "chat_rows",
+        "stream",
+        "embed",
+        "rerank",
+    ):
         expected = list(inspect.signature(getattr(ServiceProtocol, method)).parameters)
         assert list(inspect.signature(getattr(made, method)).parameters) == expected, method
 
@@ -174,7 +192,11 @@ def test_what_is_not_written_refuses() -> None:
 
 
 def _titles_with(capability: str) -> set[str]:
-    return {each.title for each in PROTOCOLS.values() if getattr(each.load().capabilities, capability)}
+    return {
+        each.title
+        for name, each in PROTOCOLS.items()
+        if name != AUTOMATIC and getattr(each.load().capabilities, capability)
+    }
 
 
 def _titles_in(hint: str) -> set[str]:
@@ -232,5 +254,5 @@ def test_the_settings_know_a_registered_protocol() -> None:
     with ToyService() as service:
         config = service.config()
     assert read_settings(config).protocol == ProtocolSettings("TOY")
-    with pytest.raises(SettingsError, match=r"must be one of PREDICT, .*, TOY"):
+    with pytest.raises(SettingsError, match=r"must be one of AUTOMATIC, PREDICT, .*, TOY"):
         read_settings({**config, "serviceProtocol": "TOYS"})

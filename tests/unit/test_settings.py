@@ -196,7 +196,7 @@ def test_a_provisioning_notice_pasted_as_url_is_explained() -> None:
 
 def test_choices_are_listed_when_none_is_made() -> None:
     assert complaint(serviceProtocol="GRPC") == (
-        "[settings] 'Service protocol' must be one of PREDICT, MODEL_SERVING, OPENAI."
+        "[settings] 'Service protocol' must be one of AUTOMATIC, PREDICT, MODEL_SERVING, OPENAI."
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from spcs_llm.domain import DEFAULT_EMBEDDING_SETTINGS, ChatAnswer, ChatRequest, Embedding, EmbeddingSettings
 from spcs_llm.http.endpoint import Endpoint, HttpRequest
@@ -22,6 +22,10 @@ class ToyProtocol(ServiceProtocol):
     @classmethod
     def of(cls, endpoint: Endpoint, settings: ProtocolSettings) -> ToyProtocol:
         return cls(endpoint)
+
+    @classmethod
+    def paths(cls, settings: ProtocolSettings) -> Mapping[str, Sequence[str]]:
+        return {"chat": ("/toy",), "embed": ("/toy",)}
 
     def chat_rows(self, requests: Sequence[ChatRequest], context: QueryContext) -> list[ChatRow]:
         texts = [request.messages[-1].text for request in requests]

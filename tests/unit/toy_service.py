@@ -27,14 +27,23 @@ class ToyService:
 
             def do_POST(self) -> None:
                 texts = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                if self.path != "/toy" or not isinstance(texts, list):
+                    self._reply(404 if self.path != "/toy" else 400, b'{"error": "no list of texts"}')
+                    return
                 service.requests.append(texts)
                 assert service.may_answer.wait(20)
                 vectors = texts[0].endswith(".")
                 answer = json.dumps([[len(text)] if vectors else text.upper() for text in texts]).encode()
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(answer)))
+                self._reply(200, answer)
+
+            def do_GET(self) -> None:
+                self._reply(404, b'{"error": "not found"}')
+
+            def _reply(self, status: int, body: bytes) -> None:
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
-                self.wfile.write(answer)
+                self.wfile.write(body)
 
             def log_message(self, *_: Any) -> None: ...
 

@@ -225,7 +225,7 @@ class Endpoint:
     ) -> Exception:
         error = self._error_from_response(exchange.status, exchange.headers, _beginning_of_body(exchange))
         error.mask_quotation(lambda words: without_private_text(words, http_request.payload))
-        if isinstance(error, TokenRefused):
+        if isinstance(error, TokenRefused) and not (http_request.is_probe and error.status == 404):
             return _Refused(error, headers)
         return error
 

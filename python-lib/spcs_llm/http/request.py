@@ -22,6 +22,7 @@ class HttpRequest:
 
     weight: how many queries share it. step: its name in the trace, where it is not the endpoint's usual one.
     max_body: bytes that its answer may have, where that is not `exchange.MAX_BODY`; more is a ModelError.
+    is_probe: it asks whether there is such a path: a 404 is its answer, and no reason to doubt the token.
     """
 
     path: str
@@ -32,6 +33,7 @@ class HttpRequest:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     step: str | None = None
     max_body: int | None = None
+    is_probe: bool = False
 
     def encoded(self) -> bytes | None:
         if self.body is not None or self.payload is None:

@@ -10,7 +10,7 @@ that these stand for, add a line to `registry.PROTOCOLS` and a choice to `llm.js
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Union
 
@@ -32,10 +32,13 @@ from spcs_llm.query_context import QueryContext
 
 if TYPE_CHECKING:
     from spcs_llm.http.endpoint import Endpoint
+    from spcs_llm.protocols.probe import Probe
     from spcs_llm.settings import ProtocolSettings
 
 ChatRow = Union[ChatAnswer, SpcsError]
 EmbeddingRow = Union[Embedding, SpcsError]
+# HTTP statuses by which servers say that they have no such path.
+NO_SUCH_PATH = (404, 405, 501)
 Pieces = Generator[Union[ChatDelta, ChatEnd], None, None]
 
 
@@ -88,6 +91,37 @@ class ServiceProtocol:
             SettingsError: A setting cannot be used.
         """
         raise NotImplementedError
+
+    @classmethod
+    def paths(cls, settings: ProtocolSettings) -> Mapping[str, Sequence[str]]:
+        """Where a service takes each kind of query: the paths of `chat`, `embed` and `rerank`, asked by POST.
+
+        By them *Automatic* finds out what a service speaks, and errors tell what a service is for.
+        """
+        return {}
+
+    @classmethod
+    def is_spoken(cls, probe: Probe, settings: ProtocolSettings) -> bool:
+        """Whether a service shows at once that it speaks this protocol. May ask for less than all of the paths."""
+        return cls.has_a_path(probe, settings)
+
+    @classmethod
+    def has_a_path(cls, probe: Probe, settings: ProtocolSettings) -> bool:
+        """Whether a service has any of the paths of this protocol."""
+        return any(probe.takes(path) for paths in cls.paths(settings).values() for path in paths)
+
+    @property
+    def known(self) -> ServiceProtocol:
+        """What is spoken to the service, as far as that is known without asking it."""
+        return self
+
+    def resolved(self, context: QueryContext) -> ServiceProtocol:
+        """What is spoken to the service. Only *Automatic* has to ask it, once."""
+        return self
+
+    def explained(self, error: SpcsError, kind: str, chosen: str, context: QueryContext) -> SpcsError:
+        """What an error that says "no such path" comes from. Only *Automatic* looks. See `automatic`."""
+        return error
 
     def check(self, request: ChatRequest) -> None:
         """Refuses a chat that the protocol cannot carry, before it waits for its turn.

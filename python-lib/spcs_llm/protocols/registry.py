@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from spcs_llm.protocols.base import ServiceProtocol
     from spcs_llm.settings import ProtocolSettings
 
-PREDICT, MODEL_SERVING, OPENAI = "PREDICT", "MODEL_SERVING", "OPENAI"
+AUTOMATIC, PREDICT, MODEL_SERVING, OPENAI = "AUTOMATIC", "PREDICT", "MODEL_SERVING", "OPENAI"
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class Registration:
 
 _HERE = "spcs_llm.protocols"
 PROTOCOLS = {
+    AUTOMATIC: Registration("Automatic: the plugin asks the service", f"{_HERE}.automatic:AutomaticProtocol"),
     PREDICT: Registration(
         "Predict: services of the earlier notebook", f"{_HERE}.inference_server.predict:PredictProtocol"
     ),
@@ -66,5 +67,7 @@ def protocol_for(settings: ProtocolSettings, endpoint: Endpoint) -> ServiceProto
 def titles_with(capability: str) -> list[str]:
     """The titles of the protocols that have a capability, by its name in `base.Capabilities`."""
     return [
-        protocol.title for protocol in PROTOCOLS.values() if getattr(protocol.load().capabilities, capability)
+        protocol.title
+        for name, protocol in PROTOCOLS.items()
+        if name != AUTOMATIC and getattr(protocol.load().capabilities, capability)
     ]

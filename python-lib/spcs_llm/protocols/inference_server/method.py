@@ -12,6 +12,15 @@ from spcs_llm.learned import Learned
 from spcs_llm.query_context import QueryContext
 
 
+def paths_of(name: str) -> list[str]:
+    """The paths that a method of this name may have, the likelier one first."""
+    name = name.strip().strip("/")
+    spellings = [name.replace("_", "-"), name.replace("-", "_")]
+    if name.startswith("__"):
+        spellings.reverse()
+    return list(dict.fromkeys(f"/{quote(spelling, safe='/')}" for spelling in spellings))
+
+
 class Method:
     """Sends to a method's path; where that is not there, once to its other spelling. Thread-safe.
 
@@ -21,11 +30,7 @@ class Method:
 
     def __init__(self, endpoint: Endpoint, name: str) -> None:
         self._endpoint = endpoint
-        name = name.strip().strip("/")
-        spellings = [name.replace("_", "-"), name.replace("-", "_")]
-        if name.startswith("__"):
-            spellings.reverse()
-        self._paths = Learned(list(dict.fromkeys(f"/{quote(spelling, safe='/')}" for spelling in spellings)))
+        self._paths = Learned(paths_of(name))
 
     def send(self, payload: Any, rows: int, context: QueryContext) -> Any:
         """The JSON of the answer. Raises SpcsError."""

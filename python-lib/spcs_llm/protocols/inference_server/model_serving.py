@@ -36,7 +36,7 @@ from spcs_llm.protocols.inference_server.generated_text import (
     text_answers,
     truncate_at_stop,
 )
-from spcs_llm.protocols.inference_server.method import Method
+from spcs_llm.protocols.inference_server.method import Method, paths_of
 from spcs_llm.protocols.inference_server.refusals import columns_named, is_about_form, name_column
 from spcs_llm.protocols.inference_server.rows import (
     map_rows,
@@ -97,6 +97,13 @@ class ModelServingProtocol(ServiceProtocol):
             method=settings.method_name,
             input_column=settings.input_column,
         )
+
+    @classmethod
+    def paths(cls, settings: ProtocolSettings) -> Mapping[str, Sequence[str]]:
+        return {
+            "chat": paths_of(settings.method_name or _CHAT),
+            "embed": paths_of(settings.method_name or _ENCODE),
+        }
 
     def chat_rows(self, requests: Sequence[ChatRequest], context: QueryContext) -> list[ChatRow]:
         if not requests:

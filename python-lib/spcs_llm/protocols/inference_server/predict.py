@@ -6,7 +6,7 @@ fixed when a model is logged: none can be sent.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from spcs_llm.domain import DEFAULT_EMBEDDING_SETTINGS, ChatAnswer, ChatRequest, EmbeddingSettings
@@ -31,6 +31,7 @@ from spcs_llm.query_context import QueryContext
 if TYPE_CHECKING:
     from spcs_llm.settings import ProtocolSettings
 
+_PATH = "/predict"
 _INPUTS, _OUTPUTS = "inputs", "outputs"
 _SENTENCES = "sentences"  # the column of a sentence-transformers model that is logged as it is
 
@@ -50,6 +51,10 @@ class PredictProtocol(ServiceProtocol):
     @classmethod
     def of(cls, endpoint: Endpoint, settings: ProtocolSettings) -> PredictProtocol:
         return cls(endpoint, template=template_for(settings), input_column=settings.input_column)
+
+    @classmethod
+    def paths(cls, settings: ProtocolSettings) -> Mapping[str, Sequence[str]]:
+        return {"chat": (_PATH,), "embed": (_PATH,)}
 
     def chat_rows(self, requests: Sequence[ChatRequest], context: QueryContext) -> list[ChatRow]:
         """See the base class. Such services do not tell why a model stopped, nor count tokens:
@@ -82,7 +87,7 @@ class PredictProtocol(ServiceProtocol):
         def ask(column: str) -> list[Any]:
             payload = {"data": [[index, {column: text}] for index, text in enumerate(texts)]}
             http_request = HttpRequest(
-                "/predict", payload, weight=len(texts), max_body=max_body_of_vectors(len(texts))
+                _PATH, payload, weight=len(texts), max_body=max_body_of_vectors(len(texts))
             )
             body = self._endpoint.send(http_request, context)
             return matched_rows(body, len(texts), payload)

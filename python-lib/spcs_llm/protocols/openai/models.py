@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
+from spcs_llm.discovery import Discovery
 from spcs_llm.errors import NotFound, ServiceError, SpcsError
 from spcs_llm.http.endpoint import Endpoint, HttpRequest
-from spcs_llm.learned import Learned
 from spcs_llm.protocols.reply_errors import unexpected_reply
 from spcs_llm.query_context import QueryContext
-from spcs_llm.single_flight import SingleFlight
 
 _MAX_NAMES = 10
 _MAX_NAME = 100
-_SECONDS_TO_ASK_ANEW = 5.0
-
-_Name = tuple[Optional[str]]  # None for a server that has no list
 _MAX_LIST = 4 << 20  # bytes; the longest lists known, of gateways with thousands of models, have a tenth
 
 
@@ -31,29 +27,15 @@ class ServedModels:
     ) -> None:
         self._endpoint = endpoint
         self._configured = configured or None
-        self._first: Learned[_Name | None] = Learned(None, clock=clock)
-        self._before: _Name | None = None
-        self._flights: SingleFlight[_Name] = SingleFlight()
+        self._first = Discovery(self._first_listed, "the list of the service's models", clock=clock)
 
     def name(self, context: QueryContext) -> str | None:
         """The model's name; None for a server that has no list, and so one model. Raises SpcsError."""
-        if self._configured is not None:
-            return self._configured
-        first = self._first.value
-        if first is None:
-            first = self._flights.run(
-                lambda: self._discovered(context),
-                context,
-                "another query that asks for the list of models",
-                lambda: context.timeout("waiting for the list of the service's models"),
-            )
-        return first[0]
+        return self._configured if self._configured is not None else self._first.value(context)
 
     def forget(self) -> None:
         """What was discovered no longer holds: the service may run another model by now."""
-        self._before, first = None, self._first.value
-        if first is not None:
-            self._first.forget(first)
+        self._first.forget()
 
     def checked_for_model(self, error: SpcsError, context: QueryContext) -> SpcsError:
         """`error`, or a better one if the reason is that the configured model is none of those served."""
@@ -71,22 +53,6 @@ class ServedModels:
             status=error.status,
             request_id=error.request_id,
         )
-
-    def _discovered(self, context: QueryContext) -> _Name:
-        first = self._first.value
-        if first is not None:
-            return first  # another thread was faster
-        before = self._before
-        if before is None:
-            first = (self._first_listed(context),)
-        else:
-            try:
-                first = (self._first_listed(context.child(_SECONDS_TO_ASK_ANEW)),)
-            except SpcsError:
-                first = before  # which was served until now; if the service is down, the query will tell
-        self._first.learn(first)
-        self._before = first
-        return first
 
     def _first_listed(self, context: QueryContext) -> str | None:
         try:

@@ -6,7 +6,7 @@ and that is remembered for some minutes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from spcs_llm.domain import DEFAULT_EMBEDDING_SETTINGS, ChatAnswer, ChatRequest, EmbeddingSettings, Ranking
@@ -20,6 +20,7 @@ from spcs_llm.protocols.openai.server import Server
 from spcs_llm.query_context import QueryContext
 
 if TYPE_CHECKING:
+    from spcs_llm.protocols.probe import Probe
     from spcs_llm.settings import ProtocolSettings
 
 
@@ -54,6 +55,20 @@ class OpenAIProtocol(ServiceProtocol):
     @classmethod
     def of(cls, endpoint: Endpoint, settings: ProtocolSettings) -> OpenAIProtocol:
         return cls(endpoint, model=settings.model_name, drop_refused_settings=settings.drop_refused_settings)
+
+    @classmethod
+    def paths(cls, settings: ProtocolSettings) -> Mapping[str, Sequence[str]]:
+        return {
+            "chat": ("/v1/chat/completions",),
+            "embed": ("/v1/embeddings",),
+            "rerank": ("/v1/rerank", "/rerank"),
+        }
+
+    @classmethod
+    def is_spoken(cls, probe: Probe, settings: ProtocolSettings) -> bool:
+        """Nearly every server lists its models; it is the cheapest question. Text Embeddings Inference has no list."""
+        served = probe.found_at("/v1/models")
+        return isinstance(served, dict) and isinstance(served.get("data"), list)
 
     def chat(self, request: ChatRequest, context: QueryContext) -> ChatAnswer:
         return self._chats.answer(request, context)

@@ -1,0 +1,71 @@
+"""Something that a service is asked for once by all who need it, and anew some minutes later."""
+
+from __future__ import annotations
+
+import time
+from typing import Callable, Generic, TypeVar
+
+from spcs_llm.errors import SpcsError
+from spcs_llm.learned import Learned
+from spcs_llm.query_context import QueryContext
+from spcs_llm.single_flight import SingleFlight
+
+T = TypeVar("T")
+_SECONDS_TO_ASK_ANEW = 5.0
+
+
+class Discovery(Generic[T]):
+    """What a service said of itself. Thread-safe.
+
+    Args:
+        ask: Asks the service. Raises SpcsError, which is told to all who wait, and remembered by nobody.
+        what: What is asked for: "the list of the service's models".
+        clock: Seconds, monotonic.
+    """
+
+    def __init__(
+        self, ask: Callable[[QueryContext], T], what: str, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._ask = ask
+        self._what = what
+        self._found: Learned[tuple[T] | None] = Learned(None, clock=clock)
+        self._before: tuple[T] | None = None
+        self._flights: SingleFlight[tuple[T]] = SingleFlight()
+
+    @property
+    def last(self) -> tuple[T] | None:
+        """What was found, in a tuple, even if it is time to ask anew; None before that."""
+        return self._found.value or self._before
+
+    def value(self, context: QueryContext) -> T:
+        """What the service says, or said some minutes ago. Raises SpcsError."""
+        found = self._found.value
+        if found is None:
+            found = self._flights.run(
+                lambda: self._asked(context),
+                context,
+                f"another query that asks for {self._what}",
+                lambda: context.timeout(f"waiting for {self._what}"),
+            )
+        return found[0]
+
+    def forget(self) -> None:
+        """What was found no longer holds: the service may have changed."""
+        self._before, found = None, self._found.value
+        if found is not None:
+            self._found.forget(found)
+
+    def _asked(self, context: QueryContext) -> tuple[T]:
+        found, before = self._found.value, self._before
+        if found is not None:
+            return found  # another thread was faster
+        if before is None:
+            found = (self._ask(context),)
+        else:
+            try:
+                found = (self._ask(context.child(_SECONDS_TO_ASK_ANEW)),)
+            except SpcsError:
+                found = before  # as it was until now; if the service is down, the query will tell
+        self._found.learn(found)
+        self._before = found
+        return found

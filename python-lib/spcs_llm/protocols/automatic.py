@@ -1,0 +1,163 @@
+"""The choice to have the plugin ask a service what it speaks."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from spcs_llm.discovery import Discovery
+from spcs_llm.errors import ModelError, NotFound, ServiceError, SpcsError, TokenRefused
+from spcs_llm.http.request import HttpRequest
+from spcs_llm.protocols.base import Capabilities, ServiceProtocol
+from spcs_llm.protocols.probe import Probe
+from spcs_llm.protocols.registry import AUTOMATIC, PROTOCOLS, protocol_for
+from spcs_llm.query_context import QueryContext
+
+if TYPE_CHECKING:
+    from spcs_llm.http.endpoint import Endpoint
+    from spcs_llm.settings import ProtocolSettings
+
+_KINDS = {"chat": "chat", "embed": "embeddings", "rerank": "reranking"}
+_MAX_SECONDS = 15.0
+
+logger = logging.getLogger(__name__)
+
+
+class AutomaticProtocol(ServiceProtocol):
+    """Finds out with the first query what the service speaks, and speaks that. Thread-safe.
+
+    Nothing of what the service may take is refused before it is known what it is.
+    """
+
+    capabilities = Capabilities(
+        reranks=True,
+        streams=True,
+        batches_chat=True,
+        tools=True,
+        images=True,
+        json_output=True,
+        parallelism=8,
+    )
+
+    def __init__(self, endpoint: Endpoint, settings: ProtocolSettings) -> None:
+        self._endpoint = endpoint
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._protocols: dict[str, ServiceProtocol] = {}
+        self._spoken = Discovery(self._find, "what the service speaks")
+        self._kinds = Discovery(self._find_kinds, "the kinds of query that the service takes")
+
+    @classmethod
+    def of(cls, endpoint: Endpoint, settings: ProtocolSettings) -> AutomaticProtocol:
+        return cls(endpoint, settings)
+
+    @property
+    def known(self) -> ServiceProtocol:
+        last = self._spoken.last
+        return self if last is None else self._protocol(last[0])
+
+    def resolved(self, context: QueryContext) -> ServiceProtocol:
+        return self._protocol(self._spoken.value(context))
+
+    def explained(self, error: SpcsError, kind: str, chosen: str, context: QueryContext) -> SpcsError:
+        """`error`, or a better one if the service turns out to be another than the settings say.
+
+        Args:
+            error: What the query failed with: there is no such path.
+            kind: The query's, as in `paths`.
+            chosen: The name of the protocol in the model's settings.
+            context: The query's. Only some of the time that it has left is used.
+        """
+        if chosen == AUTOMATIC:
+            self._spoken.forget()  # the service has changed, it seems: the next query asks anew
+        child = context.child(_MAX_SECONDS)
+        try:
+            spoken = self._spoken.value(child)
+            if chosen not in (AUTOMATIC, spoken):
+                return _of_another_protocol(error, PROTOCOLS[chosen].title, PROTOCOLS[spoken].title)
+            return _of_another_kind(error, kind, self._kinds.value(child))
+        except SpcsError:
+            return error
+
+    def _find_kinds(self, context: QueryContext) -> frozenset[str]:
+        probe = Probe(self._endpoint, context)
+        paths = PROTOCOLS[self._spoken.value(context)].load().paths(self._settings)
+        return frozenset(kind for kind, asked in paths.items() if any(map(probe.takes, asked)))
+
+    def _protocol(self, name: str) -> ServiceProtocol:
+        protocol = self._protocols.get(name)
+        if protocol is None:
+            made = protocol_for(replace(self._settings, name=name), self._endpoint)
+            with self._lock:
+                protocol = self._protocols.setdefault(name, made)
+        return protocol
+
+    def _find(self, context: QueryContext) -> str:
+        began, since = time.time(), time.perf_counter()
+        name = self._found(context)
+        title = PROTOCOLS[name].title
+        logger.info("The service at %s speaks %s, it was asked.", self._endpoint.host, title)
+        context.record_step("SPCS_PROTOCOL", began, time.perf_counter() - since, protocol=name)
+        return name
+
+    def _found(self, context: QueryContext) -> str:
+        name = spoken_name(Probe(self._endpoint, context), self._settings)
+        refusal = None
+        if name is None:
+            refusal = self._refusal(context)
+            name = spoken_name(Probe(self._endpoint, context), self._settings)
+        if name is None:
+            raise refusal or NotFound(
+                f"The service has no path of {_titles()}: what it speaks could not be found out.",
+                "Check that 'LLM endpoint URL' is the model's own endpoint, and choose its 'Service protocol'.",
+                status=404,
+            )
+        return name
+
+    def _refusal(self, context: QueryContext) -> SpcsError | None:
+        """Asks once as any other request does. The gateway may hide behind a 404 that it refuses the token: then it is
+        replaced. Returns the error of one that is refused as well.
+        """
+        try:
+            self._endpoint.send_for_body(HttpRequest("/v1/models", method="GET"), context)
+        except TokenRefused as error:
+            return error
+        except (ServiceError, ModelError):
+            pass
+        return None
+
+
+def spoken_name(probe: Probe, settings: ProtocolSettings) -> str | None:
+    """The name of the protocol that a service speaks, by its paths; None if it has none of them."""
+    candidates = {name: PROTOCOLS[name].load() for name in reversed(list(PROTOCOLS)) if name != AUTOMATIC}
+    shown = (name for name, protocol in candidates.items() if protocol.is_spoken(probe, settings))
+    found = (name for name, protocol in candidates.items() if protocol.has_a_path(probe, settings))
+    return next(shown, None) or next(found, None)
+
+
+def _titles() -> str:
+    return ", ".join(protocol.title for name, protocol in PROTOCOLS.items() if name != AUTOMATIC)
+
+
+def _of_another_protocol(error: SpcsError, chosen: str, spoken: str) -> SpcsError:
+    return NotFound(
+        f"The service does not speak {chosen} but {spoken}.",
+        f"Set 'Service protocol' to {spoken}, or to Automatic.",
+        status=error.status,
+        request_id=error.request_id,
+    )
+
+
+def _of_another_kind(error: SpcsError, kind: str, kinds: frozenset[str]) -> SpcsError:
+    if not kinds or kind in kinds:
+        return error
+    has = " and ".join(name for known, name in _KINDS.items() if known in kinds)
+    return NotFound(
+        f"The service has {has}, but no {_KINDS[kind]}.",
+        f"Use the model for {has}, or give the 'LLM endpoint URL' of a model for {_KINDS[kind]}.",
+        status=error.status,
+        request_id=error.request_id,
+    )

@@ -1,0 +1,74 @@
+"""Asks a service which paths it has, without running its model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from spcs_llm.errors import (
+    BadRequest,
+    ModelError,
+    NotFound,
+    RequestTooLarge,
+    ServiceError,
+    SpcsError,
+)
+from spcs_llm.http.endpoint import Endpoint
+from spcs_llm.http.json_body import parse_json
+from spcs_llm.http.request import HttpRequest
+from spcs_llm.protocols.base import NO_SUCH_PATH
+from spcs_llm.query_context import QueryContext
+
+_STEP = "SPCS_PROBE"
+_NOTHING: dict[
+    str, Any
+] = {}  # no server has a default for everything: it is refused, or answered with nothing
+
+
+class Probe:
+    """One look at a service. Each path is asked for once.
+
+    Both methods raise SpcsError where the answer says nothing about the path: sign-in, ingress, network, a service that
+    is down or wants a key of its own.
+    """
+
+    def __init__(self, endpoint: Endpoint, context: QueryContext) -> None:
+        self._endpoint = endpoint
+        self._context = context
+        self._known: dict[tuple[str, str], tuple[bool, Any]] = {}
+
+    def takes(self, path: str) -> bool:
+        """Whether the service takes POST requests at `path`: it refuses an empty one otherwise than as unknown."""
+        return self._asked("POST", path)[0]
+
+    def found_at(self, path: str) -> Any:
+        """The JSON that the service gives at `path`, or None."""
+        return self._asked("GET", path)[1]
+
+    def _asked(self, method: str, path: str) -> tuple[bool, Any]:
+        key = (method, path)
+        if key not in self._known:
+            self._known[key] = self._ask(method, path)
+        return self._known[key]
+
+    def _ask(self, method: str, path: str) -> tuple[bool, Any]:
+        payload = _NOTHING if method == "POST" else None
+        request = HttpRequest(path, payload, method=method, step=_STEP, is_probe=True)
+        try:
+            body = self._endpoint.send_for_body(request, self._context)
+        except ModelError:
+            return False, None  # a web page, which is no answer of a model's service
+        except SpcsError as error:
+            if isinstance(error, NotFound) or error.status in NO_SUCH_PATH:
+                return False, None
+            if isinstance(error, (BadRequest, RequestTooLarge)) or _fails_by_itself(error):
+                return True, None
+            raise
+        try:
+            return True, parse_json(body)
+        except ModelError:
+            return True, None
+
+
+def _fails_by_itself(error: SpcsError) -> bool:
+    """Whether the container failed at an empty request, as some do with what they do not expect."""
+    return type(error) is ServiceError and error.status == 500
