@@ -55,7 +55,7 @@ def test_defaults_of_the_form_are_those_of_the_code() -> None:
         expected = known.absent if known.fresh is None else known.fresh
         assert field.get("defaultValue") == expected, name
         if expected is None and not field.get("mandatory") and field["type"] in ("INT", "DOUBLE", "SELECT"):
-            assert "Empty: " in field["description"], (
+            assert "If empty, " in field["description"], (
                 f"{name} does not say what it means when it is left empty"
             )
 
