@@ -121,20 +121,29 @@ EVERYWHERE: dict[str, tuple[Callable[[Surface], bytes], bool]] = {
     "gzip in gzip": (_packed(lambda data: _gzipped(_gzipped(data)), "gzip, gzip", b" ", 8 * MB), True),
     "an unknown encoding": (_packed(bytes, "br", b" ", 0), True),
     "millions of empty lists": (_plain(lambda surface: _lists(_many(surface))), True),
-    "millions of empty lists as rows": (_plain(lambda surface: b'{"data":' + _lists(_many(surface)) + b"}"), True),
+    "millions of empty lists as rows": (
+        _plain(lambda surface: b'{"data":' + _lists(_many(surface)) + b"}"),
+        True,
+    ),
     "millions of empty lists beside the answer": (
-        _plain(lambda surface: b'{"ignored":' + _lists(_many(surface)) + b"," + surface.honest([QUESTION])[1:]), False,
+        _plain(
+            lambda surface: b'{"ignored":' + _lists(_many(surface)) + b"," + surface.honest([QUESTION])[1:]
+        ),
+        False,
     ),
     "a million keys": (_plain(lambda surface: b'{"data":' + _pairs(_many(surface) // 2) + b"}"), True),
     "nested without end": (_plain(_nested), True),
     "a number of a million digits": (_plain(lambda surface: b'{"data":' + b"7" * MB + b"}"), True),
     "a long text": (_plain(lambda surface: b'"' + b"a" * (2 * surface.largest + 8 * MB) + b'"'), True),
     "blanks before the answer": (_plain(lambda surface: b" " * (8 * MB) + surface.honest([QUESTION])), False),
-    "line ends before the answer": (_plain(lambda surface: b"\n" * (8 * MB) + surface.honest([QUESTION])), False),
+    "line ends before the answer": (
+        _plain(lambda surface: b"\n" * (8 * MB) + surface.honest([QUESTION])),
+        False,
+    ),
     "headers without number": (_many_headers, True),
     "a long header": (_long_header, True),
     "chunks of a byte": (_tiny_chunks, False),
-}  # fmt: skip
+}
 
 
 DEAR = ("millions of empty lists", "a million keys")

@@ -105,13 +105,20 @@ ANSWERS = {
     PREDICT_EMBEDDING: {"data": [[0, {"outputs": [1.0, 2.0]}]]},
     SERVING_CHAT: {"data": [[0, completion("a")]]},
     OPENAI_CHAT: completion("a", logprobs={"content": [{"token": "a", "logprob": -1.0, "top_logprobs": []}]}),
-    OPENAI_STREAM: {"model": "m", "choices": [{"index": 0, "delta": {"content": "a"}, "finish_reason": "stop"}]},
+    OPENAI_STREAM: {
+        "model": "m",
+        "choices": [{"index": 0, "delta": {"content": "a"}, "finish_reason": "stop"}],
+    },
     OPENAI_EMBEDDING: {"data": [{"index": 0, "embedding": [1.0]}], "usage": {"prompt_tokens": 1}},
     OPENAI_RERANK: {"results": [{"index": 0, "relevance_score": 1.0}, {"index": 1, "relevance_score": 0.5}]},
     OPENAI_MODELS: {"data": [{"id": "m"}]},
-    LOGIN: {"success": True, "code": None, "data": {"token": "t", "masterToken": "m", "validityInSeconds": 9}},
+    LOGIN: {
+        "success": True,
+        "code": None,
+        "data": {"token": "t", "masterToken": "m", "validityInSeconds": 9},
+    },
     ENDPOINT_TOKENS: {"access_token": "a", "token": "b", "expires_in": 9},
-}  # fmt: skip
+}
 
 
 def places_in(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -224,13 +231,32 @@ def test_any_json(victim: Victim, surface: Surface, examples: int, repeatable: b
 
 _PIECES = st.one_of(
     st.sampled_from(
-        [b"data: ", b"data:", b"event: error\n", b"event: message\n", b"\n", b"\n\n", b"\r", b"\r\n", b": ping\n", b"id: 1\n",
-         b"retry: 1\n", b"[DONE]", b"\xef\xbb\xbf", b"\0", b"error: {}\n", surfaces.delta("a"), surfaces.delta("", "stop"),
-         surfaces.event({"error": {"message": "x"}}), surfaces.event({"usage": {"prompt_tokens": 1}}), b'{"choices": []}']
+        [
+            b"data: ",
+            b"data:",
+            b"event: error\n",
+            b"event: message\n",
+            b"\n",
+            b"\n\n",
+            b"\r",
+            b"\r\n",
+            b": ping\n",
+            b"id: 1\n",
+            b"retry: 1\n",
+            b"[DONE]",
+            b"\xef\xbb\xbf",
+            b"\0",
+            b"error: {}\n",
+            surfaces.delta("a"),
+            surfaces.delta("", "stop"),
+            surfaces.event({"error": {"message": "x"}}),
+            surfaces.event({"usage": {"prompt_tokens": 1}}),
+            b'{"choices": []}',
+        ]
     ),
     st.binary(max_size=12),
     VALUES.map(dumped),
-)  # fmt: skip
+)
 
 
 @fuzzed(st.tuples(st.lists(_PIECES, max_size=12), st.booleans()))
@@ -249,12 +275,27 @@ def test_any_event_stream(victim: Victim, surface: Surface, examples: int, repea
 
 _LINES = st.one_of(
     st.sampled_from(
-        [b"Content-Length: 2", b"Content-Length: 5", b"Content-Length: -1", b"Transfer-Encoding: chunked", b"Connection: close",
-         b"Content-Type: text/event-stream", b"Content-Type: text/html", b"Content-Encoding: gzip", b"Retry-After: 0",
-         b"Location: https://evil.example", b"no colon", b" folded", b":", b"X:", b"\0: \0", b"Set-Cookie: a=b"]
+        [
+            b"Content-Length: 2",
+            b"Content-Length: 5",
+            b"Content-Length: -1",
+            b"Transfer-Encoding: chunked",
+            b"Connection: close",
+            b"Content-Type: text/event-stream",
+            b"Content-Type: text/html",
+            b"Content-Encoding: gzip",
+            b"Retry-After: 0",
+            b"Location: https://evil.example",
+            b"no colon",
+            b" folded",
+            b":",
+            b"X:",
+            b"\0: \0",
+            b"Set-Cookie: a=b",
+        ]
     ),
     st.binary(max_size=20).map(lambda line: line.replace(b"\n", b"")),
-)  # fmt: skip
+)
 _STATUS = st.one_of(
     st.integers(0, 999).map(lambda status: b"HTTP/1.1 %03d X" % status),
     st.sampled_from(

@@ -17,3 +17,4 @@ def test_an_honest_server_is_answered_for(victim: Victim, surface: Surface) -> N
     assert outcome.error is None, outcome.text
     assert surface.says(outcome.answer) == surface.honest_says(question)
     assert server.of(surface.path), "the attacked path is asked"
+    assert outcome.written == [], "nothing is written to disk"

@@ -1,4 +1,4 @@
-"""Values in an otherwise good answer that DSS could not take: they are left out, made harmless, or an error of the plugin's."""
+"""Values in an otherwise good answer that DSS could not take: left out, made harmless, or an error of the plugin's."""
 
 from __future__ import annotations
 

@@ -40,6 +40,7 @@ class Outcome:
     kept: int = 0
     log: Sequence[str] = ()
     looked_up: Sequence[str] = ()
+    written: Sequence[str] = ()
 
     @property
     def text(self) -> str:
@@ -103,7 +104,8 @@ class Victim:
             return list(told["outcomes"])
         if any(outcome.get("kept", 0) > _MOST_KEPT for outcome in told["outcomes"]):
             self.stop()  # what comes next is measured from the beginning
-        return [Outcome(**outcome, looked_up=told["looked_up"]) for outcome in told["outcomes"]]
+        around = {"looked_up": told["looked_up"], "written": told["written"]}
+        return [Outcome(**outcome, **around) for outcome in told["outcomes"]]
 
     def errors(self) -> str:
         """All that was written to standard error since the process started."""
@@ -132,6 +134,7 @@ class Victim:
             environment["PYTHONPATH"] = str(ROOT / "python-lib")
             environment["VICTIM_MEMORY"] = str(self.memory)
             # Memory that is free again is given back at once, so that what an attack takes can be seen.
+            environment["PYTHONDONTWRITEBYTECODE"] = "1"
             environment.update({"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072"})
             environment.update(self.environment)
             self._process = subprocess.Popen(

@@ -104,6 +104,7 @@ def main():
     logging.getLogger().setLevel(logging.DEBUG)
     from spcs_llm.model import Model
 
+    sys.addaudithook(_note_writing)
     models = {}
     for line in sys.stdin:
         job = json.loads(line)
@@ -113,9 +114,22 @@ def main():
             outcomes = _side_by_side(job, Model)
         else:
             outcomes = _done(job, models, Model)
-        result = {"outcomes": outcomes, "looked_up": list(looked.names)}
+        result = {"outcomes": outcomes, "looked_up": list(looked.names), "written": list(_note_writing.paths)}
         told.write(json.dumps(result) + "\n")
         told.flush()
+
+
+def _note_writing(event, arguments):
+    """Remembers what the process writes to, or makes, on disk."""
+    if event == "open":
+        path, _, flags = arguments
+        if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT) and not str(path).startswith(("/proc/", "/dev/")):
+            _note_writing.paths.append(str(path))
+    elif event in ("os.mkdir", "os.rename", "os.link", "os.symlink", "tempfile.mkstemp", "tempfile.mkdtemp"):
+        _note_writing.paths.append(f"{event} {arguments!r}")
+
+
+_note_writing.paths = []
 
 
 def _done(job, models, make):
