@@ -128,7 +128,7 @@ FAULTS = [
     Row("settings: plain http", params={"llmEndpointUrl": "http://abc-o-a.snowflakecomputing.app"}, sees="https://", place="settings", asked=0, logins=0),
     Row("settings: the account's URL for the endpoint's", params={"llmEndpointUrl": "o-a.snowflakecomputing.com"}, sees="ingress_url", place="settings", asked=0, logins=0),
     Row("settings: a port that nobody listens at", params={"llmEndpointUrl": "http://127.0.0.1:9"}, sees="refuses", place="network", asked=0),
-    Row("settings: a name that does not exist", params={"llmEndpointUrl": "https://no-such-host.invalid"}, sees="cannot be resolved", place="network", hint="SHOW ENDPOINTS", asked=0, within=20),
+    Row("settings: a name that does not exist", params={"llmEndpointUrl": "https://no-such-host.invalid", "allowedHosts": "no-such-host.invalid"}, sees="cannot be resolved", place="network", hint="SHOW ENDPOINTS", asked=0, within=20),
 ]  # fmt: skip
 
 
