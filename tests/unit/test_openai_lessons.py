@@ -341,15 +341,7 @@ def test_what_a_stream_lost_is_asked_for_whole_once(stream: bytes, request_: Cha
 
 
 def test_what_the_whole_answer_lacks_as_well_is_not_asked_for_again() -> None:
-    endpoint = Choosy(lambda p: False, refusal("unused"))
-    endpoint._answer = lambda request: (  # type: ignore[method-assign]
-        endpoint.asked.append(request),
-        {"data": [{"id": "m"}]}
-        if request.payload is None
-        else said("Hi")
-        if streams(request.payload)
-        else completion(content="Hi"),
-    )[1]
+    endpoint = ScriptedEndpoint(said("Hi"), completion(content="Hi"), said("Hi"))
     protocol = OpenAIProtocol(endpoint)
     request = ChatRequest((USER,), sampling=Sampling(log_probs=True))
     for _ in range(3):
@@ -422,7 +414,7 @@ def test_what_a_server_took_and_did_not_obey_is_named(
 ) -> None:
     assert OpenAIProtocol(ScriptedEndpoint(body)).chat(request_, QueryContext(10)).ignored_settings == ignored
     *_, end = OpenAIProtocol(ScriptedEndpoint(body)).stream(request_, QueryContext(10))
-    assert end.ignored_settings == ignored  # type: ignore[union-attr]
+    assert end.ignored_settings == ignored
 
 
 def test_prose_in_place_of_json_is_an_error_of_the_model() -> None:

@@ -205,14 +205,12 @@ def test_reasoning_that_comes_again_adds_nothing() -> None:
 def test_growing_texts_take_linear_time() -> None:
     """The work, counted in characters compared, and not the time of a busy machine."""
     joins = 0
-    real = GrowingText.so_far.fget
-    assert real is not None
 
     class Counting(GrowingText):
         @property
         def so_far(self) -> str:
             nonlocal joins
-            text = real(self)
+            text = super().so_far
             joins += len(text)
             return text
 

@@ -250,7 +250,8 @@ def test_pieces_belong_to_the_calls_they_are_of(body: bytes, calls: Calls, end: 
 
 
 NAMES: dict[str | None, str] = {
-    "add": """add| add|add\\n|ADD|`add`|"add"|add()|functions.add|functions:add|tools.add|functions.add:0|default_api.add""",
+    "add": """add| add|add\\n|ADD|`add`|"add"|add()|functions.add|functions:add|tools.add|functions.add:0"""
+    "|default_api.add",
     "get_weather": "get-weather|Get_Weather|functions.get_weather|get_weather\\t",
     None: "add_all|send.add|adder|please add|xadd|| |add numbers|get weather",
 }
