@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from spcs_llm.domain import Embedding
-from spcs_llm.errors import BadRequest, ModelError, NotFound, ServiceError, SpcsError
+from spcs_llm.domain import Embedding, EmbeddingSettings
+from spcs_llm.errors import BadRequest, ModelError, NotFound, RequestTooLarge, ServiceError, SpcsError
 from spcs_llm.protocols.openai.protocol import OpenAIProtocol
 from spcs_llm.query_context import QueryContext
 from tests.unit.scripted_endpoint import ScriptedEndpoint, refusal
@@ -164,3 +164,88 @@ def test_an_unknown_embedding_model_is_explained_with_those_there_are() -> None:
     endpoint = ScriptedEndpoint(NotFound("no such model", status=404), models=("e5",))
     with pytest.raises(NotFound, match=r"no model 'mine'\. It serves: e5"):
         OpenAIProtocol(endpoint, model="mine").embed(["a"], QueryContext(10))
+
+
+# -- forms of servers ----------------------------------------------------------------------------------
+
+
+def forms(*script: Any, truncate: bool = False, times: int = 2) -> tuple[list[Any], list[Any], list[str]]:
+    """What two queries for one embedding come to, and what was sent for them."""
+    endpoint = ScriptedEndpoint(*script)
+    protocol = OpenAIProtocol(endpoint, model="e5")
+    settings = EmbeddingSettings(truncate=truncate)
+    found = [outcome(protocol.embed(["a"], QueryContext(10), settings)[0]) for _ in range(times)]
+    return found, endpoint.payloads, endpoint.paths
+
+
+def test_an_input_type_is_sent_once_it_is_asked_for() -> None:
+    error = refusal("'input_type' parameter is required for asymmetric models")
+    found, sent, _ = forms(error, rows(packed(ONE)))
+    assert found == [ONE, ONE]
+    assert [p.get("input_type") for p in sent] == [None, "passage", "passage"]
+
+
+TOO_LONG = refusal("This model's maximum context length is 512 tokens. However, you requested 5000 tokens.")
+
+
+def test_texts_are_cut_by_the_server_once_one_is_too_long_and_only_where_that_was_asked() -> None:
+    found, sent, _ = forms(TOO_LONG, rows(packed(ONE)), truncate=True)
+    assert found == [ONE, ONE]
+    assert [p.get("truncate_prompt_tokens") for p in sent] == [None, -1, -1]
+    with pytest.raises(BadRequest, match=r"512 tokens.*shorter texts") as caught:
+        forms(TOO_LONG, rows(packed(ONE)))
+    assert "textOverflowMode" not in str(caught.value)
+
+
+def test_texts_are_cut_in_the_words_of_the_server() -> None:
+    no_such_field = refusal("truncate_prompt_tokens: Extra inputs are not permitted")
+    found, sent, _ = forms(TOO_LONG, no_such_field, rows(packed(ONE)), truncate=True)
+    assert found == [ONE, ONE]
+    assert [p.get("truncate") for p in sent] == [None, None, "END", "END"]
+
+
+@pytest.mark.parametrize(
+    "error", [TOO_LONG, RequestTooLarge("inputs must have less than 512 tokens", status=413)]
+)
+def test_a_server_that_cuts_nothing_is_told_as_one(error: SpcsError) -> None:
+    with pytest.raises(type(error), match=r"512 tokens.*'textOverflowMode'"):
+        forms(error, truncate=True)
+
+
+def test_a_server_that_takes_one_text_gets_one_at_a_time() -> None:
+    endpoint = ScriptedEndpoint(refusal("body.input: Input should be a valid string"), rows(packed(ONE)))
+    protocol = OpenAIProtocol(endpoint, model="e5")
+    assert [outcome(row) for row in protocol.embed(["a", "b"], QueryContext(10))] == [ONE, ONE]
+    assert [p["input"] for p in endpoint.payloads] == [["a", "b"], "a", "b"]
+
+
+def test_a_server_without_that_path_is_asked_as_tei_from_then_on() -> None:
+    found, sent, paths = forms(NotFound("nothing there", status=404), [ONE])
+    assert found == [ONE, ONE]
+    assert paths == ["/v1/embeddings", "/embed", "/embed"]
+    assert sent[1] == {"inputs": ["a"]}
+
+
+def test_base64_that_fails_without_a_reason_is_not_asked_for_again() -> None:
+    error = ServiceError("The service fails (HTTP 500): Internal Server Error.", status=500)
+    found, sent, _ = forms(error, rows(ONE))
+    assert found == [ONE, ONE]
+    assert ["encoding_format" in p for p in sent] == [True, False, False]
+
+
+def test_a_failure_after_base64_came_is_no_refusal_of_it() -> None:
+    endpoint = ScriptedEndpoint(rows(packed(ONE)), ServiceError("The service fails.", status=500))
+    protocol = OpenAIProtocol(endpoint, model="e5")
+    protocol.embed(["a"], QueryContext(10))
+    with pytest.raises(ServiceError, match="fails"):
+        protocol.embed(["a"], QueryContext(10))
+    assert len(endpoint.payloads) == 2
+
+
+def test_a_vector_in_a_list_is_that_vector() -> None:
+    assert [outcome(row) for row in embed(rows([ONE]), "a")] == [ONE]
+
+
+def test_more_rows_than_texts_are_no_embeddings() -> None:
+    with pytest.raises(ModelError, match="no embeddings"):
+        embed(rows(*[ONE] * 3), "a")

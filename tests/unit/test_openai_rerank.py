@@ -11,7 +11,7 @@ from spcs_llm.domain import RankedDocument, Ranking, Usage
 from spcs_llm.errors import BadRequest, ModelError, NotFound, ServiceDown, ServiceError, SpcsError
 from spcs_llm.protocols.openai.protocol import OpenAIProtocol
 from spcs_llm.query_context import QueryContext
-from tests.unit.scripted_endpoint import ScriptedEndpoint
+from tests.unit.scripted_endpoint import ScriptedEndpoint, refusal
 
 RESULTS = [{"index": 0, "relevance_score": 0.25}, {"index": 1, "relevance_score": 0.75}]
 BY_TEI = [{"index": 1, "score": 0.75}, {"index": 0, "score": 0.25}]
@@ -121,3 +121,53 @@ def test_an_error_quotes_neither_query_nor_documents(place: str) -> None:
     with pytest.raises(ServiceError, match="cannot tokenize") as caught:
         OpenAIProtocol(endpoint).rerank(*asked, QueryContext(10))
     assert "Bartholomew" not in str(caught.value)
+
+
+# -- forms of servers ----------------------------------------------------------------------------------
+
+BEST_FIRST_RESULTS = [{"index": 1, "relevance_score": 0.9}, {"index": 0, "relevance_score": 0.1}]
+FORMS: dict[str, tuple[list[Any], list[str]]] = {
+    "texts are demanded at the usual path": (
+        [refusal("missing field `texts` at line 1 column 70"), BY_TEI],
+        ["/v1/rerank", "/v1/rerank", "/v1/rerank"],
+    ),
+    "NIM's path and passages": (
+        [NO_PATH, NO_PATH, {"rankings": [{"index": 1, "logit": 3.5}, {"index": 0, "logit": -2.0}]}],
+        ["/v1/rerank", "/rerank", "/v1/ranking", "/v1/ranking"],
+    ),
+    "results under another name": ([{"object": "list", "data": BEST_FIRST_RESULTS}], ["/v1/rerank"] * 2),
+    "no number of results": (
+        [refusal("body.top_n: Extra inputs are not permitted"), {"results": BEST_FIRST_RESULTS}],
+        ["/v1/rerank"] * 3,
+    ),
+    "too long, until it is cut": (
+        [refusal("maximum context length is 512 tokens"), {"results": BEST_FIRST_RESULTS}],
+        ["/v1/rerank"] * 3,
+    ),
+}
+
+
+@pytest.mark.parametrize(("script", "paths"), FORMS.values(), ids=FORMS.keys())
+def test_a_form_that_a_server_takes_is_found_and_remembered(script: list[Any], paths: list[str]) -> None:
+    endpoint = ScriptedEndpoint(*script)
+    protocol = OpenAIProtocol(endpoint, model="m1")
+    for _ in range(2):
+        ranking = protocol.rerank("q", ["a", "b"], QueryContext(10))
+        assert [document.index for document in ranking.documents] == [1, 0]
+    assert endpoint.paths == paths
+
+
+def test_what_answers_at_nims_path_and_is_no_nim_teaches_nothing() -> None:
+    endpoint = ScriptedEndpoint(NO_PATH, NO_PATH, {"results": BEST_FIRST_RESULTS})
+    protocol = OpenAIProtocol(endpoint, model="m1")
+    with pytest.raises(NotFound, match="nothing there"):
+        protocol.rerank("q", ["a", "b"], QueryContext(10))
+    protocol.rerank("q", ["a", "b"], QueryContext(10))
+    assert endpoint.paths[-1] == "/v1/rerank"
+
+
+def test_a_document_that_is_too_long_in_every_form_is_told() -> None:
+    endpoint = ScriptedEndpoint(refusal("maximum context length is 512 tokens"))
+    with pytest.raises(BadRequest, match=r"512 tokens.*shorter documents"):
+        OpenAIProtocol(endpoint, model="m1").rerank("q", ["a", "b"], QueryContext(10))
+    assert [p.get("truncate_prompt_tokens") for p in endpoint.payloads] == [None, -1]

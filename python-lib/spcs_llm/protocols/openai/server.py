@@ -8,6 +8,7 @@ from spcs_llm.errors import NotFound, SpcsError
 from spcs_llm.http.endpoint import Endpoint, HttpRequest
 from spcs_llm.protocols.openai.lessons import Lessons
 from spcs_llm.protocols.openai.models import ServedModels
+from spcs_llm.protocols.openai.refusals import TOO_LONG, reason_of
 from spcs_llm.query_context import QueryContext
 
 
@@ -35,6 +36,6 @@ class Server:
         """`error`, or that the model is unknown, if that may be it and is."""
         if isinstance(error, NotFound):
             self.models.forget()
-        elif self.has_answered or error.status not in (400, 422, 500):
+        elif self.has_answered or error.status not in (400, 422, 500) or TOO_LONG.search(reason_of(error)):
             return error
         return self.models.checked_for_model(error, context)
