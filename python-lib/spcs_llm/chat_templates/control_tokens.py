@@ -13,9 +13,17 @@ from collections.abc import Iterable
 SEPARATOR = "\N{ZERO WIDTH SPACE}"
 # \uff5c is the bar in the tokens of DeepSeek.
 _LOOKS_LIKE_ONE = re.compile(
-    r"<[|\uff5c][^<>|\uff5c\s]{1,40}[|\uff5c]>|<</?[A-Z]+>>|</?[a-z]+(?:_[a-z]+)*>|\[/?[A-Z]+(?:_[A-Z]+)*\]"
+    r"<[|\uff5c][^<>|\uff5c\s]{1,40}[|\uff5c]>|<</?[A-Z]+>>|</?[a-z]+(?:[_:][a-z0-9]+)*>"
+    r"|\[/?[A-Z]+(?:_[A-Z0-9]+)*\]|\[\|[^\[\]|\s]{1,40}\|\]"
 )
-_ROLES = ("system", "user", "assistant")
+_ROLES = ("system", "user", "assistant", "tool")
+_ROLE = re.compile("|".join((*_ROLES, "human", "bot", "model")), re.IGNORECASE)
+# In what a template writes around messages: groups in brackets, and a label with its colon.
+_GROUP = re.compile(r"<[^<>\s]{1,60}>|\[[^\[\]\s]{1,60}\]")
+_LABEL = re.compile(
+    r"(?:^|(?<=\s)|(?<=[>\]]))(?:#{1,6}\s?)?[A-Z][A-Za-z]{0,20}(?: [A-Z][A-Za-z]{0,20}){0,2}:"
+)
+_LINE_END = r"\n\r\v\f\x1c-\x1e\x85\u2028\u2029"
 
 
 class ControlTokens:
@@ -23,8 +31,11 @@ class ControlTokens:
 
     def __init__(self, tokens: Iterable[str]) -> None:
         # Only the first character is consumed, the rest is looked at: tokens may overlap.
-        forms = sorted({f"{re.escape(token[0])}(?={_rest(token)})" for token in tokens if token})
+        forms = sorted({_form(token) for token in tokens if token.strip()})
         self._pattern = re.compile("|".join(forms)) if forms else None
+
+    def __bool__(self) -> bool:
+        return self._pattern is not None
 
     def neutralised(self, text: str) -> str:
         """`text`, with a zero width space behind the first character of each control token in it."""
@@ -40,9 +51,37 @@ def likely_control_tokens(source: str) -> set[str]:
     return found | {f"<|{role}|>" for role in _ROLES} if "<|" in source else found
 
 
-def _rest(token: str) -> str:
-    blanks = r"[^\S\n]*" if token[0] == "\n" else ""
-    return blanks + re.escape(token[1:])
+def structure_tokens(rendered: str, marker: str) -> set[str]:
+    """The control tokens in what a template writes around messages.
+
+    Args:
+        rendered: a conversation whose messages are `marker` and a digit each, as the template renders it.
+        marker: the word, which the template itself does not hold.
+    """
+    tokens: set[str] = set()
+    for gap in re.split(rf"{re.escape(marker)}[0-9]", rendered, flags=re.IGNORECASE):
+        for group in _GROUP.findall(gap):
+            tokens.update(_for_each_role(group))
+        for label in _LABEL.finditer(gap):
+            begins_line = label.start() == 0 or gap[label.start() - 1] == "\n"
+            tokens.update(("\n" if begins_line else "") + form for form in _for_each_role(label.group()))
+    return tokens
+
+
+def _for_each_role(token: str) -> set[str]:
+    """The token, and the same with each other role in place of the one in it, in its case."""
+    role = _ROLE.search(token)
+    if role is None:
+        return {token}
+    cased = str.upper if role.group().isupper() else str.title if role.group()[0].isupper() else str.lower
+    return {token} | {token[: role.start()] + cased(other) + token[role.end() :] for other in _ROLES}
+
+
+def _form(token: str) -> str:
+    """The pattern of a token. The blanks after a line end do not reach over the next one: that keeps it linear."""
+    if token[0] == "\n":
+        return rf"[{_LINE_END}](?=[^\S{_LINE_END}]*{re.escape(token[1:])})"
+    return f"{re.escape(token[0])}(?={re.escape(token[1:])})"
 
 
 def _separated(match: re.Match[str]) -> str:

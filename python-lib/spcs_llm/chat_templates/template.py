@@ -13,12 +13,13 @@ Each template says by what it sets how its format takes a conversation; one from
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from spcs_llm.chat_templates.control_tokens import ControlTokens, likely_control_tokens
+from spcs_llm.chat_templates.control_tokens import ControlTokens, likely_control_tokens, structure_tokens
 from spcs_llm.chat_templates.jinja_sandbox import compiled, rendered, top_level_variables
 from spcs_llm.chat_templates.template_error import TemplateError
 from spcs_llm.domain import Message
@@ -28,7 +29,12 @@ __all__ = ["ChatTemplate", "TemplateError"]
 _FOLDER = Path(__file__).parents[3] / "resource" / "chat_templates"
 _CUSTOM = "TEXT_GENERATION_CUSTOM"
 _PREFIX = "TEXT_GENERATION_"
-_PROBE_TEXT = "hello"
+_PROBE = "qxzprobe"  # a word that no template holds; a digit behind it tells one message from another
+_PROBE_ROLES = (
+    ("system", "user", "assistant", "user"),
+    ("user", "assistant", "user"),
+    ("user",),
+)
 _CONTINUATION_MARK = "\uf8ff"  # of Unicode's private area
 _PLACEHOLDER = "…"
 # Templates of models leave these two to the tokenizer. What in a template tells whose it is, bos_token, eos_token:
@@ -53,8 +59,8 @@ class ChatTemplate:
         self._template = compiled(source)
         bos, eos = next((ends for sign, *ends in _BOS_AND_EOS if sign in source), ("", ""))
         self._variables = {"bos_token": bos, "eos_token": eos, "tools": None, "documents": None}
-        probe = self._with([{"role": "user", "content": _PROBE_TEXT}], True)
-        if _PROBE_TEXT not in rendered(self._template, probe).lower():
+        probe = self._with(_probe(("user",)), True)
+        if _PROBE not in rendered(self._template, probe).lower():
             raise TemplateError("it leaves out what the user says")
         says = top_level_variables(self._template, probe)
         self._bos = str(getattr(says, "bos_token", bos))
@@ -63,7 +69,8 @@ class ChatTemplate:
         self._user_turn_first = bool(getattr(says, "user_turn_first", False))
         self._alone_as_is = bool(getattr(says, "lone_user_message_as_is", False))
         self._control_tokens = ControlTokens(
-            getattr(says, "control_tokens", None) or {bos, eos, *likely_control_tokens(source)}
+            getattr(says, "control_tokens", None)
+            or {bos, eos, *likely_control_tokens(source), *self._structure()}
         )
 
     @classmethod
@@ -92,6 +99,15 @@ class ChatTemplate:
             raise self._refusal(turns) from None
         return text[len(self._bos) :] if not bos and text.startswith(self._bos) else text
 
+    def _structure(self) -> set[str]:
+        """What the template writes around messages, seen in conversations of each kind that it takes."""
+        found: set[str] = set()
+        for roles in _PROBE_ROLES:
+            with contextlib.suppress(TemplateError):
+                text = rendered(self._template, self._with(_probe(roles), True))
+                found |= structure_tokens(text, _PROBE)
+        return found
+
     def _filled(self, turns: list[dict[str, str]]) -> str:
         last = turns[-1]
         if last["role"] != "assistant":
@@ -119,6 +135,10 @@ class ChatTemplate:
         if self._user_turn_first:
             turns = _alternating(turns)
         return turns
+
+
+def _probe(roles: Sequence[str]) -> list[dict[str, str]]:
+    return [{"role": role, "content": f"{_PROBE}{at}"} for at, role in enumerate(roles)]
 
 
 @functools.cache
