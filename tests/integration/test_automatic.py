@@ -22,6 +22,7 @@ from spcs_llm.protocols.registry import PROTOCOLS, Registration
 from tests.unit.toy_service import ToyService
 
 QUESTION = {"messages": [{"role": "user", "content": "Hello"}]}
+DIMENSIONS = 64  # so that it is told from a list of numbers that a chat model was asked for
 SPOKEN = ["PREDICT", "MODEL_SERVING", "OPENAI"]
 
 
@@ -38,6 +39,8 @@ class World:
             options: dict[str, Any] = {"kind": kind} if protocol == "PREDICT" else {}
             if protocol == "MODEL_SERVING" and kind == "embedding":
                 options["signature"] = "embedding"
+            if kind == "embedding":
+                options["dimensions"] = DIMENSIONS
             self._services[name] = self.snowflake.create_service(name, "scripted", protocol, **options)
         return self._services[name]
 
@@ -67,7 +70,10 @@ def embed(model: Model) -> Any:
 
 
 ASKS: dict[str, Callable[[Model], Any]] = {"chat": chat, "embedding": embed}
-ANSWERS: dict[str, Any] = {"chat": answer_to("Hello"), "embedding": pytest.approx(vector_of("one"))}
+ANSWERS: dict[str, Any] = {
+    "chat": answer_to("Hello"),
+    "embedding": pytest.approx(vector_of("one", DIMENSIONS)),
+}
 
 
 def steps(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -142,11 +148,15 @@ def test_a_registered_protocol_is_found_like_the_others(monkeypatch: pytest.Monk
         assert chat(model) == "HELLO"
 
 
-def test_a_service_that_speaks_nothing_that_is_known_is_said_to(world: World) -> None:
-    with ToyService() as service:
+def test_a_service_that_speaks_nothing_that_is_known_is_said_to(caplog: pytest.LogCaptureFixture) -> None:
+    with ToyService() as service, caplog.at_level(logging.DEBUG, logger="spcs_llm"):
         model = Model(service.config(serviceProtocol="AUTOMATIC"), connections=Connections())
         with pytest.raises(NotFound, match="could not be found out") as raised:
             chat(model)
+        looked = len(steps(caplog))
+        with pytest.raises(NotFound, match="could not be found out"):
+            chat(model)
+        assert len(steps(caplog)) == looked, "a failure does not multiply"
     assert "Predict, Model serving, OpenAI" in str(raised.value)
     assert "'Service protocol'" in raised.value.hint
 
@@ -194,6 +204,25 @@ def test_each_row_of_a_query_is_told_so(world: World) -> None:
     model = world.model(world.service("OPENAI", "embedding"), "PREDICT")
     rows = model.embed({"queries": [{"text": "a"}, {"text": "b"}]}, {}, None)["responses"]
     assert ["does not speak Predict but OpenAI" in row["errorMessage"] for row in rows] == [True, True]
+
+
+def test_an_endpoint_that_hides_everything_is_not_asked_many_times_for_each_query(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = world.model(world.service("PREDICT", "chat"), "PREDICT")
+    chat(model)
+    world.snowflake.faults.arm(kind="hidden_404", where="predict-chat", times=None)
+    try:
+        with caplog.at_level(logging.DEBUG, logger="spcs_llm"):
+            with pytest.raises(NotFound):
+                chat(model)
+            looked = len(steps(caplog))
+            for _ in range(5):
+                with pytest.raises(NotFound):
+                    chat(model)
+    finally:
+        world.snowflake.faults.clear()
+    assert len(steps(caplog)) == looked + 5
 
 
 # -- a wrong kind of model ----------------------------------------------------------------------------------

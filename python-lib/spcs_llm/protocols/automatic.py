@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from spcs_llm.discovery import Discovery
 from spcs_llm.errors import ModelError, NotFound, ServiceError, SpcsError, TokenRefused
 from spcs_llm.http.request import HttpRequest
+from spcs_llm.learned import Learned
 from spcs_llm.protocols.base import Capabilities, ServiceProtocol
 from spcs_llm.protocols.probe import Probe
 from spcs_llm.protocols.registry import AUTOMATIC, PROTOCOLS, protocol_for
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 _KINDS = {"chat": "chat", "embed": "embeddings", "rerank": "reranking"}
 _MAX_SECONDS = 15.0
+_SECONDS_BETWEEN_FAILED_LOOKS = 15.0
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +50,8 @@ class AutomaticProtocol(ServiceProtocol):
         self._lock = threading.Lock()
         self._protocols: dict[str, ServiceProtocol] = {}
         self._spoken = Discovery(self._find, "what the service speaks")
+        # A look takes a dozen requests: where every query fails, not every one of them looks.
+        self._failure: Learned[SpcsError | None] = Learned(None, seconds=_SECONDS_BETWEEN_FAILED_LOOKS)
         self._kinds = Discovery(self._find_kinds, "the kinds of query that the service takes")
 
     @classmethod
@@ -99,22 +103,29 @@ class AutomaticProtocol(ServiceProtocol):
         began, since = time.time(), time.perf_counter()
         name = self._found(context)
         title = PROTOCOLS[name].title
-        logger.info("The service at %s speaks %s, it was asked.", self._endpoint.host, title)
+        logger.info(
+            "The service at %s speaks %s: it was asked which paths it has.", self._endpoint.host, title
+        )
         context.record_step("SPCS_PROTOCOL", began, time.perf_counter() - since, protocol=name)
         return name
 
     def _found(self, context: QueryContext) -> str:
+        failure = self._failure.value
+        if failure is not None:
+            raise failure.again()
         name = spoken_name(Probe(self._endpoint, context), self._settings)
         refusal = None
         if name is None:
             refusal = self._refusal(context)
             name = spoken_name(Probe(self._endpoint, context), self._settings)
         if name is None:
-            raise refusal or NotFound(
+            error = refusal or NotFound(
                 f"The service has no path of {_titles()}: what it speaks could not be found out.",
                 "Check that 'LLM endpoint URL' is the model's own endpoint, and choose its 'Service protocol'.",
                 status=404,
             )
+            self._failure.learn(error.again())
+            raise error
         return name
 
     def _refusal(self, context: QueryContext) -> SpcsError | None:
