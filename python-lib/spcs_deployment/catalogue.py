@@ -17,11 +17,19 @@ EMBEDDING = "embedding"
 
 @dataclass(frozen=True)
 class CatalogueModel:
-    """key: the name of the model in the registry, and of its service with `_SERVICE` behind.
-    task: the Hugging Face pipeline's; none for sentence-transformers.
-    handling_mode: the form's chat template, used when the model has no chat template.
-    engine_args: for vLLM. parameters: in billions. revision: the commit on the Hub; none takes the newest.
-    dtype: of the weights where vLLM does not serve the model; none loads them as the model's configuration says.
+    """A model that the notebook can deploy.
+
+    Attributes:
+        key: The name of the model in the registry. Its service has the same name, followed by `_SERVICE`.
+        repository: The model's name on the Hugging Face Hub.
+        purpose: CHAT or EMBEDDING.
+        parameters: In billions.
+        why: A reason to choose it, for the report.
+        task: The Hugging Face pipeline's task; None for sentence-transformers.
+        handling_mode: The form's chat template, used when the model has no chat template.
+        engine_args: Arguments for vLLM.
+        revision: The commit on the Hub; None takes the newest.
+        dtype: Of the weights, where vLLM does not serve the model; None loads them as the model's configuration says.
     """
 
     key: str
@@ -163,7 +171,18 @@ CATALOGUE = {model.key: model for model in _MODELS}
 
 
 def chosen(keys: list[str | CatalogueModel], purpose: str) -> list[CatalogueModel]:
-    """The models of these keys (or given whole), in order. Raises DeploymentError for another purpose's."""
+    """Looks up models in the catalogue.
+
+    Args:
+        keys: Keys of the catalogue, in any case, or models that are given whole.
+        purpose: CHAT or EMBEDDING.
+
+    Returns:
+        The models, in the same order.
+
+    Raises:
+        DeploymentError: If a key is not in the catalogue, or its model has another purpose.
+    """
     models = []
     for key in keys:
         model = key if isinstance(key, CatalogueModel) else CATALOGUE.get(str(key).strip().upper())

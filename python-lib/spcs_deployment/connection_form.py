@@ -22,6 +22,8 @@ _OWN_RATE = "your rate (second query of resource/sql/cost.sql)"
 
 @dataclass(frozen=True)
 class Field:
+    """A parameter of the connection's form and the value to enter."""
+
     name: str
     value: str
 
@@ -29,7 +31,19 @@ class Field:
 def fields(
     model: CatalogueModel, interface: Interface, host: str, account: str, pool: Pool, plan: Plan
 ) -> list[Field]:
-    """The form's values for this service, in the order of the form. What is not listed stays as it is."""
+    """The form's values for this service, in the order of the form. What is not listed keeps its default.
+
+    Args:
+        model: The model that the service serves.
+        interface: How its service is called.
+        host: The host of the service's public endpoint.
+        account: The account's URL.
+        pool: The compute pool that it runs on.
+        plan: The plan that it is part of.
+
+    Returns:
+        The fields that need a value.
+    """
     chat = interface.kind != "embedding"
     values: dict[str, Any] = {
         "snowflakeAccountUrl": account,

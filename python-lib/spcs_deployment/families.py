@@ -13,9 +13,15 @@ HOURS_PER_MONTH = 730
 
 @dataclass(frozen=True)
 class Family:
-    """credits_per_hour: per node. gpus: per node; gpu_memory: GB of each.
+    """An instance family of compute pools.
 
-    confirmed: whether the price was read in Snowflake's own table.
+    Attributes:
+        credits_per_hour: Credits per hour and node.
+        credits_per_hour_azure: The same on Azure, where that price differs.
+        gpus: GPUs per node.
+        gpu: The type of GPU.
+        gpu_memory: GB of each GPU.
+        confirmed: Whether the price was read in Snowflake's own table.
     """
 
     name: str
@@ -29,17 +35,27 @@ class Family:
 
 @dataclass(frozen=True)
 class PriceList:
-    """effective: the date of Snowflake's table. source: its name. families: by name."""
+    """The instance families with their prices.
+
+    Attributes:
+        effective: The date of Snowflake's table.
+        source: The name of that table.
+        families: The families by name.
+    """
 
     effective: str
     source: str
     families: dict[str, Family]
 
     def family(self, name: object, region: str = "") -> Family | None:
-        """Args:
-            name: an instance family. region: CURRENT_REGION() of the account; a few prices differ on Azure.
+        """Looks up an instance family.
 
-        Returns: the family with the price of the region's cloud, or None if it is not in the list.
+        Args:
+            name: The family's name, in any case.
+            region: CURRENT_REGION() of the account; some prices differ on Azure.
+
+        Returns:
+            The family with the price of the region's cloud, or None if it is not in the list.
         """
         family = self.families.get(str(name).upper())
         if family is None or family.credits_per_hour_azure is None or "AZURE_" not in region.upper():
@@ -48,7 +64,19 @@ class PriceList:
 
 
 def price_list(path: Path = _FILE) -> PriceList:
-    """Raises OSError, or ValueError and KeyError for a file of another shape."""
+    """Reads the price list that the plugin ships.
+
+    Args:
+        path: A JSON file.
+
+    Returns:
+        The price list.
+
+    Raises:
+        OSError: If the file cannot be read.
+        ValueError: If it is not JSON.
+        KeyError: If it has another structure.
+    """
     data = json.loads(path.read_text(encoding="utf-8"))
     families = _read(data["families"], confirmed=True)
     families.update(_read(data.get("unconfirmed", {}).get("families", {}), confirmed=False))
@@ -60,7 +88,16 @@ def _read(entries: dict[str, dict[str, Any]], confirmed: bool) -> dict[str, Fami
 
 
 def running_cost(family: Family | None, nodes: int, credit_cost: float) -> str:
-    """What these nodes cost while they run, without a full stop; credit_cost in USD per credit."""
+    """What nodes cost while they run, as a part of a sentence.
+
+    Args:
+        family: The nodes' instance family; None if it is not in the price list.
+        nodes: How many nodes run.
+        credit_cost: USD per credit.
+
+    Returns:
+        Text without a full stop.
+    """
     if family is None:
         return (
             "price not known to this notebook (see www.snowflake.com/legal-files/CreditConsumptionTable.pdf, "

@@ -14,7 +14,13 @@ _METHODS = ("__call__", "encode", "embed", "predict")
 
 @dataclass(frozen=True)
 class Interface:
-    """kind: "chat" (OpenAI messages), "text" (a prompt) or "embedding". method: the logged method's name."""
+    """How a service is called.
+
+    Attributes:
+        kind: "chat" (OpenAI messages), "text" (a prompt) or "embedding".
+        method: The logged method's name.
+        input_column: The column that holds the messages or the text.
+    """
 
     kind: str
     method: str
@@ -22,9 +28,17 @@ class Interface:
 
 
 def interface_of(functions: Iterable[Mapping[str, Any]], model: str) -> Interface:
-    """The interface of `ModelVersion.show_functions()` (snowflake-ml-python 2.6.0, ModelFunctionInfo).
+    """Chooses the interface to use: chat before text before embedding, and `encode` among several embedding methods.
 
-    Chat before text before embedding, and of several embedding methods `encode`. Raises DeploymentError.
+    Args:
+        functions: What `ModelVersion.show_functions()` gives (snowflake-ml-python 2.6.0, ModelFunctionInfo).
+        model: The model's name, for the error.
+
+    Returns:
+        The interface.
+
+    Raises:
+        DeploymentError: If there is no method that the plugin can call.
     """
     found = []
     seen = []

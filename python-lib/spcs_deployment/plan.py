@@ -12,14 +12,17 @@ from spcs_deployment.sql import identifier, qualified
 
 @dataclass(frozen=True)
 class Plan:
-    """What goes where. All names are Snowflake identifiers, upper case unless quoted.
+    """What is deployed where. All names are Snowflake identifiers, in upper case unless they are quoted.
 
-    logging_pool: where Snowflake downloads the weights; None streams them through this machine.
-    hugging_face_secret: full name of a secret with a Hub token, for gated models.
-    image_build_pool: where Snowflake builds the image of a model that vLLM does not serve.
-    build_integrations: external access for that build.
-    min_instances: 0 lets Snowflake suspend a service after 30 minutes without requests (snowflake-ml 1.25 or later).
-    max_nodes: instances a service may grow to. credit_cost: USD per credit.
+    Attributes:
+        logging_pool: Where Snowflake downloads the weights; None streams them through this machine.
+        hugging_face_secret: The full name of a secret with a Hub token, for gated models.
+        image_build_pool: Where Snowflake builds the image of a model that vLLM does not serve.
+        build_integrations: The external access of that build.
+        min_instances: 0 lets Snowflake suspend a service after 30 minutes without requests (snowflake-ml 1.25 or
+            later).
+        max_nodes: How many instances a service may grow to.
+        credit_cost: USD per credit.
     """
 
     models: tuple[CatalogueModel, ...]
@@ -68,7 +71,14 @@ def plan(
     max_nodes: int = 1,
     credit_cost: float = 3.0,
 ) -> Plan:
-    """Check the parameters. Raises DeploymentError, which names the parameter."""
+    """Checks the notebook's parameters, whose meaning `Plan` describes.
+
+    Returns:
+        The plan.
+
+    Raises:
+        DeploymentError: If a parameter cannot be used; it names the parameter.
+    """
     models = chosen(list(chat_models), CHAT) + chosen(list(embedding_models), EMBEDDING)
     if not models:
         raise DeploymentError("No model is chosen.", "Fill in CHAT_MODELS or EMBEDDING_MODELS.")

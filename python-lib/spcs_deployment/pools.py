@@ -12,6 +12,15 @@ from spcs_deployment.sql import Session, named, rows
 
 @dataclass(frozen=True)
 class Pool:
+    """A compute pool with its price.
+
+    Attributes:
+        instance_family: The name of the nodes' family.
+        family: The family in the price list; None if it is not there.
+        max_nodes: The pool's MAX_NODES.
+        auto_suspend_seconds: How long the pool stays without work; 0 if it never suspends itself.
+    """
+
     name: str
     instance_family: str
     family: Family | None
@@ -20,7 +29,20 @@ class Pool:
 
 
 def pool(session: Session, name: str, prices: PriceList, region: str = "") -> Pool:
-    """The pool with its price. Raises DeploymentError if it does not exist or the role may not see it."""
+    """Finds a compute pool.
+
+    Args:
+        session: Runs the statement.
+        name: The pool's name.
+        prices: Where to look up the price.
+        region: CURRENT_REGION() of the account.
+
+    Returns:
+        The pool with its price.
+
+    Raises:
+        DeploymentError: If it does not exist, or the session's role may not see it.
+    """
     row = named(session, "COMPUTE POOLS", name, f"looking for compute pool {name}")
     if row is None:
         raise DeploymentError(
@@ -39,9 +61,16 @@ def pool(session: Session, name: str, prices: PriceList, region: str = "") -> Po
 
 
 def trouble(session: Session, name: str) -> str:
-    """Why the pool does not start, in Snowflake's words and with its error code; empty if it has no problem.
+    """Why the pool does not start, in Snowflake's words and with its error code.
 
-    392507: no capacity in the region. 392508: the pool has reached MAX_NODES (DESCRIBE COMPUTE POOL).
+    Codes that DESCRIBE COMPUTE POOL gives: 392507, no capacity in the region; 392508, the pool has reached MAX_NODES.
+
+    Args:
+        session: Runs the statement.
+        name: The pool's name.
+
+    Returns:
+        The reason; empty if the pool has no problem.
     """
     for row in rows(session, f"DESCRIBE COMPUTE POOL {name}", f"describing compute pool {name}"):
         code, message = str(row.get("error_code") or ""), str(row.get("status_message") or "")
@@ -51,7 +80,11 @@ def trouble(session: Session, name: str) -> str:
 
 
 def needs_gpu(found: Pool) -> None:
-    """Raises DeploymentError when the pool's nodes are known to have no GPU."""
+    """Checks that the pool's nodes may have a GPU.
+
+    Raises:
+        DeploymentError: If they are known to have none.
+    """
     if found.family is not None and found.family.gpus == 0:
         raise DeploymentError(
             f"The nodes of compute pool {found.name} ({found.instance_family}) have no GPU; chat models need one.",

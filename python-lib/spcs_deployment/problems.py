@@ -130,7 +130,17 @@ _KNOWN: tuple[tuple[re.Pattern[str], str, str], ...] = tuple(
 
 @contextmanager
 def explained(doing: str) -> Iterator[None]:
-    """Turn the errors of a Snowflake call made inside into DeploymentError. `doing`: "creating service X"."""
+    """Turns the errors of a Snowflake call inside the block into DeploymentError.
+
+    Args:
+        doing: What the call does, such as "creating service X".
+
+    Yields:
+        Nothing.
+
+    Raises:
+        DeploymentError: In place of the call's own error.
+    """
     try:
         yield
     except DeploymentError:

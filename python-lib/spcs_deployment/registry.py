@@ -16,6 +16,7 @@ from spcs_deployment.sql import Session, bare
 
 
 def open_registry(session: Session, plan: Plan) -> Any:
+    """Opens the model registry in the plan's database and schema."""
     with explained(f"opening the registry in {plan.database}.{plan.schema}"):
         return _library("snowflake.ml.registry").Registry(
             session=session, database_name=plan.database, schema_name=plan.schema
@@ -32,10 +33,18 @@ def model_version(registry: Any, model: CatalogueModel, plan: Plan) -> Any | Non
 
 
 def log_model(registry: Any, model: CatalogueModel, plan: Plan) -> Any:
-    """Log the model: Snowflake downloads the weights on `logging_pool`, or this machine streams them.
+    """Logs a model. Snowflake downloads the weights on `logging_pool`, or this machine streams them.
 
-    The signature is Snowflake's own choice: OpenAI's chat columns where the model has a chat template,
-    a prompt where it has none. It is read back afterwards, never assumed.
+    The signature is Snowflake's own choice: OpenAI's chat columns if the model has a chat template, otherwise a prompt.
+    It is read afterwards, never assumed.
+
+    Args:
+        registry: The registry to log into.
+        model: The model to log.
+        plan: The plan that it is part of.
+
+    Returns:
+        The `ModelVersion`.
     """
     with explained(f"logging {model.repository} as {model.key}"):
         return registry.log_model(
@@ -66,9 +75,18 @@ def hugging_face_model(model: CatalogueModel, plan: Plan) -> Any:
 
 
 def create_service(version: Any, model: CatalogueModel, interface: Interface, plan: Plan) -> Any:
-    """Start the deployment and return its job. vLLM serves chat models; Snowflake builds an image for the others.
+    """Starts to create a service. vLLM serves chat models; Snowflake builds an image for the others.
 
     An embedding model gets one worker: each worker loads the model, and a small CPU node has memory for one.
+
+    Args:
+        version: The logged `ModelVersion`.
+        model: The model that the service serves.
+        interface: How the service will be called.
+        plan: The plan that it is part of.
+
+    Returns:
+        The job that creates it.
     """
     engine = None
     if interface.kind == "chat":
@@ -91,6 +109,7 @@ def create_service(version: Any, model: CatalogueModel, interface: Interface, pl
 
 
 def delete_model(registry: Any, model: CatalogueModel) -> None:
+    """Deletes a model with all its versions."""
     with explained(f"deleting model {model.key}"):
         registry.delete_model(model.key)
 

@@ -16,7 +16,13 @@ _RESTARTS_THAT_ARE_A_CRASH_LOOP = 3
 
 @dataclass(frozen=True)
 class State:
-    """phase: "absent", "suspended", "starting", "failed" or "ready". host: the endpoint's, when ready."""
+    """The state of a service.
+
+    Attributes:
+        phase: "absent", "suspended", "starting", "failed" or "ready".
+        detail: The same for the reader, in Snowflake's words.
+        host: The host of the public endpoint when the service is ready.
+    """
 
     phase: str
     detail: str
@@ -24,9 +30,18 @@ class State:
 
 
 def state(session: Session, service: str, endpoint: str | None = None) -> State:
-    """What SHOW SERVICES, CONTAINERS and ENDPOINTS say together.
+    """The state that SHOW SERVICES, SHOW SERVICE CONTAINERS and SHOW ENDPOINTS describe together.
 
-    `service` is a full name. Raises DeploymentError when the endpoint can never be called from DSS.
+    Args:
+        session: Runs the statements.
+        service: The full name of the service.
+        endpoint: The name of its public endpoint, where it has several.
+
+    Returns:
+        The state.
+
+    Raises:
+        DeploymentError: If the endpoint can never be called from DSS.
     """
     row = named_service(session, service)
     if row is None:
@@ -49,6 +64,7 @@ def state(session: Session, service: str, endpoint: str | None = None) -> State:
 
 
 def named_service(session: Session, service: str) -> dict[str, Any] | None:
+    """The row of SHOW SERVICES with this full name, or None."""
     database, schema, name = parts(service)
     return named(
         session, "SERVICES", name, f"looking for service {service}", f" IN SCHEMA {database}.{schema}"
@@ -56,10 +72,18 @@ def named_service(session: Session, service: str) -> dict[str, Any] | None:
 
 
 def public_host(endpoints: list[dict[str, Any]], service: str, name: str | None = None) -> str | None:
-    """The host of the service's public endpoint; None while Snowflake is creating it.
+    """Finds the host of the service's public endpoint. Snowflake's model server names its endpoint `inference`.
 
-    Snowflake's model server names its endpoint `inference`. Raises DeploymentError if there is none, or several
-    and no choice.
+    Args:
+        endpoints: The rows of SHOW ENDPOINTS.
+        service: The service's name, for the error.
+        name: The endpoint to choose, where there are several.
+
+    Returns:
+        The host, or None while Snowflake is creating it.
+
+    Raises:
+        DeploymentError: If there is no public endpoint, or several and none is chosen.
     """
     public = {
         str(row["name"]): str(row.get("ingress_url") or "")
@@ -86,22 +110,36 @@ def public_host(endpoints: list[dict[str, Any]], service: str, name: str | None 
 
 
 def suspend(session: Session, service: str) -> None:
+    """Suspends a service."""
     run(session, f"ALTER SERVICE {service} SUSPEND", f"suspending service {service}")
 
 
 def resume(session: Session, service: str) -> None:
+    """Resumes a service."""
     run(session, f"ALTER SERVICE {service} RESUME", f"resuming service {service}")
 
 
 def drop(session: Session, service: str) -> None:
+    """Drops a service if it exists."""
     run(session, f"DROP SERVICE IF EXISTS {service}", f"dropping service {service}")
 
 
 def grant(session: Session, service: str, role: str) -> list[str]:
-    """Allow a role to call the service's endpoints; what this session may not grant, in sentences.
+    """Allows a role to call the service's endpoints.
 
     The deployer owns the service and can grant its service role. USAGE on the database and the schema is granted by
     setup.sql, whose roles own them.
+
+    Args:
+        session: Runs the statements.
+        service: The full name of the service.
+        role: The role that will call it.
+
+    Returns:
+        What this session may not grant, as sentences.
+
+    Raises:
+        DeploymentError: If a grant fails for another reason.
     """
     database, schema, _ = parts(service)
     role = identifier(role, "CALLER_ROLE")
@@ -125,6 +163,7 @@ def grant(session: Session, service: str, role: str) -> list[str]:
 
 
 def log_statement(service: str, container: str = "model-inference") -> str:
+    """The statement that reads the last lines of a container's log."""
     return f"SELECT SYSTEM$GET_SERVICE_LOGS('{service}', '0', '{container}', 200)"
 
 

@@ -9,9 +9,16 @@ from spcs_deployment.sql import Session, bare, identifier, rows, run
 
 
 def open_session(connection_name: str | None = None) -> Any:
-    """A session from `connections.toml` (its default connection, when no name is given).
+    """Opens a Snowpark session from `connections.toml`.
 
-    Raises DeploymentError when the Snowpark library or the connection is missing.
+    Args:
+        connection_name: The connection in that file; its default connection when None.
+
+    Returns:
+        The session.
+
+    Raises:
+        DeploymentError: If the Snowpark library or the connection is missing.
     """
     try:
         from snowflake.snowpark import Session as Snowpark
@@ -28,7 +35,7 @@ def open_session(connection_name: str | None = None) -> Any:
 
 
 def assume_role(session: Session, role: str | None) -> str:
-    """Take this role if another one is current; the role that is current in the end."""
+    """Takes this role if another one is current, and returns the role that is current in the end."""
     current = str(rows(session, "SELECT CURRENT_ROLE() AS ROLE", "reading the session's role")[0]["role"])
     if role is None:
         return current

@@ -12,6 +12,8 @@ _QUOTED = re.compile(r'"(?:[^"]|"")+"')
 
 
 class Query(Protocol):
+    """What is used of snowflake.snowpark.DataFrame."""
+
     def collect(self) -> list[Any]: ...
 
 
@@ -22,7 +24,18 @@ class Session(Protocol):
 
 
 def identifier(text: str, what: str) -> str:
-    """The identifier as Snowflake resolves it: upper case unless quoted. Raises DeploymentError."""
+    """Reads an identifier as Snowflake does: in upper case unless it is quoted.
+
+    Args:
+        text: The identifier.
+        what: The parameter that it comes from, for the error.
+
+    Returns:
+        The identifier to write into a statement.
+
+    Raises:
+        DeploymentError: If it is not one.
+    """
     if not isinstance(text, str):
         raise DeploymentError(f"{what} must be a text, not {type(text).__name__}.", "See the parameter cell.")
     text = text.strip()
@@ -58,17 +71,31 @@ def bare(name: str) -> str:
 
 
 def literal(text: str) -> str:
+    """A text as a literal of SQL."""
     return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
 def rows(session: Session, statement: str, doing: str) -> list[dict[str, Any]]:
-    """The statement's rows as dicts with lower-case keys. Raises DeploymentError."""
+    """Runs a statement.
+
+    Args:
+        session: Runs it.
+        statement: SQL.
+        doing: What it does, for the error, such as "creating service X".
+
+    Returns:
+        The rows as dicts with keys in lower case.
+
+    Raises:
+        DeploymentError: If Snowflake refuses it.
+    """
     with explained(doing):
         found = session.sql(statement).collect()
     return [{str(key).lower(): value for key, value in row.as_dict().items()} for row in found]
 
 
 def run(session: Session, statement: str, doing: str) -> None:
+    """Runs a statement whose rows do not matter."""
     rows(session, statement, doing)
 
 

@@ -25,11 +25,25 @@ def wait_until_ready(
     sleep: Callable[[float], Any] = time.sleep,  # noqa: TID251 - a person waits here, no query does
     clock: Callable[[], float] = time.monotonic,
 ) -> dict[str, str]:
-    """Wait for all; full service name -> host.
+    """Waits until all services are ready.
 
-    services: full name -> the job that creates it, or None for one that was there before.
-    resume_suspended: resume a service that Snowflake suspends meanwhile (MIN_INSTANCES = 0); else that is an error.
-    Raises DeploymentError when one has failed, or when `minutes` have passed.
+    Args:
+        session: Runs the statements.
+        services: The services by their full names, each with the job that creates it, or None if it existed before.
+        endpoint: The name of the public endpoint, where a service has several.
+        minutes: How long to wait.
+        poll_seconds: The pause between two looks.
+        report: Is told what has changed.
+        resume_suspended: Whether to resume a service that Snowflake suspends meanwhile (MIN_INSTANCES = 0). If not,
+            that is an error.
+        sleep: Makes the pauses.
+        clock: Seconds that never go back.
+
+    Returns:
+        The host of each service, by its full name.
+
+    Raises:
+        DeploymentError: If a service has failed, or the time is up.
     """
     began = clock()
     hosts: dict[str, str] = {}

@@ -12,6 +12,8 @@ from typing import Protocol
 
 
 class Renewable(Protocol):
+    """Something that a forked child must not take over as it is."""
+
     def renew_after_fork(self) -> None:
         """Puts the object back to the state of one that nobody uses. Called in the child, before anything else."""
 

@@ -33,17 +33,29 @@ class BusyMeter:
         self._at = 0.0
 
     def start(self, queries: int = 1) -> float:
-        """Counts `queries` more in flight; returns the mark to hand to `end`."""
+        """Counts more queries in flight.
+
+        Args:
+            queries: How many.
+
+        Returns:
+            A mark to hand to `end`.
+        """
         with self._lock:
             self._advance()
             self._in_flight += queries
             return self._integral
 
     def end(self, mark: float, queries: int = 1) -> float:
-        """Counts them out again.
+        """Counts queries out again.
+
+        Args:
+            mark: What `start` returned for them.
+            queries: How many.
 
         Returns:
-            The busy seconds that they share, all together. Zero to the garbage collector: there is nobody to charge.
+            The busy seconds that they share, all together. Zero when the garbage collector calls: there is nobody to
+            charge.
         """
         if self._lock.is_held_here():
             self._lock.run(lambda: self._end(mark, queries))

@@ -38,7 +38,17 @@ class Discovery(Generic[T]):
         return self._found.value or self._before
 
     def value(self, context: QueryContext) -> T:
-        """What the service says, or said some minutes ago. Raises SpcsError."""
+        """What the service says, or said some minutes ago.
+
+        Args:
+            context: The query that needs to know.
+
+        Returns:
+            The value.
+
+        Raises:
+            SpcsError: If the service cannot be asked.
+        """
         found = self._found.value
         if found is None:
             found = self._flights.run(

@@ -44,11 +44,17 @@ class Step:
 
 
 class QueryContext:
-    """The time a query has, and the record of what was done for it.
+    """The time that a query has, and the record of what was done for it.
 
-    seconds: how long it may last from now, all included. credential_id: of the credential it runs under, for fairness
-    between users. busy_seconds: its share of the time in which the service was busy (see `cost`). number: tells the
-    queries of a process apart in the log.
+    Attributes:
+        seconds: How long it may take in all, from now.
+        deadline: When that time is up, on the monotonic clock.
+        credential_id: The credential that it runs under, for fairness between users.
+        attempts: How many HTTP requests were sent for it.
+        busy_seconds: Its share of the time in which the service was busy (see `cost`).
+        steps: What was done, for the trace.
+        last_error: The last failure that was not the end.
+        number: Tells the queries of a process apart in the log.
     """
 
     __slots__ = (
@@ -77,8 +83,13 @@ class QueryContext:
         self.last_error: SpcsError | None = None
 
     def child(self, seconds: float = math.inf) -> QueryContext:
-        """A context for what is done on the way, such as a login. It writes to this one's record and lives on this
-        one's time, of which it may take no more than `seconds`.
+        """A context for something done on the way, such as a login. It shares this one's record and time.
+
+        Args:
+            seconds: The most that it may take of that time.
+
+        Returns:
+            The context.
         """
         child = QueryContext(self.seconds, self.credential_id, clock=self._clock)
         child.deadline, child.steps = min(self.deadline, self._clock() + seconds), self.steps

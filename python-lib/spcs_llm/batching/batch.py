@@ -21,8 +21,12 @@ ResultT = TypeVar("ResultT")
 class BatchSpec(Generic[RowT, ResultT]):
     """How rows are sent. Only rows of equal `key` share a request.
 
-    send: makes one HTTP request and returns a result or an error for each row, in order; raises the SpcsError that
-    concerns them all. size: bytes that a row takes in the request's body.
+    Attributes:
+        key: What rows must have in common to share a request.
+        send: Makes one HTTP request, and returns a result or an error for each row, in order. It raises the SpcsError
+            that concerns them all.
+        max_rows: The most rows in a request.
+        size: The bytes that a row takes in the request's body.
     """
 
     key: Hashable
@@ -54,7 +58,15 @@ class Waiter:
 
 @dataclass(eq=False)
 class QueuedRow:
-    """A row on its way. sent: the call of the request that carries it."""
+    """A row on its way.
+
+    Attributes:
+        value: What `BatchSpec.send` takes.
+        size: Bytes in the request's body.
+        waiter: Whose row it is.
+        sent: The context of the request that carries it; None until it is sent.
+        result: What came of it.
+    """
 
     value: Any
     size: int
@@ -75,7 +87,15 @@ class QueuedRow:
 
 
 class Batch:
-    """Rows that go together. joinable: one row, which others may join. half_of: the request that was refused."""
+    """Rows that are sent together.
+
+    Attributes:
+        spec: How they are sent.
+        queued: The rows.
+        joinable: Whether other rows may join them: they are one row, of a query that allows it.
+        half_of: The refused request that they are half of.
+        sender: The thread that will send them.
+    """
 
     def __init__(
         self,
@@ -106,7 +126,11 @@ class Batch:
         self.sender.wake()
 
     def depart(self) -> QueryContext:
-        """Leaves behind the rows whose time is up. Returns the call to send by: the sender's, or one for all."""
+        """Leaves behind the rows whose time is up.
+
+        Returns:
+            The context to send by: the sender's own, or a shared one when there are several callers.
+        """
         self.queued = [row for row in self.queued if row.waiter.context.remaining() > 0]
         context = self.sender.context
         if self.is_shared:
@@ -117,7 +141,11 @@ class Batch:
         return context
 
     def share_out(self, context: QueryContext) -> list[QueuedRow]:
-        """Charges what it took to those who are still there, whom it returns."""
+        """Charges what the request took to the callers who are still waiting.
+
+        Returns:
+            Their rows.
+        """
         present = [row for row in self.queued if not row.waiter.gone]
         for row in present:
             if row.waiter.context is not context:

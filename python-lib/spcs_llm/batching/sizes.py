@@ -25,9 +25,15 @@ _MAX_KEPT = 256
 
 
 def is_refusal(error: SpcsError) -> bool:
-    """Whether a request of several rows may have failed for one of them, or for their number.
+    """Whether a request of several rows may have failed because of one of them, or of their number.
 
-    If so, its halves may fare better. All else (sign-in, gateway, network, an overloaded service) is everybody's.
+    If so, its halves may succeed. Everything else (sign-in, gateway, network, an overloaded service) concerns all rows.
+
+    Args:
+        error: Why the request failed.
+
+    Returns:
+        Whether to try its halves.
     """
     if isinstance(error, (BadRequest, RequestTooLarge, ModelError, QueryError)):
         return True
@@ -41,7 +47,14 @@ def _took_too_long(error: SpcsError) -> bool:
 
 @dataclass(eq=False)
 class Refusal:
-    """A refused request of `rows`, which goes on as two halves. seconds: what the refusal took."""
+    """A refused request, which goes on as two halves.
+
+    Attributes:
+        error: Why it was refused.
+        rows: How many rows it had.
+        seconds: How long the refusal took.
+        accepted_halves: How many of its halves were accepted.
+    """
 
     error: SpcsError
     rows: int

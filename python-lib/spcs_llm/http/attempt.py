@@ -160,9 +160,16 @@ class Stream:
         self.close()
 
     def chunks(self) -> Iterator[bytes]:
-        """The bytes as they come. Raises NetworkError when the answer is cut short, QueryTimeout when time is up.
+        """The bytes as they come.
 
-        Neither its end nor letting go of it closes the stream: whoever opened that does.
+        Neither its end nor letting go of it closes the stream: whoever opened it does that.
+
+        Yields:
+            Parts of the body, unpacked.
+
+        Raises:
+            NetworkError: If the answer is cut short.
+            QueryTimeout: If the query's time is up.
         """
         try:
             yield self._first

@@ -36,7 +36,18 @@ T = TypeVar("T")
 class Endpoint:
     """A client for what stands behind one URL. Thread-safe; shared by all that use the URL with one credential.
 
-    error_from_response: turns a refusal into an error. idle_seconds: the longest silence within an attempt.
+    Args:
+        transport: Connections to the host.
+        tokens: Gives the headers that sign a request in.
+        error_from_response: Turns a refusal into an error.
+        limiter: Limits the requests in flight; None: no limit.
+        meter: Measures the time in which the service is busy.
+        retry: How often and how long to try again.
+        budget: Limits the retries of an outage.
+        idle_seconds: The longest silence within an attempt.
+        clock: Seconds that never go back.
+        sleep: Makes the pauses between attempts.
+        step_name: The name of a request in the trace.
     """
 
     def __init__(
@@ -73,18 +84,51 @@ class Endpoint:
         return self._transport.url.netloc
 
     def send(self, http_request: HttpRequest, context: QueryContext) -> Any:
-        """Sends the request and returns the JSON of its answer. Raises SpcsError."""
+        """Sends a request.
+
+        Args:
+            http_request: The request.
+            context: The query that it is for.
+
+        Returns:
+            The JSON of the answer.
+
+        Raises:
+            SpcsError: If no attempt succeeds within the query's time.
+        """
         return parse_json(self.send_for_body(http_request, context))
 
     def send_for_body(self, http_request: HttpRequest, context: QueryContext) -> bytes:
-        """Sends the request and returns the bytes of its answer. Raises SpcsError."""
+        """Sends a request.
+
+        Args:
+            http_request: The request.
+            context: The query that it is for.
+
+        Returns:
+            The bytes of the answer.
+
+        Raises:
+            SpcsError: If no attempt succeeds within the query's time.
+        """
         return self._with_retries(http_request, context, _whole_body)
 
     def open(self, http_request: HttpRequest, context: QueryContext, begin: Callable[[Stream], T]) -> T:
-        """Sends the request and returns what `begin` makes of its answer's stream. Raises SpcsError.
+        """Sends a request, and leaves its answer's stream open.
 
-        What `begin` reads is asked for again when it breaks off. It leaves the stream open: the rest is its
-        caller's to read and to close, and so are failures from then on.
+        What `begin` reads is asked for again when it breaks off. The rest is the caller's to read and to close, and
+        so are failures from then on.
+
+        Args:
+            http_request: The request.
+            context: The query that it is for.
+            begin: Reads the beginning of the stream.
+
+        Returns:
+            What `begin` returns.
+
+        Raises:
+            SpcsError: If no attempt succeeds within the query's time.
         """
 
         def receive(attempt: Attempt) -> T:
@@ -98,9 +142,18 @@ class Endpoint:
         return self._with_retries(http_request, context, receive)
 
     def read(self, http_request: HttpRequest, context: QueryContext, consume: Callable[[Stream], T]) -> T:
-        """Sends the request and returns what `consume` makes of its answer. Raises SpcsError.
+        """Sends a request, and reads its answer as it comes. An answer that breaks off is asked for again.
 
-        An answer that breaks off in the middle is asked for again.
+        Args:
+            http_request: The request.
+            context: The query that it is for.
+            consume: Reads the stream.
+
+        Returns:
+            What `consume` returns.
+
+        Raises:
+            SpcsError: If no attempt succeeds within the query's time.
         """
 
         def receive(attempt: Attempt) -> T:
@@ -196,10 +249,16 @@ class Endpoint:
                 attempt.end()
 
     def _admitted(self, context: QueryContext) -> tuple[Slot | None, Mapping[str, str]]:
-        """A slot, and the headers to use it with.
+        """Waits for a slot.
 
         Signing in is done without a slot: one user's slow sign-in would keep the others from the endpoint. A token
         that expired while its query waited for the slot is replaced, and the query goes before the user's others.
+
+        Args:
+            context: The query.
+
+        Returns:
+            A slot, None where there is no limit, and the headers to use it with.
         """
         headers = self._token_headers(context)
         if self._limiter is None:

@@ -31,15 +31,18 @@ class LastEvent(Event):
 def events(chunks: Iterable[bytes], *, largest: int = MAX_EVENT) -> Iterator[Event]:
     """The events of a stream whose bytes may be split anywhere.
 
-    What an end without a blank line leaves of an event is a LastEvent, also where the connection breaks off there:
-    it comes before the NetworkError or QueryTimeout that `chunks` raises.
+    If the body ends without a blank line, what there is of an event is a LastEvent, also where the connection breaks
+    off: it comes before the NetworkError or QueryTimeout that `chunks` raises.
 
     Args:
-        chunks: the body's bytes as they come.
-        largest: bytes of an event's data.
+        chunks: The body's bytes as they come.
+        largest: How many bytes an event's data may have.
+
+    Yields:
+        The events.
 
     Raises:
-        ModelError: an event is larger than that.
+        ModelError: If an event is larger than that.
     """
     name, data, size = "", [], 0
     failure: NetworkError | QueryTimeout | None = None

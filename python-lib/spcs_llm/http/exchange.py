@@ -29,13 +29,24 @@ _PACKED = ("br", "zstd", "compress", "x-compress", "lzma", "xz")
 
 
 class Exchange:
-    """Must be closed. The connection is used again only when the request was sent whole and the body was read to the
-    end of its framing without a failure: whatever else is left on it would answer the next query, of whoever asks.
+    """One request and its answer on one connection. It must be closed.
 
-    until: when the watchdog cuts it. idle_seconds: the longest silence. sent: whether a connection was there to send
-    the request on. sent_in_part: whether sending it failed. reused_connection: whether the connection had served an
-    earlier request. has_body: whether the request has one. max_body: bytes that the answer's body may have, unpacked.
-    on_cut: called by the watchdog's thread after it has cut the exchange; neither waits nor raises.
+    The connection is used again only when the request was sent whole and the body was read to the end of its framing
+    without a failure: anything left on it would answer the next query, whoever asks.
+
+    Args:
+        host: The name of the host, for errors.
+        seconds: When the watchdog cuts it, from now.
+        idle_seconds: The longest silence.
+        has_body: Whether the request has a body.
+        max_body: How many bytes the answer's body may have, unpacked.
+        on_cut: Called by the watchdog's thread after it has cut the exchange; it neither waits nor raises.
+
+    Attributes:
+        until: When the watchdog cuts it, on the monotonic clock.
+        sent: Whether there was a connection to send the request on.
+        sent_in_part: Whether sending it failed.
+        reused_connection: Whether the connection had served an earlier request.
     """
 
     def __init__(
@@ -106,11 +117,14 @@ class Exchange:
         self.headers = response.headers
 
     def chunks(self) -> Iterator[bytes]:
-        """The body as it comes, decoded.
+        """The body as it comes, unpacked.
+
+        Yields:
+            Its parts.
 
         Raises:
-            NetworkError: when it breaks off, or the exchange's time is up.
-            ModelError: when it is too large, or packed in a way that cannot be read.
+            NetworkError: If it breaks off, or the exchange's time is up.
+            ModelError: If it is too large, or packed in a way that cannot be read.
         """
         size = 0
         for chunk in self._decoded(self._raw_chunks()):
@@ -204,8 +218,20 @@ def _is_reusable(stream: Any) -> bool:
 
 
 def _inflated(chunks: Iterator[bytes], host: str) -> Iterator[bytes]:
-    """Unpacks at most _CHUNK bytes at a time. No honest answer shrinks to a hundredth: a small body that unfolds
-    without end is given up early.
+    """Unpacks at most _CHUNK bytes at a time.
+
+    No honest answer shrinks to a hundredth: a small body that unpacks without end is given up early.
+
+    Args:
+        chunks: The packed body.
+        host: The name of the host, for errors.
+
+    Yields:
+        Parts of the body.
+
+    Raises:
+        ModelError: If it is damaged, or unpacks to too much.
+        NetworkError: If it is cut short.
     """
     inflate = zlib.decompressobj(wbits=47)  # gzip or zlib, by its header
     packed = unpacked = 0

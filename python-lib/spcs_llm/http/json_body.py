@@ -16,7 +16,15 @@ _MAX_DIGITS = 4300
 
 
 def refuse_html(headers: Mapping[str, str], body: bytes) -> None:
-    """Raises ModelError for a web page: whatever the status says, it is no model's answer."""
+    """Checks that an answer is not a web page: whatever its status, that is no model's answer.
+
+    Args:
+        headers: The answer's headers.
+        body: The beginning of its body.
+
+    Raises:
+        ModelError: If it is a web page.
+    """
     content_type = headers.get("Content-Type", "")
     if "html" in content_type.lower() or body[:64].lstrip().lower().startswith((b"<!doctype", b"<html")):
         raise ModelError(
@@ -27,13 +35,16 @@ def refuse_html(headers: Mapping[str, str], body: bytes) -> None:
 
 
 def parse_json(body: bytes) -> Any:
-    """The JSON in `body`.
+    """Parses JSON.
 
     Args:
         body: UTF-8 text.
 
+    Returns:
+        Its value.
+
     Raises:
-        ModelError: says what is there instead, without quoting it.
+        ModelError: If it is not JSON, or too large; it says what is there instead, without quoting it.
     """
     if len(body) > _SMALL and _is_costly(body):
         raise ModelError(

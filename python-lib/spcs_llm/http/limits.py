@@ -50,11 +50,14 @@ class Limiter:
         """Waits for a slot.
 
         Args:
-            context: the query that waits, until its time is up.
-            ahead: before the other queries of the same user, for one that had its turn already.
+            context: The query that waits, until its time is up.
+            ahead: Whether it goes before the other queries of the same user, because it had its turn already.
+
+        Returns:
+            The slot.
 
         Raises:
-            QueryTimeout: when the query's time ends first.
+            QueryTimeout: If the query's time ends first.
         """
         self.acquire(context, ahead=ahead)
         return Slot(self)

@@ -30,8 +30,18 @@ def error_from_exception(
     answered: bool = False,
     field: str = LLM_ENDPOINT_URL,
 ) -> NetworkError:
-    """The failure of an exchange with `host`. cut: the watchdog ended it. sent: a connection was there, and ready for
-    the request. answered: the body had begun. field: of the form, which names the host.
+    """The error for an exchange that failed with an exception.
+
+    Args:
+        error: What was raised.
+        host: The name of the host.
+        cut: Whether the watchdog ended the exchange.
+        sent: Whether there was a connection, ready for the request.
+        answered: Whether the body had begun.
+        field: The field of the form that names the host.
+
+    Returns:
+        The error. It quotes nothing that was sent.
     """
     causes = list(_causes(error))
     reach = f"Check '{field}', and that this DSS node may reach it (firewall, proxy)."
@@ -59,10 +69,12 @@ def error_from_exception(
 
 
 def time_is_up(host: str) -> NetworkError:
+    """The error for an answer that had not ended when the query's time was up."""
     return NetworkError(f"{host} had not ended its answer when the query's time was up.", silent=True)
 
 
 def body_cut_short(host: str) -> NetworkError:
+    """The error for a connection that ended in the middle of the body."""
     return NetworkError(f"{host} closed the connection in the middle of its answer.")
 
 

@@ -18,11 +18,18 @@ def max_body_of_vectors(rows: int) -> int:
 
 @dataclass(frozen=True)
 class HttpRequest:
-    """A request: `path` below the endpoint's URL, and its JSON `payload` or, already encoded, its `body`.
+    """A request to an endpoint.
 
-    weight: how many queries share it. step: its name in the trace, where it is not the endpoint's usual one.
-    max_body: bytes that its answer may have, where that is not `exchange.MAX_BODY`; more is a ModelError.
-    is_probe: it asks whether there is such a path: a 404 is its answer, and no reason to doubt the token.
+    Attributes:
+        path: The path below the endpoint's URL.
+        payload: The body, as JSON.
+        method: The HTTP method.
+        weight: How many queries share it.
+        step: Its name in the trace, where it is not the endpoint's usual one.
+        max_body: How many bytes its answer may have, where that is not `exchange.MAX_BODY`; more is a ModelError.
+        body: The body already encoded, in place of `payload`.
+        headers: Headers besides those of the token and the body.
+        is_probe: Whether it asks if there is such a path: a 404 is its answer, and no reason to doubt the token.
     """
 
     path: str

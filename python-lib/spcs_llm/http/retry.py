@@ -59,7 +59,11 @@ class RetryBudget:
             return price
 
     def earn(self, spent: int) -> None:
-        """Called for each success. spent: the price of its last retry, which it gets back; 0 without one."""
+        """Counts a success.
+
+        Args:
+            spent: The price of its last retry, which is given back; 0 if it had none.
+        """
         if spent == 0 and self._tokens == self.CAPACITY:  # the usual case takes no lock
             return
         with self._lock:
@@ -76,7 +80,7 @@ class RetryPolicy:
     cold_start: float = 300.0
     cold_first_delay: float = 1.0
     cold_longest_delay: float = 15.0
-    random: Callable[[], float] = random.random
+    random: Callable[[], float] = random.random  # noqa: S311
 
     def delay(self, failure: int) -> float:
         """Full jitter: anywhere between nothing and a limit that doubles with each failure (the first is 1)."""

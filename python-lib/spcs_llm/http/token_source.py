@@ -13,11 +13,17 @@ class TokenSource(Protocol):
     """Who authorises requests. Thread-safe."""
 
     def headers(self, context: QueryContext) -> Mapping[str, str]:
-        """The headers that authorise a request now; signs in first when it must.
+        """The headers that authorise a request now; signs in first if it must.
+
+        Args:
+            context: The query that waits for them.
+
+        Returns:
+            Headers and their values.
 
         Raises:
-            LoginError: when Snowflake refuses the credential.
-            SpcsError: when signing in fails in another way, or the query's time is up.
+            LoginError: If Snowflake refuses the credential.
+            SpcsError: If signing in fails in another way, or the query's time is up.
         """
 
     def at_hand(self) -> Mapping[str, str] | None:
@@ -26,17 +32,24 @@ class TokenSource(Protocol):
     def refused(self, headers: Mapping[str, str], error: SpcsError) -> bool:
         """Tells that these headers were refused. A newer token than theirs is not thrown away.
 
-        Returns whether it is worth asking for headers again: there are others, or may be.
+        Args:
+            headers: What `headers` or `at_hand` gave.
+            error: The refusal.
+
+        Returns:
+            Whether it is worth asking for headers again: there are others, or may be.
         """
 
 
 class ErrorFromResponse(Protocol):
+    """Turns a response that is no success into an error."""
+
     def __call__(self, status: int, headers: Mapping[str, str], body: bytes) -> SpcsError:
         """The error behind a response that is no success."""
 
 
 class NoToken:
-    """For servers that want none, and for the requests that sign in."""
+    """A token source for endpoints that need no sign-in."""
 
     def at_hand(self) -> Mapping[str, str]:
         return {}

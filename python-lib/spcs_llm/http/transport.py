@@ -43,11 +43,18 @@ _current = threading.local()
 
 
 class Transport:
-    """Connections to one host. Thread-safe. `pool_size` should be the number of requests in flight.
+    """Connections to one host. Thread-safe.
 
-    The environment's proxies and CA bundle are read here, once. Raises NetworkError when they are of no use.
-    field: of the form, which the URL is from; errors name it. Plain http, which is for loopback addresses, goes
-    through no proxy whatever the environment says: it would take a token over the network in clear text.
+    The environment's proxies and CA bundle are read here, once. Plain http, which is for loopback addresses, goes
+    through no proxy, whatever the environment says: that would send a token over the network in clear text.
+
+    Args:
+        url: Where the host is.
+        pool_size: How many connections to keep; it should be the number of requests in flight.
+        field: The field of the form that the URL comes from; errors name it.
+
+    Raises:
+        NetworkError: If the proxy or the CA bundle cannot be used.
     """
 
     def __init__(self, url: BaseUrl, pool_size: int = 10, field: str = LLM_ENDPOINT_URL) -> None:

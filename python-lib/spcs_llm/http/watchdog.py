@@ -18,6 +18,8 @@ logger = logging.getLogger(__name__)
 
 
 class Watched(Protocol):
+    """What the watchdog ends when its time is up."""
+
     @property
     def until(self) -> float:
         """When to cut it, on the monotonic clock."""
