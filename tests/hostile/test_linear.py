@@ -243,7 +243,7 @@ READERS: dict[str, tuple[Surface, Callable[[int], bytes], int, dict[str, Any]]] 
         {},
     ),
     "rows of chats": (PREDICT_CHAT, _rows(lambda at: [at, {"outputs": "a"}]), 40_000, {}),
-    "rows of vectors": (PREDICT_EMBEDDING, _rows(lambda at: [at, {"outputs": [1.0]}]), 40_000, {}),
+    "rows of vectors": (PREDICT_EMBEDDING, _rows(lambda at: [at, {"outputs": [1.0]}]), 20_000, {}),
     "numbers in a text": (
         PREDICT_EMBEDDING,
         lambda count: reply(dumped({"data": [[0, {"outputs": f"[nan{', 1' * count}]"}]]})),
