@@ -20,7 +20,9 @@ class DeploymentError(SpcsError):
 
 
 # Texts of the server's errors 002003, 003001 and 003013, as the connector passes them on.
-_MISSING = re.compile(r"(?P<kind>[\w ]+?) '(?P<name>[^']+)' does not exist or not authorized", re.IGNORECASE)
+_MISSING = re.compile(
+    r"(?P<kind>[\w ]{1,60}?) '(?P<name>[^']{1,300})' does not exist or not authorized", re.IGNORECASE
+)
 _PRIVILEGE = re.compile(
     r"Insufficient privileges to operate on (?P<kind>[\w ]+?) '(?P<name>[^']+)'", re.IGNORECASE
 )

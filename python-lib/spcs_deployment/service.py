@@ -9,7 +9,7 @@ from typing import Any
 from spcs_deployment.problems import DeploymentError
 from spcs_deployment.sql import Session, identifier, named, parts, rows, run
 
-_HOST = re.compile(r"[a-z0-9-]+(?:\.[a-z0-9-]+)+", re.IGNORECASE)
+_HOST = re.compile(r"[a-z0-9-]{1,63}(?:\.[a-z0-9-]{1,63}){1,12}", re.IGNORECASE)
 _GIVEN_UP = {"FAILED", "INTERNAL_ERROR", "DONE", "DELETING", "DELETED"}
 _RESTARTS_THAT_ARE_A_CRASH_LOOP = 3
 

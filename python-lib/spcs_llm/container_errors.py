@@ -60,8 +60,8 @@ _GENERIC = re.compile(
     re.IGNORECASE,
 )
 _LINK = re.compile(r"for further information visit\s*\S*", re.IGNORECASE)
-_INPUT_QUOTED = re.compile(r"\s*\[type=[^\n]*\Z|,?\s*input_value=[^\n]*\Z")
-_VALIDATION = re.compile(r"\d+ validation errors? for ")
+_INPUT_QUOTED = re.compile(r"\s{0,8}\[type=[^\n]{0,2000}\Z|,?\s{0,8}input_value=[^\n]{0,2000}\Z")
+_VALIDATION = re.compile(r"\d{1,6} validation errors? for ")
 _LOC = re.compile(r"""['"]loc['"]: ?[(\[]([^()\[\]]{0,300})[)\]]""")
 _MSG = re.compile(r"""['"]msg['"]: ?(?:'((?:[^'\\]|\\.){0,500})'|"((?:[^"\\]|\\.){0,500})")""")
 _MESSAGE = re.compile(r"""['"]message['"]: ?(?:'((?:[^'\\]|\\.){0,2000})'|"((?:[^"\\]|\\.){0,2000})")""")
@@ -70,15 +70,15 @@ _LITELLM_CLASS = re.compile(
 )
 _LITELLM_PROVIDER = re.compile(r"[A-Za-z_]{0,40}Exception - (?=\S)")
 _LITELLM_TAIL = re.compile(
-    r"\s*(?:\.?\s*Received Model Group=|Available Model Group Fallbacks=|LiteLLM Retried:)"
+    r"\s{0,8}(?:\.?\s{0,8}Received Model Group=|Available Model Group Fallbacks=|LiteLLM Retried:)"
 )
 _PATH = re.compile(r"[\w.\[\]]+(?: ?-> ?[\w.\[\]]+)*:?")
-_DUMP = re.compile(r"(?:[;,]?\s*\b\w+\s*[=:]\s*)?[\[{(]+\s*\Z")
+_DUMP = re.compile(r"(?:[;,]?\s{0,8}\b\w{1,60}\s{0,8}[=:]\s{0,8})?[\[{(]{1,20}\s{0,8}\Z")
 _TRACEBACK = re.compile(r"^\s*Traceback\b", re.MULTILINE)
 _WHERE = re.compile(
     r"While executing\b|at (?:row|line)\b", re.IGNORECASE
 )  # minja's and llama.cpp's templates
-_EXCEPTION = re.compile(r"(?:[\w.]*(?:Error|Exception)): ?\S|Jinja Exception: ?\S", re.IGNORECASE)
+_EXCEPTION = re.compile(r"(?:[\w.]{0,120}(?:Error|Exception)): ?\S|Jinja Exception: ?\S", re.IGNORECASE)
 _HEADING = re.compile(r"[\w ]{1,40}:")
 
 

@@ -39,7 +39,7 @@ _HEAD_OF_IMAGE = 4096  # of a data URL: an error quotes its head, if anything
 _NO_LETTERS = bytes(byte for byte in range(1, 128) if not chr(byte).isalnum())
 _WORD = re.compile(r"[^\W_](?:[\w-]*[^\W_])?|\w+")
 _ESCAPES = re.compile(
-    r"\\+u[0-9a-fA-F]{4}|\\+x[0-9a-fA-F]{2}|\\+[nrtbfv0]|(?:%[0-9a-fA-F]{2})+|&#?[0-9a-zA-Z]{1,8};"
+    r"\\{1,8}u[0-9a-fA-F]{4}|\\{1,8}x[0-9a-fA-F]{2}|\\{1,8}[nrtbfv0]|(?:%[0-9a-fA-F]{2}){1,12}|&#?[0-9a-zA-Z]{1,8};"
 )
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{11,}")
 

@@ -16,7 +16,7 @@ from spcs_llm.lenient_json import read_leniently
 
 INVALID_ARGUMENTS = "invalid_arguments"  # the one key of what stands for arguments that cannot be read
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
-_FENCE = re.compile(r"\s*```[A-Za-z]*\s*\n?")
+_FENCE = re.compile(r"\s{0,100}```[A-Za-z]{0,20}\s{0,100}")
 _MAX_ENCODINGS = 3
 _MAX_GLUED = 16
 

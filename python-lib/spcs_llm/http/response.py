@@ -79,12 +79,15 @@ class HttpResponse(http.client.HTTPResponse):
         while (line := self._line(_MAX_LINE + 1)) and line not in _LINE_END:
             if len(line) > _MAX_LINE or len(fields) >= _MAX_HEADERS:
                 raise http.client.HTTPException("headers without end")
-            text = line.decode("latin-1")
+            text = line.decode("latin-1").rstrip("\r\n")
             name, colon, value = text.partition(":")
-            if text[0] in " \t" and fields:
+            if "\r" in text:  # some servers and proxies take it for the end of a line, others do not
+                raise http.client.HTTPException("a carriage return within a header")
+            if text[:1] in (" ", "\t") and fields:
                 fields[-1][1] += f" {text.strip()}"
             elif colon and name.strip():
-                fields.append([name.strip(), value.strip()])
+                # A name with a blank behind it is another name: `Content-Length : 3` says nothing of the length.
+                fields.append([name, value.strip()])
             else:
                 raise http.client.HTTPException("a header line without a name")
         message = http.client.HTTPMessage()

@@ -21,7 +21,7 @@ from spcs_llm.protocols.inference_server.rows import map_rows, parsed_json
 from spcs_llm.protocols.reply_errors import unexpected_reply
 
 _TEXT = "generated_text"
-_IS_WRAPPED = re.compile(rf"[\s\[]*\{{\s*['\"]{_TEXT}['\"]\s*:")
+_IS_WRAPPED = re.compile(rf"[\s\[]{{0,100}}\{{\s{{0,100}}['\"]{_TEXT}['\"]\s{{0,100}}:")
 # What decoders leave out or change: blanks, or one control token. Repeated here, `re` would take 120 bytes a round.
 _GAP = re.compile(
     r"\s+|<[|\uff5c][^<>|\uff5c\s]{1,40}[|\uff5c]>|</?s>|<(?:bos|eos|unk|pad|start_of_turn|end_of_turn)>"

@@ -75,8 +75,8 @@ _ABOUT_STRICT: Final = re.compile(
 )
 _BLIND_TRIES: Final = 2
 _SAYS_NOTHING: Final = re.compile(
-    r"(the service refuses the request( \(HTTP \d+\))?:? ?)?\W*"
-    r"((bad|invalid) request|unprocessable( entity| content)?|(internal )?(server )?error|no reason given)?\W*",
+    r"(the service refuses the request( \(HTTP \d{3}\))?:? ?)?\W{0,40}"
+    r"((bad|invalid) request|unprocessable( entity| content)?|(internal )?(server )?error|no reason given)?\W{0,40}",
     _I,
 )
 # Of OpenAI's strict mode

@@ -9,12 +9,12 @@ _LONGEST = 256  # characters of a name; a tool's has 64 at most in OpenAI's API
 _TAG = r"<[^<>]{0,80}>?"
 _MEANT = re.compile(
     # tags and headers of the model's format before the name, its namespace, the name, and what hangs on it
-    rf"(?:\s|{_TAG}|[\"'`\[(])*"
-    rf"(?:(?:assistant|commentary|analysis)\b(?:\s|{_TAG})*)*(?:to\s*=\s*)?"
-    r"(?P<whole>(?:(?:functions?|tools?|tool_calls?|default(?:_api)?|multi_tool_use|api|mcp|server|namespace)\s*[.:/]\s*)*"
-    r"(?P<name>[\w.\-/]+?))"
-    r"(?::\d+)?"
-    rf"(?:\s*$|\s*<.*|\s*\n.*|\s*[\"'`\])(:,;=].*)",
+    rf"(?:\s|{_TAG}|[\"'`\[(]){{0,20}}"
+    rf"(?:(?:assistant|commentary|analysis)\b(?:\s|{_TAG}){{0,8}}){{0,3}}(?:to\s{{0,4}}=\s{{0,4}})?"
+    r"(?P<whole>(?:(?:functions?|tools?|tool_calls?|default(?:_api)?|multi_tool_use|api|mcp|server|namespace)\s{0,4}[.:/]\s{0,4}){0,4}"
+    r"(?P<name>[\w.\-/]{1,128}?))"
+    r"(?::\d{1,9})?"
+    r"\s{0,20}(?:$|[<\n\"'`\])(:,;=].*|(?<=\n).*)",
     re.DOTALL,
 )
 
