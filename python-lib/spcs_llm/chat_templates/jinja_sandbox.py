@@ -2,14 +2,13 @@
 
 What a template finds here is what Hugging Face gives one (transformers 4.57, utils/chat_template_utils.py):
 `trim_blocks`, `lstrip_blocks`, loop controls, the `generation` tag, `raise_exception`, `strftime_now`, and `tojson`
-without escapes. Beyond Jinja's own sandbox, loops and output are bounded, and a name that nobody defined is an error
-where it is written out or looped over, not an empty text.
+without escapes. Beyond Jinja's own sandbox, loops, calls, output and what an expression makes are bounded, and a name
+that nobody defined is an error where it is written out or looped over, not an empty text.
 """
 
 from __future__ import annotations
 
 import functools
-import json
 import sys
 import traceback
 from collections.abc import Iterable, Mapping
@@ -23,20 +22,28 @@ from jinja2.ext import Extension
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import missing
+from jinja2.visitor import NodeTransformer
 
+from spcs_llm.chat_templates.bounds import Budget, bounded_call, bounded_filter, bounded_operation, tojson
 from spcs_llm.chat_templates.template_error import TemplateError
 
-_MAX_ROUNDS = 1_000_000  # of all loops of one rendering
 _MAX_CHARACTERS = 50_000_000
-_LOOP_COUNTER = "count_rounds_of_loop"
+_MAX_SOURCE = 500_000  # characters of a template
+_MAX_DATE = 200  # characters of a format of dates
+_BUDGET = Budget()
 # Before version 3, Jinja writes the tracebacks that tell a template's lines in a way that ended with Python 3.9.
 TELLS_LINES = not (jinja2.__version__.startswith("2.") and sys.version_info >= (3, 10))
 
 
 def compiled(source: str) -> jinja2.Template:
     """Raises TemplateError, with the line where there is one."""
+    if len(source) > _MAX_SOURCE:
+        raise TemplateError(f"it is longer than {_MAX_SOURCE:,} characters")
     try:
-        return _environment().from_string(source)
+        with _BUDGET.of_one_rendering():
+            return _environment().from_string(source)
+    except TemplateError:
+        raise
     except jinja2.TemplateSyntaxError as error:
         raise TemplateError(f"{error.message} (line {error.lineno})") from None
     except Exception as error:  # noqa: BLE001 - the parser and compiler may run out of depth or digits
@@ -48,11 +55,12 @@ def rendered(template: jinja2.Template, variables: Mapping[str, Any]) -> str:
     pieces = []
     length = 0
     try:
-        for piece in template.generate(variables, **{_LOOP_COUNTER: _round_counter()}):
-            pieces.append(piece)
-            length += len(piece)
-            if length > _MAX_CHARACTERS:
-                raise TemplateError(f"it writes more than {_MAX_CHARACTERS:,} characters")
+        with _BUDGET.of_one_rendering():
+            for piece in template.generate(variables):
+                pieces.append(piece)
+                length += len(piece)
+                if length > _MAX_CHARACTERS:
+                    raise TemplateError(f"it writes more than {_MAX_CHARACTERS:,} characters")
     except Exception as error:  # noqa: BLE001 - a template may fail in any way
         raise _template_error(error) from None
     return "".join(pieces)
@@ -61,7 +69,8 @@ def rendered(template: jinja2.Template, variables: Mapping[str, Any]) -> str:
 def top_level_variables(template: jinja2.Template, variables: Mapping[str, Any]) -> Any:
     """An object with what the template sets outside of blocks and loops. Raises TemplateError."""
     try:
-        return template.make_module({**variables, _LOOP_COUNTER: _round_counter()})
+        with _BUDGET.of_one_rendering():
+            return template.make_module(dict(variables))
     except Exception as error:  # noqa: BLE001
         raise _template_error(error) from None
 
@@ -107,26 +116,49 @@ class _Generation(Extension):
 
 
 class _Environment(ImmutableSandboxedEnvironment):
+    """Rounds of loops, calls and results are charged to the rendering. No name of a template's own reaches that."""
+
+    intercepted_binops = frozenset(("+", "*", "**", "%"))
+
+    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        return bounded_operation(_BUDGET, operator, left, right, super().call_binop, context)
+
+    def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805 - as Jinja has it
+        made = super().call
+        return bounded_call(_BUDGET, __obj, functools.partial(made, __context, __obj), args, kwargs)
+
+    def rounds_of_loop(self, items: Iterable[Any]) -> list[Any]:
+        return _BUDGET.counted(items)
+
+    def joined_text(self, *values: Any) -> str:
+        text = "".join(map(str, values))
+        _BUDGET.charged(text)
+        return text
+
     def _parse(self, *args: Any) -> nodes.Template:
         tree = super()._parse(*args)
-        for loop in list(tree.find_all(nodes.For)):
-            counter = nodes.Name(_LOOP_COUNTER, "load", lineno=loop.lineno, environment=self)
-            loop.iter = nodes.Call(counter, [loop.iter], [], None, None, lineno=loop.lineno, environment=self)
+        _Bounding(self).visit(tree)
         return tree
 
 
-def _round_counter() -> Any:
-    rounds = 0
+class _Bounding(NodeTransformer):
+    """Has the loops and the operator `~` of a template pass through the environment."""
 
-    def counted(items: Iterable[Any]) -> list[Any]:
-        nonlocal rounds
-        listed = list(items)
-        rounds += len(listed)
-        if rounds > _MAX_ROUNDS:
-            raise TemplateError(f"its loops go around more than {_MAX_ROUNDS:,} times")
-        return listed
+    def __init__(self, environment: jinja2.Environment) -> None:
+        self._environment = environment
 
-    return counted
+    def visit_For(self, node: nodes.For) -> nodes.Node:  # noqa: N802 - by the name of the node
+        self.generic_visit(node)
+        node.iter = self._call("rounds_of_loop", [node.iter], node.lineno)
+        return node
+
+    def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802
+        self.generic_visit(node)
+        return self._call("joined_text", list(node.nodes), node.lineno)
+
+    def _call(self, method: str, values: list[Any], line: int) -> nodes.Call:
+        function = nodes.EnvironmentAttribute(method, lineno=line, environment=self._environment)
+        return nodes.Call(function, values, [], None, None, lineno=line, environment=self._environment)
 
 
 @functools.lru_cache(maxsize=1)
@@ -136,10 +168,18 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
         extensions=["jinja2.ext.loopcontrols", _Generation],
         undefined=_Undefined,
+        optimized=False,
+        finalize=_BUDGET.charged,
     )
-    environment.filters["tojson"] = lambda value, **options: json.dumps(value, ensure_ascii=False, **options)
+    # `attr` of Jinja before 3.1.6 hands out `str.format` unguarded.
+    environment.filters["attr"] = lambda value, name: environment.getattr(value, str(name))
+    environment.filters = {
+        name: bounded_filter(_BUDGET, name, function) for name, function in environment.filters.items()
+    }
+    environment.filters["tojson"] = tojson
+    environment.globals.pop("lipsum", None)
     environment.globals["raise_exception"] = _raise_exception
-    environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+    environment.globals["strftime_now"] = lambda form: datetime.now().strftime(str(form)[:_MAX_DATE])
     return environment
 
 
