@@ -20,6 +20,7 @@ from spcs_llm.chat_templates.jinja_sandbox import TELLS_LINES
 from spcs_llm.chat_templates.template import ChatTemplate, TemplateError
 from spcs_llm.domain import Message, TextPart
 from spcs_llm.settings import HANDLING_MODES
+from tests.unit.golden import record
 
 _HERE = Path(__file__).parent
 _GOLDEN = json.loads((_HERE / "golden" / "chat_prompts.json").read_text(encoding="utf-8"))
@@ -464,3 +465,23 @@ def test_the_options_of_json_are_those_of_hugging_face() -> None:
     )
     rendered = custom(source + "{{ messages[0].content }}").render(conversation(("user", "x")))
     assert rendered == '{\n "a":1,\n "b":"\\u00e9"\n}x'
+
+
+# -- recording ------------------------------------------------------------------------------------------------
+
+
+def test_the_golden_file_is_written_as_the_recorder_writes_it() -> None:
+    assert record.written(_GOLDEN) == record.FILE.read_text(encoding="utf-8")
+
+
+def test_a_template_is_recorded_by_jinja_alone_with_the_conversations_that_it_refuses() -> None:
+    source = (
+        "{{ bos_token }}{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+        "[{{ m.role }}]{{ m.content }}{% endfor %}"
+    )
+    made = record.record("TEXT_GENERATION_X", "made up", source, {"bos_token": "<s>"}, _GOLDEN)
+    assert made["prompts"]["a question"] == "<s>[user]What is 2 + 2?"
+    assert "a system text (no system)" in made["left_out"]
+    assert made["has_bos"]
+    golden = record.with_record(record.with_record(_GOLDEN, made), made)
+    assert golden["recorded"] == [*_GOLDEN["recorded"], made]
