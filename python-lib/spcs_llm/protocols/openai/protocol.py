@@ -68,7 +68,10 @@ class OpenAIProtocol(ServiceProtocol):
     def is_spoken(cls, probe: Probe, settings: ProtocolSettings) -> bool:
         """Nearly every server lists its models; it is the cheapest question. Text Embeddings Inference has no list."""
         served = probe.found_at("/v1/models")
-        return isinstance(served, dict) and isinstance(served.get("data"), list)
+        if not isinstance(served, dict) or not isinstance(served.get("data"), list):
+            return False
+        named = any(isinstance(entry, dict) and "id" in entry for entry in served["data"])
+        return named or served.get("object") == "list"
 
     def chat(self, request: ChatRequest, context: QueryContext) -> ChatAnswer:
         return self._chats.answer(request, context)
