@@ -11,7 +11,6 @@ import pytest
 from sandbox.instance import Instance
 from sandbox.services.scripted import answer_to, vector_of
 
-
 # What the form of today fills in for new models is not in connections that the earlier plugin saved.
 SAVED_BEFORE: dict[str, Any] = {"serviceProtocol": None}
 
