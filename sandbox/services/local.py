@@ -28,10 +28,13 @@ def config_for(app: Any) -> uvicorn.Config:
 
 
 def heedless_of_leavers(app: Any) -> Any:
-    """A caller may leave in the middle of its request: that is no error of the service's, and leaves no traceback."""
+    """A caller may leave in the middle of its request, and a service may stop in the middle of its answer.
+
+    Neither is an error of the service's, and neither leaves a traceback.
+    """
 
     async def heedless(scope: Any, receive: Any, send: Any) -> None:
-        with contextlib.suppress(ClientDisconnect):
+        with contextlib.suppress(ClientDisconnect, asyncio.CancelledError):
             await app(scope, receive, send)
 
     return heedless

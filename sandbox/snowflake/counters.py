@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
@@ -20,15 +20,23 @@ class Counters:
             self._counts[name] += 1
 
     @contextmanager
-    def in_flight(self) -> Iterator[None]:
+    def in_flight(self) -> Iterator[Callable[[], None]]:
+        """Counts one more until the end, or until the function that it gives is called."""
+        left = False
+
+        def leave() -> None:
+            nonlocal left
+            with self._lock:
+                self._counts["in_flight"] -= not left
+                left = True
+
         with self._lock:
             self._counts["in_flight"] += 1
             self._counts["max_in_flight"] = max(self._counts["max_in_flight"], self._counts["in_flight"])
         try:
-            yield
+            yield leave
         finally:
-            with self._lock:
-                self._counts["in_flight"] -= 1
+            leave()
 
     def __getitem__(self, name: str) -> int:
         with self._lock:

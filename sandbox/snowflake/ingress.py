@@ -7,7 +7,7 @@ refusals the sources named in `gateway.py`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 
 import httpx
 
@@ -48,8 +48,8 @@ def ingress_app(world: World, endpoint: Endpoint, client: httpx.AsyncClient, sig
             await read_body(receive)
             await denied.reply.send(send)
             return
-        with endpoint.counters.in_flight():
-            await _Forwarding(endpoint, client, scope, receive, send).run(headers, user)
+        with endpoint.counters.in_flight() as leave:
+            await _Forwarding(endpoint, client, scope, receive, send, leave).run(headers, user)
 
     return ingress
 
@@ -88,13 +88,21 @@ class _Forwarding:
     """One request on its way to the container and the answer on its way back."""
 
     def __init__(
-        self, endpoint: Endpoint, client: httpx.AsyncClient, scope: Scope, receive: Receive, send: Send
+        self,
+        endpoint: Endpoint,
+        client: httpx.AsyncClient,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        leave: Callable[[], None],
     ) -> None:
         self._endpoint = endpoint
         self._client = client
         self._scope = scope
         self._receive = receive
         self._send = send
+        # Done with the last byte, and not after it: with that its caller may send the next request.
+        self._leave = leave
         self._body_read = asyncio.Event()
         self._started = False
         self._last_byte = 0.0
@@ -203,11 +211,16 @@ class _Forwarding:
         self._started = True
         head = {"type": "http.response.start", "status": answer.status_code, "headers": _returned(answer)}
         await self._send(head)
+        left = int(answer.headers.get("content-length", -1))
         async for piece in answer.aiter_raw():
             self._touch()
+            left -= len(piece)
+            if left == 0:
+                self._leave()
             if self._scope["wire"].lost:
                 raise _CallerLeftError
             await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+        self._leave()
         await self._send({"type": "http.response.body", "body": b""})
 
     def _touch(self) -> None:

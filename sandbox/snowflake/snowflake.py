@@ -71,8 +71,9 @@ class PublicEndpoint:
         """running, suspended, no_hosts, connect_error or loading: see `Endpoint.set_state`."""
         self.endpoint.set_state(state, refusals=refusals, seconds=seconds)
 
-    def close_idle_connections(self) -> None:
-        self._loop.run(self._listener.close_idle())
+    def close_idle_connections(self) -> int:
+        """Returns how many connections are busy, and stay."""
+        return self._loop.run(self._listener.close_idle())
 
 
 class Snowflake:

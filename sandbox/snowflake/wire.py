@@ -116,12 +116,19 @@ class Listener:
         self._server = server
         self._state = state
 
-    async def close_idle(self) -> None:
-        """Close every connection that has no request in flight, as a proxy does with stale ones."""
+    async def close_idle(self) -> int:
+        """Close every connection that has no request in flight, as a proxy does with stale ones.
+
+        Returns how many are busy, and stay.
+        """
+        busy = 0
         for connection in list(self._state.connections):
             cycle = getattr(connection, "cycle", None)
             if cycle is None or cycle.response_complete:
                 connection.transport.close()
+            else:
+                busy += 1
+        return busy
 
     async def close(self) -> None:
         self._server.close()

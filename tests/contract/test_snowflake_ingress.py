@@ -406,6 +406,17 @@ def test_a_service_whose_port_is_closed_is_an_upstream_connect_error(sf: Snowfla
 # -- counting
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_who_asks_one_after_the_other_is_never_counted_twice(sf: Snowflake, stream: bool) -> None:
+    chat = sf.create_service("chat", protocol="OPENAI")
+    asked = {"messages": [{"role": "user", "content": "hi"}], "stream": stream}
+    header = credential(session_token(sf))
+    with requests.Session() as client:
+        for _ in range(150):
+            client.post(chat.url + "/v1/chat/completions", json=asked, headers=header, timeout=30)
+    assert chat.counters["max_in_flight"] == 1
+
+
 def test_counters_know_requests_connections_and_the_most_at_once(sf: Snowflake) -> None:
     chat = sf.create_service("chat", request_seconds=0.2, replicas=4)
     header = credential(session_token(sf))
