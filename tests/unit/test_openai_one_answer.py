@@ -108,6 +108,16 @@ def test_of_several_choices_of_a_whole_answer_number_0_is_it() -> None:
     assert both_ways(body).text == "first"
 
 
+def test_one_answer_may_be_dealt_out_over_choices_without_numbers() -> None:
+    call = {"id": "c1", "function": {"name": "add", "arguments": "{}"}}
+    choices = [
+        {"message": {"content": "I add them."}, "finish_reason": "tool_calls"},
+        {"message": {"content": None, "tool_calls": [call]}, "finish_reason": "tool_calls"},
+    ]
+    answer = both_ways({"choices": choices}, tools=(Tool("add"),))
+    assert (answer.text, [made.name for made in answer.tool_calls]) == ("I add them.", ["add"])
+
+
 # -- pieces, snapshots, repetitions ----------------------------------------------------------------------
 
 TOWER = "The tower stands in Paris."
@@ -142,6 +152,9 @@ SAME_ANSWER: dict[str, bytes] = {
     "the only piece once more with the finish reason": delta(content=TOWER) + delta("stop", content=TOWER),
     "the whole text once more before the finish reason": b"".join(delta(content=f"{c}") for c in TOWER)
     + delta("stop", content=TOWER),
+    "the whole text once more, with other blanks": delta(content="\n\nThe tower ")
+    + delta(content="stands in Paris.")
+    + delta("stop", content=TOWER),
     "texts so far": b"".join(delta(content=TOWER[:end]) for end in (9, 16, 19, 26)) + delta("stop"),
     "texts so far, from one letter on": b"".join(delta(content=TOWER[:end]) for end in range(1, 27))
     + delta("stop"),
@@ -156,7 +169,7 @@ SAME_ANSWER: dict[str, bytes] = {
 @pytest.mark.parametrize("body", SAME_ANSWER.values(), ids=SAME_ANSWER.keys())
 def test_what_comes_again_adds_nothing(body: bytes) -> None:
     answer = both_ways(body + DONE)
-    assert (answer.text, answer.finish_reason) == (TOWER, "stop")
+    assert (answer.text.strip(), answer.finish_reason) == (TOWER, "stop")
 
 
 TRUE_REPETITIONS = [

@@ -130,6 +130,8 @@ class AnswerReader:
         error = error_within(body, self._private())
         if error is not None:
             raise error
+        if isinstance(body, dict) and "choices" in body and not body["choices"]:
+            raise _no_choice()
         if not isinstance(body, dict) or not isinstance(body.get("choices"), list):
             raise unexpected_reply("The service answers with JSON that is no chat completion.")
         self._as_stream = False
@@ -477,7 +479,7 @@ class AnswerReader:
     def _last_deltas(self) -> Iterator[ChatDelta]:
         yield from self._waiting_deltas()
         if not self._saw_choice:
-            raise self._useless("The service answers without a choice.")
+            raise self._useless("The service answers without a choice.", place="service")
         if self._finish_reason == ERROR:
             raise ModelError("The service gave up in mid-answer: its finish reason is an error.")
         yield from self._handing_on(self._flushed())
@@ -574,11 +576,10 @@ class AnswerReader:
         )
         raise self._broken_off(error) if self._handed_on or self._began else error
 
-    def _useless(self, what: str) -> ModelError:
+    def _useless(self, what: str, *, place: str | None = None) -> ModelError:
         error = unexpected_reply(what)
-        if self._handed_on or not self._as_stream:
-            return error
-        return UselessStream(error.message, error.hint)
+        kind = ModelError if self._handed_on or not self._as_stream else UselessStream
+        return kind(error.message, error.hint, place=place)
 
     @staticmethod
     def _broken_off(error: ServiceError) -> ModelError | ServiceError:
@@ -587,6 +588,11 @@ class AnswerReader:
 
     def _private(self) -> dict[str, Any]:
         return {**self._payload, "answer": [self._said.so_far, self._thought.so_far]}
+
+
+def _no_choice() -> ModelError:
+    error = unexpected_reply("The service answers without a choice.")
+    return ModelError(error.message, error.hint, place="service")
 
 
 def _empty_stream() -> EmptyStream:

@@ -143,7 +143,7 @@ class Chats:
         self, error: SpcsError, request: ChatRequest, payload: dict[str, object], context: QueryContext
     ) -> SpcsError:
         if isinstance(error, (UselessStream, NamelessCall)):
-            return ModelError(error.message, error.hint)
+            return ModelError(error.message, error.hint, place=error.place)
         told = explained(error, request, payload, is_understood=self._server.has_answered)
         return self._server.checked(told, context)
 

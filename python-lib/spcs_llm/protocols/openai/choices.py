@@ -9,8 +9,19 @@ Choice = dict[str, Any]
 
 
 def the_choice(choices: Sequence[Choice]) -> Choice:
-    """The answer among the choices of a whole answer: the one numbered 0, or the first."""
-    return next((choice for choice in choices if _number(choice) == 0), choices[0])
+    """The answer among the choices of a whole answer: the one numbered 0, or the first.
+
+    Some gateways deal one answer out over two choices without numbers: its text in one, its calls in the other.
+    """
+    chosen = next((choice for choice in choices if _number(choice) == 0), choices[0])
+    if any(_number(choice) is not None for choice in choices):
+        return chosen
+    message = chosen.get("message")
+    others = [choice["message"] for choice in choices if isinstance(choice.get("message"), dict)]
+    calls = next((other["tool_calls"] for other in others if other.get("tool_calls")), None)
+    if calls is None or not isinstance(message, dict) or message.get("tool_calls"):
+        return chosen
+    return {**chosen, "message": {**message, "tool_calls": calls}}
 
 
 class Choices:

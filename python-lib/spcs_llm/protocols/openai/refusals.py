@@ -41,6 +41,8 @@ _NOT_POSSIBLE: Final = re.compile(
 _PASSING: Final = re.compile(
     r"timed? ?out|timeout|try again|retry|overload|temporar|interrupted|reset by|closed", _I
 )
+# What servers written in Rust add: the fields that they do have.
+_KNOWN_FIELDS: Final = re.compile(r"(?<=`), expected (one of )?`[^\n]*")
 # A field that a server does not have at all, and not a value or a combination that it refuses.
 _FIELD_REFUSED: Final = re.compile(
     r"unsupported (parameter|param|field|argument)|unrecogni[sz]ed|unknown|unexpected|extra_forbidden|extra inputs"
@@ -161,7 +163,7 @@ class Refusals:
             return Step(replace(dialect, whole=True)) if dialect.asks_for_stream else None
         if not may_be_a_refusal(error):
             return None
-        text = reason_of(error)
+        text = _KNOWN_FIELDS.sub("", reason_of(error))
         if TOO_LONG.search(text):
             return None
         return (
@@ -187,6 +189,8 @@ class Refusals:
             return _step(dialect, {"stream_options": False})
         if "max_tokens" in payload and names(text, "max_completion_tokens"):
             return _step(dialect, {"token_limit": "max_completion_tokens"})
+        if "max_completion_tokens" in payload and names(text, "max_completion_tokens") and not_possible:
+            return _step(dialect, {"token_limit": "max_tokens"})  # another server may be there by now
         if self._asks_for_strict_tool(dialect) and _ABOUT_STRICT.search(text):
             return _step(dialect, {"strict_tools": False}, frozenset({"tool_choice"}))
         if "tool_choice" in payload and names(text, "tool_choice"):

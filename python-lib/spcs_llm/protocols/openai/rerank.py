@@ -122,8 +122,10 @@ def _another(form: RankingForm, error: ServiceError, *, is_known: bool) -> Ranki
     """Another form, by what the server says of this one."""
     text = reason_of(error)
     if _has_no_such_path(error):
-        following = {"/v1/rerank": _OF_TEI, "/rerank": _OF_NIM}
-        return following.get(form.path) if not is_known or form.path != "/v1/rerank" else _OF_TEI
+        if form.path == "/v1/rerank":
+            return _OF_TEI
+        # NIM says so itself. Where the gateway may hide a refusal behind its 404, each path costs a token, too.
+        return _OF_NIM if form == _OF_TEI and not is_known and error.place == "service" else None
     if TOO_LONG.search(text):
         return replace(form, truncates=True) if not form.truncates else None
     if form.truncates and "truncat" in text:

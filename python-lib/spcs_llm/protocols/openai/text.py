@@ -66,6 +66,8 @@ class GrowingText:
             piece = self._joined(piece)
         if self._held or (self._length and len(piece) >= self._length):
             return self._compared(piece, is_last)
+        if is_last and len(piece) >= _NO_CHANCE and piece.split() == self.so_far.split():
+            return ""  # the whole text once more, with other blanks
         return self._appended(piece)
 
     def rest_of(self, whole: str) -> str:
@@ -107,7 +109,8 @@ class GrowingText:
             return self._appended(held) + self.add(piece, is_last=is_last)
         so_far = self.so_far
         if not piece.startswith(so_far):
-            return self._appended(piece)
+            is_all = is_last and len(piece) >= _NO_CHANCE and piece.split() == so_far.split()
+            return "" if is_all else self._appended(piece)
         if len(piece) == self._length:
             if self._comes_as_snapshots or self._repeats_all(so_far, is_last):
                 return ""

@@ -219,7 +219,7 @@ class ToolCalls:
             name = self._offered.meant_by(call.name or "") or readable_name(call.name or "") or forced
             if not name:
                 raise NamelessCall
-            text = _text_of(call.pieces)
+            text = _text_of(call.pieces).lstrip("\ufeff")
             if cut_short and call is calls[-1] and not call.is_whole:
                 raise ModelError(
                     f"The answer reached its token limit in the middle of a call of the tool {name!r}.",
