@@ -58,7 +58,7 @@ class ServedModels:
         try:
             served = self._listed(context)
         except ServiceError as error:
-            if isinstance(error, NotFound) or error.status in (405, 501):
+            if isinstance(error, NotFound) or error.status in (400, 405, 422, 501):
                 return None
             raise
         if not served:
