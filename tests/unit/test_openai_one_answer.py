@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import collections
+import contextlib
 import json
+import time
 from typing import Any
 
 import pytest
 
 from spcs_llm.domain import ChatAnswer, ChatDelta, ChatRequest, JsonFormat, Message, Sampling, TextPart, Tool
 from spcs_llm.errors import ModelError, NetworkError, QueryTimeout, SpcsError
+from spcs_llm.protocols.openai.answer import AnswerReader
 from spcs_llm.protocols.openai.protocol import OpenAIProtocol
 from spcs_llm.protocols.openai.text import GrowingText, whole_characters
 from spcs_llm.query_context import QueryContext
@@ -616,3 +620,40 @@ def test_odd_events_between_do_no_harm() -> None:
         + delta("stop")
     )
     assert both_ways(body, tools=(Tool("add"),)).text == "Hi"
+
+
+def piece_of(**choice_fields: Any) -> bytes:
+    return event({"choices": [choice_fields]})
+
+
+LINEAR: dict[str, Any] = {
+    "blanks before the answer": lambda n: [b"    "] * n + [PARIS, delta("stop")],
+    "reasoning without a line end": lambda n: [delta(reasoning_content="a ")] * n,
+    "blanks where a block of thoughts may begin": lambda n: [delta(content="  ")] * n,
+    "a tag that never ends": lambda n: [delta(content="<think>"), *[delta(content="<")] * n],
+    "halves of characters": lambda n: [delta(content="x").replace(b"x", b"\\ud83d")] * n,
+    "choices of many numbers": lambda n: [piece_of(index=at % 7, delta={"content": "a"}) for at in range(n)],
+    "choices that wait": lambda n: [PARIS, *[piece_of(index=5, delta={"content": "a"})] * n],
+    "frames in one line": lambda n: [b"data: " + FIRST.encode() * n],
+    "a finish reason in each event": lambda n: [delta("stop", content=f"{at:020d}") for at in range(n)],
+    "messages that grow by nothing": lambda n: [PARIS, *[piece_of(message={"content": "Paris"})] * n],
+    "errors that are null": lambda n: [PARIS * n, *[event({"error": None, "choices": []})] * n],
+}
+
+
+@pytest.mark.parametrize("chunks", LINEAR.values(), ids=LINEAR.keys())
+def test_reading_takes_linear_time(chunks: Any) -> None:
+    """Eight times the events take about eight times as long; sixty-four times would be the square."""
+    request = ChatRequest((USER,), tools=(Tool("add"),))
+
+    def seconds(count: int) -> float:
+        body, best = chunks(count), float("inf")
+        for _ in range(3):
+            reader = AnswerReader(request, {"messages": []})
+            began = time.process_time()
+            with contextlib.suppress(SpcsError):
+                collections.deque(reader.deltas(iter(body)), maxlen=0)
+            best = min(best, time.process_time() - began)
+        return best
+
+    assert seconds(16_000) < 30 * max(seconds(2_000), 1e-3)

@@ -66,8 +66,8 @@ class GrowingText:
             piece = self._joined(piece)
         if self._held or (self._length and len(piece) >= self._length):
             return self._compared(piece, is_last)
-        if is_last and len(piece) >= _NO_CHANCE and piece.split() == self.so_far.split():
-            return ""  # the whole text once more, with other blanks
+        if is_last and self._length <= 2 * len(piece) and self._is_all_again(piece):
+            return ""
         return self._appended(piece)
 
     def rest_of(self, whole: str) -> str:
@@ -109,8 +109,7 @@ class GrowingText:
             return self._appended(held) + self.add(piece, is_last=is_last)
         so_far = self.so_far
         if not piece.startswith(so_far):
-            is_all = is_last and len(piece) >= _NO_CHANCE and piece.split() == so_far.split()
-            return "" if is_all else self._appended(piece)
+            return "" if is_last and self._is_all_again(piece) else self._appended(piece)
         if len(piece) == self._length:
             if self._comes_as_snapshots or self._repeats_all(so_far, is_last):
                 return ""
@@ -125,6 +124,10 @@ class GrowingText:
             self._held = piece  # "H", "He": the next piece tells
             return ""
         return self._appended(piece)
+
+    def _is_all_again(self, piece: str) -> bool:
+        """Whether a piece is the whole text once more, with other blanks."""
+        return len(piece) >= _NO_CHANCE and piece.split() == self.so_far.split()
 
     def _repeats_all(self, so_far: str, is_last: bool) -> bool:
         """Whether a piece equal to all before is that, and not a word or line that the model says twice."""
