@@ -21,6 +21,7 @@ from spcs_llm.errors import (
     SpcsError,
     TokenRefused,
 )
+from spcs_llm.redaction import SENT_SECRETS
 from spcs_llm.snowflake.ingress import IngressErrors, error_from_response
 from spcs_llm.snowflake.login_errors import SignInKind
 
@@ -414,3 +415,9 @@ def test_a_hint_suits_the_reason_and_blames_the_protocol_only_without_one(reason
 @pytest.mark.parametrize("value", ["a b", "x\nInjected", "x" * 65, 5, None, ["a"]])
 def test_an_id_of_another_form_is_not_shown(value: Any) -> None:
     assert told(401, {**gateway("no"), "requestId": value}).request_id is None
+
+
+def test_an_id_that_is_a_credential_is_not_shown() -> None:
+    SENT_SECRETS.add("pat-canary-of-a-test-0816")
+    error = told(401, {**gateway("no"), "requestId": "pat-canary-of-a-test-0816"})
+    assert error.request_id is None

@@ -30,6 +30,7 @@ from spcs_llm.errors import (
 )
 from spcs_llm.foreign_text import error_code, request_id
 from spcs_llm.http.retry import parse_retry_after
+from spcs_llm.redaction import without_secrets
 from spcs_llm.refusal_hints import CHECK_PROTOCOL, CHECK_SERVICE_KEY, SEE_LOGS, hint_for, says_loading
 from spcs_llm.snowflake.login_errors import NETWORK_POLICY, SignInKind, hint_for_code
 
@@ -120,7 +121,7 @@ class IngressErrors:
         error.code = error.code or told.code
         error.retry_after = parse_retry_after(headers.get("Retry-After"))
         if isinstance(reply, dict):
-            error.request_id = request_id(reply.get("requestId"))
+            error.request_id = _request_id(reply.get("requestId"))
         return error
 
     def _error(self, told: _ErrorReply) -> SpcsError:
@@ -207,6 +208,12 @@ class IngressErrors:
 
 
 error_from_response = IngressErrors()
+
+
+def _request_id(value: Any) -> str | None:
+    """The gateway's id of the request; none where it is, or holds, a credential that was sent."""
+    told = request_id(value)
+    return told if told is not None and without_secrets(told) == told else None
 
 
 def _is_within_container(location: str) -> bool:
