@@ -107,12 +107,11 @@ class SentSecrets:
         pieces = tuple(folded[at : at + _WINDOW] for at in range(0, len(folded) - _WINDOW + 1, step))
         with self._lock:
             known[secret] = folded, pieces
-            by_piece = {**self._by_piece, **dict.fromkeys(pieces, folded)}
+            self._by_piece.update(dict.fromkeys(pieces, folded))
             while len(known) > self._kept:
                 _, (_, dropped) = known.popitem(last=False)
                 for piece in dropped:
-                    by_piece.pop(piece, None)
-            self._by_piece = by_piece
+                    self._by_piece.pop(piece, None)
 
 
 def _in_header(value: str) -> str:
