@@ -26,6 +26,6 @@ with contextlib.suppress(ImportError):  # the environment for the model registry
 def forgotten_credentials() -> Iterator[None]:
     """What a process has sent is masked in its errors for good: no test may meet the credentials of another."""
     yield
-    redaction = sys.modules.get("spcs_llm.redaction")
+    redaction = sys.modules.get("spcs_llm.server_text.redaction")
     if redaction is not None:
         redaction.SENT_SECRETS.__init__()

@@ -38,7 +38,7 @@ from spcs_llm.settings import (
     Settings,
     TokenSignIn,
 )
-from spcs_llm.shared_objects import SharedObjects
+from spcs_llm.sharing.shared_objects import SharedObjects
 from spcs_llm.snowflake.account import Account
 from spcs_llm.snowflake.ingress import IngressErrors
 from spcs_llm.snowflake.key_pair import KeyPair

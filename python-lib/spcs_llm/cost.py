@@ -9,8 +9,8 @@ from __future__ import annotations
 import time
 from typing import Callable
 
-from spcs_llm.after_fork import renew_in_child
-from spcs_llm.collector_lock import CollectorLock
+from spcs_llm.sharing.after_fork import renew_in_child
+from spcs_llm.sharing.collector_lock import CollectorLock
 
 
 class BusyMeter:

@@ -31,8 +31,8 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
-from spcs_llm.foreign_text import MAX_MESSAGE, plain, without_markup
-from spcs_llm.redaction import without_secrets
+from spcs_llm.server_text.foreign_text import MAX_MESSAGE, plain, without_markup
+from spcs_llm.server_text.redaction import without_secrets
 
 
 class SpcsError(Exception):

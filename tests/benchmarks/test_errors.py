@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from spcs_llm.redaction import without_private_text
+from spcs_llm.server_text.redaction import without_private_text
 from tests.benchmarks.report import record
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(300)]

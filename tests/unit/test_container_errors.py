@@ -8,7 +8,12 @@ from typing import Any
 
 import pytest
 
-from spcs_llm.container_errors import ContainerError, read_error, read_error_in_success, telling_line
+from spcs_llm.server_text.container_errors import (
+    ContainerError,
+    read_error,
+    read_error_in_success,
+    telling_line,
+)
 
 PYDANTIC = (
     "2 validation errors for ChatCompletionRequest\ntemperature\n  Input should be less than or equal to 2"

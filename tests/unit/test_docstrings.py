@@ -15,8 +15,8 @@ import pytest
 LIBRARY = Path(__file__).parents[2] / "python-lib"
 # Docstrings of an earlier style; pyproject.toml has the same list.
 EARLIER = re.compile(
-    "spcs_llm/((mesh|protocols|snowflake|chat_templates)/.*|(connections|container_errors|domain|errors|form_fields|model"
-    "|redaction|refusal_hints|settings|shared_objects|single_flight|tool_arguments|urls|usage)[.]py)"
+    "spcs_llm/((mesh|protocols|snowflake|chat_templates|server_text|sharing)/.*"
+    "|(connections|domain|errors|form_fields|model|settings|tool_arguments|urls|usage)[.]py)"
 )
 MODULES = sorted(
     name

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spcs_llm.errors import ModelError, ServiceDown, SettingsError
-from spcs_llm.foreign_text import error_code, plain, request_id, without_markup
+from spcs_llm.server_text.foreign_text import error_code, plain, request_id, without_markup
 
 ODD = ("Cc", "Cf", "Zl", "Zp", "Cs")
 

@@ -21,7 +21,7 @@ from spcs_llm.errors import (
     SpcsError,
     TokenRefused,
 )
-from spcs_llm.redaction import SENT_SECRETS
+from spcs_llm.server_text.redaction import SENT_SECRETS
 from spcs_llm.snowflake.ingress import IngressErrors, error_from_response
 from spcs_llm.snowflake.login_errors import SignInKind
 

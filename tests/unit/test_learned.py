@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from spcs_llm.learned import LESSON_SECONDS, Learned
+from spcs_llm.sharing.learned import LESSON_SECONDS, Learned
 
 
 class Clock:

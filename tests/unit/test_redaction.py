@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spcs_llm.errors import BadRequest, ServiceDown
-from spcs_llm.redaction import SENT_SECRETS, SentSecrets, without_private_text
+from spcs_llm.server_text.redaction import SENT_SECRETS, SentSecrets, without_private_text
 
 PROMPT = "My name is Ada Lovelace, born 10 Dec 1815"
 

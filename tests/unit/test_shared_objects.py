@@ -7,7 +7,7 @@ import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 
-from spcs_llm.shared_objects import SharedObjects
+from spcs_llm.sharing.shared_objects import SharedObjects
 
 
 class Thing:

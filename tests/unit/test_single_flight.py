@@ -11,7 +11,7 @@ import pytest
 
 from spcs_llm.errors import QueryTimeout, ServiceDown, SpcsError
 from spcs_llm.query_context import QueryContext
-from spcs_llm.single_flight import SingleFlight
+from spcs_llm.sharing.single_flight import SingleFlight
 from tests.unit.scripted_service import Waiting, wait_until
 
 WAITERS = 12

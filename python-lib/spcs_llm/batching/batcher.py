@@ -11,12 +11,12 @@ import time
 from collections.abc import Sequence
 from typing import Any, Callable
 
-from spcs_llm.after_fork import renew_in_child
 from spcs_llm.batching.batch import Batch, BatchSpec, QueuedRow, ResultT, RowT, Waiter
 from spcs_llm.batching.sizes import BatchSizes, Refusal, is_refusal
 from spcs_llm.errors import ModelError, SpcsError
 from spcs_llm.http.limits import Limiter
 from spcs_llm.query_context import QueryContext
+from spcs_llm.sharing.after_fork import renew_in_child
 
 _BODY_LIMIT = 900_000  # bytes; Snowflake's ingress takes 1 MB for model services
 _MAX_REGROUPING = 4  # times `regroup_seconds`

@@ -8,7 +8,6 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Callable
 
-from spcs_llm.after_fork import renew_in_child
 from spcs_llm.errors import (
     BadRequest,
     ModelError,
@@ -18,6 +17,7 @@ from spcs_llm.errors import (
     ServiceError,
     SpcsError,
 )
+from spcs_llm.sharing.after_fork import renew_in_child
 
 _FEWER_FOR = 600.0
 _FEWER_PER_SECOND_LOST = 100.0

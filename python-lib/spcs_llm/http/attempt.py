@@ -15,7 +15,7 @@ from spcs_llm.http.limits import Slot
 from spcs_llm.http.request import HttpRequest
 from spcs_llm.http.transport import Transport
 from spcs_llm.query_context import QueryContext
-from spcs_llm.redaction import SENT_SECRETS
+from spcs_llm.server_text.redaction import SENT_SECRETS
 
 GRACE_SECONDS = 2.0
 

@@ -22,7 +22,7 @@ from spcs_llm.http.retry import Retries, RetryBudget, RetryPolicy
 from spcs_llm.http.token_source import ErrorFromResponse, NoToken, TokenSource
 from spcs_llm.http.transport import Transport
 from spcs_llm.query_context import QueryContext
-from spcs_llm.redaction import without_private_text
+from spcs_llm.server_text.redaction import without_private_text
 
 _SECONDS_BEFORE_ANOTHER_REPLACEMENT = 30.0
 _MAX_ERROR_BODY = 64 * 1024

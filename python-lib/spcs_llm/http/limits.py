@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict, deque
 
-from spcs_llm.after_fork import renew_in_child
-from spcs_llm.collector_lock import CollectorLock
 from spcs_llm.query_context import QueryContext
+from spcs_llm.sharing.after_fork import renew_in_child
+from spcs_llm.sharing.collector_lock import CollectorLock
 
 
 class Limiter:

@@ -9,8 +9,8 @@ from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import Callable
 
-from spcs_llm.after_fork import renew_in_child
 from spcs_llm.errors import NetworkError, ServiceBusy, ServiceDown, ServiceStarting, SpcsError
+from spcs_llm.sharing.after_fork import renew_in_child
 
 MAX_RETRY_AFTER = 60.0
 

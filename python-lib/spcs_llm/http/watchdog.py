@@ -11,8 +11,8 @@ import threading
 import time
 from typing import Protocol
 
-from spcs_llm.after_fork import renew_in_child
 from spcs_llm.errors import SpcsError
+from spcs_llm.sharing.after_fork import renew_in_child
 
 logger = logging.getLogger(__name__)
 

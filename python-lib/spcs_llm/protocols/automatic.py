@@ -8,14 +8,14 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from spcs_llm.discovery import Discovery
 from spcs_llm.errors import ModelError, NotFound, ServiceError, SpcsError, TokenRefused
 from spcs_llm.http.request import HttpRequest
-from spcs_llm.learned import Learned
 from spcs_llm.protocols.base import Capabilities, ServiceProtocol
 from spcs_llm.protocols.probe import Probe
 from spcs_llm.protocols.registry import AUTOMATIC, PROTOCOLS, protocol_for
 from spcs_llm.query_context import QueryContext
+from spcs_llm.sharing.discovery import Discovery
+from spcs_llm.sharing.learned import Learned
 
 if TYPE_CHECKING:
     from spcs_llm.http.endpoint import Endpoint

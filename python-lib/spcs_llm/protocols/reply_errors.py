@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from spcs_llm.container_errors import ContainerError, read_error, read_error_in_success
 from spcs_llm.errors import (
     BadRequest,
     ModelError,
@@ -14,8 +13,9 @@ from spcs_llm.errors import (
     ServiceDown,
     ServiceError,
 )
-from spcs_llm.redaction import without_private_text
-from spcs_llm.refusal_hints import CHECK_PROTOCOL, SEE_LOGS, hint_for, says_loading
+from spcs_llm.server_text.container_errors import ContainerError, read_error, read_error_in_success
+from spcs_llm.server_text.redaction import without_private_text
+from spcs_llm.server_text.refusal_hints import CHECK_PROTOCOL, SEE_LOGS, hint_for, says_loading
 
 _BY_STATUS: dict[int, type[ServiceError]] = {
     413: RequestTooLarge,

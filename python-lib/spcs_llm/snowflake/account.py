@@ -18,14 +18,14 @@ from typing import Any
 from urllib.parse import quote, urlencode
 from uuid import uuid4
 
-from spcs_llm.container_errors import telling_line
 from spcs_llm.errors import ModelError, NetworkError, QueryTimeout, ServiceBusy, ServiceDown, SpcsError
 from spcs_llm.http.endpoint import Endpoint, HttpRequest, NoToken
 from spcs_llm.http.network_errors import SNOWFLAKE_ACCOUNT_URL
 from spcs_llm.http.retry import RetryPolicy, parse_retry_after
 from spcs_llm.http.transport import Transport
 from spcs_llm.query_context import QueryContext
-from spcs_llm.redaction import SENT_SECRETS
+from spcs_llm.server_text.container_errors import telling_line
+from spcs_llm.server_text.redaction import SENT_SECRETS
 from spcs_llm.snowflake.login_errors import (
     CHECK_URL,
     NO_SUCH_ENDPOINT,

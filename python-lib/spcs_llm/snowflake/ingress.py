@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from spcs_llm.container_errors import read_error, telling_line
 from spcs_llm.errors import (
     AccessDenied,
     BadRequest,
@@ -28,10 +27,17 @@ from spcs_llm.errors import (
     SpcsError,
     TokenRefused,
 )
-from spcs_llm.foreign_text import error_code, request_id
 from spcs_llm.http.retry import parse_retry_after
-from spcs_llm.redaction import without_secrets
-from spcs_llm.refusal_hints import CHECK_PROTOCOL, CHECK_SERVICE_KEY, SEE_LOGS, hint_for, says_loading
+from spcs_llm.server_text.container_errors import read_error, telling_line
+from spcs_llm.server_text.foreign_text import error_code, request_id
+from spcs_llm.server_text.redaction import without_secrets
+from spcs_llm.server_text.refusal_hints import (
+    CHECK_PROTOCOL,
+    CHECK_SERVICE_KEY,
+    SEE_LOGS,
+    hint_for,
+    says_loading,
+)
 from spcs_llm.snowflake.login_errors import NETWORK_POLICY, SignInKind, hint_for_code
 
 _GRANT = (

@@ -11,8 +11,8 @@ import re
 from typing import Any
 
 from spcs_llm.errors import LoginError, QueryTimeout, SessionExpired
-from spcs_llm.foreign_text import error_code, plain
 from spcs_llm.query_context import QueryContext
+from spcs_llm.server_text.foreign_text import error_code, plain
 
 
 class SignInKind(enum.Enum):

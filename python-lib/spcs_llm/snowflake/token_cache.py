@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Protocol
 
-from spcs_llm.after_fork import renew_in_child
 from spcs_llm.errors import LoginError, QueryTimeout, SpcsError
 from spcs_llm.query_context import QueryContext
-from spcs_llm.single_flight import SingleFlight
+from spcs_llm.sharing.after_fork import renew_in_child
+from spcs_llm.sharing.single_flight import SingleFlight
 from spcs_llm.snowflake.login_errors import CREDENTIAL_OVER, login_timeout
 
 _MARGIN = 60.0

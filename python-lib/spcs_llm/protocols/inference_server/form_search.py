@@ -10,8 +10,8 @@ from collections.abc import Collection, Sequence
 from typing import Callable, Generic, TypeVar
 
 from spcs_llm.errors import ServiceError, SpcsError
-from spcs_llm.learned import Learned
 from spcs_llm.protocols.inference_server.refusals import may_be_about_form, most_telling
+from spcs_llm.sharing.learned import Learned
 
 F = TypeVar("F")
 T = TypeVar("T")

@@ -14,11 +14,11 @@ from typing import Any
 from spcs_llm.chat_templates.template_error import TemplateError
 from spcs_llm.domain import ChatRequest
 from spcs_llm.errors import ModelError, QueryError, SpcsError
-from spcs_llm.learned import Learned
 from spcs_llm.lenient_json import read_leniently
 from spcs_llm.protocols.inference_server.configured_template import Template
 from spcs_llm.protocols.inference_server.rows import map_rows, parsed_json
 from spcs_llm.protocols.reply_errors import unexpected_reply
+from spcs_llm.sharing.learned import Learned
 
 _TEXT = "generated_text"
 _IS_WRAPPED = re.compile(rf"[\s\[]{{0,100}}\{{\s{{0,100}}['\"]{_TEXT}['\"]\s{{0,100}}:")

@@ -8,8 +8,8 @@ from urllib.parse import quote
 from spcs_llm.errors import BadRequest, SpcsError
 from spcs_llm.http.endpoint import Endpoint
 from spcs_llm.http.request import HttpRequest, max_body_of_vectors
-from spcs_llm.learned import Learned
 from spcs_llm.query_context import QueryContext
+from spcs_llm.sharing.learned import Learned
 
 
 def paths_of(name: str) -> list[str]:

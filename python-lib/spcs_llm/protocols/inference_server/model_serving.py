@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from spcs_llm.domain import DEFAULT_EMBEDDING_SETTINGS, ChatAnswer, ChatRequest, EmbeddingSettings
 from spcs_llm.errors import ModelError, ServiceError, SpcsError
 from spcs_llm.http.endpoint import Endpoint
-from spcs_llm.learned import Learned
 from spcs_llm.protocols.base import Capabilities, ChatRow, EmbeddingRow, ServiceProtocol
 from spcs_llm.protocols.inference_server.chat_layout import (
     COLUMNS,
@@ -50,6 +49,7 @@ from spcs_llm.protocols.openai.answer import AnswerReader
 from spcs_llm.protocols.reply_errors import unexpected_reply
 from spcs_llm.protocols.unsupported import refuse_json
 from spcs_llm.query_context import QueryContext
+from spcs_llm.sharing.learned import Learned
 
 if TYPE_CHECKING:
     from spcs_llm.settings import ProtocolSettings

@@ -16,7 +16,7 @@ from spcs_llm.protocols.openai.refusals import (
     refused_setting,
     refuses_format,
 )
-from spcs_llm.refusal_hints import CHECK_PROTOCOL, SEE_LOGS
+from spcs_llm.server_text.refusal_hints import CHECK_PROTOCOL, SEE_LOGS
 
 _MOST_MAPS: Final = 5
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from typing import Any, Callable
 
-from spcs_llm.discovery import Discovery
 from spcs_llm.errors import NotFound, ServiceError, SpcsError
 from spcs_llm.http.endpoint import Endpoint, HttpRequest
 from spcs_llm.protocols.reply_errors import unexpected_reply
 from spcs_llm.query_context import QueryContext
+from spcs_llm.sharing.discovery import Discovery
 
 _MAX_NAMES = 10
 _MAX_NAME = 100

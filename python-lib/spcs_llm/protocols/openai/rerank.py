@@ -15,12 +15,12 @@ from typing import Any, Final
 from spcs_llm.domain import RankedDocument, Ranking, Usage
 from spcs_llm.errors import ModelError, NotFound, ServiceError, SpcsError
 from spcs_llm.http.endpoint import HttpRequest
-from spcs_llm.learned import Learned
 from spcs_llm.protocols.openai.refusals import TOO_LONG, may_be_a_refusal, reason_of
 from spcs_llm.protocols.openai.server import Server
 from spcs_llm.protocols.openai.usage import usage_of
 from spcs_llm.protocols.reply_errors import error_within, unexpected_reply
 from spcs_llm.query_context import QueryContext
+from spcs_llm.sharing.learned import Learned
 
 _MOST_ATTEMPTS: Final = 6
 _MAX_RANKING: Final = 4 << 20  # bytes; some servers send the documents back, of which a request has 1 MB

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, unquote
 
-from spcs_llm.redaction_words import API_NAMES, COMMON_WORDS
+from spcs_llm.server_text.redaction_words import API_NAMES, COMMON_WORDS
 
 _MASK = "…"
 _WINDOW = 8  # characters that a message and a private text may not share

@@ -6,9 +6,9 @@ import time
 from typing import Callable, Generic, TypeVar
 
 from spcs_llm.errors import SpcsError
-from spcs_llm.learned import Learned
 from spcs_llm.query_context import QueryContext
-from spcs_llm.single_flight import SingleFlight
+from spcs_llm.sharing.learned import Learned
+from spcs_llm.sharing.single_flight import SingleFlight
 
 T = TypeVar("T")
 _SECONDS_TO_ASK_ANEW = 5.0

@@ -6,7 +6,7 @@ import threading
 import time
 from typing import Callable, Generic, TypeVar
 
-from spcs_llm.after_fork import renew_in_child
+from spcs_llm.sharing.after_fork import renew_in_child
 
 T = TypeVar("T")
 LESSON_SECONDS = 600.0

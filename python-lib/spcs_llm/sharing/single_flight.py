@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 from typing import Callable, Generic, TypeVar
 
-from spcs_llm.after_fork import renew_in_child
 from spcs_llm.errors import QueryTimeout, SpcsError
 from spcs_llm.query_context import QueryContext
+from spcs_llm.sharing.after_fork import renew_in_child
 
 T = TypeVar("T")
 

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Callable, Generic, TypeVar
 
-from spcs_llm.after_fork import renew_in_child
+from spcs_llm.sharing.after_fork import renew_in_child
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")

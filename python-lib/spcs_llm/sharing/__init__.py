@@ -1,0 +1,1 @@
+"""What several threads, models and processes share: locks, values, and work that is done once for all."""
