@@ -14,8 +14,9 @@ from sandbox.services import ChildService
 from sandbox.services.scripted import vector_of
 from spcs_llm.batching import Batcher, BatchSpec
 from spcs_llm.chat_templates.template import ChatTemplate
-from spcs_llm.http.endpoint import Endpoint, NoToken
+from spcs_llm.http.endpoint import Endpoint
 from spcs_llm.http.limits import Limiter
+from spcs_llm.http.token_source import NoToken
 from spcs_llm.http.transport import Transport
 from spcs_llm.protocols.inference_server.predict import PredictProtocol
 from spcs_llm.query_context import QueryContext

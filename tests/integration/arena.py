@@ -15,8 +15,9 @@ import trustme
 
 from spcs_llm.cost import BusyMeter
 from spcs_llm.errors import SpcsError
-from spcs_llm.http.endpoint import Endpoint, HttpRequest
+from spcs_llm.http.endpoint import Endpoint
 from spcs_llm.http.limits import Limiter
+from spcs_llm.http.request import HttpRequest
 from spcs_llm.http.retry import RetryPolicy
 from spcs_llm.http.transport import Transport
 from spcs_llm.query_context import QueryContext

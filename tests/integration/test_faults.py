@@ -40,7 +40,7 @@ from spcs_llm.errors import (
     TokenRefused,
 )
 from spcs_llm.http import exchange
-from spcs_llm.http.endpoint import HttpRequest
+from spcs_llm.http.request import HttpRequest
 from spcs_llm.query_context import QueryContext
 from tests.integration.arena import POST, Arena
 from tests.integration.raw_server import (

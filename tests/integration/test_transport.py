@@ -21,7 +21,8 @@ import requests
 
 from spcs_llm.errors import ModelError, NetworkError, QueryTimeout, TlsError
 from spcs_llm.http import exchange as exchange_module
-from spcs_llm.http.endpoint import Endpoint, HttpRequest
+from spcs_llm.http.endpoint import Endpoint
+from spcs_llm.http.request import HttpRequest
 from spcs_llm.http.transport import WATCHDOG, Transport, _ca_bundle, _ssl_context
 from spcs_llm.urls import parse_base_url
 from tests.integration.arena import POST, TOKEN, Arena

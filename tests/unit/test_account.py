@@ -20,7 +20,7 @@ from spcs_llm.errors import (
     SessionExpired,
     SpcsError,
 )
-from spcs_llm.http.endpoint import HttpRequest
+from spcs_llm.http.request import HttpRequest
 from spcs_llm.query_context import QueryContext
 from spcs_llm.snowflake.account import Account, Session, error_from_response
 from spcs_llm.snowflake.login_errors import SignInKind, login_error

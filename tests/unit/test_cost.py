@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 from spcs_llm.batching import Batcher, BatchSpec
 from spcs_llm.cost import BusyMeter
 from spcs_llm.errors import BadRequest, ServiceDown, SpcsError
-from spcs_llm.http.endpoint import Endpoint, HttpRequest, NoToken
+from spcs_llm.http.endpoint import Endpoint
 from spcs_llm.http.limits import Limiter
+from spcs_llm.http.request import HttpRequest
 from spcs_llm.http.retry import RetryPolicy
+from spcs_llm.http.token_source import NoToken
 from spcs_llm.query_context import QueryContext
 from spcs_llm.settings import Rate
 from spcs_llm.urls import parse_base_url

@@ -23,9 +23,13 @@ from spcs_llm.errors import (
     SpcsError,
     TokenRefused,
 )
-from spcs_llm.http.endpoint import Endpoint, HttpRequest, NoToken, Stream, parse_json
+from spcs_llm.http.attempt import Stream
+from spcs_llm.http.endpoint import Endpoint
+from spcs_llm.http.json_body import parse_json
 from spcs_llm.http.limits import Limiter
+from spcs_llm.http.request import HttpRequest
 from spcs_llm.http.retry import RetryPolicy
+from spcs_llm.http.token_source import NoToken
 from spcs_llm.query_context import QueryContext
 from spcs_llm.urls import parse_base_url
 

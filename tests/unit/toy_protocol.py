@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from spcs_llm.domain import DEFAULT_EMBEDDING_SETTINGS, ChatAnswer, ChatRequest, Embedding, EmbeddingSettings
-from spcs_llm.http.endpoint import Endpoint, HttpRequest
+from spcs_llm.http.endpoint import Endpoint
+from spcs_llm.http.request import HttpRequest
 from spcs_llm.protocols.base import Capabilities, ChatRow, EmbeddingRow, ServiceProtocol
 from spcs_llm.query_context import QueryContext
 from spcs_llm.settings import ProtocolSettings

@@ -19,7 +19,7 @@ from spcs_llm.http.json_body import parse_json, refuse_html
 from spcs_llm.http.limits import Limiter, Slot
 from spcs_llm.http.request import HttpRequest
 from spcs_llm.http.retry import Retries, RetryBudget, RetryPolicy
-from spcs_llm.http.token_source import ErrorFromResponse, NoToken, TokenSource
+from spcs_llm.http.token_source import ErrorFromResponse, TokenSource
 from spcs_llm.http.transport import Transport
 from spcs_llm.query_context import QueryContext
 from spcs_llm.server_text.redaction import without_private_text
@@ -27,8 +27,6 @@ from spcs_llm.server_text.redaction import without_private_text
 _SECONDS_BEFORE_ANOTHER_REPLACEMENT = 30.0
 _MAX_ERROR_BODY = 64 * 1024
 _MAX_TURNS_GIVEN_BACK = 2
-
-__all__ = ["Endpoint", "HttpRequest", "NoToken", "Stream", "TokenSource", "parse_json"]
 
 T = TypeVar("T")
 

@@ -19,9 +19,11 @@ from urllib.parse import quote, urlencode
 from uuid import uuid4
 
 from spcs_llm.errors import ModelError, NetworkError, QueryTimeout, ServiceBusy, ServiceDown, SpcsError
-from spcs_llm.http.endpoint import Endpoint, HttpRequest, NoToken
+from spcs_llm.http.endpoint import Endpoint
 from spcs_llm.http.network_errors import SNOWFLAKE_ACCOUNT_URL
+from spcs_llm.http.request import HttpRequest
 from spcs_llm.http.retry import RetryPolicy, parse_retry_after
+from spcs_llm.http.token_source import NoToken
 from spcs_llm.http.transport import Transport
 from spcs_llm.query_context import QueryContext
 from spcs_llm.server_text.container_errors import telling_line

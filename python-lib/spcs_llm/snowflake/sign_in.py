@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Callable
 
 from spcs_llm.errors import LoginError, SpcsError
-from spcs_llm.http.endpoint import TokenSource
+from spcs_llm.http.token_source import TokenSource
 from spcs_llm.query_context import QueryContext
 from spcs_llm.snowflake.account import Account, Session, authorization
 from spcs_llm.snowflake.key_pair import KeyPair

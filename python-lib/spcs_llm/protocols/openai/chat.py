@@ -12,7 +12,8 @@ from typing import Callable, Final, Optional, TypeVar, Union
 
 from spcs_llm.domain import ChatAnswer, ChatDelta, ChatEnd, ChatRequest
 from spcs_llm.errors import ModelError, NetworkError, ServiceError, SpcsError
-from spcs_llm.http.endpoint import HttpRequest, Stream
+from spcs_llm.http.attempt import Stream
+from spcs_llm.http.request import HttpRequest
 from spcs_llm.protocols.base import Pieces
 from spcs_llm.protocols.openai.answer import AnswerReader, EmptyStream, UselessStream, Watch
 from spcs_llm.protocols.openai.dialect import Dialect, features_of

@@ -6,7 +6,8 @@ import time
 from typing import Any, Callable
 
 from spcs_llm.errors import NotFound, ServiceError, SpcsError
-from spcs_llm.http.endpoint import Endpoint, HttpRequest
+from spcs_llm.http.endpoint import Endpoint
+from spcs_llm.http.request import HttpRequest
 from spcs_llm.protocols.reply_errors import unexpected_reply
 from spcs_llm.query_context import QueryContext
 from spcs_llm.sharing.discovery import Discovery

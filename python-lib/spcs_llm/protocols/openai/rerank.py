@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from spcs_llm.domain import RankedDocument, Ranking, Usage
 from spcs_llm.errors import ModelError, NotFound, ServiceError, SpcsError
-from spcs_llm.http.endpoint import HttpRequest
+from spcs_llm.http.request import HttpRequest
 from spcs_llm.protocols.openai.refusals import TOO_LONG, may_be_a_refusal, reason_of
 from spcs_llm.protocols.openai.server import Server
 from spcs_llm.protocols.openai.usage import usage_of

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from spcs_llm.errors import NotFound, SpcsError
-from spcs_llm.http.endpoint import Endpoint, HttpRequest
+from spcs_llm.http.endpoint import Endpoint
+from spcs_llm.http.request import HttpRequest
 from spcs_llm.protocols.openai.lessons import Lessons
 from spcs_llm.protocols.openai.models import ServedModels
 from spcs_llm.protocols.openai.refusals import TOO_LONG, reason_of
