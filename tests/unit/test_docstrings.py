@@ -15,7 +15,7 @@ import pytest
 LIBRARY = Path(__file__).parents[2] / "python-lib"
 # Docstrings of an earlier style; pyproject.toml has the same list.
 EARLIER = re.compile(
-    "spcs_llm/((mesh|protocols|snowflake|chat_templates|server_text|sharing)/.*"
+    "spcs_llm/((protocols|chat_templates|server_text|sharing)/.*"
     "|(connections|domain|errors|form_fields|model|settings|tool_arguments|urls|usage)[.]py)"
 )
 MODULES = sorted(
@@ -38,7 +38,7 @@ def _in_prose(tree: ast.Module) -> Iterator[tuple[int, str, str]]:
             continue
         text = ast.get_docstring(node) or ""
         prose = SECTIONS.split(text)[0]
-        described = set(re.findall(r"(?:^|[\s.])`?(\w+)`?: ", prose)) & _names(node)
+        described = set(re.findall(r"(?:^|[.:] |\n)`?(\w+)`?: ", prose)) & _names(node)
         if described:
             yield node.lineno, node.name, f"describes {', '.join(sorted(described))} in prose"
         if re.search(r"\bRaises? [A-Z]\w+", prose):

@@ -21,7 +21,16 @@ _MAX_LINE = 4_000  # characters of reasoning that wait for the end of their line
 
 
 def completion_response(answer: ChatAnswer, usage: Usage, cost: float) -> dict[str, Any]:
-    """What `process` of a chat model returns. cost: USD."""
+    """What `process` of a chat model returns.
+
+    Args:
+        answer: The model's answer.
+        usage: Its token counts.
+        cost: USD.
+
+    Returns:
+        LLM Mesh's dict.
+    """
     response: dict[str, Any] = {"text": writable_text(answer.text)}
     if answer.tool_calls:
         response["toolCalls"] = [_tool_call(call) for call in answer.tool_calls]
@@ -33,12 +42,30 @@ def completion_response(answer: ChatAnswer, usage: Usage, cost: float) -> dict[s
 
 
 def stream_footer(end: ChatEnd, usage: Usage, cost: float) -> dict[str, Any]:
-    """The last thing `process_stream` yields. cost: USD."""
+    """The last thing that `process_stream` yields.
+
+    Args:
+        end: How the answer ended.
+        usage: Its token counts.
+        cost: USD.
+
+    Returns:
+        LLM Mesh's dict.
+    """
     return {"footer": _outcome(end.finish_reason, usage, cost)}
 
 
 def embedding_response(row: Embedding, usage: Usage, cost: float) -> dict[str, Any]:
-    """What `process` of an embedding model returns for one text. cost: USD."""
+    """What `process` of an embedding model returns for one text.
+
+    Args:
+        row: The text's embedding.
+        usage: Its token counts.
+        cost: USD.
+
+    Returns:
+        LLM Mesh's dict.
+    """
     return {"embedding": row.vector, **_counts(usage), "estimatedCost": cost}
 
 
@@ -48,7 +75,15 @@ def failed_row(error: SpcsError) -> dict[str, Any]:
 
 
 def ranking_response(ranking: Ranking, cost: float) -> dict[str, Any]:
-    """What `process` of a reranking model returns. cost: USD."""
+    """What `process` of a reranking model returns.
+
+    Args:
+        ranking: The ranked documents.
+        cost: USD.
+
+    Returns:
+        LLM Mesh's dict.
+    """
     documents = [{"index": ranked.index, "relevanceScore": ranked.score} for ranked in ranking.documents]
     usage = {**_counts(ranking.usage), "estimatedCost": cost}
     return {"documents": documents, "estimatedCost": cost, "totalUsage": usage}
@@ -68,6 +103,7 @@ def trace_call(trace: Any, context: QueryContext) -> None:
 
 
 def trace_ignored_settings(trace: Any, names: Sequence[str]) -> None:
+    """Names the settings that had no effect in DSS's span."""
     if trace is not None:
         trace.attributes["ignoredSettings"] = list(names)
 

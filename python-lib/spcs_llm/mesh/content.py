@@ -24,11 +24,14 @@ def parts_of_content(content: Any, *, has_calls: bool = False) -> tuple[Part, ..
     """The parts of a message's `content`: a text, one block or a list of blocks.
 
     Args:
-        content: as it came.
-        has_calls: whether the message has its tool calls apart, so that blocks of calls repeat them.
+        content: As it came.
+        has_calls: Whether the message has its tool calls apart, so that blocks of calls repeat them.
+
+    Returns:
+        The parts.
 
     Raises:
-        QueryError: for a block of a kind that is neither text nor image.
+        QueryError: If a block is neither text nor image.
     """
     if content is None:
         return ()

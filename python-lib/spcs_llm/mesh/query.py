@@ -49,7 +49,18 @@ _MAX_DEPTH = 100  # of a schema. Writing and comparing nested values takes a par
 
 
 def chat_request(query: Any, settings: Any) -> ChatRequest:
-    """The request in a completion query and its settings. Raises QueryError that says what is wrong with it."""
+    """Reads a completion query and its settings.
+
+    Args:
+        query: LLM Mesh's dict.
+        settings: LLM Mesh's dict.
+
+    Returns:
+        The request.
+
+    Raises:
+        QueryError: If something is wrong with it; it says what.
+    """
     messages = query.get("messages") if isinstance(query, Mapping) else None
     if not isinstance(messages, (list, tuple)) or not messages:
         raise QueryError("The query has no messages.")
@@ -65,10 +76,17 @@ def chat_request(query: Any, settings: Any) -> ChatRequest:
 
 
 def embedding_texts(query: Any) -> tuple[list[Text], bool]:
-    """The texts of an embedding query, and whether it is of the batch form. Raises QueryError.
+    """Reads an embedding query: `{"text"}`, or the batch form `{"queries": [{"text"}]}`, which is answered in kind.
 
-    A query is `{"text"}`; plugins also meet `{"queries": [{"text"}]}`, which is answered in kind: a row without a text
-    that can be embedded has its error in place of one.
+    Args:
+        query: LLM Mesh's dict.
+
+    Returns:
+        The texts, and whether the query has the batch form. In a batch, a row without a text that can be embedded has
+        its error in place of one.
+
+    Raises:
+        QueryError: If a single query has no such text.
     """
     if isinstance(query, Mapping) and isinstance(query.get("queries"), (list, tuple)):
         return [_row(row) for row in query["queries"]], True
@@ -82,9 +100,16 @@ def embedding_settings(settings: Any) -> EmbeddingSettings:
 
 
 def reranking_query(query: Any) -> tuple[str, list[Text]]:
-    """The query's text and those of its documents, in both forms that clients send. Raises QueryError.
+    """Reads a reranking query, in both forms that clients send.
 
-    A document that is no text has its error in place of one.
+    Args:
+        query: LLM Mesh's dict.
+
+    Returns:
+        The query's text and those of its documents. A document without a text has its error in place of one.
+
+    Raises:
+        QueryError: If the query has no text or no documents.
     """
     if not isinstance(query, Mapping):
         raise QueryError("The query is not a reranking query.")
@@ -327,7 +352,15 @@ def _list(container: Mapping[str, Any], key: str) -> list[Any]:
 
 
 def _check_depth(value: Any, what: str) -> None:
-    """Raises QueryError for what is nested too deep."""
+    """Checks that a value is not nested too deeply.
+
+    Args:
+        value: The value.
+        what: What it is, for the error.
+
+    Raises:
+        QueryError: If it is.
+    """
     level = [value]
     for _ in range(_MAX_DEPTH):
         level = [inner for outer in level for inner in _inside(outer)]

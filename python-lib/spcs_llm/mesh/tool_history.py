@@ -22,10 +22,13 @@ def tool_history(messages: Sequence[tuple[str, Mapping[str, Any]]]) -> list[Turn
     """The calls and results of each message, in order.
 
     Args:
-        messages: pairs of a role of ours (system, user, assistant, tool) and LLM Mesh's message.
+        messages: Pairs of a role of ours (system, user, assistant, tool) and LLM Mesh's message.
+
+    Returns:
+        A turn for each message.
 
     Raises:
-        QueryError: for a call without a name, or an output that belongs to no call.
+        QueryError: If a call has no name, or an output belongs to no call.
     """
     reader = _Reader(messages)
     turns = [reader.turn(role, message) for role, message in messages]
@@ -117,9 +120,14 @@ class _Reader:
 
 
 def _images_after_results(turns: Sequence[Turn], following: Sequence[str]) -> list[Turn]:
-    """Images of outputs, which the API's tool messages cannot hold, behind the last output of a row of them.
+    """Puts images of outputs, which the API's tool messages cannot hold, behind the last output of a row of them.
 
-    following: the role of the message after each.
+    Args:
+        turns: The turns of the conversation.
+        following: The role of the message after each.
+
+    Returns:
+        The turns.
     """
     placed: list[Turn] = []
     held: tuple[Part, ...] = ()

@@ -58,7 +58,15 @@ class TextJoiner:
         self._halves: dict[str, str] = {}
 
     def joined(self, slot: str, piece: str) -> str:
-        """What can be written of the piece and what waited before it. slot: which text it goes on with."""
+        """What can be written of the piece and of what waited before it.
+
+        Args:
+            slot: Which text the piece continues.
+            piece: The piece.
+
+        Returns:
+            Text without half a character.
+        """
         if self._halves:
             piece = self._halves.pop(slot, "") + piece
         if piece.isascii():

@@ -49,10 +49,13 @@ _PLAIN_ROLE = re.compile(r"[A-Za-z0-9_$.-]+")
 
 @dataclass(frozen=True)
 class Session:
-    """What a login or renewal grants. Lives are in seconds from then on.
+    """What a login or a renewal grants. Seconds count from then on.
 
-    master_token: None when there is none, or, in a renewal, when the old one stays. master_seconds: infinite when
-    Snowflake does not tell.
+    Attributes:
+        token: The session token.
+        seconds: How long the session token lives.
+        master_token: Renews the session. None if there is none, or, in a renewal, if the old one stays.
+        master_seconds: How long the master token lives; infinite if Snowflake does not say.
     """
 
     token: str = field(repr=False)
@@ -63,7 +66,12 @@ class Session:
 
 @dataclass(frozen=True)
 class EndpointToken:
-    """seconds: how long it lives from now on."""
+    """A token for one endpoint.
+
+    Attributes:
+        token: The token.
+        seconds: How long it lives from now on.
+    """
 
     token: str = field(repr=False)
     seconds: float
@@ -101,9 +109,17 @@ class Account:
     def endpoint_token(
         self, assertion: str, host: str, role: str | None, context: QueryContext, now: float
     ) -> EndpointToken:
-        """A token for one endpoint and role, for a signed assertion. Bound to `host` (a port belongs to it).
+        """Exchanges a signed assertion for a token that is good for one endpoint and role.
 
-        now: seconds since the epoch, which the token's own `exp` is read against when it has no `iat`.
+        Args:
+            assertion: The JWT.
+            host: The endpoint's host, with its port if it has one.
+            role: The role; None for the user's default role.
+            context: The query that needs the token.
+            now: Seconds since the epoch, which the token's own `exp` is compared with if it has no `iat`.
+
+        Returns:
+            The token.
         """
         scope = f"{_role_scope(role)} {host}" if role else host
         form = urlencode({"grant_type": _JWT_BEARER, "scope": scope, "assertion": assertion}).encode()

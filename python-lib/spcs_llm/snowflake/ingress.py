@@ -85,8 +85,14 @@ class _DeniedWithToken(TokenRefused, AccessDenied):
 class _ErrorReply:
     """What a response says.
 
-    reason: in the server's words. page: all of it, in lower case, to look for known phrases. gateway: that it is
-    Snowflake's own. container: that it is certainly not. code: Snowflake's, of a refusal. location: of a redirect.
+    Attributes:
+        status: The HTTP status.
+        reason: The reason, in the server's words.
+        page: All of it in lower case, to look for known phrases.
+        gateway: Whether it is certainly Snowflake's own.
+        container: Whether it is certainly the container's.
+        code: Snowflake's code of a refusal.
+        location: Where a redirect points.
     """
 
     status: int
@@ -112,7 +118,9 @@ class _ErrorReply:
 class IngressErrors:
     """Makes errors of responses that are no success, with hints that suit the way of signing in.
 
-    service_key: whether the container's own key is sent as well.
+    Attributes:
+        sign_in: How the user signs in.
+        service_key: Whether the container's own key is sent as well.
     """
 
     sign_in: SignInKind = SignInKind.UNKNOWN
@@ -226,6 +234,12 @@ def _is_within_container(location: str) -> bool:
     """Whether a redirect leads to a path of the same container, such as one with a slash at its end.
 
     The container knows itself by another host name than its clients do: only the path can tell.
+
+    Args:
+        location: The redirect's `Location`.
+
+    Returns:
+        Whether it does.
     """
     if not location or _SIGN_IN_PAGE.search(location):
         return False

@@ -23,16 +23,35 @@ _PASTE_ALL = "paste all of the PEM file, BEGIN and END lines included"
 
 
 class KeyPair:
-    """Signs as one user of one account."""
+    """Signs as one user of one account.
+
+    Args:
+        account: The account's identifier, as in its URL.
+        user: The user's name in Snowflake.
+        private_key: PEM, or the base64 of PKCS#8.
+        passphrase: Of an encrypted key.
+
+    Raises:
+        SettingsError: If the key cannot be read or is too weak.
+    """
 
     def __init__(self, account: str, user: str, private_key: str, passphrase: str | None = None) -> None:
-        """account: its identifier, as in its URL. private_key: PEM, or the base64 of PKCS#8. Raises SettingsError."""
         self._subject = f"{_account_of_claims(account)}.{user.strip().upper()}"
         self._key = _load(private_key, passphrase)
         self._issuer = f"{self._subject}.SHA256:{_fingerprint(self._key)}"
 
     def assertion(self, now: float) -> str:
-        """A JWT for use at once; `now` is seconds since the epoch. Raises SettingsError without PyJWT."""
+        """A JWT for use at once.
+
+        Args:
+            now: Seconds since the epoch.
+
+        Returns:
+            The signed JWT.
+
+        Raises:
+            SettingsError: If PyJWT is not installed.
+        """
         issued = int(now)
         claims = {
             "iss": self._issuer,
@@ -109,7 +128,7 @@ def _refuse_kind(kind: str) -> None:
 
 
 def _unreadable(serialization: Any, der: bytes, passphrase: str | None) -> SettingsError:
-    """Why there is no private key in `der`. passphrase: what did not open it, if it may have been encrypted."""
+    """Why `der` holds no private key that can be read with `passphrase`, if one was given."""
     try:
         serialization.load_der_public_key(der)
         return _bad_key("is a public key: paste the private key that belongs to it")

@@ -22,8 +22,11 @@ from spcs_llm.snowflake.token_cache import Token
 class OAuthLogin:
     """Sessions for an OAuth access token, renewed by their master token as long as that lives.
 
-    read_access_token: reads the user's current one; asked at each login. signed_in: told the access token that a login
-    succeeded with.
+    Args:
+        account: Where to sign in.
+        read_access_token: Reads the user's current access token; asked at each login.
+        clock: Seconds that never go back.
+        signed_in: Called with the access token that a login succeeded with.
     """
 
     def __init__(
@@ -80,7 +83,16 @@ class _Grant:
 
 
 def _token(session: Session, since: float, master: _Master | None) -> Token:
-    """since: when it was asked for. master: the one so far, which stays when there is no new one."""
+    """The token of a session.
+
+    Args:
+        session: What Snowflake granted.
+        since: When it was asked for.
+        master: The master token so far, which stays if there is no new one.
+
+    Returns:
+        The token, with what renews it.
+    """
     if session.master_token is not None:
         master = _Master(session.master_token, since + session.master_seconds)
     return Token.lasting(authorization(session.token), session.seconds, since, _Grant(session.token, master))

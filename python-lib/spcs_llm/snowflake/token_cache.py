@@ -27,9 +27,14 @@ _REPLACEMENTS, _SECONDS_PER_REPLACEMENT = 5, 10.0
 
 @dataclass(frozen=True)
 class Token:
-    """headers: what carries it. Times are on the monotonic clock. grant: what the sign-in renews it by, its own affair.
+    """A token and its life. Times are on the monotonic clock.
 
-    refused: it was, so that more than a renewal is needed.
+    Attributes:
+        headers: The headers that carry it.
+        refresh_at: When to replace it, early enough that no query has to wait.
+        expires_at: When it is no longer good.
+        grant: What the sign-in renews it by; of no meaning to others.
+        refused: Whether it was refused, so that a renewal is not enough.
     """
 
     headers: Mapping[str, str] = field(repr=False)
@@ -60,13 +65,42 @@ class SignIn(Protocol):
     """A way to get tokens."""
 
     def credential(self) -> str:
-        """What `log_in` proves the user by, read anew. Raises LoginError when there is none."""
+        """What `log_in` proves the user by, read anew.
+
+        Returns:
+            The credential.
+
+        Raises:
+            LoginError: If there is none.
+        """
 
     def log_in(self, credential: str, context: QueryContext) -> Token:
-        """A token from nothing but the credential. Raises SpcsError."""
+        """Signs in with nothing but the credential.
+
+        Args:
+            credential: What `credential` returned.
+            context: The query that waits.
+
+        Returns:
+            A token.
+
+        Raises:
+            SpcsError: If signing in fails.
+        """
 
     def renew(self, token: Token, context: QueryContext) -> Token | None:
-        """A token in place of another; None when only a login can give one. Raises SpcsError."""
+        """Replaces a token.
+
+        Args:
+            token: The token to replace.
+            context: The query that waits.
+
+        Returns:
+            A token, or None if only a login can give one.
+
+        Raises:
+            SpcsError: If Snowflake cannot be asked.
+        """
 
 
 class TokenCache:
