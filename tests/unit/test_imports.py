@@ -31,6 +31,8 @@ FORBIDDEN = {
     "spcs_llm.http": ("spcs_llm.protocols", "spcs_llm.mesh", "spcs_llm.snowflake", "spcs_llm.settings"),
     "spcs_llm.batching": ("spcs_llm.protocols", "spcs_llm.mesh", "spcs_llm.snowflake", "spcs_llm.settings"),
     "spcs_llm.chat_templates": ("spcs_llm.protocols", "spcs_llm.mesh", "spcs_llm.snowflake", "spcs_llm.http"),
+    "spcs_llm.server_text": ("spcs_llm.protocols", "spcs_llm.mesh", "spcs_llm.snowflake", "spcs_llm.http"),
+    "spcs_llm.sharing": ("spcs_llm.protocols", "spcs_llm.mesh", "spcs_llm.snowflake", "spcs_llm.http"),
     "spcs_deployment": ("spcs_llm.http", "spcs_llm.protocols", "spcs_llm.mesh", "spcs_llm.snowflake"),
 }
 # Who may import what does not come with Python, and the modules of Python that open connections. All others: nobody.

@@ -18,9 +18,9 @@ class Discovery(Generic[T]):
     """What a service said of itself. Thread-safe.
 
     Args:
-        ask: Asks the service. Raises SpcsError, which is told to all who wait, and remembered by nobody.
+        ask: Asks the service. Its SpcsError is told to all who wait, and remembered by nobody.
         what: What is asked for: "the list of the service's models".
-        clock: Seconds, monotonic.
+        clock: Seconds that never go back.
     """
 
     def __init__(

@@ -35,10 +35,17 @@ class SharedObjects(Generic[K, V]):
         self._lock = threading.Lock()
 
     def get(self, key: K, make: Callable[[], V]) -> V:
-        """The object for `key`; what `make` makes if there is none.
+        """The object for a key, which is made if there is none.
 
         `make` runs without a lock, so that an object that takes long to make keeps nobody from another one. Of two
         that are made for a key at the same time, one is thrown away.
+
+        Args:
+            key: What the object is found by.
+            make: Makes it.
+
+        Returns:
+            The object.
         """
         found = self._alive.get(key)
         return self.put(key, make() if found is None else found)

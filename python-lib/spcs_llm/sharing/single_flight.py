@@ -30,7 +30,7 @@ class SingleFlight(Generic[T]):
     def run(
         self, work: Callable[[], T], context: QueryContext, waits_for: str, timed_out: Callable[[], SpcsError]
     ) -> T:
-        """The result of `work`, by this thread or by another that is at it already.
+        """Does the work, or waits for another thread that is doing it already.
 
         Args:
             work: Remembers its result where it is found the next time: a thread that comes later runs it again.
@@ -38,9 +38,12 @@ class SingleFlight(Generic[T]):
             waits_for: What a thread waits for, for the log.
             timed_out: The error of a thread whose time ends while it waits.
 
+        Returns:
+            The result of the work.
+
         Raises:
-            SpcsError: What `work` raises, in every thread that waits for it. Only when the time of the query that runs
-                it is over, or it fails by accident, does another thread take over.
+            SpcsError: What `work` raises, in every thread that waits for it. Only when the time of the query that
+                runs it is over, or it fails by accident, does another thread take over.
         """
         while True:
             flight, leads = self._board()
