@@ -164,7 +164,7 @@ def test_users_sessions_never_mix(instance: Instance) -> None:
     snowflake = instance.snowflake
     snowflake.world.add_user("BOB", ROLE)
     service = snowflake.create_service("chat")
-    llm = instance.add_model("chat", "CHAT", service)
+    llm = instance.add_model("chat", "CHAT", service, serviceProtocol="PREDICT")
     preset = instance.dss.create_preset(instance.plugin_id, "oauth-credentials", "bobs", {})
     del preset  # ALICE's preset is the connection's: BOB signs in to the same one
     login = next(iter(instance.dss._presets))
