@@ -241,7 +241,7 @@ class Model:
 def _unexpected(error: Exception) -> SpcsError:
     frame = traceback.extract_tb(error.__traceback__)[-1]
     return SpcsError(
-        f"The plugin failed where it should not ({type(error).__name__} in {Path(frame.filename).name},"
+        f"The plugin failed unexpectedly ({type(error).__name__} in {Path(frame.filename).name},"
         f" line {frame.lineno}).",
         "Please report this to the plugin's authors.",
     )

@@ -319,12 +319,13 @@ def _oauth(form: FormValues) -> OAuthSignIn | None:
     if isinstance(token, Mapping):
         form.complain(
             FIELDS.oauth,
-            "holds settings in place of an access token: choose a preset, do not define it inline",
+            "contains settings instead of an access token: select a preset, and do not define it inline",
         )
     else:
         form.complain(
             FIELDS.oauth,
-            "holds no access token: sign in to the preset's Snowflake login in DSS, under Profile > Credentials",
+            "does not contain an access token: sign in to the preset's Snowflake login in DSS, under"
+            " Profile > Credentials",
         )
     return None
 
@@ -335,9 +336,11 @@ def _key_pair(form: FormValues) -> KeyPairSignIn | None:
         return None
     user, private_key = _stripped(preset.get("user")), _stripped(preset.get("privateKey"))
     if user is None:
-        form.complain(FIELDS.key_pair, "names no user: fill in 'User' in the preset")
+        form.complain(FIELDS.key_pair, "does not name a user: fill in 'User' in the preset")
     if private_key is None:
-        form.complain(FIELDS.key_pair, "holds no private key: paste it into 'Private key' of the preset")
+        form.complain(
+            FIELDS.key_pair, "does not contain a private key: paste it into 'Private key' of the preset"
+        )
     if user is None or private_key is None:
         return None
     passphrase = preset.get("privateKeyPassphrase")
@@ -359,11 +362,11 @@ def _token(form: FormValues) -> TokenSignIn | None:
     if not token:
         form.complain(
             FIELDS.token,
-            "holds no token: enter yours for the preset under Profile > Credentials in DSS",
+            "does not contain a token: enter yours for the preset under Profile > Credentials in DSS",
         )
         return None
     if any(character.isspace() for character in token) or not token.isascii():
-        form.complain(FIELDS.token, "is no token: paste the token's secret alone, as Snowflake showed it")
+        form.complain(FIELDS.token, "is not a token: paste only the token's secret, as Snowflake showed it")
         return None
     return TokenSignIn(token)
 

@@ -126,7 +126,7 @@ def _written(value: Any) -> str:
 
 
 def finite(value: Any) -> Any:
-    """`value` with None for each number that JSON cannot write. Raises RecursionError for what is nested too deep."""
+    """`value` with None for each number that JSON cannot write. Raises RecursionError for what is nested too deeply."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):

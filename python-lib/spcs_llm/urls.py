@@ -95,7 +95,7 @@ def parse_base_url(text: str) -> BaseUrl:
     if parts.username is not None or parts.password is not None:
         raise UrlError("must not hold a user name or password: sign-in is set in the preset")
     if host in _DEFAULT_PORTS or not (_HOST.match(host) or is_loopback(host)):
-        raise UrlError("is not a URL: it names no valid host")
+        raise UrlError("is not a URL: its host is not valid")
     if port == 0:
         raise UrlError("is not a URL: its port is 0")
     scheme = _scheme(scheme.lower(), host)
@@ -122,7 +122,7 @@ def parse_endpoint_url(text: str) -> BaseUrl:
             "names a Snowflake account, not a service: copy ingress_url from SHOW ENDPOINTS IN SERVICE"
         )
     if url.host == _SNOWSIGHT or ("." not in url.host and not is_loopback(url.host)):
-        raise UrlError("names no service's endpoint: copy ingress_url from SHOW ENDPOINTS IN SERVICE")
+        raise UrlError("does not name a service's endpoint: copy ingress_url from SHOW ENDPOINTS IN SERVICE")
     for suffix in _ENDPOINT_SUFFIXES:
         if url.path.endswith(suffix):
             return BaseUrl(url.scheme, url.host, url.port, url.path[: -len(suffix)].rstrip("/"))

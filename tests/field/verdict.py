@@ -9,7 +9,7 @@ from typing import Any
 from tests.field.mesh import Outcome
 from tests.field.replay import Asked, ReplayServer, unmet, vector_of
 
-_NEVER = ("Traceback", "KeyError", "unforeseen", "The plugin failed where it should not")
+_NEVER = ("Traceback", "KeyError", "unforeseen", "The plugin failed unexpectedly")
 
 
 def faults(right: Mapping[str, Any], outcome: Outcome, server: ReplayServer, before: int = 0) -> list[str]:

@@ -151,10 +151,10 @@ def test_a_registered_protocol_is_found_like_the_others(monkeypatch: pytest.Monk
 def test_a_service_that_speaks_nothing_that_is_known_is_said_to(caplog: pytest.LogCaptureFixture) -> None:
     with ToyService() as service, caplog.at_level(logging.DEBUG, logger="spcs_llm"):
         model = Model(service.config(serviceProtocol="AUTOMATIC"), connections=Connections())
-        with pytest.raises(NotFound, match="could not be found out") as raised:
+        with pytest.raises(NotFound, match="could not be found") as raised:
             chat(model)
         looked = len(steps(caplog))
-        with pytest.raises(NotFound, match="could not be found out"):
+        with pytest.raises(NotFound, match="could not be found"):
             chat(model)
         assert len(steps(caplog)) == looked, "a failure does not multiply"
     assert "Predict, Model serving, OpenAI" in str(raised.value)

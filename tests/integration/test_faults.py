@@ -422,7 +422,7 @@ BODY = [
     Fault("a web page that does not say so", always(200, b"\n<!DOCTYPE html>"), ModelError, "A web page", "'LLM endpoint URL'", "service"),
     Fault("a web page, packed", serve(reply(body=gzip.compress(b"<html>"), content_encoding="gzip")), ModelError, "A web page", place="service"),
     Fault("packed", serve(reply(body=gzip.compress(b'{"ok": 1}'), content_encoding="gzip")), answer=OK),
-    Fault("packed badly", serve(reply(body=b"\x1f\x8bnot gzip", content_encoding="gzip")), ModelError, "compressed, and damaged", place="service"),
+    Fault("packed badly", serve(reply(body=b"\x1f\x8bnot gzip", content_encoding="gzip")), ModelError, "compressed and damaged", place="service"),
     Fault("packed, without its end", serve(reply(body=gzip.compress(b'{"ok": 1}')[:-4], content_encoding="gzip")), **CUT),
     Fault("packed in an unknown way", serve(reply(content_encoding="br")), ModelError, "encoding that was not asked for ('br')"),
     Fault("a bomb", small_bodies_only(serve(reply(body=gzip.compress(b"[" + b" " * (64 << 20)), content_encoding="gzip"))), ModelError, "larger than 1 MB", within=5.0),

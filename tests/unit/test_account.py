@@ -416,7 +416,7 @@ def test_an_answer_may_have_a_megabyte() -> None:
 @pytest.mark.parametrize("code", ["390186", "390189"])
 @pytest.mark.parametrize(
     ("sign_in", "hint"),
-    [(SignInKind.OAUTH, "'Scope'"), (SignInKind.KEY_PAIR, "'Role'"), (SignInKind.TOKEN, "restricted to")],
+    [(SignInKind.OAUTH, "'Scope'"), (SignInKind.KEY_PAIR, "'Role'"), (SignInKind.TOKEN, "restricted")],
 )
 def test_hints_about_roles_fit_the_way_of_signing_in(code: str, sign_in: SignInKind, hint: str) -> None:
     error = login_error(code, "no such role", sign_in=sign_in)

@@ -168,7 +168,7 @@ def test_no_conversation_is_refused_and_no_text_is_lost(mode: str, turns: list[t
 
 
 def test_nothing_to_say_is_refused() -> None:
-    with pytest.raises(TemplateError, match="there is no message"):
+    with pytest.raises(TemplateError, match="no messages"):
         template("CHATML").render([])
 
 

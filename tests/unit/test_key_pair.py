@@ -117,7 +117,7 @@ OLD_FORMAT = pem().replace("KEY-----\n", "KEY-----\nProc-Type: 4,ENCRYPTED\n\n",
 NO_KEYS = {
     "nothing": ("", None, "'Private key' of the preset is empty"),
     "blanks": (" \n ", None, "'Private key' of the preset is empty"),
-    "prose": ("the key is in the safe", None, "'Private key' of the preset is no key"),
+    "prose": ("the key is in the safe", None, "'Private key' of the preset is not a key"),
     "a path": ("/home/alice/rsa_key.p8", None, "'Private key' of the preset is"),
     "half of it": (pem()[:800], None, "lacks its BEGIN or END line"),
     "a damaged one": (pem().replace("M", "N", 3), None, "'Private key' of the preset is"),
@@ -131,8 +131,8 @@ NO_KEYS = {
     "a wrong passphrase, bare": (bare(pem(passphrase="x")), "y", "'Private key passphrase' of the preset does not"),
     "an old encryption": (OLD_FORMAT, "x", "old format: convert it: openssl pkcs8"),
     "OpenSSH's format": (pem(form="OpenSSH"), None, "OpenSSH's format: convert it: openssl pkcs8"),
-    "an elliptic curve": (pem(ec.generate_private_key(ec.SECP256R1())), None, "is no RSA key"),
-    "Ed25519": (pem(SSH), None, "is no RSA key"),
+    "an elliptic curve": (pem(ec.generate_private_key(ec.SECP256R1())), None, "is not an RSA key"),
+    "Ed25519": (pem(SSH), None, "is not an RSA key"),
     "a small one": (pem(rsa.generate_private_key(65537, 1024)), None, "has 1024 bits"),
 }  # fmt: skip
 

@@ -232,7 +232,7 @@ def test_what_dss_keeps_for_itself_is_no_message() -> None:
         ({"messages": [{"role": "user", "parts": "text"}]}, "must be a list"),
         ({"messages": [{"role": "tool", "toolOutputs": []}]}, "no tool outputs"),
         ({"messages": [{"role": "tool", "toolOutputs": [{"output": "x"}]}]}, "does not name its call"),
-        ({"messages": [{"role": "assistant", "toolCalls": [{"id": "c"}]}]}, "names no function"),
+        ({"messages": [{"role": "assistant", "toolCalls": [{"id": "c"}]}]}, "does not name a function"),
     ],
 )
 def test_a_query_that_is_none_is_refused_in_a_sentence(query: Any, words: str) -> None:

@@ -111,7 +111,7 @@ def test_a_vector_that_is_none_is_an_error_of_its_row() -> None:
     good, bad, empty = asked.embed(["a", SECRET, "c"], call())
     assert vector(good) == VECTOR
     assert "null" in error_of(bad).message
-    assert "no list of numbers" in error_of(empty).message
+    assert "not a list of numbers" in error_of(empty).message
     assert_tells_nothing(error_of(bad))
 
 

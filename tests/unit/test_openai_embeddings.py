@@ -72,7 +72,7 @@ def test_no_texts_make_no_request() -> None:
 
 
 BAD_ROWS = {
-    "missing": ({"data": [{"index": 0, "embedding": ONE}]}, "no embedding"),
+    "missing": ({"data": [{"index": 0, "embedding": ONE}]}, "not return an embedding"),
     "twice": ({"data": [*rows(ONE, TWO)["data"], {"index": 1, "embedding": TWO}]}, "two embeddings"),
     "null": (rows(ONE, None), "empty"),
     "empty": (rows(ONE, []), "empty"),
@@ -80,15 +80,15 @@ BAD_ROWS = {
     "NaN": (rows(ONE, [1.0, math.nan]), "NaN"),
     "infinite": (rows(ONE, [math.inf, -math.inf]), "NaN or infinite"),
     "NaN in base64": (rows(packed(ONE), packed([1.0, math.nan])), "NaN"),
-    "null among numbers": (rows(ONE, [1.0, None]), "no list of numbers"),
-    "texts": (rows(ONE, ["1", "2"]), "no list of numbers"),
-    "nested": (rows(ONE, [TWO, TWO]), "no list of numbers"),
+    "null among numbers": (rows(ONE, [1.0, None]), "not a list of numbers"),
+    "texts": (rows(ONE, ["1", "2"]), "not a list of numbers"),
+    "nested": (rows(ONE, [TWO, TWO]), "not a list of numbers"),
     "more dimensions than any model has": (rows(ONE, [0.5] * 65_537), "more than 65,536 dimensions"),
     "the same as base64": (rows(packed(ONE), packed([0.5] * 65_540)), "more than 65,536 dimensions"),
-    "a number": (rows(ONE, 3.5), "no list of numbers"),
-    "an object": (rows(ONE, {"dense": TWO}), "no list of numbers"),
-    "text that is no base64": (rows(packed(ONE), "my text"), "no list of numbers"),
-    "base64 of half a number": (rows(packed(ONE), packed(TWO)[:-4]), "no list of numbers"),
+    "a number": (rows(ONE, 3.5), "not a list of numbers"),
+    "an object": (rows(ONE, {"dense": TWO}), "not a list of numbers"),
+    "text that is no base64": (rows(packed(ONE), "my text"), "not a list of numbers"),
+    "base64 of half a number": (rows(packed(ONE), packed(TWO)[:-4]), "not a list of numbers"),
     "no embedding": ({"data": [{"index": 0, "embedding": ONE}, {"index": 1}]}, "empty"),
 }
 
@@ -113,7 +113,7 @@ BAD_BODIES = [
     ([], ModelError, "no embeddings"),
     ({"data": None}, ModelError, "no embeddings"),
     ({"data": [3]}, ModelError, "no embeddings"),
-    ({"data": [{"index": "0", "embedding": ONE}]}, ModelError, "index is no number"),
+    ({"data": [{"index": "0", "embedding": ONE}]}, ModelError, "index is not a number"),
     ({"error": {"message": "too long", "code": 400}}, BadRequest, "too long"),
     ({"object": "error", "message": "too long", "code": 400}, BadRequest, "too long"),
 ]

@@ -419,6 +419,6 @@ def test_what_a_server_took_and_did_not_obey_is_named(
 
 def test_prose_in_place_of_json_is_an_error_of_the_model() -> None:
     endpoint = ScriptedEndpoint(completion(content="In Paris."))
-    with pytest.raises(SpcsError, match=r"JSON output \('responseFormat'\)") as caught:
+    with pytest.raises(SpcsError, match=r"JSON \('responseFormat'\)") as caught:
         OpenAIProtocol(endpoint).chat(ChatRequest((USER,), json_format=JsonFormat(SCHEMA)), QueryContext(10))
     assert caught.value.place == "model"

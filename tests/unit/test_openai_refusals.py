@@ -140,7 +140,7 @@ def test_a_server_without_stream_options_streams_without() -> None:
 
 def test_a_refusal_inside_a_success_reads_as_sentences() -> None:
     error = event({"error": "`top_p` must be > 0.0 and < 1.0", "error_type": "validation"})
-    with pytest.raises(BadRequest, match=r"1\.0\. Change it"):
+    with pytest.raises(BadRequest, match=r"1\.0\. Change the setting"):
         ask(OpenAIProtocol(ScriptedEndpoint(error)), sampling=Sampling(top_p=1.0))
 
 
@@ -157,7 +157,7 @@ def test_what_was_streamed_is_never_asked_for_again() -> None:
     endpoint = ScriptedEndpoint(broken, broken, said("b"))
     for way in (OpenAIProtocol(endpoint).chat, lambda *asked: list(OpenAIProtocol(endpoint).stream(*asked))):
         endpoint.asked.clear()
-        with pytest.raises(ModelError, match="breaks off"):
+        with pytest.raises(ModelError, match="stopped before its end"):
             way(ChatRequest((USER,)), QueryContext(10))
         assert len(endpoint.payloads) == 1
 
@@ -392,12 +392,12 @@ def test_a_server_without_a_list_is_asked_for_no_model(error: ServiceError) -> N
 @pytest.mark.parametrize(
     ("body", "complaint"),
     [
-        ({}, "no list of models"),
-        ([], "no list of models"),
-        ({"data": 3}, "no list of models"),
-        ({"data": []}, "lists no model"),
-        ({"data": None}, "lists no model"),
-        ({"data": [{}, 4]}, "lists no model"),
+        ({}, "not a list of models"),
+        ([], "not a list of models"),
+        ({"data": 3}, "not a list of models"),
+        ({"data": []}, "does not list a model"),
+        ({"data": None}, "does not list a model"),
+        ({"data": [{}, 4]}, "does not list a model"),
     ],
     ids=str,
 )

@@ -90,19 +90,19 @@ def results(*entries: Any) -> dict[str, Any]:
 
 
 BAD = [
-    ({}, ModelError, "no ranking"),
-    ("x", ModelError, "no ranking"),
-    ({"results": [3]}, ModelError, "unknown shape"),
+    ({}, ModelError, "not a ranking"),
+    ("x", ModelError, "not a ranking"),
+    ({"results": [3]}, ModelError, "unknown structure"),
     (results((0, 1.0)), ModelError, "1 of 2"),
     (results((0, 1.0), (0, 0.5)), ModelError, "twice"),
     (results((0, 1.0), (2, 0.5)), ModelError, "not given"),
     (results((0, 1.0), (-1, 0.5)), ModelError, "not given"),
     (results((0, 1.0), (True, 0.5)), ModelError, "not given"),
     (results((0, 1.0), (None, 0.5)), ModelError, "not given"),
-    (results((0, 1.0), (1, None)), ModelError, "no number"),
-    (results((0, 1.0), (1, "0.5")), ModelError, "no number"),
-    (results((0, 1.0), (1, math.nan)), ModelError, "no number"),
-    (results((0, 1.0), (1, 10**400)), ModelError, "no number"),
+    (results((0, 1.0), (1, None)), ModelError, "not a number"),
+    (results((0, 1.0), (1, "0.5")), ModelError, "not a number"),
+    (results((0, 1.0), (1, math.nan)), ModelError, "not a number"),
+    (results((0, 1.0), (1, 10**400)), ModelError, "not a number"),
     ({"error": {"message": "not a reranker", "code": 400}}, BadRequest, "not a reranker"),
 ]
 

@@ -381,7 +381,7 @@ VECTOR = [0.0912345 + at / 1000 for at in range(32)]
 @pytest.mark.parametrize("output", [VECTOR, [VECTOR], [0.5], str(VECTOR), json.dumps([VECTOR])])
 def test_an_embedding_service_asked_for_a_chat_is_told_as_one(output: Any) -> None:
     error = error_of(ask(output))
-    assert "embedding, not with a text" in error.message
+    assert "embedding instead of a text" in error.message
     assert "0.09" not in str(error)
 
 

@@ -71,9 +71,9 @@ def test_another_output_column_is_found(name: str) -> None:
         ("[None, 0.1]", "null"),
         ("[nan, None]", "NaN"),
         ([0.1, None], "null"),
-        ([0.1, True], "no number"),
-        ([0.1, "0.2"], "no number"),
-        ([0.1, {}], "no number"),
+        ([0.1, True], "not a number"),
+        ([0.1, "0.2"], "not a number"),
+        ([0.1, {}], "not a number"),
         ([0.1, 10**400], "Infinity"),
     ],
 )
@@ -97,7 +97,7 @@ def test_an_empty_vector_is_refused(written: Any) -> None:
     "written", ["hello", "", "{}", "0.5", 0.5, None, {"a": 1}, "[0.1, 0.2", "[__import__('os')]"]
 )
 def test_what_is_no_list_of_numbers_is_refused(written: Any) -> None:
-    assert "no list of numbers" in error_of(embed(outputs(written))[0]).message
+    assert "not a list of numbers" in error_of(embed(outputs(written))[0]).message
 
 
 def test_an_embedding_for_each_token_is_refused_with_a_mend() -> None:
@@ -108,7 +108,7 @@ def test_an_embedding_for_each_token_is_refused_with_a_mend() -> None:
 
 def test_vectors_of_unequal_lengths_fail_every_row_and_are_not_asked_for_again() -> None:
     for row in embed(outputs([0.1, 0.2], [0.1, 0.2, 0.3]), "a", "b"):
-        assert "unequal lengths ([2, 3])" in error_of(row).message
+        assert "different lengths ([2, 3])" in error_of(row).message
 
 
 def test_texts_go_in_one_request_that_weighs_as_many() -> None:
@@ -175,7 +175,7 @@ def test_numbers_of_numpy_are_read() -> None:
 )
 def test_a_chat_service_asked_for_an_embedding_is_told_as_one(answer: Any) -> None:
     error = error_of(embed(outputs(answer))[0])
-    assert "text, not with an embedding" in error.message
+    assert "text instead of an embedding" in error.message
     assert_tells_nothing(error)
 
 

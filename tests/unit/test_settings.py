@@ -206,8 +206,8 @@ def test_a_custom_template_must_be_there() -> None:
 
 def test_a_key_pair_needs_a_user_and_a_key() -> None:
     text = complaint(authenticationMode="KEY_PAIR", keyPair={"user": "", "privateKey": None})
-    assert "names no user" in text
-    assert "holds no private key" in text
+    assert "does not name a user" in text
+    assert "does not contain a private key" in text
     made = settings(authenticationMode="KEY_PAIR", keyPair={"user": " SVC ", "privateKey": "PEM", "role": ""})
     assert made.credential.sign_in == KeyPairSignIn("SVC", "PEM")
 
@@ -224,7 +224,8 @@ def test_a_token_alone_needs_no_account_url() -> None:
 
 
 @pytest.mark.parametrize(
-    ("token", "words"), [("", "holds no token"), (None, "holds no token"), ("a b", "is no token")]
+    ("token", "words"),
+    [("", "does not contain a token"), (None, "does not contain a token"), ("a b", "is not a token")],
 )
 def test_what_is_no_programmatic_access_token_is_said(token: Any, words: str) -> None:
     text = complaint(authenticationMode="PROGRAMMATIC_ACCESS_TOKEN", programmaticAccessToken={"token": token})

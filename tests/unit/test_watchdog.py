@@ -99,7 +99,7 @@ def test_an_exchange_without_a_socket_ends_all_the_same() -> None:
     chunks = exchange.chunks()
     assert next(chunks) == b"x"
     exchange.cut_off()
-    with pytest.raises(NetworkError, match="time was up"):
+    with pytest.raises(NetworkError, match="time expired"):
         next(chunks)
     exchange.close()
 

@@ -260,7 +260,7 @@ class Batcher:
 
 def _one_for_each(rows: Sequence[Any], results: Sequence[Any]) -> Sequence[Any]:
     if len(results) != len(rows):
-        raise ModelError(f"The service gives {len(results)} results for {len(rows)} queries.")
+        raise ModelError(f"The service returned {len(results)} results for {len(rows)} queries.")
     return results
 
 
@@ -271,6 +271,6 @@ def _unquoted(results: Sequence[Any]) -> Sequence[Any]:
 
 def _unexpected(error: BaseException) -> SpcsError:
     return SpcsError(
-        f"The request that carried this query broke off ({type(error).__name__}).",
+        f"The request that carried this query failed unexpectedly ({type(error).__name__}).",
         "Please report this to the plugin's authors.",
     )

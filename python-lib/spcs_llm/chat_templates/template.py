@@ -86,7 +86,7 @@ class ChatTemplate:
         bos: False leaves out the format's begin-of-text token, for a server that adds one itself.
         """
         if not messages:
-            raise TemplateError("there is no message to render")
+            raise TemplateError("the conversation has no messages")
         if self._alone_as_is and len(messages) == 1 and messages[0].role == "user":
             return messages[0].text
         turns = [{"role": message.role, "content": message.text} for message in messages]
@@ -146,7 +146,7 @@ def _shipped(name: str) -> ChatTemplate:
     try:
         source = (_FOLDER / f"{name}.jinja").read_text(encoding="utf-8")
     except OSError:
-        raise TemplateError(f"there is no chat template named {name}") from None
+        raise TemplateError(f"the plugin has no chat template named {name}") from None
     return ChatTemplate(name, source)
 
 

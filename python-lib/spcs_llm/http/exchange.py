@@ -190,7 +190,7 @@ class Exchange:
         if coding in _PACKED:
             raise ModelError(
                 f"The answer comes in an encoding that was not asked for ({coding!r}).",
-                "Have the proxy in front of the service leave answers as they are.",
+                "Ask whoever runs the proxy in front of the service to pass answers on unchanged.",
             )
         return chunks
 
@@ -243,7 +243,7 @@ def _inflated(chunks: Iterator[bytes], host: str) -> Iterator[bytes]:
                 unpacked += len(piece)
                 if unpacked > _MAX_SMALL_BODY and unpacked > _MAX_RATIO * packed:
                     raise ModelError(
-                        "The answer is compressed, and unpacks to one far larger than an answer can be."
+                        "The answer is compressed, and is far larger than an answer can be when it is decompressed."
                     )
                 if piece:
                     yield piece
@@ -251,6 +251,6 @@ def _inflated(chunks: Iterator[bytes], host: str) -> Iterator[bytes]:
         if piece := inflate.flush():
             yield piece
     except zlib.error:
-        raise ModelError("The answer is compressed, and damaged.", place="service") from None
+        raise ModelError("The answer is compressed and damaged.", place="service") from None
     if packed and not inflate.eof:
         raise body_cut_short(host)

@@ -47,9 +47,7 @@ def parse_json(body: bytes) -> Any:
         ModelError: If it is not JSON, or too large; it says what is there instead, without quoting it.
     """
     if len(body) > _SMALL and _is_costly(body):
-        raise ModelError(
-            "The service answers with JSON of more parts than an answer can have.", place="service"
-        )
+        raise ModelError("The service's JSON has more parts than an answer can have.", place="service")
     try:
         return _loads(body)
     except UnicodeDecodeError:

@@ -70,7 +70,7 @@ def error_from_exception(
 
 def time_is_up(host: str) -> NetworkError:
     """The error for an answer that had not ended when the query's time was up."""
-    return NetworkError(f"{host} had not ended its answer when the query's time was up.", silent=True)
+    return NetworkError(f"{host} had not finished its answer when the query's time expired.", silent=True)
 
 
 def body_cut_short(host: str) -> NetworkError:
@@ -94,7 +94,7 @@ def _failure_of_exchange(causes: list[BaseException], host: str, answered: bool,
         return NetworkError(f"{host} answered with something that is not HTTP.", reach)
     if _any(causes, ValueError, http.client.InvalidURL):
         return NetworkError(
-            "The request cannot be sent: its path or a header holds a character that HTTP forbids.",
+            "The request cannot be sent: its path or a header contains a character that HTTP forbids.",
             "Check tokens and keys for line breaks and for characters of other alphabets.",
             transient=False,
         )
@@ -116,29 +116,34 @@ def _proxy_failure(causes: list[BaseException], host: str) -> NetworkError:
     status = _tunnel_status(causes)
     if status == 407:
         return NetworkError(
-            "The proxy wants a user name and password (407).",
-            "Set them in HTTPS_PROXY of DSS.",
+            "The proxy requires a user name and password (407).",
+            "Ask a DSS administrator to add them to HTTPS_PROXY.",
             transient=False,
         )
     if status:
         return NetworkError(
             f"The proxy refuses to connect to {host} ({status}).",
-            "Have it allow this host, or add the host to NO_PROXY of DSS.",
+            "Ask an administrator to allow this host in the proxy, or to add it to NO_PROXY of DSS.",
             transient=status >= 500,
         )
-    return NetworkError("The proxy cannot be used.", "Check HTTPS_PROXY and NO_PROXY of DSS.")
+    return NetworkError(
+        "The proxy cannot be used.",
+        "Ask a DSS administrator to check the environment variables HTTPS_PROXY and NO_PROXY.",
+    )
 
 
 def _tls_failure(causes: list[BaseException], host: str, field: str, reach: str) -> NetworkError:
     codes = {getattr(cause, "verify_code", None) for cause in causes}
     if _EXPIRED in codes:
         return TlsError(
-            f"The certificate of {host} has expired.", "Its owner must renew it.", transient=False
+            f"The certificate of {host} has expired.",
+            "Ask the owner of that host to renew it.",
+            transient=False,
         )
     if _NOT_YET_VALID in codes:
         return TlsError(
             f"The certificate of {host} is not valid yet.",
-            "Check the clock of this DSS node.",
+            "Ask a DSS administrator to check the clock of this DSS node.",
             transient=False,
         )
     if codes & {_OTHER_HOST, _OTHER_ADDRESS} or any("doesn't match" in str(cause) for cause in causes):
@@ -150,7 +155,8 @@ def _tls_failure(causes: list[BaseException], host: str, field: str, reach: str)
     if _any(causes, ssl.CertificateError):
         return TlsError(
             f"The certificate of {host} is from an authority that is not trusted here.",
-            "Behind a TLS-inspecting proxy, set REQUESTS_CA_BUNDLE of DSS to a bundle with its authority.",
+            "If a proxy inspects TLS, ask a DSS administrator to set REQUESTS_CA_BUNDLE to a bundle with the proxy's"
+            " authority.",
             transient=False,
         )
     cut_off = _any(causes, ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)

@@ -281,7 +281,7 @@ class _Adapter(HTTPAdapter):
         except (ValueError, urllib3.exceptions.HTTPError):
             raise NetworkError(
                 "The proxy that the environment names cannot be used.",
-                "Correct HTTPS_PROXY of DSS; a SOCKS proxy needs the Python package PySocks.",
+                "Ask a DSS administrator to correct HTTPS_PROXY; a SOCKS proxy needs the Python package PySocks.",
                 transient=False,
             ) from None
 
@@ -340,7 +340,7 @@ def _ssl_context(ca_bundle: str) -> ssl.SSLContext:
         raise NetworkError(
             "The bundle of certificate authorities that REQUESTS_CA_BUNDLE names cannot be read"
             f" ({type(error).__name__}).",
-            "Correct that environment variable of DSS.",
+            "Ask a DSS administrator to correct this environment variable.",
             transient=False,
         ) from None
     return context

@@ -69,7 +69,7 @@ class Watchdog:
             self._next_look = math.inf  # or the next exchange would not try again
             raise SpcsError(
                 "The process cannot start another thread, which the time limit of a query needs.",
-                "Have the DSS administrator raise the limit of processes (ulimit -u), or lower the concurrency.",
+                "Ask a DSS administrator to raise the limit of processes (ulimit -u), or lower the concurrency.",
             ) from None
         self._thread = thread
 

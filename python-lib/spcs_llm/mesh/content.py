@@ -66,7 +66,7 @@ def text_of_output(output: Any) -> str:
     try:
         return json.dumps(output, ensure_ascii=False, default=str)
     except (ValueError, RecursionError):
-        raise QueryError("A tool output of the query is nested too deep.") from None
+        raise QueryError("A tool output of the query is nested too deeply.") from None
 
 
 def _is_text(block: Any) -> bool:

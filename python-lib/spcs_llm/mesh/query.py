@@ -182,7 +182,7 @@ def _embedding_text(row: Any) -> str:
     if is_image(row):
         raise QueryError(
             "The query asks for the embedding of an image, and this model embeds texts.",
-            "Embed a description of the image in its place, or a document's text only.",
+            "Embed a description of the image instead, or only the text of the document.",
         )
     if not isinstance(row, Mapping) or not isinstance(row.get("text"), str):
         raise QueryError("The embedding query has no text.")
@@ -293,7 +293,7 @@ def _unknown_settings(settings: Mapping[str, Any]) -> tuple[str, ...]:
 def _tool(tool: Any) -> Tool:
     function = tool.get("function") if isinstance(tool, Mapping) else None
     if not isinstance(function, Mapping) or not isinstance(function.get("name"), str) or not function["name"]:
-        raise QueryError("A tool in the settings names no function.")
+        raise QueryError("A tool in the settings does not name a function.")
     description, parameters, strict = (function.get(key) for key in ("description", "parameters", "strict"))
     _check_depth(parameters, "The parameters of a tool are")
     return Tool(

@@ -62,7 +62,7 @@ class _Reader:
             or not isinstance(function.get("name"), str)
             or not function["name"]
         ):
-            raise QueryError("A tool call in the query names no function.")
+            raise QueryError("A tool call in the query does not name a function.")
         call_id = str(call.get("id") or "") or self._new_id()
         return ToolCall(call_id, function["name"], arguments_text(function.get("arguments")))
 

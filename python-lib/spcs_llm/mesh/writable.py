@@ -27,7 +27,7 @@ def writable_text(text: str) -> str:
 
 
 def writable_log_probs(log_probs: Iterable[Mapping[str, Any]]) -> list[Any]:
-    """Log probabilities with finite numbers only; none of what is nested too deep."""
+    """Log probabilities with finite numbers only; none of what is nested too deeply."""
     try:
         return [_writable(entry) for entry in log_probs]
     except RecursionError:

@@ -120,7 +120,7 @@ class AutomaticProtocol(ServiceProtocol):
             name = spoken_name(Probe(self._endpoint, context), self._settings)
         if name is None:
             error = refusal or NotFound(
-                f"The service has no path of {_titles()}: what it speaks could not be found out.",
+                f"The service has none of the paths of {_titles()}, so its protocol could not be found.",
                 "Check that 'LLM endpoint URL' is the model's own endpoint, and choose its 'Service protocol'.",
                 status=404,
             )

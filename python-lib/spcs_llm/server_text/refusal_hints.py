@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 CHECK_PROTOCOL = "Check that 'Service protocol' suits the service."
-SEE_LOGS = "Its logs tell more: SYSTEM$GET_SERVICE_LOGS."
-CHECK_SERVICE_KEY = "If the container wants a key, check 'Service API key'."
+SEE_LOGS = "Its logs have more details: SYSTEM$GET_SERVICE_LOGS."
+CHECK_SERVICE_KEY = "If the container requires a key, check 'Service API key'."
 _HINTS = tuple(
     (re.compile(pattern, re.IGNORECASE), hint)
     for pattern, hint in (
@@ -21,11 +21,11 @@ _HINTS = tuple(
         ),
         (
             r"not support (tools?|functions?)|tools? (are|is) not supported|tool (use|calling) is not",
-            "Use a model that has tools, or a query without them.",
+            "Use a model that supports tools, or a query without tools.",
         ),
         (
             r"\bimages?\b|image_url|mmproj|multimodal|vision|input modalit",
-            "Use a model that reads images, or a query without them.",
+            "Use a model that reads images, or a query without images.",
         ),
         (
             r"system (role|message)|roles? must alternate|alternate user|unsupported role|role not supported",
@@ -34,11 +34,12 @@ _HINTS = tuple(
         ),
         (
             r"tool[ _]call[ _]ids?\b|length of 9",
-            "The model's chat template wants ids of tool calls in a form of its own.",
+            "The model's chat template requires another form of tool call ids.",
         ),
         (
             r"input_type",
-            "The model embeds queries and passages in different ways, and wants to be told which.",
+            "The model embeds queries and passages in different ways, and the request must say"
+            " which of the two the texts are.",
         ),
         (
             r"\b(invalid|incorrect|missing|expired|wrong|bad|no)\b.{0,20}\b(api[ _-]?key|key|credentials?|bearer)"
@@ -56,7 +57,7 @@ _HINTS = tuple(
         (
             r"unsupported|not (supported|permitted|allowed|known)|unrecogni[sz]ed|unexpected|unknown|no such option"
             r"|extra inputs|input should be|must be\b|out of range",
-            "Change or leave out what the service names.",
+            "Change or remove what the service names.",
         ),
     )
 )

@@ -138,7 +138,7 @@ class Account:
         )
         reply = _json(self._send(http_request, context))
         if not isinstance(reply, dict) or "success" not in reply:
-            raise no_account("answers with something else than a login's JSON")
+            raise no_account("does not answer with the JSON of a login")
         data = reply.get("data")
         if str(reply["success"]).lower() == "true" and isinstance(data, dict):
             return data
@@ -152,7 +152,7 @@ class Account:
             context.last_error = child.last_error or context.last_error
             raise login_timeout(context, "signing in to Snowflake") from None
         except ModelError:
-            raise no_account("answers with a web page, or with more than a login's JSON") from None
+            raise no_account("answers with a web page, or with more than the JSON of a login") from None
         except NetworkError as error:
             if error.silent:
                 error.hint = CHECK_URL
@@ -170,7 +170,7 @@ def error_from_response(status: int, headers: Mapping[str, str], body: bytes) ->
         kind = ServiceBusy if status == 429 else ServiceDown
         return kind(
             f"Snowflake's login does not answer (HTTP {status}).",
-            "Try again; status.snowflake.com tells of outages.",
+            "Try again; status.snowflake.com reports outages.",
             status=status,
             retry_after=parse_retry_after(headers.get("Retry-After")),
             place="login",

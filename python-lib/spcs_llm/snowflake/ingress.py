@@ -41,7 +41,7 @@ from spcs_llm.server_text.refusal_hints import (
 from spcs_llm.snowflake.login_errors import NETWORK_POLICY, SignInKind, hint_for_code
 
 _GRANT = (
-    "Grant the role USAGE on the service's database and schema, and its service role:"
+    "Ask a Snowflake administrator to grant the role USAGE on the service's database and schema, and the service role:"
     " GRANT SERVICE ROLE <service>!ALL_ENDPOINTS_USAGE TO ROLE <role>."
 )
 _TOKEN_HINTS = {
@@ -53,7 +53,7 @@ _TOKEN_HINTS = {
     " that may call.",
 }
 _CHECK_HOST = "If the service was dropped and created again, its URL is new: SHOW ENDPOINTS IN SERVICE."
-_SET_SERVICE_KEY = "If the container wants a key of its own, set 'Service API key' to it."
+_SET_SERVICE_KEY = "If the container requires a separate key, enter it as 'Service API key'."
 _MAX_PAGE = 16_384  # bytes, of which known phrases are looked for
 _STARTING = ("no service hosts", "upstream connect error", "connection refused", "not reachable")
 _ABOUT_TOKEN = re.compile(r"\b(token|session|credential|authenticat\w+|expired|revoked)\b")
@@ -176,7 +176,8 @@ class IngressErrors:
         kind = _DeniedWithToken if told.status == 401 or _ABOUT_TOKEN.search(told.page) else AccessDenied
         if told.says("could not find the service associated"):
             return AccessDenied(
-                f"Snowflake's gateway finds no service at this endpoint that the role may call (HTTP {told.status}).",
+                f"Snowflake's gateway cannot find a service at this endpoint that the role may call"
+                f" (HTTP {told.status}).",
                 f"{_CHECK_HOST} Otherwise: {_GRANT}",
             )
         if told.says("network policy") or told.code in NETWORK_POLICY:
@@ -296,7 +297,7 @@ def _failed(told: _ErrorReply) -> SpcsError:
             IngressError,
             "Snowflake's gateway fails",
             "It does so for sessions that a Snowflake connector made: sign in by OAuth, key pair or programmatic access"
-            " token. If it comes back, ask Snowflake's support.",
+            " token. If it happens again, contact Snowflake Support.",
         )
     if status >= 500 or status == 424:  # TGI's, where the model fails
         hint = hint_for(told.reason)

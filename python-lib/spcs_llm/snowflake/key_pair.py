@@ -117,7 +117,7 @@ def _unwrapped(text: str) -> tuple[str, bytes]:
     try:
         return kind, base64.b64decode("".join(body.split()), validate=True)
     except (binascii.Error, ValueError):
-        raise _bad_key(f"is no key: {_PASTE_ALL}") from None
+        raise _bad_key(f"is not a key: {_PASTE_ALL}") from None
 
 
 def _refuse_kind(kind: str) -> None:
@@ -141,7 +141,7 @@ def _unreadable(serialization: Any, der: bytes, passphrase: str | None) -> Setti
 def _checked(key: Any) -> Any:
     rsa = _imported("cryptography.hazmat.primitives.asymmetric.rsa")
     if not isinstance(key, rsa.RSAPrivateKey):
-        raise _bad_key(f"is no RSA key: Snowflake takes RSA keys of {_SMALLEST_BITS} bits or more")
+        raise _bad_key(f"is not an RSA key: Snowflake takes RSA keys of {_SMALLEST_BITS} bits or more")
     if key.key_size < _SMALLEST_BITS:
         raise _bad_key(f"has {key.key_size} bits: Snowflake takes RSA keys of {_SMALLEST_BITS} bits or more")
     return key

@@ -55,12 +55,16 @@ _CHECK_CLOCK = "Check the clock of this DSS node: it must be right to within a m
 _CHECK_ROLE = (
     "Correct 'Role' of the preset, in the case that SHOW ROLES shows, or GRANT ROLE <role> TO USER <user>."
 )
-_CHECK_SCOPE = "Add the role to ALLOWED_ROLES_LIST of the security integration, and to 'Scope' of the preset."
+_CHECK_SCOPE = (
+    "Ask a Snowflake administrator to add the role to ALLOWED_ROLES_LIST of the security integration, and a DSS"
+    " administrator to add it to 'Scope' of the preset."
+)
 _CHECK_ROLE_OF_SCOPE = (
     "Correct the role in 'Scope' of the preset, as SHOW ROLES has it, or GRANT ROLE <role> TO USER <user>."
 )
 _CHECK_RESTRICTION = (
-    "The role that the programmatic access token is restricted to must be granted to its user."
+    "Ask a Snowflake administrator to grant the user the role to which the programmatic access token is"
+    " restricted."
 )
 _NEW_TOKEN = "Create a new programmatic access token, and enter it under Profile > Credentials."
 _NO_KEY_OF_USER = (
@@ -68,7 +72,8 @@ _NO_KEY_OF_USER = (
     " fill in 'Account identifier' of the preset."
 )
 _ALLOW_ADDRESS = (
-    "Add the address of this DSS server to the network policy of the user or the security integration."
+    "Ask a Snowflake administrator to add the address of this DSS server to the network policy of the user or"
+    " of the security integration."
 )
 _CHECK_ENDPOINT = (
     "The service was dropped or created again: correct 'LLM endpoint URL' by SHOW ENDPOINTS IN SERVICE."
@@ -98,7 +103,7 @@ _HINTS = {
 _USE_ANOTHER_WAY = (
     "The user must sign in interactively first, or use a key pair or programmatic access token."
 )
-_SEE_HISTORY = "An administrator finds the attempt in LOGIN_HISTORY of Snowflake."
+_SEE_HISTORY = "Ask a Snowflake administrator to look the attempt up in LOGIN_HISTORY."
 _CODE = re.compile(r"\b39\d{4}\b")
 _MAX_TEXT = 300
 NO_SUCH_ENDPOINT = "could not find the service"
@@ -157,5 +162,7 @@ def login_timeout(context: QueryContext, doing: str) -> QueryTimeout:
     error = context.timeout(doing)
     if context.last_error is None:
         error.place = LoginError.place
-        error.hint = "Try again; if it comes back, check that this DSS node reaches 'Snowflake account URL'."
+        error.hint = (
+            "Try again. If it happens again, check that this DSS node reaches 'Snowflake account URL'."
+        )
     return error

@@ -46,10 +46,10 @@ class OAuthLogin:
             text = self._read_access_token()
         except Exception as error:  # noqa: BLE001 - DSS's own code: whatever it raises, there is no token
             raise LoginError(
-                f"DSS gives no access token for the user ({type(error).__name__}).", SIGN_IN_AGAIN
+                f"DSS did not return an access token for the user ({type(error).__name__}).", SIGN_IN_AGAIN
             ) from None
         if not isinstance(text, str) or not text.strip():
-            raise LoginError("DSS gives no access token for the user.", SIGN_IN_AGAIN)
+            raise LoginError("DSS did not return an access token for the user.", SIGN_IN_AGAIN)
         return text.strip()
 
     def log_in(self, credential: str, context: QueryContext) -> Token:

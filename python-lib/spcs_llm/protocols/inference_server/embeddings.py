@@ -41,7 +41,7 @@ def _embeddings(contents: Sequence[Any]) -> list[Row]:
     lengths = {len(row.vector) for row in rows if isinstance(row, Embedding)}
     if len(lengths) > 1:  # an error of each row: asked again in smaller requests, they would pass for good
         return [
-            unexpected_reply(f"The service answers with embeddings of unequal lengths ({sorted(lengths)}).")
+            unexpected_reply(f"The service returned embeddings of different lengths ({sorted(lengths)}).")
             for _ in rows
         ]
     return rows
@@ -64,16 +64,14 @@ def _embedding(value: Any) -> Embedding:
     while isinstance(numbers, (list, tuple)) and len(numbers) == 1 and isinstance(numbers[0], (list, tuple)):
         numbers = numbers[0]
     if not isinstance(numbers, (list, tuple)):
-        raise unexpected_reply(
-            "The service answers with something that is no list of numbers as an embedding."
-        )
+        raise unexpected_reply("The service returned an embedding that is not a list of numbers.")
     if not numbers:
-        raise unexpected_reply("The service answers with an empty embedding.")
+        raise unexpected_reply("The service returned an empty embedding.")
     if len(numbers) > MAX_DIMENSIONS:
         raise _too_long()
     if isinstance(numbers[0], (list, tuple)):
         raise ModelError(
-            "The service answers with an embedding for each token, not with one for the text.",
+            "The service returned an embedding for each token instead of one for the text.",
             "Deploy a sentence embedding model, which pools them.",
         )
     return Embedding([_number(number) for number in numbers])
@@ -114,19 +112,19 @@ def _numbers(written: list[str]) -> list[float] | None:
 
 def _text_answer() -> ModelError:
     return ModelError(
-        "The service answers with a text, not with an embedding: its model generates text.",
+        "The service returned a text instead of an embedding: its model generates text.",
         "In the DSS connection, choose chat completion as the capability of this model, or the endpoint of an"
         " embedding service.",
     )
 
 
 def _too_long() -> ModelError:
-    return unexpected_reply(f"The service answers with an embedding of more than {MAX_DIMENSIONS:,} numbers.")
+    return unexpected_reply(f"The service returned an embedding of more than {MAX_DIMENSIONS:,} numbers.")
 
 
 def _number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise _not_a_number("null" if value is None else "something that is no number")
+        raise _not_a_number("null" if value is None else "something that is not a number")
     try:
         number = float(value)
     except OverflowError:
@@ -138,6 +136,6 @@ def _number(value: Any) -> float:
 
 def _not_a_number(what: str) -> ModelError:
     return ModelError(
-        f"The service answers with an embedding that holds {what}.",
+        f"The service returned an embedding that contains {what}.",
         "The model fails on this text: is it empty, or too long for the model?",
     )

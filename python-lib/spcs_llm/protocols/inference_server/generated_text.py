@@ -62,13 +62,13 @@ def generated_text(value: Any) -> str:
     """The text in a pipeline's output: native, as JSON or a Python literal in a text, or plain. Raises ModelError."""
     if is_vector(value):
         raise ModelError(
-            "The service answers with an embedding, not with a text: its model embeds texts.",
+            "The service returned an embedding instead of a text: its model embeds texts.",
             "In the DSS connection, choose text embedding as the capability of this model, or the endpoint of a"
             " chat service.",
         )
     text = _in_text(value) if isinstance(value, str) else _within(value)
     if text is None:
-        raise unexpected_reply(f"The model answers with an output that holds no {_TEXT}.")
+        raise unexpected_reply(f"The model's output has no {_TEXT}.")
     return text
 
 
@@ -100,7 +100,7 @@ def _in_text(value: str) -> str | None:
     start = value.lstrip()[:1]
     found = parsed_json(value) if start == '"' or (start == "[" and len(value) < _LONGEST_EMPTY) else value
     if found == []:
-        raise unexpected_reply("The model answers with an empty list.")
+        raise unexpected_reply("The model's answer is an empty list.")
     return found if isinstance(found, str) else value
 
 
@@ -114,7 +114,7 @@ def _unpacked(value: str) -> Any:
         return read_leniently(value)[0]
     except ValueError:
         raise unexpected_reply(
-            f"The model's output holds a {_TEXT} that is neither JSON nor Python, or cut off."
+            f"The model's output has a {_TEXT} that is neither JSON nor Python, or that is incomplete."
         ) from None
 
 

@@ -232,7 +232,9 @@ def _completion(
 ) -> ChatAnswer:
     """The answer in a row of OpenAI's columns. Raises SpcsError."""
     if not isinstance(content, Mapping) or "choices" not in content:
-        raise unexpected_reply("The service answers with a row that is no chat completion, unlike others.")
+        raise unexpected_reply(
+            "One row of the service's answer is not a chat completion, although others are."
+        )
     choices = content["choices"]
     completion = {**content, "choices": parsed_json(choices) if isinstance(choices, str) else choices}
     reader = AnswerReader(request, payload, ignored)
@@ -255,9 +257,9 @@ def _held_to_json(answer: ChatAnswer, request: ChatRequest) -> ChatAnswer:
     if wanted.if_supported:
         return replace(answer, ignored_settings=(*answer.ignored_settings, "responseFormat"))
     raise ModelError(
-        "The query wants JSON output, and the service did not hold its model to it.",
-        "Log the model with snowflake-ml-python 1.45 or later and serve it with vLLM, or set 'ifSupported' to go"
-        " without where a service cannot do it.",
+        "The query asks for JSON, but the service did not make its model write JSON.",
+        "Log the model with snowflake-ml-python 1.45 or later and serve it with vLLM, or set 'ifSupported' to"
+        " accept prose from a service that cannot do it.",
     )
 
 

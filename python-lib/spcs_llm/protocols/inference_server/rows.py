@@ -31,7 +31,7 @@ def matched_rows(body: Any, count: int, payload: Any) -> list[Any | SpcsError]:
         raise error
     data = body.get("data") if isinstance(body, dict) else None
     if not isinstance(data, list):
-        raise unexpected_reply("The service answers with JSON that holds no rows ('data').")
+        raise unexpected_reply("The service's answer is JSON, but has no rows ('data').")
     if len(data) > _MAX_ROWS + count * _MAX_ROWS_EACH:
         raise unexpected_reply(f"The service answers with {len(data):,} rows for {count:,}.")
     rows = [_row(row) for row in data]
@@ -48,15 +48,15 @@ def _in_order(rows: Sequence[tuple[int | None, Any]], count: int) -> list[Any]:
     if not said_twice and (found.keys() == set(range(count)) or (count == 1 and 0 in found)):
         return [found[index] for index in range(count)]
     raise unexpected_reply(
-        f"The service answers with {len(rows)} rows for {count}, and they do not tell which query each is for."
+        f"The service answers with {len(rows)} rows for {count}, and they do not say which query each is for."
         if rows
-        else "The service answers with no row."
+        else "The service's answer has no row."
     )
 
 
 def _row(row: Any) -> tuple[int | None, Any]:
     if not isinstance(row, list) or len(row) < 2:
-        raise unexpected_reply("The service answers with rows that are not pairs of index and content.")
+        raise unexpected_reply("The rows of the service's answer are not pairs of index and content.")
     return _index(row[0]), row[1] if len(row) == 2 else row[1:]
 
 
@@ -102,7 +102,7 @@ def output_column(content: Any, *names: str) -> Any:
     named = [name for name in names if name in content] or [name for name in content if name != _ID]
     if len(named) != 1 and not any(name in names for name in named):
         raise unexpected_reply(
-            f"The service answers with {len(named)} columns, of which none is '{names[0]}'."
+            f"The service answers with {len(named)} columns, and none of them is '{names[0]}'."
         )
     return content[named[0]]
 

@@ -133,7 +133,7 @@ class AnswerReader:
         if isinstance(body, dict) and "choices" in body and not body["choices"]:
             raise _no_choice()
         if not isinstance(body, dict) or not isinstance(body.get("choices"), list):
-            raise unexpected_reply("The service answers with JSON that is no chat completion.")
+            raise unexpected_reply("The service's answer is JSON, but not a chat completion.")
         self._as_stream = False
         yield from self._handing_on(self._deltas_of_choices(body, whole=True))
         yield from self._last_deltas()
@@ -227,13 +227,11 @@ class AnswerReader:
         if not count:
             if begins_with_comment:  # which kept the connection alive until the server failed
                 raise _empty_stream()
-            raise unexpected_reply(
-                "The service answers with something that is neither JSON nor an event stream."
-            )
+            raise unexpected_reply("The service's answer is neither JSON nor an event stream.")
         if not (self._is_finished or self._done or self._ended_with_usage):
             raise NetworkError(
-                "The service broke off in the middle of its answer.",
-                "If this comes back, look for a restart of the container: SYSTEM$GET_SERVICE_STATUS.",
+                "The service stopped in the middle of its answer.",
+                "If this happens again, check whether the container restarted: SYSTEM$GET_SERVICE_STATUS.",
             )
         yield from self._last_deltas()
 
@@ -284,7 +282,7 @@ class AnswerReader:
             if isinstance(event, LastEvent) or self._is_finished:
                 return  # cut short: the answer is at its end already, or breaks off here
             raise self._useless(
-                f"The answer's stream has an event that is no JSON ({len(data)} bytes)."
+                f"The answer's stream has an event that is not JSON ({len(data)} bytes)."
             ) from None
 
     def _deltas_of_object(self, name: str, body: Any) -> Iterator[ChatDelta]:
@@ -293,7 +291,7 @@ class AnswerReader:
             if name == "error":
                 self._raise_error_in(name, {"message": body})
             if name in ("", "message") and not self._is_finished:
-                raise self._useless("The answer's stream has an event that is no JSON object.")
+                raise self._useless("The answer's stream has an event that is not a JSON object.")
             return
         if name == "error" or "error" in body or not body.get("choices"):
             self._raise_error_in(name, body)
@@ -317,7 +315,7 @@ class AnswerReader:
             self._read(body, None)
             return []
         if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
-            raise unexpected_reply("The service answers with a choice of an unknown shape.")
+            raise unexpected_reply("A choice in the service's answer has an unknown structure.")
         if whole:
             picked = [the_choice(choices)]
         else:
@@ -350,7 +348,7 @@ class AnswerReader:
         try:
             return self._read_choice(choice, whole)
         except (AttributeError, TypeError, KeyError, IndexError, ValueError):
-            raise unexpected_reply("The service answers with a choice of an unknown shape.") from None
+            raise unexpected_reply("A choice in the service's answer has an unknown structure.") from None
 
     def _read_choice(self, choice: dict[str, Any], whole: bool) -> ChatDelta | None:
         if not self._is_finished:
@@ -479,9 +477,11 @@ class AnswerReader:
     def _last_deltas(self) -> Iterator[ChatDelta]:
         yield from self._waiting_deltas()
         if not self._saw_choice:
-            raise self._useless("The service answers without a choice.", place="service")
+            raise self._useless("The service's answer has no choice.", place="service")
         if self._finish_reason == ERROR:
-            raise ModelError("The service gave up in mid-answer: its finish reason is an error.")
+            raise ModelError(
+                "The service stopped in the middle of its answer: its finish reason is an error."
+            )
         yield from self._handing_on(self._flushed())
         self._finished_calls = self._calls.finished(
             cut_short=self._finish_reason == "length",
@@ -523,8 +523,8 @@ class AnswerReader:
         self._ignored = (*self._ignored, "toolChoice")
         if not self._texts:
             raise ModelError(
-                "The model calls a tool and says nothing, though the query's 'toolChoice' is none.",
-                "Leave the tools out of the query.",
+                "The model called a tool and wrote no text, although the query's 'toolChoice' is none.",
+                "Remove the tools from the query.",
             )
 
     def _refuse_nothing(self) -> None:
@@ -532,7 +532,7 @@ class AnswerReader:
         if self._texts or self._reasoning or self._finished_calls or self._began:
             return
         if self._saw_unknown:
-            raise self._useless("The service answers with a choice that has none of the fields of the API.")
+            raise self._useless("A choice in the service's answer has none of the fields of the API.")
         completion = usage_of(self._usage).completion_tokens or 0
         request = self._request
         should_hold_more = (
@@ -584,20 +584,22 @@ class AnswerReader:
     @staticmethod
     def _broken_off(error: ServiceError) -> ModelError | ServiceError:
         """No refusal any more, whatever it says: the model was at work."""
-        return ModelError(f"The answer breaks off. {error.message}", error.hint, status=error.status)
+        return ModelError(
+            f"The answer stopped before its end. {error.message}", error.hint, status=error.status
+        )
 
     def _private(self) -> dict[str, Any]:
         return {**self._payload, "answer": [self._said.so_far, self._thought.so_far]}
 
 
 def _no_choice() -> ModelError:
-    error = unexpected_reply("The service answers without a choice.")
+    error = unexpected_reply("The service's answer has no choice.")
     return ModelError(error.message, error.hint, place="service")
 
 
 def _empty_stream() -> EmptyStream:
     return EmptyStream(
-        "The service's answer is empty.", "Read its logs: SYSTEM$GET_SERVICE_LOGS tells why it failed."
+        "The service's answer is empty.", "Read its logs: SYSTEM$GET_SERVICE_LOGS shows why it failed."
     )
 
 

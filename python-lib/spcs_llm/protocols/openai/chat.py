@@ -201,7 +201,7 @@ def _held_to_json(answer: ChatAnswer, request: ChatRequest) -> ChatAnswer:
     if is_json(answer.text) or not answer.text:
         return answer
     raise ModelError(
-        "The query wants JSON output ('responseFormat'), and the service did not hold its model to it.",
-        "Serve the model with an engine that does, such as vLLM, or set 'ifSupported' to go without where a service"
-        " cannot do it.",
+        "The query asks for JSON ('responseFormat'), but the service did not make its model write JSON.",
+        "Serve the model with an engine that enforces JSON, such as vLLM, or set 'ifSupported' to"
+        " accept prose from a service that cannot do it.",
     )

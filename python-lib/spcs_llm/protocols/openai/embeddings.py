@@ -208,24 +208,25 @@ def read_embeddings(body: Any, count: int, payload: dict[str, Any]) -> list[Row]
         or len(data) > 2 * count
         or not all(isinstance(item, dict) for item in data)
     ):
-        raise unexpected_reply("The service answers with JSON that has no embeddings.")
+        raise unexpected_reply("The service's answer is JSON, but has no embeddings.")
     found: dict[int, list[float] | ModelError] = {}
     for position, item in enumerate(data):
         index = item.get("index", position)
         if not isinstance(index, int):
-            raise unexpected_reply("The service answers with an embedding whose index is no number.")
+            raise unexpected_reply("The service returned an embedding whose index is not a number.")
         twice = index in found
         found[index] = (
-            ModelError("The service gives two embeddings for this text.") if twice else _vector(item)
+            ModelError("The service returned two embeddings for this text.") if twice else _vector(item)
         )
     vectors = [
-        found.get(index) or ModelError("The service gives no embedding for this text.")
+        found.get(index) or ModelError("The service did not return an embedding for this text.")
         for index in range(count)
     ]
     lengths = {len(vector) for vector in vectors if isinstance(vector, list)}
     if len(lengths) > 1:
         return [
-            ModelError("The service gives embeddings of different lengths for one request.") for _ in vectors
+            ModelError("The service returned embeddings of different lengths for one request.")
+            for _ in vectors
         ]
     tokens = (
         usage_of(body.get("usage")).prompt_tokens if count == 1 else None
@@ -239,18 +240,18 @@ def _vector(item: dict[str, Any]) -> list[float] | ModelError:
         embedding = embedding[0]  # one row of a matrix
     if isinstance(embedding, (str, list)) and _dimensions(embedding) > MAX_DIMENSIONS:
         return ModelError(
-            f"The service gives an embedding of more than {MAX_DIMENSIONS:,} dimensions for this text."
+            f"The service returned an embedding of more than {MAX_DIMENSIONS:,} dimensions for this text."
         )
     try:
         vector = (
             _decoded(embedding) if isinstance(embedding, str) else array.array("d", embedding or ()).tolist()
         )
     except (TypeError, ValueError, OverflowError, binascii.Error):
-        return ModelError("The service gives something that is no list of numbers as this text's embedding.")
+        return ModelError("The service returned an embedding of this text that is not a list of numbers.")
     if not vector:
-        return ModelError("The service gives an empty embedding for this text.")
+        return ModelError("The service returned an empty embedding for this text.")
     if not math.isfinite(sum(vector)) and not all(map(math.isfinite, vector)):
-        return ModelError("The service gives an embedding with NaN or infinite values for this text.")
+        return ModelError("The service returned an embedding with NaN or infinite values for this text.")
     return vector
 
 

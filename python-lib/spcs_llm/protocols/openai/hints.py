@@ -42,7 +42,7 @@ def explained(
         told.hint = _about_schema(request)
     elif isinstance(error, BadRequest) and setting is not None:
         told.message = f"The service refuses the setting {SETTINGS[setting]!r}. {error.message}"
-        told.hint = "Change it or leave it out, or let settings that the service refuses be dropped."
+        told.hint = "Change the setting or remove it, or ask a DSS administrator to turn on 'Leave out refused settings'."
     elif is_understood and error.hint == CHECK_PROTOCOL:
         told.hint = SEE_LOGS
     return told
@@ -50,8 +50,8 @@ def explained(
 
 def _about_schema(request: ChatRequest) -> str:
     maps = maps_in(request.json_format.schema) if request.json_format and request.json_format.schema else []
-    simpler = "Simplify the schema, or set 'ifSupported' to go without where a service cannot do it."
+    simpler = "Simplify the schema, or set 'ifSupported' to accept prose from a service that cannot do it."
     if not maps:
         return simpler
     named = ", ".join(maps[:_MOST_MAPS])
-    return f"Some servers take no objects with any names of properties (here: {named}). {simpler}"
+    return f"Some servers do not accept objects whose properties can have any name (here: {named}). {simpler}"

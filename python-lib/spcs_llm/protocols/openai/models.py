@@ -63,7 +63,7 @@ class ServedModels:
                 return None
             raise
         if not served:
-            raise unexpected_reply("The service lists no model.")
+            raise unexpected_reply("The service does not list a model.")
         return served[0]
 
     def _listed(self, context: QueryContext) -> tuple[str, ...]:
@@ -71,6 +71,6 @@ class ServedModels:
         is_list = isinstance(body, dict) and "data" in body
         entries = (body["data"] or []) if is_list else None  # Ollama without a model gives null
         if not isinstance(entries, list):
-            raise unexpected_reply("The service answers with JSON that is no list of models.")
+            raise unexpected_reply("The service's answer is JSON, but not a list of models.")
         names = (entry.get("id") for entry in entries if isinstance(entry, dict))
         return tuple(name for name in names if isinstance(name, str) and name)

@@ -162,7 +162,7 @@ def read_ranking(body: Any, count: int, payload: Any) -> Ranking:
     if isinstance(body, dict):  # Cohere's and Jina's name, Voyage's, NIM's
         results = next((body[key] for key in ("results", "data", "rankings") if key in body), None)
     if not isinstance(results, list) or len(results) > 2 * count:
-        raise unexpected_reply("The service answers with JSON that is no ranking.")
+        raise unexpected_reply("The service's answer is JSON, but not a ranking.")
     documents = [_document(result, count) for result in results]
     if len({document.index for document in documents}) != len(documents):
         raise unexpected_reply("The service ranks a document twice.")
@@ -175,7 +175,7 @@ def read_ranking(body: Any, count: int, payload: Any) -> Ranking:
 
 def _document(result: Any, count: int) -> RankedDocument:
     if not isinstance(result, dict):
-        raise unexpected_reply("The service answers with a ranking of an unknown shape.")
+        raise unexpected_reply("The ranking in the service's answer has an unknown structure.")
     index, score = (
         result.get("index"),
         next((result[key] for key in ("relevance_score", "score", "logit") if key in result), None),
@@ -191,4 +191,4 @@ def _number(score: Any) -> float:
             number = float(score)
             if math.isfinite(number):
                 return number
-    raise unexpected_reply("The service gives a document a score that is no number.")
+    raise unexpected_reply("The service returned a score that is not a number.")

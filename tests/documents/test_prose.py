@@ -1,0 +1,93 @@
+"""What people read uses none of the words that CONTRIBUTING.md asks to avoid."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.documents.error_list import PAGE, known_errors
+
+ROOT = Path(__file__).parents[2]
+# Phrases that contain a word of the list and are right, each with the reason.
+ALLOWED = {
+    "is no longer": "an adverb of time, not a noun that is denied",
+    "are no longer": "the same",
+    "there is no": "says that something does not exist",
+    "there are no": "the same",
+}
+_CODE = re.compile(r"```.*?```|`[^`]*`", re.DOTALL)
+
+
+def avoided_words() -> list[str]:
+    """The words of the first column of the table in CONTRIBUTING.md."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    table = text.partition("| Do not write | Write |\n| --- | --- |\n")[2].partition("\n\n")[0]
+    return [word.strip() for row in table.splitlines() for word in row.split("|")[1].split(",")]
+
+
+def hits(text: str) -> list[str]:
+    """The avoided words in a text, each with what surrounds it. Quoted code is not read."""
+    text = " ".join(_CODE.sub("`…`", text).split())
+    for phrase in ALLOWED:
+        text = re.sub(rf"\b{phrase}\b", "…", text, flags=re.IGNORECASE)
+    pattern = re.compile(rf"\b({'|'.join(map(re.escape, avoided_words()))})\b", re.IGNORECASE)
+    return [text[max(0, found.start() - 40) : found.end() + 40] for found in pattern.finditer(text)]
+
+
+def _strings(value: Any) -> Iterator[str]:
+    """The labels and descriptions in a form, however deep."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if isinstance(inner, str) and key in ("label", "description"):
+                yield inner
+            else:
+                yield from _strings(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _strings(inner)
+
+
+def _texts() -> Iterator[tuple[str, str]]:
+    """Everything that people read, by where it is."""
+    documents = [ROOT / name for name in ("README.md", "CHANGELOG.md", "SECURITY.md")]
+    for path in [*documents, *sorted((ROOT / "docs").glob("*.md"))]:
+        if path != PAGE:  # generated from the errors, which are read below
+            yield str(path.relative_to(ROOT)), path.read_text(encoding="utf-8")
+    contributing = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    before, _, table = contributing.partition("| Do not write |")
+    yield "CONTRIBUTING.md", before + table.partition("\n\n")[2]
+    for form in ("plugin.json", *_forms()):
+        yield form, "\n".join(_strings(json.loads((ROOT / form).read_text(encoding="utf-8"))))
+    for script in sorted((ROOT / "resource/sql").glob("*.sql")):
+        comments = re.findall(r"--(.*)", script.read_text(encoding="utf-8"))
+        yield str(script.relative_to(ROOT)), "\n".join(comments)
+    for notebook in sorted(ROOT.glob("*.ipynb")):
+        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+        prose = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"]
+        yield notebook.name, "\n\n".join(prose)
+    yield "the errors", "\n".join(f"{known.message} {known.hint}" for known in known_errors())
+
+
+def _forms() -> list[str]:
+    found = [*ROOT.glob("python-llms/*/llm.json"), *ROOT.glob("parameter-sets/*/parameter-set.json")]
+    assert len(found) == 4
+    return sorted(str(path.relative_to(ROOT)) for path in found)
+
+
+@pytest.mark.parametrize(("where", "text"), [pytest.param(*each, id=each[0]) for each in _texts()])
+def test_people_read_plain_english(where: str, text: str) -> None:
+    assert text.strip(), where
+    assert hits(text) == []
+
+
+def test_a_word_of_the_list_is_found() -> None:
+    assert "of its own" in avoided_words()
+    assert len(avoided_words()) > 20
+    assert hits("The service\nhas a key of\nits own.") == ["The service has a key of its own."]
+    assert hits("Shall we?") == ["Shall we?"]
+    assert hits("`shall` is code, and it is no longer used") == []
