@@ -1,9 +1,9 @@
 -- Removes everything that the other files and the notebook created, those of version 1 of the plugin included.
--- Services, pools, integrations, users and roles are gone for good. The database can be restored with UNDROP DATABASE
+-- Services, pools, integrations, users and roles are gone permanently. The database can be restored with UNDROP DATABASE
 -- within its Time Travel. Run it as a user with the ACCOUNTADMIN role, until no statement fails.
 -- If the statement USE WAREHOUSE fails, everything was removed before.
 
--- Stops here until you confirm: type YES between the quotes in place of NO.
+-- Stops here until you confirm: type YES between the quotes instead of NO.
 USE ROLE ACCOUNTADMIN;
 USE WAREHOUSE DATAIKU_SPCS_WAREHOUSE;
 EXECUTE IMMEDIATE $$

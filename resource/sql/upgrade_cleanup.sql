@@ -2,7 +2,7 @@
 -- Run it when no DSS calls the services of version 1 any more, as a user with the ACCOUNTADMIN role.
 -- Until then, version 1 and version 2 run side by side. After it, going back to version 1 means setting it up again.
 
--- Stops here until you confirm: type YES between the quotes in place of NO.
+-- Stops here until you confirm: type YES between the quotes instead of NO.
 USE ROLE ACCOUNTADMIN;
 USE WAREHOUSE DATAIKU_SPCS_WAREHOUSE;
 EXECUTE IMMEDIATE $$

@@ -140,7 +140,7 @@ def test_a_server_without_stream_options_streams_without() -> None:
 
 def test_a_refusal_inside_a_success_reads_as_sentences() -> None:
     error = event({"error": "`top_p` must be > 0.0 and < 1.0", "error_type": "validation"})
-    with pytest.raises(BadRequest, match=r"1\.0\. Change the setting"):
+    with pytest.raises(BadRequest, match=r"1\.0\. Change or remove"):
         ask(OpenAIProtocol(ScriptedEndpoint(error)), sampling=Sampling(top_p=1.0))
 
 

@@ -42,7 +42,7 @@ def explained(
         told.hint = _about_schema(request)
     elif isinstance(error, BadRequest) and setting is not None:
         told.message = f"The service refuses the setting {SETTINGS[setting]!r}. {error.message}"
-        told.hint = "Change the setting or remove it, or ask a DSS administrator to turn on 'Leave out refused settings'."
+        told.hint = "Change or remove the setting, or ask a DSS administrator to turn on 'Leave out refused settings'."
     elif is_understood and error.hint == CHECK_PROTOCOL:
         told.hint = SEE_LOGS
     return told
