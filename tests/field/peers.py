@@ -378,14 +378,14 @@ Written by `python -m tests.field.peers` (`make peers`).
 Each report is asked whole and streamed, as far as it says what the server sends in that way. A cell counts, in this
 order:
 
-1. **right**: what the report calls right, the answer or an error that tells the server's reason;
+1. **right**: what the report calls right, the answer, or an error that gives the server's reason;
 2. **clear**: an error that says what is wrong, where an answer could be had or another reason told;
-3. **unclear**: an error of the program itself, or one that tells a secret;
+3. **unclear**: an error of the program itself, or one that reveals a secret;
 4. **silent**: an answer that is wrong, without a word: text lost or doubled, calls lost or glued together, what was
    asked ignored.
 
 The clients are used as their documentation does it, with their own defaults. Left out is what only LLM Mesh has: the
-names of ignored settings in the trace are no merit here, nor are hints that name fields of the plugin's form, nor the
+names of ignored settings in the trace do not count here, nor are hints that name fields of the plugin's form, nor the
 number of requests. Peers have no setting by which refused settings are left out; where a report allows it, the plugin
 may do so. Reports of logins, of token counts, of reranking and of Snowflake's own protocols are for the plugin only.
 
