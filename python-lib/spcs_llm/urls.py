@@ -74,12 +74,12 @@ def parse_base_url(text: str) -> BaseUrl:
     text = _INVISIBLE.sub("", text).strip().strip("\"'`<>,;").strip()
     if _DSS_VARIABLE.search(text):
         raise UrlError(
-            "holds a DSS variable (${...}), and DSS puts no values into the fields of an LLM connection: give the"
-            " URL itself"
+            "contains a DSS variable (${...}), but DSS does not replace variables in the fields of an LLM connection:"
+            " enter the URL itself"
         )
     if "provisioning" in text.lower():
         raise UrlError(
-            "holds Snowflake's notice that endpoints are still being provisioned, not a URL: "
+            "contains Snowflake's notice that endpoints are still being provisioned, not a URL: "
             "run SHOW ENDPOINTS IN SERVICE again in a few minutes and copy ingress_url"
         )
     if not text or re.search(r"\s", text):
@@ -93,7 +93,7 @@ def parse_base_url(text: str) -> BaseUrl:
     except ValueError:
         raise UrlError("is not a URL: its host or port is malformed") from None
     if parts.username is not None or parts.password is not None:
-        raise UrlError("must not hold a user name or password: sign-in is set in the preset")
+        raise UrlError("must not contain a user name or password: the preset defines the sign-in")
     if host in _DEFAULT_PORTS or not (_HOST.match(host) or is_loopback(host)):
         raise UrlError("is not a URL: its host is not valid")
     if port == 0:

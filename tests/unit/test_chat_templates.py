@@ -314,7 +314,7 @@ def test_it_is_compiled_once() -> None:
         ("{% for m in messages %}\n{{ m.content }", r"unexpected '}' \(line 2\)"),
         ("{% for m in messages %}{{ m.content }}", r"end of template|Unexpected end"),
         ("{{ messages[0].content | shout }}", r"(?i)no filter named 'shout'"),
-        ("Answer me.", "it leaves out what the user says"),
+        ("Answer me.", "it leaves out the user's message"),
         ("\n{{ raise_exception('Not today') }}", "it says: Not today"),
         ("\n\n{{ mesages }}", r"not there \(line 3\): 'mesages' is undefined"),
         ("{% for m in mesages %}{{ m.content }}{% endfor %}", r"not there \(line 1\): 'mesages' is undefined"),

@@ -107,7 +107,7 @@ DENIALS = {
     "no privilege, 404": (404, b"<html>Access denied</html>", HTML),
 }  # fmt: skip
 MENDS = {
-    "network": "must list the address",
+    "network": "add the address",
     "another": "SHOW ENDPOINTS IN SERVICE",
     "no": "GRANT SERVICE ROLE",
 }

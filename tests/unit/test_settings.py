@@ -292,7 +292,7 @@ def test_another_accounts_endpoint_is_refused_on_each_domain_of_ingresses() -> N
 
 
 def test_a_variable_of_dss_in_a_url_is_told_as_that() -> None:
-    assert "'LLM endpoint URL' holds a DSS variable" in complaint(llmEndpointUrl="${spcs_endpoint}")
+    assert "'LLM endpoint URL' contains a DSS variable" in complaint(llmEndpointUrl="${spcs_endpoint}")
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ class Budget:
     def allow(length: int) -> None:
         """Raises TemplateError for a text of more characters than any prompt has."""
         if length > _MAX_ONE:
-            raise TemplateError(f"an expression of it makes a text of more than {_MAX_ONE:,} characters")
+            raise TemplateError(f"one of its expressions makes a text of more than {_MAX_ONE:,} characters")
 
     def _charge(self, which: int, amount: int, complaint: str) -> None:
         left = getattr(self._of_thread, "left", None)
@@ -164,12 +164,12 @@ def tojson(
 
 def _check_numbers(values: Iterable[Any], *, most: int = _MAX_NUMBER) -> None:
     if any(isinstance(value, (int, float)) and abs(value) > most for value in values):
-        raise TemplateError(f"an expression of it has a width or count of more than {most:,}")
+        raise TemplateError(f"one of its expressions has a width or count of more than {most:,}")
 
 
 def _check_format(form: str) -> None:
     if _WIDTH.search(form) is not None:
-        raise TemplateError(f"an expression of it has a width of more than {_MAX_FORMAT:,} in a format")
+        raise TemplateError(f"one of its expressions has a width of more than {_MAX_FORMAT:,} in a format")
 
 
 def _check_replace(budget: Budget, text: Any, old: Any, new: Any) -> None:
@@ -190,7 +190,7 @@ def _is_series(value: Any) -> bool:
 
 def _check_bits(bits: int) -> None:
     if bits > _MAX_BITS:
-        raise TemplateError("an expression of it makes a number of too many digits")
+        raise TemplateError("one of its expressions makes a number of too many digits")
 
 
 def _bits(value: Any) -> int:

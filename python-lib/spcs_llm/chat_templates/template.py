@@ -61,7 +61,7 @@ class ChatTemplate:
         self._variables = {"bos_token": bos, "eos_token": eos, "tools": None, "documents": None}
         probe = self._with(_probe(("user",)), True)
         if _PROBE not in rendered(self._template, probe).lower():
-            raise TemplateError("it leaves out what the user says")
+            raise TemplateError("it leaves out the user's message")
         says = top_level_variables(self._template, probe)
         self._bos = str(getattr(says, "bos_token", bos))
         self.stop_strings: tuple[str, ...] = tuple(getattr(says, "stop_strings", ()))

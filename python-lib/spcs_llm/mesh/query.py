@@ -181,7 +181,7 @@ def _row(row: Any) -> Text:
 def _embedding_text(row: Any) -> str:
     if is_image(row):
         raise QueryError(
-            "The query asks for the embedding of an image, and this model embeds texts.",
+            "The query asks for the embedding of an image, but this model embeds texts.",
             "Embed a description of the image instead, or only the text of the document.",
         )
     if not isinstance(row, Mapping) or not isinstance(row.get("text"), str):
@@ -197,7 +197,7 @@ def _ranked_text(item: Any, parts_key: str, text_key: str) -> Text:
         raise QueryError("A document of the reranking query is not an object.")
     parts = [*parts_of_blocks(_list(item, parts_key)), *parts_of_content(item.get(text_key))]
     if any(isinstance(part, ImagePart) for part in parts) or is_image(item):
-        return QueryError("The reranking query holds an image, and this model ranks texts.")
+        return QueryError("The reranking query contains an image, but this model ranks texts.")
     return "\n".join(part.text for part in parts if isinstance(part, TextPart))
 
 

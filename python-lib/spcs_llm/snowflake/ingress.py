@@ -40,10 +40,11 @@ from spcs_llm.server_text.refusal_hints import (
 )
 from spcs_llm.snowflake.login_errors import NETWORK_POLICY, SignInKind, hint_for_code
 
-_GRANT = (
-    "Ask a Snowflake administrator to grant the role USAGE on the service's database and schema, and the service role:"
+_TO_GRANT = (
+    " a Snowflake administrator to grant the role USAGE on the service's database and schema, and the service role:"
     " GRANT SERVICE ROLE <service>!ALL_ENDPOINTS_USAGE TO ROLE <role>."
 )
+_GRANT = f"Ask{_TO_GRANT}"
 _TOKEN_HINTS = {
     SignInKind.OAUTH: f"{_GRANT} The role is the one that 'Scope' of the preset names, or the user's default role.",
     SignInKind.KEY_PAIR: f"{_GRANT} The role is 'Role' of the preset, or the user's default role.",
@@ -146,8 +147,8 @@ class IngressErrors:
             return told.error(
                 ServiceStarting,
                 "The service is not reachable yet",
-                "It is suspended, starting or failing: see SHOW SERVICE CONTAINERS IN SERVICE. 'Cold start wait' is how"
-                " long a query keeps asking.",
+                "It is suspended, starting or failing: see SHOW SERVICE CONTAINERS IN SERVICE. 'Cold start wait'"
+                " sets how long a query keeps trying.",
             )
         denied = self._denied(told)
         if denied is not None:
@@ -178,12 +179,12 @@ class IngressErrors:
             return AccessDenied(
                 f"Snowflake's gateway cannot find a service at this endpoint that the role may call"
                 f" (HTTP {told.status}).",
-                f"{_CHECK_HOST} Otherwise: {_GRANT}",
+                f"{_CHECK_HOST} Otherwise, ask{_TO_GRANT}",
             )
         if told.says("network policy") or told.code in NETWORK_POLICY:
             hint = (
-                "The network policy of the user (or of the security integration) must list the address from which this"
-                " DSS server calls; a programmatic access token needs such a policy."
+                "Ask a Snowflake administrator to add the address of this DSS server to the network policy of the user"
+                " or of the security integration; a programmatic access token needs such a policy."
             )
             if _ABOUT_TOKEN.search(told.page.replace("network policy", "")):
                 hint += f" It may be the token as well: {_TOKEN_HINTS[self.sign_in]}"
@@ -216,8 +217,8 @@ class IngressErrors:
                 CHECK_PROTOCOL if hint == SEE_LOGS else hint,
             )
         return _HiddenRefusal(
-            "Nothing answers there (HTTP 404): either the URL, path or method is wrong, or the role has no access,"
-            " which Snowflake hides behind a 404.",
+            "The service does not answer there (HTTP 404): either the URL, path or method is wrong, or the role has no"
+            " access, which Snowflake hides behind a 404.",
             f"Check 'LLM endpoint URL' and 'Service protocol'. {_GRANT} {_CHECK_HOST}",
         )
 
@@ -281,7 +282,7 @@ def _failed(told: _ErrorReply) -> SpcsError:
         return told.error(
             ModelLoading,
             "The service is not ready yet",
-            "'Cold start wait' is how long a query keeps asking.",
+            "'Cold start wait' sets how long a query keeps trying.",
         )
     if status == 504:
         return told.error(

@@ -53,14 +53,16 @@ SIGN_IN_AGAIN = (
 _CHECK_KEY = "Check 'User' and 'Private key' of the preset"
 _CHECK_CLOCK = "Check the clock of this DSS node: it must be right to within a minute."
 _CHECK_ROLE = (
-    "Correct 'Role' of the preset, in the case that SHOW ROLES shows, or GRANT ROLE <role> TO USER <user>."
+    "Ask a DSS administrator to correct 'Role' of the preset, as SHOW ROLES lists it, or a Snowflake"
+    " administrator to run GRANT ROLE <role> TO USER <user>."
 )
 _CHECK_SCOPE = (
     "Ask a Snowflake administrator to add the role to ALLOWED_ROLES_LIST of the security integration, and a DSS"
     " administrator to add it to 'Scope' of the preset."
 )
 _CHECK_ROLE_OF_SCOPE = (
-    "Correct the role in 'Scope' of the preset, as SHOW ROLES has it, or GRANT ROLE <role> TO USER <user>."
+    "Ask a DSS administrator to correct the role in 'Scope' of the preset, as SHOW ROLES lists it, or a Snowflake"
+    " administrator to run GRANT ROLE <role> TO USER <user>."
 )
 _CHECK_RESTRICTION = (
     "Ask a Snowflake administrator to grant the user the role to which the programmatic access token is"
@@ -76,7 +78,8 @@ _ALLOW_ADDRESS = (
     " of the security integration."
 )
 _CHECK_ENDPOINT = (
-    "The service was dropped or created again: correct 'LLM endpoint URL' by SHOW ENDPOINTS IN SERVICE."
+    "The service was dropped or created again: ask a DSS administrator to enter the new ingress_url from SHOW"
+    " ENDPOINTS IN SERVICE as 'LLM endpoint URL'."
 )
 _ROLE_CODES = ("390186", "390189")
 _ROLE_HINTS = {
