@@ -431,7 +431,7 @@ BODY = [
 
 TLS = [
     Fault("a good certificate", tls(Arena.certificate), answer=OK),
-    Fault("an expired certificate", tls(Arena.expired), TlsError, "has expired", "owner must renew", attempts=0),
+    Fault("an expired certificate", tls(Arena.expired), TlsError, "has expired", "to renew it", attempts=0),
     Fault("a certificate for another host", tls(lambda arena: arena.certificate("other.example")), TlsError, "for another name", "a dash where", attempts=0),
     Fault("an unknown authority", tls(Arena.certificate, trusted=False), TlsError, "not trusted here", "REQUESTS_CA_BUNDLE", attempts=0),
     Fault("a server without TLS", https_to(serve(reply(), on_connect=lambda c: c.sendall(reply(400)) or c.recv(1 << 20))), TlsError, "could not be set up", FIREWALL, attempts=0),
@@ -439,7 +439,7 @@ TLS = [
     Fault("a handshake that hangs", https_to(serve(reply(), on_connect=lambda c: c.recv(1 << 20) and c.recv(1))), words="reached in time", **{**UNREACHED, "attempts": 0}),
     Fault("cut within the body", tls(Arena.certificate, then_reset(head(content_length="99") + b"{"), reply()), attempts=2, slept=(0.5,), answer=OK),
     Fault("closed without TLS's goodbye", tls(Arena.certificate, then_close(head(content_length="99") + b"{")), **CUT),
-    Fault("a bundle that cannot be read", unreadable_bundle, NetworkError, "REQUESTS_CA_BUNDLE names cannot be read", "Correct that", attempts=None),
+    Fault("a bundle that cannot be read", unreadable_bundle, NetworkError, "REQUESTS_CA_BUNDLE names cannot be read", "to correct this", attempts=None),
 ]  # fmt: skip
 
 PROXY = [

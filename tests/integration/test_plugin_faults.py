@@ -123,7 +123,7 @@ FAULTS = [
     Row("body: no row", always("rows", how="none"), "no row", "model"),
     # settings
     Row("settings: no preset", params={"oauth": None}, sees="'OAuth credentials' is empty", place="settings", asked=0, logins=0),
-    Row("settings: an inline preset", params={"oauth": {"snowflake_oauth": {"usePkce": True}}}, sees="choose a preset", place="settings", asked=0, logins=0),
+    Row("settings: an inline preset", params={"oauth": {"snowflake_oauth": {"usePkce": True}}}, sees="select a preset", place="settings", asked=0, logins=0),
     Row("settings: a notice in place of the URL", params={"llmEndpointUrl": "Endpoints provisioning in progress"}, sees="provisioned", place="settings", asked=0, logins=0),
     Row("settings: plain http", params={"llmEndpointUrl": "http://abc-o-a.snowflakecomputing.app"}, sees="https://", place="settings", asked=0, logins=0),
     Row("settings: the account's URL for the endpoint's", params={"llmEndpointUrl": "o-a.snowflakecomputing.com"}, sees="ingress_url", place="settings", asked=0, logins=0),
