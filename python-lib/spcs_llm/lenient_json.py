@@ -17,6 +17,7 @@ _MAX_DIGITS = 400  # of a number as it is written: converting longer ones takes 
 
 _BLANKS = re.compile(r"[ \t\r\n\f\v]*")
 _NUMBER = re.compile(
+    r"(?<![0-9A-Za-z_.])"
     r"[-+]?(?:[0-9]{1,400}(?:\.[0-9]{0,400})?|\.[0-9]{1,400})(?:[eE][-+]?[0-9]{1,9})?(?![0-9A-Za-z_.])"
 )
 _NAME = re.compile(r"[-+]?[A-Za-z]{3,8}(?![0-9A-Za-z_])")

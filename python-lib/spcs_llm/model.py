@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, NoReturn
 
 from spcs_llm.batching import BatchSpec
 from spcs_llm.connections import CONNECTIONS, Connections
@@ -212,12 +212,10 @@ class Model:
             yield context
         except SpcsError as error:
             error = self._connection.explained(error, kind, context)
-            # What it came of holds the request, and what the server said may quote it: neither leaves with it.
-            error.__context__ = error.__cause__ = None
-            error.forget_server_text()
-            raise error from None
+            error.forget_server_text()  # which may quote the request
+            _raise_without_context(error)
         except Exception as error:  # noqa: BLE001
-            raise _unexpected(error) from None  # its text may hold anything
+            _raise_without_context(_unexpected(error))  # its text may hold anything
         finally:
             trace_call(trace, context)
 
@@ -236,6 +234,14 @@ class Model:
                 self._settings.endpoint.url.host,
                 ", ".join(news),
             )
+
+
+def _raise_without_context(error: SpcsError) -> NoReturn:
+    """Raises an error without the ones that it came of: they hold the request. `from None` only hides them."""
+    try:
+        raise error from None
+    finally:
+        error.__context__ = error.__cause__ = None
 
 
 def _unexpected(error: Exception) -> SpcsError:

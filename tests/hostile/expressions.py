@@ -18,7 +18,7 @@ else:  # pragma: no cover
     import sre_parse as _parser
 
 PYTHON_LIB = Path(__file__).parents[2] / "python-lib"
-PACKAGE = "spcs_llm"
+PACKAGES = ("spcs_llm", "spcs_deployment")
 _USES = ("compile", "search", "match", "fullmatch", "sub", "subn", "split", "findall", "finditer")
 # Of expressions that are put together when they are used: the field's name is one of ours.
 _FILLED_IN = {"field": "temperature", "_TEXT": "generated_text", "name": "temperature", "word": "temperature"}
@@ -29,15 +29,29 @@ def compiled_expressions() -> dict[str, re.Pattern[Any]]:
     found: dict[str, re.Pattern[Any]] = {}
     for module in _modules():
         for name, value in vars(module).items():
-            if isinstance(value, re.Pattern) and value not in found.values():
-                found[f"{module.__name__}.{name}"] = value
+            for where, pattern in _kept_in(value, name):
+                if pattern not in found.values():
+                    found[f"{module.__name__}.{where}"] = pattern
     return found
 
 
+def _kept_in(value: Any, name: str) -> Iterator[tuple[str, re.Pattern[Any]]]:
+    """The expressions that a variable holds, also those of a table."""
+    if isinstance(value, re.Pattern):
+        yield name, value
+    elif isinstance(value, (tuple, list)):
+        for at, item in enumerate(value):
+            yield from _kept_in(item, f"{name}[{at}]")
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _kept_in(item, f"{name}[{key}]")
+
+
 def _modules() -> Iterator[Any]:
-    package = importlib.import_module(PACKAGE)
-    for info in pkgutil.walk_packages(package.__path__, f"{PACKAGE}."):
-        yield importlib.import_module(info.name)
+    for name in PACKAGES:
+        package = importlib.import_module(name)
+        for info in pkgutil.walk_packages(package.__path__, f"{name}."):
+            yield importlib.import_module(info.name)
 
 
 def expressions_in_source() -> tuple[dict[str, str], list[str]]:
@@ -73,6 +87,8 @@ def _source(node: ast.AST) -> str | None:
             for value in node.values
         ]
         return None if None in parts else "".join(part for part in parts if part is not None)
+    if isinstance(node, ast.Call) and ast.unparse(node.func) == "re.escape":
+        return "escaped"
     if isinstance(node, ast.Name):
         return _FILLED_IN.get(node.id)
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):

@@ -152,11 +152,11 @@ def _whole_numbers(value: object) -> Iterator[int]:
 
 
 def test_the_bounds_would_be_broken(victim: Victim) -> None:
-    """The measures see what they should: an answer of 8 MB takes its memory, and its CPU."""
-    body = dumped({"data": [[0, {"outputs": "a" * (8 * MB)}]]})
+    """The measures see what they should: an answer of 2 MB takes its memory, and its CPU."""
+    body = dumped({"data": [[0, {"outputs": "a" * (2 * MB)}]]})
     with PREDICT_CHAT.serve(lambda request: PREDICT_CHAT.reply(body)) as server:
         (outcome,) = victim.ask(PREDICT_CHAT.ask(server.url), measure=True)
     assert outcome.error is None
-    assert outcome.memory > 8 * MB
+    assert outcome.memory > 2 * MB
     assert outcome.cpu > 0
     assert json.dumps(outcome.answer)

@@ -71,10 +71,12 @@ def test_every_expression_is_found() -> None:
     assert set(unread) <= EXPECTED_UNREAD
 
 
-# Made of a template's tokens, which test_authors.py attacks; and of the messages of Snowflake, in the notebook.
+# Made of a template's tokens, which test_authors.py attacks; and of tables of what Snowflake and servers say, whose
+# expressions `compiled_expressions` finds.
 EXPECTED_UNREAD = {
     "spcs_llm/chat_templates/control_tokens.py:'|'.join(forms)",
     "spcs_deployment/problems.py:pattern",
+    "spcs_llm/server_text/refusal_hints.py:pattern",
 }
 
 
@@ -89,7 +91,8 @@ def test_every_expression_is_linear() -> None:
 
 
 def _not_linear(pattern: re.Pattern[Any]) -> str:
-    uses = (pattern.search, pattern.match, pattern.fullmatch, lambda text: pattern.sub(text[:0], text))
+    # `sub` searches to the end, and `fullmatch` goes back where a search is content: `match` and `search` cost no more.
+    uses = (pattern.fullmatch, lambda text: pattern.sub(text[:0], text))
     limit = CUT_BEFORE.get(str(pattern.pattern))
     for before, pumped, after in expressions.attacks_on(pattern):
         for use in uses:
@@ -101,7 +104,7 @@ def _not_linear(pattern: re.Pattern[Any]) -> str:
                 return time.process_time() - began
 
             # Small first: one that is not linear would never come back.
-            for size in (400, 2_000, 10_000):
+            for size in (400, 10_000):
                 if cost(2 * size) < 0.004:
                     continue
                 ratio = grows(cost, size, 0.001)

@@ -133,18 +133,21 @@ _note_writing.paths = []
 
 
 def _done(job, models, make):
-    queries = job["queries"]
-    made = []
-    for query in queries:
+    def model_of(query):
         key = json.dumps(query["config"], sort_keys=True)
         if key not in models:
             if len(models) > 200:
                 models.clear()
             models[key] = make(query["config"])
-        made.append(models[key])
+        return models[key]
+
     if job.get("together"):
-        return _together(job, made)
-    return [_asked(model, query, job) for model, query in zip(made, queries)]
+        return _together(job, [model_of(query) for query in job["queries"]])
+    outcomes = []
+    for query in job["queries"]:
+        watch = Watch() if job.get("measure") else None  # before the model: its template is read with it
+        outcomes.append(_asked(model_of(query), query, job, watch))
+    return outcomes
 
 
 def _side_by_side(job, make):
@@ -212,11 +215,10 @@ def _waits(thread):
     return len(places) == 1 and None not in places
 
 
-def _asked(model, query, job):
+def _asked(model, query, job, watch=None):
     _really_sleep(query.get("after", 0))
     trace = Trace()
     verb, times = getattr(model, query["verb"]), query.get("times", 1)
-    watch = Watch() if job.get("measure") else None
     outcome, said_before = {}, len(_asked.log.lines)
     for _ in range(times):
         try:

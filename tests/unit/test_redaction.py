@@ -125,6 +125,7 @@ FORMS: dict[str, Callable[[str], str]] = {
     "JSON escapes": lambda text: "".join(f"\\u{ord(character):04x}" for character in text),
     "JSON escapes twice": lambda text: "".join(f"\\\\u{ord(character):04x}" for character in text),
     "Python escapes": lambda text: "".join(f"\\x{ord(character):02x}" for character in text),
+    "Python escapes of eight digits": lambda text: "".join(f"\\U{ord(character):08x}" for character in text),
     "base64": lambda text: base64.b64encode(text.encode()).decode(),
     "base64 for URLs": lambda text: base64.urlsafe_b64encode(text.encode()).decode().rstrip("="),
     "base64 within more": lambda text: base64.b64encode(f"xy{text}z".encode()).decode(),
@@ -142,6 +143,27 @@ def test_a_text_is_masked_however_it_is_quoted(form: str) -> None:
     shown = without_private_text(f"cannot read <{quoted}> here", chat(PROMPT))
     assert quoted not in shown
     assert folded(PROMPT)[:16] not in folded(shown)
+    assert shown.startswith("cannot read <")
+    assert shown.endswith("> here")
+
+
+# Letters beyond U+FFFF, which JSON writes as two escapes each.
+MATHEMATICAL = "".join(
+    chr(0x1D41A + ord(letter) - ord("a")) if letter != " " else letter for letter in "salary of jane roe"
+)
+BEYOND_ASCII = {
+    "two escapes for a character": (MATHEMATICAL, lambda text: json.dumps(text)[1:-1]),
+    "one escape for a character": (MATHEMATICAL, ascii),
+    "escapes of bytes": ("山田花子の給与の明細書", lambda text: repr(text.encode())),
+    "escapes of characters": ("Gehälter für Jürgen Müßig", ascii),
+}
+
+
+@pytest.mark.parametrize("name", BEYOND_ASCII)
+def test_a_text_beyond_ascii_is_masked_however_it_is_escaped(name: str) -> None:
+    text, form = BEYOND_ASCII[name]
+    shown = without_private_text(f"cannot read <{form(text)}> here", chat(text))
+    assert shown.count("\\") <= 2, shown
     assert shown.startswith("cannot read <")
     assert shown.endswith("> here")
 

@@ -19,7 +19,8 @@ from spcs_llm.chat_templates.template_error import TemplateError
 _MAX_ROUNDS = 1_000_000  # of all loops of one rendering
 _MAX_CALLS = 100_000  # of macros, functions and methods
 _MAX_MADE = 200_000_000  # characters of all texts, and items of all lists, that expressions make
-_MAX_ONE = 50_000_000  # of one text
+_MAX_TEXT = 10_000_000  # characters of one text: twice what a million tokens are
+_MAX_ITEMS = 1_000_000  # of one list
 _MAX_NUMBER = 100_000  # as a width, count or precision
 _MAX_BITS = 4_096
 _MAX_FORMAT = 1_000  # as a width within a format
@@ -55,15 +56,17 @@ class Budget:
     def charged(self, made: Any) -> Any:
         """A value that an expression made, its length charged."""
         if isinstance(made, (str, list, tuple)):
-            self.allow(len(made))
+            self.allow(made, len(made))
             self._charge(2, len(made), f"its expressions make more than {_MAX_MADE:,} characters")
         return made
 
     @staticmethod
-    def allow(length: int) -> None:
-        """Raises TemplateError for a text of more characters than any prompt has."""
-        if length > _MAX_ONE:
-            raise TemplateError(f"one of its expressions makes a text of more than {_MAX_ONE:,} characters")
+    def allow(kind: Any, length: int) -> None:
+        """Raises TemplateError for a text or list like `kind` that would be longer than any prompt needs."""
+        if isinstance(kind, str) and length > _MAX_TEXT:
+            raise TemplateError(f"an expression of it makes a text of more than {_MAX_TEXT:,} characters")
+        if isinstance(kind, (list, tuple)) and length > _MAX_ITEMS:
+            raise TemplateError(f"an expression of it makes a list of more than {_MAX_ITEMS:,} items")
 
     def _charge(self, which: int, amount: int, complaint: str) -> None:
         left = getattr(self._of_thread, "left", None)
@@ -85,8 +88,10 @@ def bounded_operation(
     elif operator == "*":
         for value, times in ((left, right), (right, left)):
             if isinstance(value, (str, list, tuple)) and isinstance(times, int):
-                budget.allow(len(value) * max(0, times))
+                budget.allow(value, len(value) * max(0, times))
         _check_bits(_bits(left) + _bits(right))
+    elif operator == "+" and isinstance(left, (str, list, tuple)) and isinstance(right, (str, list, tuple)):
+        budget.allow(left, len(left) + len(right))
     return budget.charged(operation(context, operator, left, right))
 
 
@@ -104,6 +109,8 @@ def bounded_call(
     if isinstance(owner, str):
         if name in _COUNTING_METHODS:
             _check_numbers((*args, *kwargs.values()))
+            if name == "expandtabs":
+                _check_tabs(budget, owner, *args, *kwargs.values())
         elif name in ("format", "format_map"):
             _check_format(owner)
             _check_numbers((*args, *kwargs.values()), most=10**18)
@@ -129,6 +136,10 @@ def bounded_filter(budget: Budget, name: str, function: Callable[..., Any]) -> C
             _check_bits(4 * len(values[0]))
         elif name == "replace" and len(values) >= 3:
             _check_replace(budget, *values[:3])
+        elif name == "sum" and _series_in((*args[1:], *kwargs.values())):
+            raise TemplateError(
+                "it joins lists by the filter sum"
+            )  # which copies the first one for each of the others
         elif name == "join":
             args = tuple(_checked_items(budget, "", arg) if _is_series(arg) else arg for arg in args)
         return budget.charged(function(*args, **kwargs))
@@ -174,18 +185,27 @@ def _check_format(form: str) -> None:
 
 def _check_replace(budget: Budget, text: Any, old: Any, new: Any) -> None:
     if isinstance(text, str) and isinstance(old, str) and isinstance(new, str):
-        budget.allow(len(text) + text.count(old) * len(new))
+        budget.allow(text, len(text) + text.count(old) * len(new))
+
+
+def _check_tabs(budget: Budget, text: str, size: Any = 8) -> None:
+    if isinstance(size, int):
+        budget.allow(text, len(text) + text.count("\t") * max(0, size))
 
 
 def _checked_items(budget: Budget, separator: str, items: Any) -> Any:
     if not isinstance(items, (list, tuple)):
         items = list(items)
-    budget.allow(sum(len(item) + len(separator) for item in items if isinstance(item, str)))
+    budget.allow("", sum(len(item) + len(separator) for item in items if isinstance(item, str)))
     return items
 
 
 def _is_series(value: Any) -> bool:
     return isinstance(value, (list, tuple)) or hasattr(value, "__next__")
+
+
+def _series_in(values: Iterable[Any]) -> bool:
+    return any(_is_series(value) for value in values)
 
 
 def _check_bits(bits: int) -> None:

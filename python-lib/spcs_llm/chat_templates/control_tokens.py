@@ -18,10 +18,13 @@ _LOOKS_LIKE_ONE = re.compile(
 )
 _ROLES = ("system", "user", "assistant", "tool")
 _ROLE = re.compile("|".join((*_ROLES, "human", "bot", "model")), re.IGNORECASE)
-# In what a template writes around messages: groups in brackets, and a label with its colon.
-_GROUP = re.compile(r"<[^<>\s]{1,60}>|\[[^\[\]\s]{1,60}\]")
+# In what a template writes around messages: groups in brackets or between equal signs, and a label with its colon.
+_GROUP = re.compile(
+    r"<[^<>\s]{1,60}>|\[[^\[\]\s]{1,60}\]|(?P<sign>[^\w\s<>\[\]()'\"])(?P=sign){0,7}[\w.:/-]{1,60}(?P=sign){1,8}"
+)
 _LABEL = re.compile(
-    r"(?:^|(?<=\s)|(?<=[>\]]))(?:#{1,6}\s?)?[A-Z][A-Za-z]{0,20}(?: [A-Z][A-Za-z]{0,20}){0,2}:"
+    r"(?:^|(?<=\s)|(?<=[>\]]))(?:#{1,6}\s?[A-Za-z]{1,21}(?: [A-Za-z]{1,21}){0,2}"
+    r"|[A-Z][A-Za-z]{0,20}(?: [A-Z][A-Za-z]{0,20}){0,2}|system|user|assistant|tool|human|bot|model):"
 )
 _LINE_END = r"\n\r\v\f\x1c-\x1e\x85\u2028\u2029"
 
@@ -60,8 +63,8 @@ def structure_tokens(rendered: str, marker: str) -> set[str]:
     """
     tokens: set[str] = set()
     for gap in re.split(rf"{re.escape(marker)}[0-9]", rendered, flags=re.IGNORECASE):
-        for group in _GROUP.findall(gap):
-            tokens.update(_for_each_role(group))
+        for group in _GROUP.finditer(gap):
+            tokens.update(_for_each_role(group.group()))
         for label in _LABEL.finditer(gap):
             begins_line = label.start() == 0 or gap[label.start() - 1] == "\n"
             tokens.update(("\n" if begins_line else "") + form for form in _for_each_role(label.group()))

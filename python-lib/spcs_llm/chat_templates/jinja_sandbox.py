@@ -27,7 +27,7 @@ from jinja2.visitor import NodeTransformer
 from spcs_llm.chat_templates.bounds import Budget, bounded_call, bounded_filter, bounded_operation, tojson
 from spcs_llm.chat_templates.template_error import TemplateError
 
-_MAX_CHARACTERS = 50_000_000
+_MAX_CHARACTERS = 20_000_000
 _MAX_SOURCE = 500_000  # characters of a template
 _MAX_DATE = 200  # characters of a format of dates
 _BUDGET = Budget()
@@ -131,9 +131,9 @@ class _Environment(ImmutableSandboxedEnvironment):
         return _BUDGET.counted(items)
 
     def joined_text(self, *values: Any) -> str:
-        text = "".join(map(str, values))
-        _BUDGET.charged(text)
-        return text
+        texts = [str(value) for value in values]
+        _BUDGET.allow("", sum(map(len, texts)))
+        return str(_BUDGET.charged("".join(texts)))
 
     def _parse(self, *args: Any) -> nodes.Template:
         tree = super()._parse(*args)

@@ -16,6 +16,7 @@ from typing import Any
 _STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) +([1-9][0-9][0-9])(?: ([^\r\n]*))?\r?\n")
 _LENGTH = re.compile(r"[0-9]{1,18}")
 _CHUNK_SIZE = re.compile(rb"([0-9a-fA-F]{1,15})[ \t]*(?:;[^\r\n]*)?\r?\n")
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _MAX_LINE = 65536
 _MAX_HEADERS = 100
 _MAX_INFORMATIONAL = 16
@@ -33,6 +34,7 @@ class HttpResponse(http.client.HTTPResponse):
 
     _method: str
     _framed = False
+    _has_odd_names = False
     _ended_clean = False
 
     @property
@@ -86,7 +88,9 @@ class HttpResponse(http.client.HTTPResponse):
             if text[:1] in (" ", "\t") and fields:
                 fields[-1][1] += f" {text.strip()}"
             elif colon and name.strip():
-                # A name with a blank behind it is another name: `Content-Length : 3` says nothing of the length.
+                # A name with a blank behind it is another name: `Content-Length : 3` says nothing of the length. A proxy
+                # on the way may have read it otherwise, so that nobody knows where this answer ended for it.
+                self._has_odd_names = self._has_odd_names or _NAME.fullmatch(name) is None
                 fields.append([name, value.strip()])
             else:
                 raise http.client.HTTPException("a header line without a name")
@@ -108,7 +112,7 @@ class HttpResponse(http.client.HTTPResponse):
             self.length = 0
         if self.length is None and not self.chunked:
             self.will_close = True
-        self._framed = self._has_one_framing()
+        self._framed = not self._has_odd_names and self._has_one_framing()
 
     def _has_one_framing(self) -> bool:
         lengths = self.headers.get_all("Content-Length", [])

@@ -39,7 +39,9 @@ _HEAD_OF_IMAGE = 4096  # of a data URL: an error quotes its head, if anything
 _NO_LETTERS = bytes(byte for byte in range(1, 128) if not chr(byte).isalnum())
 _WORD = re.compile(r"[^\W_](?:[\w-]*[^\W_])?|\w+")
 _ESCAPES = re.compile(
-    r"\\{1,8}u[0-9a-fA-F]{4}|\\{1,8}x[0-9a-fA-F]{2}|\\{1,8}[nrtbfv0]|(?:%[0-9a-fA-F]{2}){1,12}|&#?[0-9a-zA-Z]{1,8};"
+    r"\\{1,8}u[dD][89abAB][0-9a-fA-F]{2}\\{1,8}u[dD][c-fC-F][0-9a-fA-F]{2}"  # two that stand for one character
+    r"|\\{1,8}u[0-9a-fA-F]{4}|\\{1,8}U[0-9a-fA-F]{8}|(?:\\{1,8}x[0-9a-fA-F]{2}){1,12}|\\{1,8}[nrtbfv0]"
+    r"|(?:%[0-9a-fA-F]{2}){1,12}|&#?[0-9a-zA-Z]{1,8};"
 )
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{11,}")
 
@@ -264,8 +266,18 @@ def _meaning(escape: str) -> str:
         return unquote(escape, errors="replace")
     if escape[0] == "&":
         return html.unescape(escape)
-    code = escape.lstrip("\\")
-    return chr(int(code[1:], 16)) if code[0] in "ux" else " "
+    codes = [code for code in escape.split("\\") if code]
+    if codes[0][0] not in "uUx":
+        return " "
+    values = [int(code[1:], 16) for code in codes]
+    if codes[0][0] == "x":  # a byte each, as Python writes bytes; or a character each, as it writes a text
+        try:
+            return bytes(values).decode()
+        except UnicodeDecodeError:
+            return bytes(values).decode("latin-1")
+    if len(values) == 2:
+        return chr(0x10000 + ((values[0] - 0xD800) << 10) + (values[1] - 0xDC00))
+    return chr(values[0]) if values[0] <= sys.maxunicode else " "
 
 
 def _decoded(run: str) -> str:
