@@ -42,7 +42,8 @@ def vector_to(question: str) -> list[float]:
 
 
 def score_of(question: str) -> float:
-    return vector_to(question)[0]
+    """One of very many: two questions with the same would pass for one."""
+    return int.from_bytes(hashlib.sha256(question.encode()).digest()[:6], "big") / 2**48
 
 
 def questions_in(body: bytes) -> list[str]:

@@ -109,6 +109,24 @@ def _reprs(instance: Instance) -> str:
     return "\n".join(seen)
 
 
+def test_an_unexpected_exception_leaves_nothing_of_itself_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Error reporters send along what an error came of."""
+    from spcs_llm.connections import Connection
+    from spcs_llm.errors import SpcsError
+    from spcs_llm.model import Model
+
+    def fails(self: Connection, context: Any) -> Any:
+        raise KeyError(PROMPT)
+
+    model = Model({"oauth": {"snowflake_oauth": KEY}, "llmEndpointUrl": "http://127.0.0.1:9", "queryTimeoutSeconds": 1,
+                   "snowflakeAccountUrl": "http://127.0.0.1:9"})  # fmt: skip
+    monkeypatch.setattr(Connection, "resolved", fails)
+    with pytest.raises(SpcsError, match="failed where it should not") as raised:
+        model.complete({"messages": [{"role": "user", "content": PROMPT}]}, {}, None)
+    assert raised.value.__context__ is raised.value.__cause__ is None
+    assert PROMPT not in repr(raised.value)
+
+
 def test_an_exception_with_its_traceback_holds_no_canary() -> None:
     """What DSS's log shows of a failed query: the exception as `logging.exception` prints it."""
     from spcs_llm.model import Model

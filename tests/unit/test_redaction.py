@@ -151,7 +151,7 @@ def test_a_text_is_masked_however_it_is_quoted(form: str) -> None:
 MATHEMATICAL = "".join(
     chr(0x1D41A + ord(letter) - ord("a")) if letter != " " else letter for letter in "salary of jane roe"
 )
-BEYOND_ASCII = {
+BEYOND_ASCII: dict[str, tuple[str, Callable[[str], str]]] = {
     "two escapes for a character": (MATHEMATICAL, lambda text: json.dumps(text)[1:-1]),
     "one escape for a character": (MATHEMATICAL, ascii),
     "escapes of bytes": ("山田花子の給与の明細書", lambda text: repr(text.encode())),

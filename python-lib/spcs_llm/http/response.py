@@ -88,8 +88,8 @@ class HttpResponse(http.client.HTTPResponse):
             if text[:1] in (" ", "\t") and fields:
                 fields[-1][1] += f" {text.strip()}"
             elif colon and name.strip():
-                # A name with a blank behind it is another name: `Content-Length : 3` says nothing of the length. A proxy
-                # on the way may have read it otherwise, so that nobody knows where this answer ended for it.
+                # A name with a blank behind it is another name: `Content-Length : 3` says nothing of the length.
+                # A proxy on the way may read it otherwise, and have the answer end elsewhere.
                 self._has_odd_names = self._has_odd_names or _NAME.fullmatch(name) is None
                 fields.append([name, value.strip()])
             else:

@@ -110,7 +110,7 @@ class TokenCache:
 
     A server cannot make it sign in for each query. Where one refuses tokens again and again, five are replaced, and
     from then on one in 10 s: in between, a query that is refused tries again with the token that there is. Where
-    tokens last next to nothing, ten are got, and from then on four a second.
+    tokens last next to nothing, ten are fetched, and from then on two a second.
     """
 
     def __init__(self, sign_in: SignIn, clock: Callable[[], float] = time.monotonic) -> None:
