@@ -7,7 +7,7 @@ import importlib
 import pkgutil
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +102,7 @@ def _is_kept_by_a_module(tree: ast.Module, call: ast.Call) -> bool:
     return any(isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value is call for node in tree.body)
 
 
-def attacks_on(pattern: re.Pattern[Any]) -> Iterator[tuple[Any, Any, Any]]:
+def attacks_on(pattern: re.Pattern[Any], ends: Iterable[str]) -> Iterator[tuple[Any, Any, Any]]:
     """Texts as (before, pumped, after): each repetition of the expression, with its beginning before and no end behind.
 
     Repeated apart, and each one with its neighbour, so that two that take the same characters have them to share out.
@@ -112,7 +112,7 @@ def attacks_on(pattern: re.Pattern[Any]) -> Iterator[tuple[Any, Any, Any]]:
     seen: set[tuple[str, str, str]] = set()
     for before, body in _repetitions(tree):
         for pumped in {body, body[:1], f"{body} ", " "}:
-            for after in ("", "\0", "x\0", "!"):
+            for after in ends:
                 attack = (before, pumped or "a", after)
                 if attack not in seen:
                     seen.add(attack)
