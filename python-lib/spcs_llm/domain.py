@@ -6,7 +6,7 @@ Neither side's JSON appears here. Fields that hold users' text, or models', stay
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Union
 
 
@@ -108,6 +108,17 @@ class Sampling:
     log_probs: bool | None = None
     top_log_probs: int | None = None
     seed: int | None = None
+
+
+def _in_camel_case(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(word.capitalize() for word in others)
+
+
+# How LLM Mesh names the fields of Sampling. A protocol has a table of its own words for the fields, and of no others.
+SAMPLING_SETTINGS: Mapping[str, str] = {
+    setting.name: _in_camel_case(setting.name) for setting in fields(Sampling)
+}
 
 
 @dataclass(frozen=True)

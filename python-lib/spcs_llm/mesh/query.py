@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Union
 
 from spcs_llm.domain import (
+    SAMPLING_SETTINGS,
     ChatRequest,
     EmbeddingSettings,
     ImagePart,
@@ -39,9 +40,7 @@ _ROLES = {
 # What DSS keeps in a conversation for itself: nothing in them is for the model.
 _ROLES_OF_DSS = ("memoryFragment", "toolValidationRequests", "toolValidationResponses")
 _SETTINGS = frozenset((
-    "maxOutputTokens", "temperature", "topP", "topK", "stopSequences", "frequencyPenalty", "presencePenalty",
-    "logitBias", "logProbs", "topLogProbs", "seed", "tools", "toolChoice", "responseFormat",
-    "context", "guardrails",
+    *SAMPLING_SETTINGS.values(), "tools", "toolChoice", "responseFormat", "context", "guardrails",
 ))  # fmt: skip
 _IS_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 _MAX_UNKNOWN = 16  # names told: what a query calls its settings goes into DSS's log

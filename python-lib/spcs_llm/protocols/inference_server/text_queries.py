@@ -4,21 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from spcs_llm.domain import ChatRequest
+from spcs_llm.domain import SAMPLING_SETTINGS, ChatRequest
 
-# Sampling's fields, as LLM Mesh names them. Stop sequences are not among them: they are always obeyed.
-_SETTINGS = {
-    "max_output_tokens": "maxOutputTokens",
-    "temperature": "temperature",
-    "top_p": "topP",
-    "top_k": "topK",
-    "frequency_penalty": "frequencyPenalty",
-    "presence_penalty": "presencePenalty",
-    "logit_bias": "logitBias",
-    "log_probs": "logProbs",
-    "top_log_probs": "topLogProbs",
-    "seed": "seed",
-}
+# Stop sequences are always obeyed.
+_SETTINGS = {field: name for field, name in SAMPLING_SETTINGS.items() if field != "stop_sequences"}
 
 
 def ignored_settings(request: ChatRequest, taken: Collection[str] = ()) -> tuple[str, ...]:

@@ -5,21 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-# JSON field -> setting, as LLM Mesh names it.
-SETTINGS: Final = {
-    "max_tokens": "maxOutputTokens",
-    "max_completion_tokens": "maxOutputTokens",
+from spcs_llm.domain import SAMPLING_SETTINGS
+
+# JSON field -> field of Sampling
+_FIELDS: Final = {
+    "max_tokens": "max_output_tokens",
+    "max_completion_tokens": "max_output_tokens",
     "temperature": "temperature",
-    "top_p": "topP",
-    "top_k": "topK",
-    "stop": "stopSequences",
-    "frequency_penalty": "frequencyPenalty",
-    "presence_penalty": "presencePenalty",
-    "logit_bias": "logitBias",
-    "top_logprobs": "topLogProbs",
-    "logprobs": "logProbs",
+    "top_p": "top_p",
+    "top_k": "top_k",
+    "stop": "stop_sequences",
+    "frequency_penalty": "frequency_penalty",
+    "presence_penalty": "presence_penalty",
+    "logit_bias": "logit_bias",
+    "top_logprobs": "top_log_probs",
+    "logprobs": "log_probs",
     "seed": "seed",
 }
+SETTINGS: Final = {name: SAMPLING_SETTINGS[field] for name, field in _FIELDS.items()}
 
 SchemaForm = Literal["json_schema", "json_object", "value"]
 
