@@ -11,6 +11,7 @@ import pytest
 
 from spcs_llm.connections import Connections
 from spcs_llm.model import Model
+from spcs_llm.query_context import QueryContext
 
 pytest.importorskip("starlette")
 
@@ -93,3 +94,18 @@ def test_an_import_loads_only_what_every_model_needs() -> None:
     )
     assert not [name for name in loaded if name.startswith(heavy)]
     assert len(loaded) < 100
+
+
+def test_the_log_of_steps_costs_next_to_nothing_while_it_is_off() -> None:
+    """Ten steps, as a query has at most as a rule, beside the call that they are steps of."""
+    context = QueryContext(60)
+
+    def steps() -> str:
+        for _ in range(10):
+            context.log("sends %s %s (%d bytes)", "POST", "/predict", 100)
+        return ""
+
+    with Snowflake() as snowflake, quick_service() as service:
+        account = {"account": snowflake.account_url, "token": snowflake.issue_oauth_token()}
+        cpu = least_cpu({"plugin": plugin(account, service.url), "steps": steps})
+    assert cpu["steps"] <= 0.03 * cpu["plugin"], "0.003 is usual"

@@ -29,6 +29,7 @@ from spcs_llm.chat_templates.template_error import TemplateError
 
 _MAX_CHARACTERS = 20_000_000
 _MAX_SOURCE = 500_000  # characters of a template
+_MAX_FREE = 10_000  # characters of a text that is put together without being charged
 _MAX_DATE = 200  # characters of a format of dates
 _BUDGET = Budget()
 # Before version 3, Jinja writes the tracebacks that tell a template's lines in a way that ended with Python 3.9.
@@ -121,6 +122,9 @@ class _Environment(ImmutableSandboxedEnvironment):
     intercepted_binops = frozenset(("+", "*", "**", "%"))
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        # What most templates do, and what costs nothing: how often it is done is bounded by the rounds of loops.
+        if operator == "+" and type(left) is type(right) is str and len(left) + len(right) < _MAX_FREE:
+            return left + right
         return bounded_operation(_BUDGET, operator, left, right, super().call_binop, context)
 
     def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805 - as Jinja has it
