@@ -45,8 +45,9 @@ class Watch:
     Attributes:
         finished: Called once, when the finish reason is there: what follows is no more than counts.
         goes_on: Called once, if text follows all the same: some servers give a finish reason in each event.
-        check_time: Called now and then. Raises QueryTimeout when the query's time is up: bytes that are here already
-            are read without waiting, so that nothing else would notice.
+        check_time: Called once in 64 events, and with each chunk of blanks before the answer. It raises QueryTimeout
+            when the query's time is up: bytes that are here already are read without waiting, so that nothing else
+            would notice.
     """
 
     finished: Callable[[], None] = lambda: None
@@ -60,8 +61,8 @@ class AnswerReader:
     Args:
         request: What was asked.
         payload: The request's JSON, whose texts no error may quote.
-        ignored: Settings that the service was not given.
-        watch: What is done meanwhile.
+        ignored: Settings that the service was not given, in LLM Mesh's words.
+        watch: What is done while the answer is read.
         holds_to_request: Whether to name settings that the answer shows to have been ignored.
         as_stream: Whether a stream was asked for. Then what is empty or broken raises EmptyStream, UselessStream or
             NamelessCall as long as no delta was handed on: the whole answer may be asked for in its place.
@@ -103,9 +104,16 @@ class AnswerReader:
     def deltas(self, chunks: Iterator[bytes]) -> Iterator[ChatDelta]:
         """Reads a response that should be an event stream, and may be plain JSON.
 
+        Args:
+            chunks: The response's body, cut anywhere.
+
+        Yields:
+            The pieces of the answer, each as soon as it is certain.
+
         Raises:
-            NetworkError: The answer breaks off before its finish reason. What was read of it is no answer.
-            SpcsError: It is no answer, or tells an error.
+            NetworkError: If the answer breaks off before its finish reason. What was read of it is no answer.
+            QueryTimeout: If the query's time is up.
+            SpcsError: If the response is no answer, or tells an error.
         """
         for chunk in chunks:
             head = chunk.lstrip(_BLANK)
@@ -121,7 +129,17 @@ class AnswerReader:
             yield from self._deltas_of_events(rest, begins_with_comment=head[:1] == b":")
 
     def deltas_of_body(self, body: Any) -> Iterator[ChatDelta]:
-        """Reads an answer that came whole. A list is of a stream's objects, which came without an event stream."""
+        """Reads an answer that came whole.
+
+        Args:
+            body: The answer's JSON. A list holds a stream's objects, which came without an event stream.
+
+        Yields:
+            The pieces of the answer.
+
+        Raises:
+            SpcsError: If the body is no answer, or tells an error.
+        """
         if isinstance(body, list) and body and all(isinstance(item, dict) for item in body):
             for item in body:
                 yield from self._deltas_of_object("", item)
@@ -159,7 +177,11 @@ class AnswerReader:
         )
 
     def lacks(self) -> str | None:
-        """What of the answer streams are known to lose, as a word for it: the whole answer may have it."""
+        """Tells what the answer lacks of the things that streams are known to lose: the whole answer may have it.
+
+        Returns:
+            "calls", "arguments", "readable arguments" or "logprobs"; None if nothing is known to be lost.
+        """
         if self._lost_calls and self._request.tools:
             return "calls"
         demanding = {

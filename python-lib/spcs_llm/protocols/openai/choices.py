@@ -9,9 +9,14 @@ Choice = dict[str, Any]
 
 
 def the_choice(choices: Sequence[Choice]) -> Choice:
-    """The answer among the choices of a whole answer: the one numbered 0, or the first.
+    """Picks the answer among the choices of a whole answer.
 
-    Some gateways deal one answer out over two choices without numbers: its text in one, its calls in the other.
+    Args:
+        choices: OpenAI's `choices`, one at least.
+
+    Returns:
+        The choice numbered 0, or the first. Some gateways deal one answer out over two choices without numbers, its
+        text in one and its calls in the other: then the first choice has the other's calls as well.
     """
     chosen = next((choice for choice in choices if _number(choice) == 0), choices[0])
     if any(_number(choice) is not None for choice in choices):
@@ -30,10 +35,13 @@ class Choices:
     Some number the only choice of each event with the event's own number, some number it 1. And a server that gives
     more answers than were asked for has a choice of each number, in one event or in turn. A choice that may be of
     either kind waits for the next event.
+
+    Args:
+        number: The number of the choice that was read so far; None if none was.
+        is_finished: Whether that choice had its finish reason.
     """
 
     def __init__(self, number: int | None, *, is_finished: bool) -> None:
-        """number: of the choice that was read so far, if one was. is_finished: whether it had its finish reason."""
         self._number = number
         self._others: set[int] = set()
         self._waiting: list[tuple[int, Choice]] = []
@@ -41,7 +49,14 @@ class Choices:
         self._counts_events = False
 
     def pick(self, choices: Sequence[Choice]) -> list[Choice]:
-        """The choices to read now: those that waited and turn out to be the answer's, and this event's."""
+        """Takes in the choices of an event.
+
+        Args:
+            choices: OpenAI's `choices`, one at least.
+
+        Returns:
+            The choices to read now, in order: those that waited and turn out to be the answer's, then this event's.
+        """
         numbered = [(_number(choice), choice) for choice in choices]
         if len(numbered) > 1:
             return self._of_several(numbered)
@@ -75,7 +90,7 @@ class Choices:
         return []
 
     def rest(self) -> list[Choice]:
-        """What still waits when no more comes."""
+        """Returns the choices that still wait, when no more events come."""
         return [] if self._is_finished else self._released()
 
     def _first(self, number: int, choice: Choice) -> list[Choice]:

@@ -11,9 +11,16 @@ _NOT_SAID = ("role", "audio", "annotations", "name", "id", "type", "index", "log
 
 
 def text_and_reasoning(message: Mapping[str, Any]) -> tuple[str, str]:
-    """The text of a message or delta, and its reasoning. Raises TypeError for a content that is none.
+    """Reads what a message or delta says.
 
-    Where there is no content, OpenAI's `refusal` tells why.
+    Args:
+        message: OpenAI's `message` or `delta`. Its `content` is a text, a part, or a list of parts.
+
+    Returns:
+        The text and the reasoning, each empty where there is none. Without a content, OpenAI's `refusal` is the text.
+
+    Raises:
+        TypeError: If the content or the reasoning is of an unknown shape.
     """
     content = message.get("content")
     reasoning = message.get("reasoning_content") or message.get("reasoning") or ""

@@ -17,12 +17,17 @@ class BrokenFrame(ValueError):
 
 
 def frames(data: str) -> Iterator[Any]:
-    """The JSON values that stand one after the other in `data`, and DONE for `[DONE]`.
+    """Reads the JSON values that stand one after the other.
 
-    Between them may be blanks, line ends, and the `data:` of an event that was glued to the one before.
+    Args:
+        data: An event's data. Between values may be blanks, line ends, commas, and the `data:` of an event that was
+            glued to the one before.
+
+    Yields:
+        Each value, and DONE for `[DONE]`.
 
     Raises:
-        BrokenFrame: what follows is no JSON.
+        BrokenFrame: If what follows is no JSON.
     """
     at = 0
     while True:

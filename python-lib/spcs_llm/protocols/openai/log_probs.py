@@ -13,9 +13,15 @@ _LEAST = -9999.0
 
 
 def tokens_of(log_probs: Any) -> tuple[dict[str, Any], ...]:
-    """The tokens of a choice's `logprobs`, each with a finite log probability and a text of whole characters.
+    """Reads the log probabilities of a choice.
 
-    A token whose log probability is no number at all has none. The older form, with parallel lists, is read as well.
+    Args:
+        log_probs: The choice's `logprobs`: `{"content": [{"token", "logprob", "bytes", "top_logprobs"}]}`, or the
+            older form with parallel lists, `{"tokens", "token_logprobs", "top_logprobs"}`.
+
+    Returns:
+        One dict a token, as in `content`, with a finite log probability (a natural logarithm) and a text of whole
+        characters. The log probability is None if it is no number at all. Empty if there are no tokens.
     """
     if not isinstance(log_probs, Mapping):
         return ()

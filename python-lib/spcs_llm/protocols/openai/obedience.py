@@ -30,12 +30,19 @@ def disobeyed(
     usage: Usage,
     finish_reason: str | None,
 ) -> Iterator[str]:
-    """The settings of a request, in LLM Mesh's words, that its answer shows to have been ignored.
+    """Finds the settings of a request that its answer shows to have been ignored.
 
     Args:
         request: What was asked.
         payload: The JSON that was sent: what is not in it was not ignored by the server.
-        text: The answer, and so on.
+        text: The answer's text.
+        calls: The answer's tool calls.
+        log_probs: The answer's tokens with their log probabilities.
+        usage: The answer's token counts.
+        finish_reason: Why the answer ended, in OpenAI's words; None if that is unknown.
+
+    Yields:
+        The names of the settings, in LLM Mesh's words.
     """
     sampling = request.sampling
     tokens = usage.completion_tokens
@@ -71,10 +78,12 @@ def is_as_formatted(text: str, request: ChatRequest) -> bool:
 
 
 def is_json(text: str) -> bool:
+    """Whether a text is JSON that Python can read."""
     return json_in(text) is not _NOTHING
 
 
 def json_in(text: str) -> Any:
+    """The value of a text that is JSON; `_NOTHING` for any other."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):

@@ -31,7 +31,14 @@ class LeadingThoughts:
         self.is_over = False
 
     def part(self, piece: str) -> tuple[str, str]:
-        """Takes in a piece; returns its text and its reasoning, as far as that can be told by now."""
+        """Takes in a piece of the answer.
+
+        Args:
+            piece: What is new.
+
+        Returns:
+            The text and the reasoning in what came, as far as they can be told by now; the rest waits.
+        """
         if self.is_over:
             return piece, ""
         if self._strips:
@@ -58,7 +65,11 @@ class LeadingThoughts:
         return self._stripped(rest), thoughts.rstrip("\r\n")
 
     def flush(self) -> tuple[str, str]:
-        """What waits for more, when no more comes."""
+        """Ends the answer.
+
+        Returns:
+            The text and the reasoning in what still waited.
+        """
         rest, self._waiting = self._waiting, ""
         return ("", rest) if self._end is not None and not self._strips else (rest, "")
 
@@ -77,7 +88,14 @@ class JsonFence:
         self._state = "before"
 
     def part(self, piece: str) -> str:
-        """Takes in a piece; returns what is certainly within the fence, or all when there is none."""
+        """Takes in a piece of the answer.
+
+        Args:
+            piece: What is new.
+
+        Returns:
+            What is certainly within the fence, or all when there is none; the rest waits.
+        """
         if self._state == "none":
             return piece
         text = self._waiting + piece
@@ -113,7 +131,7 @@ class JsonFence:
         return kept
 
     def flush(self) -> str:
-        """What waits for more, when no more comes."""
+        """Ends the answer, and returns what still waited."""
         rest, self._waiting = self._waiting, ""
         if self._state != "within":
             return rest

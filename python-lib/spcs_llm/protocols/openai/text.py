@@ -28,7 +28,15 @@ def whole_characters(text: str) -> str:
 
 
 def with_whole_characters(value: Any, depth: int = 64) -> Any:
-    """`value`, which came as JSON, with whole characters in all of its texts, as far as `depth` goes down."""
+    """Makes the characters in all texts of a value whole.
+
+    Args:
+        value: A value that came as JSON.
+        depth: How many levels down to go. What is deeper stays as it is.
+
+    Returns:
+        The value with pairs of surrogates joined, and single ones replaced, in its keys and texts.
+    """
     if isinstance(value, str):
         return whole_characters(value)
     if depth and isinstance(value, dict):
@@ -56,11 +64,14 @@ class GrowingText:
         return self._parts[0] if self._parts else ""
 
     def add(self, piece: str, *, is_last: bool = False) -> str:
-        """Takes in a piece and returns what is new of it.
+        """Takes in a piece.
 
         Args:
-            piece: the text as the server sent it.
-            is_last: whether the piece came with a finish reason.
+            piece: The text as the server sent it.
+            is_last: Whether the piece came with a finish reason.
+
+        Returns:
+            What is new of it, in whole characters. A piece that may repeat what came waits for the next one.
         """
         if not piece.isascii() or self._half:
             piece = self._joined(piece)
@@ -71,9 +82,13 @@ class GrowingText:
         return self._appended(piece)
 
     def rest_of(self, whole: str) -> str:
-        """Takes in the whole text, of which pieces came before; returns what they lack of it.
+        """Takes in the whole text, of which pieces came before.
 
-        Where it is another text than they were, what came stands.
+        Args:
+            whole: The whole text.
+
+        Returns:
+            What the pieces lack of it. Where it is another text than they were, what came stands.
         """
         whole = whole_characters(whole)
         held = self.flush()
@@ -81,7 +96,7 @@ class GrowingText:
         return held + self._appended(rest)
 
     def flush(self) -> str:
-        """What was held back, when no more comes."""
+        """Ends the text, and returns what was held back."""
         rest, self._held = self._held, ""
         if self._half:
             rest, self._half = rest + _REPLACEMENT, ""

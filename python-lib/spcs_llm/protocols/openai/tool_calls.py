@@ -43,7 +43,7 @@ def is_nameless(first: Any) -> bool:
 
 @dataclass(frozen=True)
 class _Piece:
-    """What a server sent of a call. index and id are None where it has none."""
+    """What a server sent of a call. Its index, id and name are None where the piece has none."""
 
     index: int | None
     id: str | None
@@ -52,7 +52,17 @@ class _Piece:
 
     @classmethod
     def read(cls, piece: Any) -> _Piece:
-        """Raises TypeError for what is no piece of a call."""
+        """Reads a piece of a call.
+
+        Args:
+            piece: `{"index", "id", "function": {"name", "arguments"}}`, or one of the shapes that servers have for it.
+
+        Returns:
+            The piece.
+
+        Raises:
+            TypeError: If it is no piece of a call.
+        """
         if not isinstance(piece, Mapping):
             raise TypeError
         function = piece.get("function")
@@ -121,11 +131,17 @@ class _Call:
 
 
 class ToolCalls:
-    """The calls of one answer. `offered`: names of the tools that the model may call.
+    """The calls of one answer.
 
     Pieces belong together by their `index`, or by their id where there is none; without either, one goes on with the
     last call. A name begins a call when the one before is whole: some servers number all calls 0, or give all one id.
     And some repeat the name, a new id or the whole call in each piece of one call.
+
+    Args:
+        offered: Names of the tools that the model may call.
+
+    Attributes:
+        lost_a_beginning: Whether arguments end like a JSON object and do not begin like one.
     """
 
     def __init__(self, offered: Collection[str]) -> None:
@@ -146,12 +162,12 @@ class ToolCalls:
         """Takes in what came.
 
         Args:
-            pieces: the API's `tool_calls`, a list; or one of them, or an older `function_call`.
-            are_calls: whether each is a call, as in answers that are not streamed.
+            pieces: The API's `tool_calls`, a list; or one of them, or an older `function_call`.
+            are_calls: Whether each is a call, as in answers that are not streamed.
 
         Raises:
-            TypeError: they are of an unknown shape.
-            ModelError: there are too many calls.
+            TypeError: If they are of an unknown shape.
+            ModelError: If there are more than `MAX_CALLS` calls.
         """
         for each in [pieces] if isinstance(pieces, Mapping) else _list(pieces):
             piece = _Piece.read(each)
@@ -162,9 +178,12 @@ class ToolCalls:
                 self._go_on(call, piece)
 
     def heads(self) -> tuple[ToolCallDelta, ...]:
-        """Ids and names that are certain by now and were not handed on before.
+        """Tells the beginnings of calls as soon as they are certain.
 
         That is so once arguments come: a name may come in pieces before them, or be said once too often.
+
+        Returns:
+            Ids and names that are certain by now and were not handed on before.
         """
         heads = []
         for call in self._calls[len(self._told) :]:
@@ -180,7 +199,14 @@ class ToolCalls:
         return tuple(heads)
 
     def rest(self, calls: Sequence[ToolCall]) -> tuple[ToolCallDelta, ...]:
-        """What is left to hand on of the finished calls."""
+        """Tells what was not yet handed on of the calls.
+
+        Args:
+            calls: The calls, as `finished` returned them.
+
+        Returns:
+            The arguments of each call, with its id and name where `heads` has not told them.
+        """
         told = len(self._told)
         return tuple(
             ToolCallDelta(at, arguments=call.arguments)
@@ -190,7 +216,15 @@ class ToolCalls:
         )
 
     def add_again(self, calls: Any) -> None:
-        """Takes in the calls of a whole message that follows their pieces: what the pieces lack counts."""
+        """Takes in the calls of a whole message that follows their pieces: what the pieces lack counts.
+
+        Args:
+            calls: The API's `tool_calls`, a list; or one of them.
+
+        Raises:
+            TypeError: If they are of an unknown shape.
+            ModelError: If there are more than `MAX_CALLS` calls.
+        """
         for at, each in enumerate([calls] if isinstance(calls, Mapping) else _list(calls)):
             piece = _Piece.read(each)
             call = self._by_id.get(piece.id or "") or (self._calls[at] if at < len(self._calls) else None)
@@ -202,15 +236,18 @@ class ToolCalls:
                 call.pieces = [piece.arguments]
 
     def finished(self, *, cut_short: bool, forced: str | None = None) -> tuple[ToolCall, ...]:
-        """The calls when no more comes.
+        """Ends the answer.
 
         Args:
-            cut_short: whether the answer ended at its token limit.
-            forced: the one tool that the model had to call, if it was told.
+            cut_short: Whether the answer ended at its token limit.
+            forced: The one tool that the model had to call, if it was told.
+
+        Returns:
+            The calls, each with an id of its own and the text of a JSON object as its arguments; `MAX_CALLS` at most.
 
         Raises:
-            NamelessCall: a call has no name.
-            ModelError: the token limit cut a call short.
+            NamelessCall: If a call has no name.
+            ModelError: If the token limit cut a call short.
         """
         calls = self._without_strays()
         ids = set(self._ids)

@@ -10,11 +10,14 @@ _LARGEST = 2**53  # beyond which JSON's numbers are not whole any more
 
 
 def usage_of(usage: Any, *, has_answer: bool = False) -> Usage:
-    """Token counts as OpenAI's `usage` has them; what is missing or no count is None.
+    """Reads OpenAI's `usage`.
 
     Args:
         usage: `{"prompt_tokens", "completion_tokens", "total_tokens", …}`, or `input_tokens` and `output_tokens`.
-        has_answer: whether something was answered, which takes more than no tokens. No prompt takes none.
+        has_answer: Whether something was answered, which takes more than no tokens. No prompt takes none.
+
+    Returns:
+        The token counts. What is missing or no count is None.
     """
     if not isinstance(usage, dict):
         return Usage()
