@@ -42,7 +42,7 @@ class Chats:
     from cutting after 90 s of silence (Snowflake documentation, "Service network communications").
 
     Args:
-        server: Which server, and what is known of it.
+        server: The server, and what is known of it.
         drop_refused_settings: Whether sampling settings that the server refuses are left out; answers name them.
     """
 
@@ -52,7 +52,19 @@ class Chats:
         self._drop_refused_settings = drop_refused_settings
 
     def answer(self, request: ChatRequest, context: QueryContext) -> ChatAnswer:
-        """The whole answer. Raises SpcsError."""
+        """Asks for an answer and reads it to its end.
+
+        Args:
+            request: What is asked.
+            context: The query that it is for.
+
+        Returns:
+            The whole answer.
+
+        Raises:
+            SpcsError: If no way to put the request brings an answer within the query's time, or the answer is no JSON
+                though the query demands JSON.
+        """
 
         def ask(http_request: HttpRequest, dialect: Dialect, refusals: Refusals) -> Read:
             def read(stream: Stream) -> Read:
@@ -70,9 +82,18 @@ class Chats:
         return _held_to_json(answer, request)
 
     def pieces(self, request: ChatRequest, context: QueryContext) -> Pieces:
-        """The answer as it comes: deltas, then one end. Closing the iterator closes the connection.
+        """The answer as it comes. Closing the iterator closes the connection.
 
-        Raises SpcsError; after the first delta nothing is tried again.
+        Args:
+            request: What is asked.
+            context: The query that it is for.
+
+        Yields:
+            Deltas, then one end.
+
+        Raises:
+            SpcsError: If no way to put the request brings an answer within the query's time, or the answer breaks off.
+                After the first delta nothing is tried again.
         """
 
         def begin(http_request: HttpRequest, dialect: Dialect, refusals: Refusals) -> tuple[Piece, Pieces]:

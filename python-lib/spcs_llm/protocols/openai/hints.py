@@ -24,13 +24,16 @@ _MOST_MAPS: Final = 5
 def explained(
     error: SpcsError, request: ChatRequest, payload: Mapping[str, Any], *, is_understood: bool
 ) -> SpcsError:
-    """`error`, naming in LLM Mesh's words what of the query is refused.
+    """Says in LLM Mesh's words what of a query the server refuses.
 
     Args:
         error: The server's refusal or failure.
         request: What was asked.
         payload: The JSON that was refused.
         is_understood: Whether the server has answered before: then it speaks the protocol.
+
+    Returns:
+        A copy of the error whose message or hint says it, or the error itself when it may be no refusal.
     """
     if not may_be_a_refusal(error) or TOO_LONG.search(reason_of(error)):
         return error

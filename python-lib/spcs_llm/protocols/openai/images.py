@@ -36,14 +36,17 @@ _NO_IMAGES = (b"%PDF-", b"PK\x03\x04", b"\x1f\x8b", b"\x7fELF", b"RIFF", b"ID3",
 
 
 def data_uri(encoded: str, declared: str | None = None) -> str:
-    """The `data:` URI of an image.
+    """Writes an image as a `data:` URI.
 
     Args:
-        encoded: its bytes in base64, of either alphabet, padded or not; or a `data:` URI.
-        declared: the MIME type that the query gives. Where the bytes tell another, theirs is taken.
+        encoded: The image's bytes in base64, of either alphabet, padded or not; or a `data:` URI.
+        declared: The MIME type that the query gives. Where the bytes tell another, theirs is taken.
+
+    Returns:
+        The URI, in base64 of the usual alphabet, padded.
 
     Raises:
-        QueryError: when it is no base64, or certainly no image.
+        QueryError: If it is no base64, or certainly no image.
     """
     if encoded.startswith("data:"):
         head, _, encoded = encoded.partition(",")

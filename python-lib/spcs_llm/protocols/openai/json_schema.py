@@ -53,7 +53,15 @@ _SCHEMAS: Final = ("anyOf", "oneOf", "allOf", "prefixItems")
 
 
 def check_depth(value: Any, what: str) -> None:
-    """Raises QueryError for what is nested deeper than any reader of JSON has to follow."""
+    """Checks that a value is not nested deeper than any reader of JSON has to follow.
+
+    Args:
+        value: A value of JSON.
+        what: Its name in the error.
+
+    Raises:
+        QueryError: If the value has more than `DEEPEST` levels.
+    """
     level = [value]
     for _ in range(DEEPEST):
         level = [
@@ -80,16 +88,30 @@ def limits_in(schema: Mapping[str, Any]) -> frozenset[str]:
 
 
 def without_limits(schema: Mapping[str, Any], keywords: frozenset[str] = LIMITS) -> dict[str, Any]:
-    """`schema` without these keywords, of those that limit values or describe them."""
+    """Takes keywords that limit values or describe them out of a JSON schema.
+
+    Args:
+        schema: A JSON schema.
+        keywords: The keywords to take out. Those that are not among `LIMITS` stay.
+
+    Returns:
+        A new schema.
+    """
     gone = keywords & LIMITS
     return _mapped(schema, lambda part: {key: value for key, value in part.items() if key not in gone})
 
 
 def closed(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """`schema` with every object of known properties closed, and all of them required.
+    """Closes every object of known properties in a JSON schema, and requires all of its properties.
 
     That is OpenAI's strict mode (OpenAI documentation, "Structured Outputs", supported schemas), but for objects that
     may hold any names: they stay open, for the server to refuse.
+
+    Args:
+        schema: A JSON schema.
+
+    Returns:
+        A new schema.
     """
 
     def close(part: dict[str, Any]) -> dict[str, Any]:

@@ -17,19 +17,25 @@ _EMPTY_STREAMS_IN_A_ROW: Final = 2
 
 @dataclass(frozen=True)
 class Lesson:
-    """Fields of Dialect to change, for requests that have all of `features`."""
+    """What one refusal teaches.
+
+    Attributes:
+        changes: Fields of Dialect to change, with their new values.
+        features: The change is for requests that have all of these, as `dialect.features_of` names them.
+    """
 
     changes: Mapping[str, Any]
     features: frozenset[str] = frozenset()
 
 
 class Lessons:
-    """Thread-safe. Lessons end after some minutes: services are updated under the same URL, and a gateway's server may
-    be another one.
+    """What is known of one server. Thread-safe.
+
+    Lessons end after some minutes: services are updated under the same URL, and a gateway's server may be another one.
 
     Args:
         seconds: How long a lesson holds.
-        clock: Seconds, monotonic.
+        clock: Seconds that never go back.
     """
 
     def __init__(self, seconds: float = LESSON_SECONDS, clock: Callable[[], float] = time.monotonic) -> None:
@@ -68,7 +74,7 @@ class Lessons:
     # -- streams ------------------------------------------------------------------------------------------
 
     def streamed(self, features: frozenset[str]) -> None:
-        """A stream was answered: streaming is not to blame for what befalls requests with no more features."""
+        """Notes that a stream was answered: streaming does not make requests fail that have no more features."""
         until = self._clock() + self._seconds
         if self._empty_streams or self._streamed.get(features, 0.0) < until - self._seconds / 2:
             with self._lock:
@@ -82,7 +88,7 @@ class Lessons:
             return any(features <= known and now < until for known, until in self._streamed.items())
 
     def stream_was_empty(self, features: frozenset[str]) -> None:
-        """One odd answer teaches nothing. Several in a row, whose whole answers were sound, do."""
+        """Notes an empty stream whose whole answer was sound. One teaches nothing; several in a row do."""
         with self._lock:
             self._empty_streams[features] = self._empty_streams.get(features, 0) + 1
             teaches = self._empty_streams[features] >= _EMPTY_STREAMS_IN_A_ROW
@@ -93,7 +99,15 @@ class Lessons:
     # -- attempts that were of no use -----------------------------------------------------------------------
 
     def may_try_blindly(self, features: frozenset[str], status: int | None) -> bool:
-        """Whether another form may be tried where a refusal gives no reason: not where that was of no use before."""
+        """Tells whether another form may be tried where a refusal gives no reason.
+
+        Args:
+            features: What the request has, as `dialect.features_of` names it.
+            status: The refusal's HTTP status; None where it has none.
+
+        Returns:
+            False if that was of no use before, for such a request and status.
+        """
         return self._clock() >= self._hopeless.get((features, status), 0.0)
 
     def was_of_no_use(self, features: frozenset[str], status: int | None) -> None:

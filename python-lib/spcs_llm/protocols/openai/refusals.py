@@ -97,7 +97,12 @@ _FEATURE_WORDS: Final = {
 
 @dataclass(frozen=True)
 class Step:
-    """Another way, and what it teaches if it is taken."""
+    """Another way to put a request.
+
+    Attributes:
+        dialect: The way.
+        lesson: What is learnt if the server takes it; None if that is nothing.
+    """
 
     dialect: Dialect
     lesson: Lesson | None = None
@@ -105,7 +110,19 @@ class Step:
 
 @dataclass
 class Refusals:
-    """What happened to one request so far. Each way is tried once."""
+    """What happened to one request so far. Each way is tried once.
+
+    Attributes:
+        request: What is asked.
+        lessons: What is known of the server. They grow by what the request teaches.
+        drops_settings: Whether sampling settings that the server refuses are left out.
+        tried: The ways that were refused.
+        lessons_of_steps: What the ways tried so far teach if the last one is taken.
+        blind: The request's features and the refusal's HTTP status, if another form was tried without a reason given.
+        blind_tries: How often that was done.
+        blind_changes: The fields of Dialect that these tries changed, with their new values.
+        within_stream: The error that came while an answer was read.
+    """
 
     request: ChatRequest
     lessons: Lessons
@@ -120,12 +137,15 @@ class Refusals:
     )
 
     def next_dialect(self, dialect: Dialect, payload: dict[str, Any], error: SpcsError) -> Dialect | None:
-        """How to put the request now, or None when there is no other way that makes sense.
+        """Chooses another way to put a request that failed.
 
         Args:
-            dialect: The one that was refused.
+            dialect: The way that was refused.
             payload: The JSON that was refused.
-            error: Why.
+            error: The server's refusal or failure.
+
+        Returns:
+            How to put the request now, or None when there is no other way that makes sense.
         """
         self.tried.add(dialect)
         step = self._step(dialect, payload, error)
@@ -137,7 +157,7 @@ class Refusals:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:
-        """While an answer is read that had begun as a success."""
+        """Notes an error that comes while an answer is read that had begun as a success, and lets it pass."""
         try:
             yield
         except SpcsError as error:
@@ -145,7 +165,7 @@ class Refusals:
             raise
 
     def taken(self) -> None:
-        """The way that was tried last was taken."""
+        """Learns from the request, after the way that was tried last was taken."""
         for lesson in self.lessons_of_steps:
             self.lessons.learn(lesson)
         if self.blind is not None:
@@ -316,10 +336,12 @@ def refused_setting(payload: Mapping[str, Any], text: str) -> str | None:
 
 
 def refuses_format(payload: Mapping[str, Any], text: str) -> bool:
+    """Whether `payload` asks for a JSON format and a text speaks of it."""
     return "response_format" in payload and _ABOUT_FORMAT.search(text) is not None
 
 
 def has_null_content(payload: Mapping[str, Any]) -> bool:
+    """Whether a message in `payload` has null for its content."""
     return any(message["content"] is None for message in payload["messages"])
 
 

@@ -27,7 +27,14 @@ _SHORT_ID: Final = re.compile(r"[A-Za-z0-9]{9}")
 
 
 def check_request(request: ChatRequest) -> None:
-    """Raises QueryError for schemas that no reader of JSON can follow."""
+    """Checks that the schemas of a request, of its answer and its tools, are not too deep for a reader of JSON.
+
+    Args:
+        request: What is asked.
+
+    Raises:
+        QueryError: If a schema has more than `json_schema.DEEPEST` levels.
+    """
     if request.json_format is not None and request.json_format.schema is not None:
         check_depth(request.json_format.schema, "The schema of the setting responseFormat")
     for tool in request.tools:
@@ -36,7 +43,19 @@ def check_request(request: ChatRequest) -> None:
 
 
 def chat_payload(request: ChatRequest, dialect: Dialect, model: str | None) -> dict[str, Any]:
-    """The JSON of the request. Raises QueryError for what cannot be said in it."""
+    """Writes the body of `/v1/chat/completions`.
+
+    Args:
+        request: What is asked.
+        dialect: How to put it.
+        model: The served model's name; None for a server that has one model and no list.
+
+    Returns:
+        The request's JSON.
+
+    Raises:
+        QueryError: If the request has something that cannot be said in it.
+    """
     payload: dict[str, Any] = {"messages": _messages(request.messages, dialect)}
     if model is not None:
         payload["model"] = model
@@ -52,7 +71,15 @@ def chat_payload(request: ChatRequest, dialect: Dialect, model: str | None) -> d
 
 
 def ignored_settings(request: ChatRequest, dialect: Dialect) -> tuple[str, ...]:
-    """The settings of the request that were left out, in LLM Mesh's words."""
+    """Names the settings that a request's JSON goes without.
+
+    Args:
+        request: What is asked.
+        dialect: How it was put.
+
+    Returns:
+        The names of the settings, in LLM Mesh's words.
+    """
     asked = _all_sampling(request.sampling, dialect)
     names = [SETTINGS[field] for field in asked if field in dialect.left_out]
     if request.json_format is not None and dialect.without_format:
