@@ -87,15 +87,18 @@ class Embedder:
         self._first = threading.Lock()
 
     def embed(self, texts: Sequence[str], context: QueryContext, *, truncates: bool = False) -> list[Row]:
-        """A row for each text, in order: its embedding, or the error that is this text's only.
+        """Embeds texts.
 
         Args:
             texts: What to embed.
-            context: The query's.
+            context: The query that they are for.
             truncates: Whether texts that are too long for the model are to be cut to its length.
 
+        Returns:
+            A row for each text, in order: its embedding, or the error that is this text's only.
+
         Raises:
-            SpcsError: All texts failed, for one reason.
+            SpcsError: If all texts failed, for one reason.
         """
         if not texts:
             return []
@@ -191,13 +194,24 @@ def _told(error: ServiceError, form: EmbeddingForm, *, truncates: bool) -> SpcsE
 
 
 def came_as_base64(body: Any) -> bool:
+    """Whether an answer that `read_embeddings` has read holds a vector in base64."""
     return isinstance(body, dict) and any(isinstance(item.get("embedding"), str) for item in body["data"])
 
 
 def read_embeddings(body: Any, count: int, payload: dict[str, Any]) -> list[Row]:
-    """One row for each of `count` texts, in order; a text without a usable vector gets an error of its own.
+    """Reads an answer of `/v1/embeddings`.
 
-    Raises ModelError when the answer has no rows, or ServiceError when it is an error.
+    Args:
+        body: The answer's JSON: `{"data": [{"embedding", "index"}], "usage"}`.
+        count: How many texts were sent.
+        payload: The request's JSON, whose texts no error may quote.
+
+    Returns:
+        One row for each text, in order. A text without a usable vector has an error of its own.
+
+    Raises:
+        ModelError: If the answer has no rows.
+        ServiceError: If the answer is an error.
     """
     error = error_within(body, payload)
     if error is not None:

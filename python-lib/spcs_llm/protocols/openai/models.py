@@ -21,6 +21,11 @@ class ServedModels:
     """Which model to ask for: the configured one, or the first of the server's list. Thread-safe.
 
     The list is asked for once by all who need it, and anew some minutes later: by then another model may be served.
+
+    Args:
+        endpoint: What requests are sent through.
+        configured: The model's name in the settings; None or empty for the first that the server lists.
+        clock: Seconds that never go back.
     """
 
     def __init__(
@@ -31,15 +36,33 @@ class ServedModels:
         self._first = Discovery(self._first_listed, "the list of the service's models", clock=clock)
 
     def name(self, context: QueryContext) -> str | None:
-        """The model's name; None for a server that has no list, and so one model. Raises SpcsError."""
+        """Finds the name of the model to ask for.
+
+        Args:
+            context: The query that needs it.
+
+        Returns:
+            The model's name; None for a server that has no list, and so one model.
+
+        Raises:
+            SpcsError: If the list cannot be read.
+        """
         return self._configured if self._configured is not None else self._first.value(context)
 
     def forget(self) -> None:
-        """What was discovered no longer holds: the service may run another model by now."""
+        """Forgets what was discovered: the service may run another model by now."""
         self._first.forget()
 
     def checked_for_model(self, error: SpcsError, context: QueryContext) -> SpcsError:
-        """`error`, or a better one if the reason is that the configured model is none of those served."""
+        """Looks whether a server refuses a query because it does not serve the configured model.
+
+        Args:
+            error: The server's refusal.
+            context: The query that was refused.
+
+        Returns:
+            NotFound, naming the models that are served; or the error itself if that is not the reason.
+        """
         try:
             served = self._listed(context)
         except SpcsError:

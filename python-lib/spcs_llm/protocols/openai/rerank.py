@@ -78,7 +78,20 @@ class Reranker:
         self._form = Learned(RankingForm())
 
     def rank(self, query: str, documents: Sequence[str], context: QueryContext) -> Ranking:
-        """All documents by falling score. Raises SpcsError."""
+        """Ranks documents.
+
+        Args:
+            query: What the documents are compared with.
+            documents: Their texts.
+            context: The query that they are for.
+
+        Returns:
+            All documents by falling score. Scores are the server's own, of whatever scale.
+
+        Raises:
+            SpcsError: If no form of the request brings an answer within the query's time, or the answer does not rank
+                all documents.
+        """
         if not documents:
             return Ranking(())
         try:
@@ -154,7 +167,21 @@ def _told(error: ServiceError) -> SpcsError:
 
 
 def read_ranking(body: Any, count: int, payload: Any) -> Ranking:
-    """The ranking of `count` documents. Raises ModelError when it is not one of them all."""
+    """Reads a ranking.
+
+    Args:
+        body: The answer's JSON: a list of `{"index", "relevance_score"}`, where the score may also be `score` or
+            `logit`; or a dict that has the list under `results`, `data` or `rankings`.
+        count: How many documents were sent.
+        payload: The request's JSON, whose texts no error may quote.
+
+    Returns:
+        All documents by falling score.
+
+    Raises:
+        ModelError: If the answer does not rank each document once.
+        ServiceError: If the answer is an error.
+    """
     error = error_within(body, payload)
     if error is not None:
         raise error

@@ -14,12 +14,17 @@ from spcs_llm.query_context import QueryContext
 
 
 class Server:
-    """Thread-safe.
+    """One server, and what is known of it. Thread-safe.
+
+    Args:
+        endpoint: What requests are sent through.
+        model: The served model's name, or None for the first that the server lists.
+        lessons: What the server was seen to take and to refuse; None: nothing yet.
 
     Attributes:
         endpoint: What requests are sent through.
-        models: Which model to ask for.
-        lessons: What it was seen to take and to refuse.
+        models: Tells which model to ask for.
+        lessons: What the server was seen to take and to refuse.
         has_answered: Whether it has answered a request: then it speaks the protocol.
     """
 
@@ -30,11 +35,30 @@ class Server:
         self.has_answered = False
 
     def send(self, http_request: HttpRequest, context: QueryContext) -> Any:
-        """The JSON of an answer. Raises SpcsError."""
+        """Sends a request.
+
+        Args:
+            http_request: The request.
+            context: The query that it is for.
+
+        Returns:
+            The JSON of the answer.
+
+        Raises:
+            SpcsError: If no attempt succeeds within the query's time.
+        """
         return self.endpoint.send(http_request, context)
 
     def checked(self, error: SpcsError, context: QueryContext) -> SpcsError:
-        """`error`, or that the model is unknown, if that may be it and is."""
+        """Looks whether an error comes from a model that the server does not have, where that may be.
+
+        Args:
+            error: The server's refusal or failure.
+            context: The query that failed.
+
+        Returns:
+            NotFound, naming the models that are served; or the error itself if that is not the reason.
+        """
         if isinstance(error, NotFound):
             self.models.forget()
         elif self.has_answered or error.status not in (400, 422, 500) or TOO_LONG.search(reason_of(error)):
