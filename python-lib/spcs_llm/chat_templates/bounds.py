@@ -45,7 +45,17 @@ class Budget:
             self._of_thread.left = before
 
     def counted(self, items: Iterable[Any]) -> list[Any]:
-        """The items of a loop, its rounds charged."""
+        """Charges the rounds of a loop.
+
+        Args:
+            items: The items that it goes over.
+
+        Returns:
+            The items.
+
+        Raises:
+            TemplateError: If all loops of the rendering have too many rounds.
+        """
         listed = list(items)
         self._charge(0, len(listed), f"its loops go around more than {_MAX_ROUNDS:,} times")
         return listed
@@ -54,7 +64,17 @@ class Budget:
         self._charge(1, 1, f"it makes more than {_MAX_CALLS:,} calls")
 
     def charged(self, made: Any) -> Any:
-        """A value that an expression made, its length charged."""
+        """Charges the length of a value that an expression made.
+
+        Args:
+            made: The value. Only texts, lists and tuples cost something: their characters or items.
+
+        Returns:
+            The value.
+
+        Raises:
+            TemplateError: If the value is too long, or the values of the rendering are together.
+        """
         if isinstance(made, (str, list, tuple)):
             self.allow(made, len(made))
             self._charge(2, len(made), f"its expressions make more than {_MAX_MADE:,} characters")
@@ -62,7 +82,15 @@ class Budget:
 
     @staticmethod
     def allow(kind: Any, length: int) -> None:
-        """Raises TemplateError for a text or list like `kind` that would be longer than any prompt needs."""
+        """Checks that a text or list is not longer than any prompt needs, before it is made.
+
+        Args:
+            kind: A value of the type that it will have. Only texts, lists and tuples are bounded.
+            length: The characters or items that it will have.
+
+        Raises:
+            TemplateError: If it would be longer.
+        """
         if isinstance(kind, str) and length > _MAX_TEXT:
             raise TemplateError(f"an expression of it makes a text of more than {_MAX_TEXT:,} characters")
         if isinstance(kind, (list, tuple)) and length > _MAX_ITEMS:
@@ -80,7 +108,22 @@ class Budget:
 def bounded_operation(
     budget: Budget, operator: str, left: Any, right: Any, operation: Callable[..., Any], context: Any
 ) -> Any:
-    """left operator right, unless that is out of proportion."""
+    """Carries out `left operator right`, unless that is out of proportion.
+
+    Args:
+        budget: What the rendering may still cost.
+        operator: The operator's sign, such as `*`.
+        left: The value on its left.
+        right: The value on its right.
+        operation: Jinja's own, which takes `context`, the sign and the two values.
+        context: Jinja's context of the template.
+
+    Returns:
+        The result.
+
+    Raises:
+        TemplateError: If it is out of proportion.
+    """
     if operator == "%" and isinstance(left, str):
         _check_format(left)
     elif operator == "**":
@@ -102,7 +145,21 @@ def bounded_call(
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
 ) -> Any:
-    """A call of a macro, function or method, unless that is out of proportion."""
+    """Calls a macro, function or method, unless that is out of proportion.
+
+    Args:
+        budget: What the rendering may still cost.
+        function: What the template calls, by which the call is judged.
+        call: Makes the call, given the arguments.
+        args: The arguments by place.
+        kwargs: The arguments by name.
+
+    Returns:
+        The result of the call.
+
+    Raises:
+        TemplateError: If it is out of proportion.
+    """
     budget.call()
     function = getattr(function, "__wrapped__", function)  # Jinja 3.1.5 and later wraps str.format
     owner, name = getattr(function, "__self__", None), getattr(function, "__name__", "")
@@ -122,7 +179,16 @@ def bounded_call(
 
 
 def bounded_filter(budget: Budget, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """The filter, which refuses what is out of proportion."""
+    """Makes a filter refuse what is out of proportion.
+
+    Args:
+        budget: What the rendering may still cost.
+        name: The filter's name in Jinja.
+        function: The filter.
+
+    Returns:
+        A filter that does the same, and raises TemplateError for what is out of proportion.
+    """
 
     @functools.wraps(function)  # with the marks by which Jinja hands over its context
     def bounded(*args: Any, **kwargs: Any) -> Any:
@@ -154,9 +220,22 @@ def tojson(
     separators: Any = None,
     sort_keys: bool = False,
 ) -> str:
-    """JSON without escapes for HTML, with the options that Hugging Face has and no others.
+    """Writes JSON without escapes for HTML, with the options that Hugging Face has and no others.
 
     Others take functions, by which Jinja before 3.1.5 lets a template out of its sandbox.
+
+    Args:
+        value: The value to write.
+        ensure_ascii: Whether characters beyond ASCII are escaped.
+        indent: The indent of a level: a number of blanks up to 16, or a text of up to 8 characters; None for one line.
+        separators: What separates items, and keys from values; None for those of `json`.
+        sort_keys: Whether keys are sorted.
+
+    Returns:
+        The JSON.
+
+    Raises:
+        TemplateError: If the indent is neither, or too large.
     """
     if indent is not None and not (isinstance(indent, (int, str)) and len(str(indent)) <= 8):
         raise TemplateError("'indent' of tojson must be a small number or text")

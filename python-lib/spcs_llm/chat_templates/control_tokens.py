@@ -30,7 +30,12 @@ _LINE_END = r"\n\r\v\f\x1c-\x1e\x85\u2028\u2029"
 
 
 class ControlTokens:
-    """`tokens`: one that begins with a line end is meant at the start of any line, after blanks too."""
+    """The control tokens of one format of conversations.
+
+    Args:
+        tokens: The tokens. One that begins with a line end is meant at the start of any line, after blanks too; one of
+            nothing but blanks is left out.
+    """
 
     def __init__(self, tokens: Iterable[str]) -> None:
         # Only the first character is consumed, the rest is looked at: tokens may overlap.
@@ -41,7 +46,7 @@ class ControlTokens:
         return self._pattern is not None
 
     def neutralised(self, text: str) -> str:
-        """`text`, with a zero width space behind the first character of each control token in it."""
+        """The text with a zero width space behind the first character of each control token in it."""
         if self._pattern is None:
             return text
         padded = f"\n{text}"  # its first line may come to stand at the start of a line
@@ -55,11 +60,14 @@ def likely_control_tokens(source: str) -> set[str]:
 
 
 def structure_tokens(rendered: str, marker: str) -> set[str]:
-    """The control tokens in what a template writes around messages.
+    """Finds the control tokens in what a template writes around messages.
 
     Args:
-        rendered: a conversation whose messages are `marker` and a digit each, as the template renders it.
-        marker: the word, which the template itself does not hold.
+        rendered: A conversation whose messages are `marker` and a digit each, as the template renders it.
+        marker: A word that the template itself does not hold.
+
+    Returns:
+        The tokens, each for every role. One that the template writes at the start of a line begins with a line end.
     """
     tokens: set[str] = set()
     for gap in re.split(rf"{re.escape(marker)}[0-9]", rendered, flags=re.IGNORECASE):

@@ -37,7 +37,17 @@ TELLS_LINES = not (jinja2.__version__.startswith("2.") and sys.version_info >= (
 
 
 def compiled(source: str) -> jinja2.Template:
-    """Raises TemplateError, with the line where there is one."""
+    """Compiles a chat template.
+
+    Args:
+        source: The template, of at most 500,000 characters.
+
+    Returns:
+        The template in the sandbox.
+
+    Raises:
+        TemplateError: If it does not compile. The error names the line, where there is one.
+    """
     if len(source) > _MAX_SOURCE:
         raise TemplateError(f"it is longer than {_MAX_SOURCE:,} characters")
     try:
@@ -52,7 +62,18 @@ def compiled(source: str) -> jinja2.Template:
 
 
 def rendered(template: jinja2.Template, variables: Mapping[str, Any]) -> str:
-    """Raises TemplateError, whose text may quote `variables`."""
+    """Renders a chat template.
+
+    Args:
+        template: The template, as `compiled` gives it.
+        variables: What it may use, by name.
+
+    Returns:
+        The text, of at most 20 million characters.
+
+    Raises:
+        TemplateError: If it fails, refuses or costs too much. The error may quote `variables`.
+    """
     pieces = []
     length = 0
     try:
@@ -68,7 +89,18 @@ def rendered(template: jinja2.Template, variables: Mapping[str, Any]) -> str:
 
 
 def top_level_variables(template: jinja2.Template, variables: Mapping[str, Any]) -> Any:
-    """An object with what the template sets outside of blocks and loops. Raises TemplateError."""
+    """Reads what a chat template sets outside of blocks and loops.
+
+    Args:
+        template: The template, as `compiled` gives it.
+        variables: What it may use, by name.
+
+    Returns:
+        An object that has what the template sets as attributes.
+
+    Raises:
+        TemplateError: If it fails, refuses or costs too much. The error may quote `variables`.
+    """
     try:
         with _BUDGET.of_one_rendering():
             return template.make_module(dict(variables))

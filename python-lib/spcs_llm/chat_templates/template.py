@@ -49,10 +49,23 @@ _BOS_AND_EOS = (
 
 
 class ChatTemplate:
-    """One format of conversations. Thread-safe."""
+    """One format of conversations. Thread-safe.
+
+    Attributes:
+        name: The name of the format, for errors.
+        stop_strings: The texts at which an answer ends.
+    """
 
     def __init__(self, name: str, source: str) -> None:
-        """Raises TemplateError for a source that does not compile, fails or loses what the user says."""
+        """Compiles the template, and tries it on conversations of a few messages.
+
+        Args:
+            name: The name of the format, for errors.
+            source: The Jinja template.
+
+        Raises:
+            TemplateError: If the source does not compile, fails or loses what the user says.
+        """
         if not source.strip():
             raise TemplateError("it is empty")
         self.name = name
@@ -75,15 +88,36 @@ class ChatTemplate:
 
     @classmethod
     def for_mode(cls, mode: str, custom: str | None = None) -> ChatTemplate:
-        """The template of a `modelHandlingMode`; `custom` is the form's own. Raises TemplateError."""
+        """Finds the template of a `modelHandlingMode` in the form (llm.json).
+
+        Args:
+            mode: The mode: `TEXT_GENERATION_CUSTOM`, or `TEXT_GENERATION_` and the name of a file, in capitals, in
+                `resource/chat_templates/`.
+            custom: The Jinja template in the form, for the custom mode.
+
+        Returns:
+            The template. Those that were used before are kept.
+
+        Raises:
+            TemplateError: If there is no such template, or it cannot be used.
+        """
         if mode == _CUSTOM:
             return _of_form(custom or "")
         return _shipped(mode[len(_PREFIX) :].lower())
 
     def render(self, messages: Sequence[Message], *, bos: bool = True) -> str:
-        """The text that the model is to continue: a new answer, or the one that comes last. Raises TemplateError.
+        """Writes the text that the model is to continue: a new answer, or the one that comes last.
 
-        bos: False leaves out the format's begin-of-text token, for a server that adds one itself.
+        Args:
+            messages: The conversation.
+            bos: Whether the text begins with the format's begin-of-text token. False is for a server that adds one
+                itself.
+
+        Returns:
+            The text. Control tokens in messages are made plain text in it.
+
+        Raises:
+            TemplateError: If the template refuses the conversation or fails. The error quotes none of its texts.
         """
         if not messages:
             raise TemplateError("the conversation has no messages")

@@ -32,6 +32,10 @@ class AutomaticProtocol(ServiceProtocol):
     """Finds out with the first query what the service speaks, and speaks that. Thread-safe.
 
     Nothing of what the service may take is refused before it is known what it is.
+
+    Args:
+        endpoint: The service. Nothing is sent to it yet.
+        settings: The model's settings, from which the protocol that is found takes its own.
     """
 
     capabilities = Capabilities(
@@ -67,13 +71,16 @@ class AutomaticProtocol(ServiceProtocol):
         return self._protocol(self._spoken.value(context))
 
     def explained(self, error: SpcsError, kind: str, chosen: str, context: QueryContext) -> SpcsError:
-        """`error`, or a better one if the service turns out to be another than the settings say.
+        """Looks for a better error if the service turns out to be another than the settings say.
 
         Args:
-            error: What the query failed with: there is no such path.
-            kind: The query's, as in `paths`.
-            chosen: The name of the protocol in the model's settings.
-            context: The query's. Only some of the time that it has left is used.
+            error: The error that the query failed with: there is no such path.
+            kind: The kind of the query: `chat`, `embed` or `rerank`, as in `paths`.
+            chosen: The name of the protocol in the model's settings, a key of `registry.PROTOCOLS`.
+            context: The query. At most 15 seconds of the time that it has left are used.
+
+        Returns:
+            An error that names what the service speaks or what it is for; `error` itself if nothing better is found.
         """
         if chosen == AUTOMATIC:
             self._spoken.forget()  # the service has changed, it seems: the next query asks anew
@@ -129,8 +136,15 @@ class AutomaticProtocol(ServiceProtocol):
         return name
 
     def _refusal(self, context: QueryContext) -> SpcsError | None:
-        """Asks once as any other request does. The gateway may hide behind a 404 that it refuses the token: then it is
-        replaced. Returns the error of one that is refused as well.
+        """Asks once as any other request does: the gateway may hide behind a 404 that it refuses the token.
+
+        The endpoint replaces a token that is refused, and asks again.
+
+        Args:
+            context: The query that the request is for.
+
+        Returns:
+            The error of a token that is refused even so; None if the gateway takes the token.
         """
         try:
             self._endpoint.send_for_body(HttpRequest("/v1/models", method="GET"), context)
@@ -142,7 +156,18 @@ class AutomaticProtocol(ServiceProtocol):
 
 
 def spoken_name(probe: Probe, settings: ProtocolSettings) -> str | None:
-    """The name of the protocol that a service speaks, by its paths; None if it has none of them."""
+    """Finds the protocol that a service speaks, by its paths.
+
+    Args:
+        probe: One look at the service.
+        settings: The model's settings, which may name paths.
+
+    Returns:
+        The name of the protocol, a key of `registry.PROTOCOLS`; None if the service has none of the paths.
+
+    Raises:
+        SpcsError: If an answer says nothing about the path: see `Probe`.
+    """
     candidates = {name: PROTOCOLS[name].load() for name in reversed(list(PROTOCOLS)) if name != AUTOMATIC}
     shown = (name for name, protocol in candidates.items() if protocol.is_spoken(probe, settings))
     found = (name for name, protocol in candidates.items() if protocol.has_a_path(probe, settings))

@@ -44,19 +44,19 @@ Pieces = Generator[Union[ChatDelta, ChatEnd], None, None]
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a protocol can carry. What it cannot is refused before anything is sent.
+    """What a protocol can carry. What it cannot carry is refused before anything is sent.
 
     Attributes:
-        chats: It has chats: `chat`, or `chat_rows` where `batches_chat` is set.
-        embeds: It has embeddings: `embed`.
-        reranks: It has reranking: `rerank`.
+        chats: The protocol has chats: `chat`, or `chat_rows` where `batches_chat` is set.
+        embeds: The protocol has embeddings: `embed`.
+        reranks: The protocol has reranking: `rerank`.
         streams: `stream` hands on an answer while it is being made. Without it, an answer comes as one piece.
         batches_chat: Several chats may share a request: `chat_rows`. Engines that batch by themselves are better
             served by parallel requests.
         tools: Queries may offer tools and have tool calls in their history.
         images: Messages may have images.
         json_output: Queries may ask for JSON output.
-        parallelism: Requests in flight to one instance of the service that suit it, where the user sets no number.
+        parallelism: The number of requests in flight that suits one instance of the service, where the user sets none.
     """
 
     chats: bool = True
@@ -73,36 +73,46 @@ class Capabilities:
 class ServiceProtocol:
     """One service's language. Thread-safe. What a protocol does not override refuses in a sentence.
 
-    Every method but `of` raises SpcsError: QueryError for what of a query it cannot carry, and whatever the endpoint or
-    the service tells.
+    Every method but `of` may raise SpcsError: QueryError for what of a query it cannot carry, and whatever the endpoint
+    or the service tells.
+
+    Attributes:
+        capabilities: What the protocol can carry.
     """
 
     capabilities: ClassVar[Capabilities]
 
     @classmethod
     def of(cls, endpoint: Endpoint, settings: ProtocolSettings) -> ServiceProtocol:
-        """The protocol for a service.
+        """Makes the protocol for a service.
 
         Args:
-            endpoint: What requests are sent through. Nothing is sent yet.
-            settings: The protocol takes what concerns it and ignores the rest.
+            endpoint: The service, through which requests are sent. Nothing is sent yet.
+            settings: The model's settings. The protocol takes what concerns it and ignores the rest.
 
         Raises:
-            SettingsError: A setting cannot be used.
+            SettingsError: If a setting cannot be used.
         """
         raise NotImplementedError
 
     @classmethod
     def paths(cls, settings: ProtocolSettings) -> Mapping[str, Sequence[str]]:
-        """Where a service takes each kind of query: the paths of `chat`, `embed` and `rerank`, asked by POST.
+        """The paths at which a service takes each kind of query.
 
         By them *Automatic* finds out what a service speaks, and errors tell what a service is for.
+
+        Args:
+            settings: The model's settings, which may name paths.
+
+        Returns:
+            For each of `chat`, `embed` and `rerank` that the protocol has, its paths, which are asked by POST. Each
+            begins with a slash.
         """
         return {}
 
     @classmethod
     def is_spoken(cls, probe: Probe, settings: ProtocolSettings) -> bool:
-        """Whether a service shows at once that it speaks this protocol. May ask for less than all of the paths."""
+        """Whether a service shows at once that it speaks this protocol. It may ask for less than all of the paths."""
         return cls.has_a_path(probe, settings)
 
     @classmethod
@@ -120,14 +130,17 @@ class ServiceProtocol:
         return self
 
     def explained(self, error: SpcsError, kind: str, chosen: str, context: QueryContext) -> SpcsError:
-        """What an error that says "no such path" comes from. Only *Automatic* looks. See `automatic`."""
+        """The error that tells what one that says "no such path" comes from. Only *Automatic* looks for it."""
         return error
 
     def check(self, request: ChatRequest) -> None:
         """Refuses a chat that the protocol cannot carry, before it waits for its turn.
 
+        Args:
+            request: The chat.
+
         Raises:
-            QueryError: The chat has tools, images or a JSON format, and the capabilities have not.
+            QueryError: If the chat has tools, images or a JSON format, and the capabilities have not.
         """
         can = self.capabilities
         if not can.tools:
@@ -138,28 +151,51 @@ class ServiceProtocol:
             refuse_json(request)
 
     def chat(self, request: ChatRequest, context: QueryContext) -> ChatAnswer:
-        """The whole answer to one chat."""
+        """Asks one chat.
+
+        Args:
+            request: The chat.
+            context: The time that is left, and the record of what is done.
+
+        Returns:
+            The whole answer.
+
+        Raises:
+            SpcsError: If the chat has no answer.
+        """
         (row,) = self.chat_rows([request], context)
         if isinstance(row, SpcsError):
             raise row
         return row
 
     def chat_rows(self, requests: Sequence[ChatRequest], context: QueryContext) -> Sequence[ChatRow]:
-        """The answers to several chats in one request to the service.
+        """Asks several chats in one request to the service.
+
+        The result has for each chat, in order, its answer or the error that is this chat's only.
 
         Args:
-            requests: They differ in their messages only.
+            requests: The chats. They differ in their messages only.
             context: The time that is left, and the record of what is done.
 
-        Returns:
-            For each chat, in order, its answer or the error that is this chat's only. An error of all is raised.
+        Raises:
+            SpcsError: If an error is one of all chats. Here SettingsError: this protocol has none.
         """
         raise self._has_no("chat", "chats")
 
     def stream(self, request: ChatRequest, context: QueryContext) -> Pieces:
-        """The answer to one chat in pieces: any number of deltas, then one end.
+        """Asks one chat, and hands on its answer in pieces.
 
         Closing the generator ends the request. After the first delta nothing is asked again.
+
+        Args:
+            request: The chat.
+            context: The time that is left, and the record of what is done.
+
+        Yields:
+            Any number of deltas, then one end.
+
+        Raises:
+            SpcsError: If the chat has no answer, or its answer breaks off.
         """
         yield from pieces_of(self.chat(request, context))
 
@@ -169,20 +205,32 @@ class ServiceProtocol:
         context: QueryContext,
         settings: EmbeddingSettings = DEFAULT_EMBEDDING_SETTINGS,
     ) -> Sequence[EmbeddingRow]:
-        """The embeddings of texts in one request.
+        """Embeds texts in one request.
+
+        The result has for each text, in order, its vector or the error that is this text's only.
 
         Args:
-            texts: What to embed.
+            texts: The texts to embed.
             context: The time that is left, and the record of what is done.
-            settings: What of them cannot be passed on is named in each `Embedding.ignored_settings`.
+            settings: The settings of the query. Those that cannot be passed on are named in each
+                `Embedding.ignored_settings`.
 
-        Returns:
-            For each text, in order, its vector or the error that is this text's only. An error of all is raised.
+        Raises:
+            SpcsError: If an error is one of all texts. Here SettingsError: this protocol has no embeddings.
         """
         raise self._has_no("embeddings", "embeds")
 
     def rerank(self, query: str, documents: Sequence[str], context: QueryContext) -> Ranking:
-        """All documents by falling score, in one request."""
+        """Ranks all documents by falling score, in one request.
+
+        Args:
+            query: The text that the documents are to answer.
+            documents: The texts to rank.
+            context: The time that is left, and the record of what is done.
+
+        Raises:
+            SpcsError: If there is no ranking. Here SettingsError: this protocol has no reranking.
+        """
         raise self._has_no("reranking", "reranks")
 
     def _has_no(self, what: str, capability: str) -> SettingsError:

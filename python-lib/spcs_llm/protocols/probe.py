@@ -27,8 +27,9 @@ _NOTHING: dict[
 class Probe:
     """One look at a service. Each path is asked for once.
 
-    Both methods raise SpcsError where the answer says nothing about the path: sign-in, ingress, network, a service that
-    is down or wants a key of its own.
+    Args:
+        endpoint: The service.
+        context: The query that the look is for.
     """
 
     def __init__(self, endpoint: Endpoint, context: QueryContext) -> None:
@@ -37,11 +38,32 @@ class Probe:
         self._known: dict[tuple[str, str], tuple[bool, Any]] = {}
 
     def takes(self, path: str) -> bool:
-        """Whether the service takes POST requests at `path`: it refuses an empty one otherwise than as unknown."""
+        """Whether the service takes POST requests at a path: it refuses an empty one otherwise than as unknown.
+
+        Args:
+            path: The path, from its slash on.
+
+        Returns:
+            True if it does, or answers the empty request.
+
+        Raises:
+            SpcsError: If the answer says nothing about the path: it is of the sign-in, the ingress or the network, or
+                the service is down or wants a key of its own.
+        """
         return self._asked("POST", path)[0]
 
     def found_at(self, path: str) -> Any:
-        """The JSON that the service gives at `path`, or None."""
+        """Asks for what the service gives at a path by GET.
+
+        Args:
+            path: The path, from its slash on.
+
+        Returns:
+            The JSON; None if there is no such path, or no JSON at it.
+
+        Raises:
+            SpcsError: If the answer says nothing about the path, as with `takes`.
+        """
         return self._asked("GET", path)[1]
 
     def _asked(self, method: str, path: str) -> tuple[bool, Any]:

@@ -23,7 +23,7 @@ class Registration:
 
     Attributes:
         label: The choice in the form; what stands before its colon is the protocol's title.
-        place: Where its class is: `module:class`.
+        place: The place of its class: `module:class`.
     """
 
     label: str
@@ -56,10 +56,17 @@ PROTOCOLS = {
 
 
 def protocol_for(settings: ProtocolSettings, endpoint: Endpoint) -> ServiceProtocol:
-    """The protocol that these settings choose, at `endpoint`.
+    """Makes the protocol that a model's settings choose.
+
+    Args:
+        settings: The model's settings, whose `name` is a key of `PROTOCOLS`.
+        endpoint: The service. Nothing is sent to it yet.
+
+    Returns:
+        The protocol at this endpoint.
 
     Raises:
-        SettingsError: A setting of the protocol cannot be used, such as a chat template that does not parse.
+        SettingsError: If a setting of the protocol cannot be used, such as a chat template that does not parse.
     """
     return PROTOCOLS[settings.name].load().of(endpoint, settings)
 

@@ -29,17 +29,32 @@ _COLD_START = "'Cold start wait' sets how long a query keeps trying."
 
 
 def error_within(body: Any, private: Any, *, row: bool = False) -> ServiceError | None:
-    """The error that `body` tells of in place of an answer, or None.
+    """Reads the error that a body tells of in place of an answer.
 
-    private: the request, of which nothing may be quoted, as `without_private_text` has it. row: `body` is one row of
-    an answer, whose columns may have any name.
+    Args:
+        body: The JSON of a success.
+        private: The request, of which nothing may be quoted: see `without_private_text`.
+        row: Whether `body` is one row of an answer, whose columns may have any name.
+
+    Returns:
+        The error; None if the body tells of none.
     """
     told = read_error_in_success(body, row=row)
     return None if told is None else _error(told, private)
 
 
 def error_from_message(message: Any, private: Any, *, kind: Any = None, code: Any = None) -> ServiceError:
-    """The error behind a server's `message`. kind: its type in words. code: an HTTP status, if a number."""
+    """Makes the error behind a server's message.
+
+    Args:
+        message: What the server says, which should be a text.
+        private: The request, of which nothing may be quoted: see `without_private_text`.
+        kind: The type of the error in the server's words, such as `rate_limit_error`.
+        code: An HTTP status, if it is a number.
+
+    Returns:
+        The error, which quotes the message without private text.
+    """
     body = {"error": {"message": message, "type": kind, "code": code}}
     return _error(read_error(body) or ContainerError(""), private)
 
@@ -68,5 +83,12 @@ def _class_of(status: int | None, kind: str) -> type[ServiceError]:
 
 
 def unexpected_reply(what: str) -> ModelError:
-    """The error of a success whose body is not what the API promises. `what` quotes nothing of it."""
+    """Makes the error of a success whose body is not what the API promises.
+
+    Args:
+        what: A sentence that tells what is wrong with the body, and quotes nothing of it.
+
+    Returns:
+        The error, with a hint.
+    """
     return ModelError(what, f"{CHECK_PROTOCOL[:-1]}, and read its logs: SYSTEM$GET_SERVICE_LOGS.")

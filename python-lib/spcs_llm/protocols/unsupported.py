@@ -8,10 +8,16 @@ from spcs_llm.protocols.registry import titles_with
 
 
 def refuse_tools(request: ChatRequest) -> None:
-    """Raises QueryError for tools and their calls.
+    """Refuses a chat that has tools or calls of tools.
 
     A query that offers tools counts on a model that may call them: an answer given without knowing of them would look
     like a decision to do without. Only the choice `none` says that the answer is the same.
+
+    Args:
+        request: The chat.
+
+    Raises:
+        QueryError: If the chat offers tools that may be called, or has tool calls in its history.
     """
     choice = request.tool_choice.mode if request.tool_choice is not None else "auto"
     if choice in ("required", "tool") or (request.tools and choice != "none"):
@@ -26,7 +32,14 @@ def refuse_tools(request: ChatRequest) -> None:
 
 
 def refuse_images(request: ChatRequest) -> None:
-    """Raises QueryError for images."""
+    """Refuses a chat that has images.
+
+    Args:
+        request: The chat.
+
+    Raises:
+        QueryError: If one of its messages has an image.
+    """
     if any(message.has_images for message in request.messages):
         raise _unsupported(
             "The query has an image, and the model's 'Service protocol' takes only text.", "images"
@@ -34,7 +47,14 @@ def refuse_images(request: ChatRequest) -> None:
 
 
 def refuse_json(request: ChatRequest) -> None:
-    """Raises QueryError for a JSON format, unless the query allows it to be ignored (`ifSupported`)."""
+    """Refuses a chat that asks for JSON output.
+
+    Args:
+        request: The chat.
+
+    Raises:
+        QueryError: If it has a JSON format, and does not allow it to be ignored (`ifSupported`).
+    """
     if request.json_format is not None and not request.json_format.if_supported:
         raise _unsupported(
             "The query asks for JSON output, which this service cannot guarantee.", "json_output"

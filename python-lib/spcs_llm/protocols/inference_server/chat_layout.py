@@ -52,8 +52,13 @@ _COLUMN_DEFAULTS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class ChatLayout:
-    """column: where the conversation goes. content: of its messages, or a prompt in their place. sampling: where it
-    goes.
+    """One way to put a conversation to a model's method.
+
+    Attributes:
+        column: The name of the column that the conversation goes to.
+        content: What its cell holds: messages whose content is a list of parts (`PARTS`) or a text (`STRING`), or one
+            prompt in their place (`PROMPT`).
+        sampling: Where sampling settings go: to the `params` of the request (`PARAMS`) or to columns (`COLUMNS`).
     """
 
     column: str = MESSAGES
@@ -77,7 +82,15 @@ class ChatLayout:
         return set(_GENERATION.values()) if self.content == PROMPT else ()
 
     def payload(self, requests: Sequence[ChatRequest], prompts: Sequence[Prompt]) -> dict[str, Any]:
-        """The JSON for these conversations, whose settings are equal."""
+        """Makes the JSON of a request.
+
+        Args:
+            requests: The conversations, whose settings are equal.
+            prompts: Each conversation as one text, which is used where `content` is `PROMPT`.
+
+        Returns:
+            The JSON, with a row for each conversation: `{"dataframe_split": {...}, "params": {...}}`.
+        """
         if self.content == PROMPT:
             cells: list[Any] = [prompt.text for prompt in prompts]
         else:
@@ -107,7 +120,15 @@ class ChatLayout:
 
 
 def split(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
-    """Rows under named columns, in the shape that Snowflake recommends."""
+    """Puts rows under named columns, in the shape that Snowflake recommends: pandas' `split`.
+
+    Args:
+        columns: The names of the columns.
+        rows: A list of cells for each row, in the order of the columns.
+
+    Returns:
+        `{"dataframe_split": {"index": [0, ...], "columns": [...], "data": [[...], ...]}}`.
+    """
     return {
         "dataframe_split": {"index": list(range(len(rows))), "columns": list(columns), "data": list(rows)}
     }
@@ -119,7 +140,7 @@ def _asked(request: ChatRequest, fields: dict[str, str]) -> dict[str, Any]:
 
 
 def _generation_params(request: ChatRequest) -> dict[str, Any]:
-    """transformers refuses a temperature of 0, and samples only when told to."""
+    """The sampling settings as GenerationConfig has them: it refuses a temperature of 0, and samples only if told."""
     params = _asked(request, _GENERATION)
     if params.get("temperature") == 0:
         return {"do_sample": False, **_asked(request, {"max_new_tokens": "max_output_tokens"})}
@@ -131,6 +152,12 @@ def _stops_to_tell(requests: Sequence[ChatRequest]) -> list[str]:
 
     The Python engine looks for them in the prompt as well, and would stop at the first token (2.6.0,
     `huggingface/_openai_chat_wrapper.py`): not told are those that a prompt holds, and blanks, which all formats do.
+
+    Args:
+        requests: The conversations of one request, whose settings are equal.
+
+    Returns:
+        The stop sequences to send.
     """
     said = [message.text for request in requests for message in request.messages]
     stops = requests[0].sampling.stop_sequences
@@ -151,7 +178,14 @@ def _response_format(request: ChatRequest) -> dict[str, Any]:
 
 
 def chat_layouts(input_column: str | None) -> list[ChatLayout]:
-    """All layouts, the likeliest first. input_column: as set, None for any."""
+    """Lists the layouts that a model may take.
+
+    Args:
+        input_column: The column in the model's settings; None for any.
+
+    Returns:
+        The layouts, the likeliest first.
+    """
     chat = [
         ChatLayout(MESSAGES, content, sampling)
         for sampling in (PARAMS, COLUMNS)
@@ -170,7 +204,17 @@ def next_layout(
     left_out: Collection[ChatLayout],
     error: SpcsError,
 ) -> ChatLayout | None:
-    """The likeliest layout that was not refused yet and is not left out, by what the last one was refused for."""
+    """Chooses the likeliest other layout, by what the last one was refused for.
+
+    Args:
+        layouts: All layouts, the likeliest first.
+        refused: The layouts that were refused, in the order in which they were tried. There is at least one.
+        left_out: Layouts that are not to be tried besides these.
+        error: The refusal of the last one.
+
+    Returns:
+        The layout; None if none is left.
+    """
     last = refused[-1]
     left = [layout for layout in layouts if layout not in refused and layout not in left_out]
     named = [name for name in columns_named(error) if name != last.column]

@@ -25,7 +25,15 @@ class Template(Protocol):
     def stop_strings(self) -> tuple[str, ...]: ...
 
     def render(self, messages: Sequence[Message], *, bos: bool = True) -> str:
-        """The conversation as one text. Raises TemplateError."""
+        """Writes a conversation as one text.
+
+        Args:
+            messages: The conversation.
+            bos: Whether the text begins with the format's begin-of-text token.
+
+        Raises:
+            TemplateError: If the template does not take the conversation.
+        """
 
 
 class _NoTemplate:
@@ -42,10 +50,16 @@ class _NoTemplate:
 
 
 def template_for(settings: ProtocolSettings) -> Template:
-    """The template for these settings.
+    """Makes the chat template that a model's settings choose.
+
+    Args:
+        settings: The model's settings.
+
+    Returns:
+        The template. Where Jinja2 is not installed it is one that refuses every conversation.
 
     Raises:
-        SettingsError: It does not parse, or fails on a conversation of one message.
+        SettingsError: If it does not parse, or fails on a conversation of one message.
     """
     try:
         from spcs_llm.chat_templates.template import ChatTemplate

@@ -28,7 +28,15 @@ _NO_NUMBERS = ("none", "null")
 
 
 def embeddings_of(contents: Sequence[Any], settings: EmbeddingSettings) -> list[Row]:
-    """An embedding for each row's content, or the error that is only this row's."""
+    """Reads the embeddings in the rows of an answer.
+
+    Args:
+        contents: The content of each row: a vector, or a dict of columns with one; or the row's error.
+        settings: The settings of the query.
+
+    Returns:
+        For each row, in order, its embedding or the error that is this row's only.
+    """
     rows = _embeddings(contents)
     if not settings.truncate:
         return rows

@@ -22,9 +22,9 @@ class FormSearch(Generic[F]):
     """The form that a service takes. Thread-safe.
 
     Args:
-        assumed: the likeliest form.
-        columns: the names that a form has in a request, one of which an error must have to put that form in doubt once
-            it is known.
+        assumed: The likeliest form.
+        columns: Gives the names that a form has in a request. Once a form is known, only an error that has one of its
+            names puts it in doubt.
     """
 
     def __init__(self, assumed: F, columns: Callable[[F], Collection[str]]) -> None:
@@ -45,15 +45,15 @@ class FormSearch(Generic[F]):
         """Puts a query in one form after the other until one is taken.
 
         Args:
-            ask: puts the query in a form.
-            next_form: the likeliest other form, if any, given those that were refused, those to leave out besides them
-                and the last one's error.
+            ask: Puts the query in a form.
+            next_form: Gives the likeliest other form, if any, by those that were refused, those to leave out besides
+                them and the last one's error.
 
         Returns:
             The form that was taken, and what `ask` returned.
 
         Raises:
-            SpcsError: of the errors that the forms met, the one that tells most.
+            SpcsError: If no form is taken: of the errors that the forms met, the one that tells most.
         """
         known = self._found.is_known
         form: F | None = self._found.value if known else self._guess.value

@@ -40,16 +40,30 @@ _HEAD = 4_000  # characters of a text that are looked at for that
 
 @dataclass(frozen=True)
 class Prompt:
-    """What a model was given to continue. as_is: it is the user's text and nothing else."""
+    """What a model was given to continue.
+
+    Attributes:
+        text: The whole text.
+        as_is: Whether it is the user's text and nothing else.
+    """
 
     text: str = field(repr=False)
     as_is: bool = False
 
 
 def prompt_of(request: ChatRequest, template: Template, *, bos: bool = True) -> Prompt:
-    """The conversation as one text. Raises QueryError when the template does not take it.
+    """Writes a conversation as one text.
 
-    bos: whether it begins with the format's own token, which some servers add themselves.
+    Args:
+        request: The conversation.
+        template: The model's chat template.
+        bos: Whether the text begins with the format's begin-of-text token, which some servers add themselves.
+
+    Returns:
+        The prompt.
+
+    Raises:
+        QueryError: If the template does not take the conversation.
     """
     try:
         text = template.render(request.messages, bos=bos)
@@ -59,7 +73,17 @@ def prompt_of(request: ChatRequest, template: Template, *, bos: bool = True) -> 
 
 
 def generated_text(value: Any) -> str:
-    """The text in a pipeline's output: native, as JSON or a Python literal in a text, or plain. Raises ModelError."""
+    """Reads the text in a pipeline's output.
+
+    Args:
+        value: The output: native, as JSON or a Python literal in a text, or a plain text.
+
+    Returns:
+        The text that the model generated, which may begin with its prompt.
+
+    Raises:
+        ModelError: If the output has no such text, or is an embedding.
+    """
     if is_vector(value):
         raise ModelError(
             "The service returned an embedding instead of a text: its model embeds texts.",
@@ -156,10 +180,17 @@ class PromptEchoFilter:
         self._repeats: Learned[bool | None] = Learned(None)
 
     def removed(self, texts: Sequence[str], prompts: Sequence[Prompt]) -> list[str]:
-        """The texts without the prompts they begin with.
+        """Takes off texts the prompts that they begin with.
 
         A model that corrects or translates gives a sound text back as it is: a text in which no word follows the
         prompt does not show that the prompt was repeated, and is left where no other answer has shown it.
+
+        Args:
+            texts: What a service answered, a text for each prompt.
+            prompts: The prompts, in the same order.
+
+        Returns:
+            The texts without their prompts, in the same order.
         """
         ends = [_end_of_prompt(text, prompt.text) for text, prompt in zip(texts, prompts)]
         known = self._repeats.value
@@ -185,9 +216,16 @@ def _is_long(text: str) -> bool:
 
 
 def _end_of_prompt(text: str, prompt: str) -> int | None:
-    """Where the prompt ends that the text begins with; None where it begins with something else.
+    """Finds where the prompt ends that a text begins with.
 
     Decoders leave control tokens out (`skip_special_tokens`) and change blanks: neither counts.
+
+    Args:
+        text: The text.
+        prompt: The prompt.
+
+    Returns:
+        The index in `text` of the first character behind the prompt; None if the text begins with something else.
     """
     if text.startswith(prompt):
         return len(prompt)
@@ -230,7 +268,7 @@ def _first_character(text: str) -> str:
 
 
 def truncate_at_stop(text: str, stops: Sequence[str]) -> str:
-    """`text` up to the first stop sequence in it."""
+    """The part of `text` before the first stop sequence in it; all of it if there is none."""
     ends = [end for end in (text.find(stop) for stop in stops if stop) if end >= 0]
     return text[: min(ends)] if ends else text
 
@@ -242,9 +280,17 @@ def text_answers(
     template: Template,
     echo: PromptEchoFilter,
 ) -> list[str | SpcsError]:
-    """The answers in what a model made of the prompts; outputs that are errors stay in their places.
+    """Reads the answers in what a model made of prompts.
 
-    stops: the query's stop sequences, which no such service is told.
+    Args:
+        outputs: A pipeline's output for each prompt, or the error that is there in place of one.
+        prompts: The prompts, in the same order.
+        stops: The query's stop sequences, at which the answers are cut here: not every service is told them.
+        template: The chat template that the prompts were made with.
+        echo: Takes off the prompts that the service repeats.
+
+    Returns:
+        The answers, in the same order; an output without one has its error in place of it.
     """
     texts = map_rows(outputs, lambda at, output: generated_text(output))
     good = [at for at, text in enumerate(texts) if isinstance(text, str)]
@@ -259,6 +305,15 @@ def _trimmed(text: str, prompt: Prompt, stops: Sequence[str], stops_of_format: S
     """Blanks around an answer in a chat format belong to the format; what continues a user's own text is left as is.
 
     A format's stop strings may begin with the blanks that precede an answer, those of a query are about the answer.
+
+    Args:
+        text: The generated text, without its prompt.
+        prompt: The prompt.
+        stops: The query's stop sequences.
+        stops_of_format: The stop strings of the chat template.
+
+    Returns:
+        The answer.
     """
     if prompt.as_is:
         return truncate_at_stop(text, stops)

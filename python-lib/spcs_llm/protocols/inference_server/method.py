@@ -13,7 +13,7 @@ from spcs_llm.sharing.learned import Learned
 
 
 def paths_of(name: str) -> list[str]:
-    """The paths that a method of this name may have, the likelier one first."""
+    """The paths that a method of this name may have, the likelier one first. They begin with a slash."""
     name = name.strip().strip("/")
     spellings = [name.replace("_", "-"), name.replace("-", "_")]
     if name.startswith("__"):
@@ -26,6 +26,10 @@ class Method:
 
     Snowflake documents that underscores become dashes (`/encode-query`); the tests of snowflake-ml-python 2.6.0 call
     `/__call__`.
+
+    Args:
+        endpoint: The service.
+        name: The method's name in the model's signature, with or without slashes around it.
     """
 
     def __init__(self, endpoint: Endpoint, name: str) -> None:
@@ -33,7 +37,19 @@ class Method:
         self._paths = Learned(paths_of(name))
 
     def send(self, payload: Any, rows: int, context: QueryContext) -> Any:
-        """The JSON of the answer. Raises SpcsError."""
+        """Sends a request to the method.
+
+        Args:
+            payload: The JSON of the request.
+            rows: The number of rows in it, which sets the request's weight and the largest answer that is read.
+            context: The query that it is for.
+
+        Returns:
+            The JSON of the answer.
+
+        Raises:
+            SpcsError: If the request fails; if the service has neither path, the hint names both.
+        """
         paths = self._paths.value
         for path in paths:
             try:

@@ -63,8 +63,11 @@ _OUTPUTS = ("outputs", "generated_text")
 class ModelServingProtocol(ServiceProtocol):
     """Chats and embeddings at one endpoint, several rows a request. Thread-safe.
 
-    template: for models that take a prompt. method: None for `__call__` of chats and `encode` of embeddings.
-    input_column: None for what the service turns out to take.
+    Args:
+        endpoint: The service.
+        template: The chat template for models that take a prompt.
+        method: The name of the model's method; None for `__call__` of chats and `encode` of embeddings.
+        input_column: The name of the column that a query goes to; None for what the service turns out to take.
     """
 
     # Whether there is JSON output depends on the layout that the model's signature turns out to have.
@@ -222,7 +225,7 @@ class ModelServingProtocol(ServiceProtocol):
 
 
 def _prompts_in(columns: Sequence[str], layouts: Sequence[ChatLayout]) -> list[ChatLayout]:
-    """Forms for columns that an error names, if any column will do."""
+    """The layouts of prompts for columns that an error names, if any column will do."""
     known = {layout.column for layout in layouts}
     return [ChatLayout(name, PROMPT) for name in columns if name not in known] if len(known) > 1 else []
 
@@ -230,7 +233,21 @@ def _prompts_in(columns: Sequence[str], layouts: Sequence[ChatLayout]) -> list[C
 def _completion(
     content: Any, request: ChatRequest, payload: Any, layout: ChatLayout, ignored: tuple[str, ...]
 ) -> ChatAnswer:
-    """The answer in a row of OpenAI's columns. Raises SpcsError."""
+    """Reads the answer in a row of OpenAI's columns.
+
+    Args:
+        content: The row. Its `choices` may be JSON in a text.
+        request: The chat.
+        payload: The JSON of the request, which no error may quote.
+        layout: The layout in which the chat was put.
+        ignored: The settings that the layout cannot carry, in LLM Mesh's words.
+
+    Returns:
+        The answer.
+
+    Raises:
+        SpcsError: If the row is no chat completion, tells of an error, or has no JSON although the chat asks for it.
+    """
     if not isinstance(content, Mapping) or "choices" not in content:
         raise unexpected_reply(
             "One row of the service's answer is not a chat completion, although others are."

@@ -37,7 +37,13 @@ _SENTENCES = "sentences"  # the column of a sentence-transformers model that is 
 
 
 class PredictProtocol(ServiceProtocol):
-    """Chats and embeddings at one endpoint, several rows a request. Thread-safe."""
+    """Chats and embeddings at one endpoint, several rows a request. Thread-safe.
+
+    Args:
+        endpoint: The service.
+        template: The chat template that prompts are made with.
+        input_column: The name of the column that a query goes to; None for what the service turns out to take.
+    """
 
     capabilities = Capabilities(batches_chat=True)
 
@@ -57,8 +63,19 @@ class PredictProtocol(ServiceProtocol):
         return {"chat": (_PATH,), "embed": (_PATH,)}
 
     def chat_rows(self, requests: Sequence[ChatRequest], context: QueryContext) -> list[ChatRow]:
-        """See the base class. Such services do not tell why a model stopped, nor count tokens:
-        "stop" is what is reported.
+        """Asks several chats in one request to the service.
+
+        Such services do not tell why a model stopped, nor count tokens: "stop" is what is reported.
+
+        Args:
+            requests: The chats. They differ in their messages only.
+            context: The time that is left, and the record of what is done.
+
+        Returns:
+            For each chat, in order, its answer or the error that is this chat's only.
+
+        Raises:
+            SpcsError: If an error is one of all chats.
         """
         prompts = map_rows(requests, lambda at, request: prompt_of(request, self._template))
         texts = map_valid_rows(prompts, lambda sound: self._texts(sound, requests[0], context))
@@ -82,7 +99,19 @@ class PredictProtocol(ServiceProtocol):
         return embeddings_of(self._send(texts, context, (_INPUTS, _SENTENCES)), settings) if texts else []
 
     def _send(self, texts: Sequence[str], context: QueryContext, columns: Sequence[str]) -> list[Any]:
-        """The content of each row of the answer. columns: those that are likely, where none is set."""
+        """Sends texts, a row for each.
+
+        Args:
+            texts: The texts.
+            context: The query that they are for.
+            columns: The names of columns that are likely, where none is set. The likeliest comes first.
+
+        Returns:
+            The content of each text's row in the answer, in order; an error where a row is one.
+
+        Raises:
+            SpcsError: If the service takes the texts in no column, or the request fails.
+        """
 
         def ask(column: str) -> list[Any]:
             payload = {"data": [[index, {column: text}] for index, text in enumerate(texts)]}

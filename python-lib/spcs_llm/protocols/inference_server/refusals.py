@@ -23,9 +23,12 @@ def may_be_about_form(error: SpcsError, known_columns: Collection[str] | None) -
     """Whether the service may take the query in another form.
 
     Args:
-        error: what it answered.
-        known_columns: the columns of a form that it took before, if it did: only an error that names one of these
-            puts that form in doubt.
+        error: The error that it answered with.
+        known_columns: The columns of a form that it took before; None if it took none. Only an error that names one of
+            these puts that form in doubt.
+
+    Returns:
+        True if another form is worth a try.
     """
     if known_columns is not None:
         return _is_refusal(error) and any(name in known_columns for name in columns_named(error))
@@ -43,21 +46,42 @@ def columns_named(error: SpcsError) -> list[str]:
 
 
 def wanted_column(error: SpcsError, sent: str) -> str | None:
-    """The column that the service wants in place of the one sent, if its error names it."""
+    """Reads which column a service wants.
+
+    Args:
+        error: The error that the service answered with.
+        sent: The name of the column that was sent.
+
+    Returns:
+        The name of the column that it wants in place of the one sent; None if its error does not name it.
+    """
     if not _is_refusal(error) or _ABOUT_COLUMNS.search(_text(error)) is None:
         return None
     return next((name for name in columns_named(error) if name != sent), None)
 
 
 def name_column(error: SpcsError, sent: str) -> None:
-    """Puts in the hint that the column set in the connection is not the model's, if the error says so."""
+    """Puts in the hint that the column set in the connection is not the model's, if the error says so.
+
+    Args:
+        error: The error that the service answered with, whose hint is changed in place.
+        sent: The name of the column in the connection.
+    """
     wanted = wanted_column(error, sent)
     if wanted is not None:
         error.hint = f"Set 'Input column' to '{wanted}', the name that the model's signature has."
 
 
 def most_telling(errors: Sequence[SpcsError]) -> SpcsError:
-    """Of the errors that each form met, the one that tells most."""
+    """Chooses the error that tells most.
+
+    Args:
+        errors: The errors that each form met, in order. There is at least one.
+
+    Returns:
+        The first that is not about the form, or else the first of all, whose hint then says where the model's
+        signature is found.
+    """
     error = next((error for error in errors if not is_about_form(error)), errors[0])
     if is_about_form(error):
         error.hint = f"{_SEE_SIGNATURE} {error.hint}".rstrip()

@@ -21,10 +21,19 @@ _ID = "_ID"  # a column that the server of snowflake-ml-python hands back as it 
 
 
 def matched_rows(body: Any, count: int, payload: Any) -> list[Any | SpcsError]:
-    """The content of the row for each of `count` queries, in order; an error where a row is one.
+    """Reads the row for each query of an answer: `{"data": [[0, {...}], ...]}`.
 
-    payload: the request, which no error may quote. Raises SpcsError when it cannot be told for certain which row is
-    whose: asked one by one, the queries then get their own.
+    Args:
+        body: The JSON of the answer.
+        count: The number of queries in the request.
+        payload: The JSON of the request, which no error may quote.
+
+    Returns:
+        The content of each query's row, in the order of the queries; an error where a row is one.
+
+    Raises:
+        SpcsError: If the answer as a whole is an error, has no rows, or does not tell for certain which row is whose:
+            asked one by one, the queries then get their own.
     """
     error = error_within(body, payload)
     if error is not None:
@@ -76,7 +85,15 @@ def _rises(indexes: Sequence[int | None]) -> bool:
 
 
 def map_rows(contents: Sequence[Any], read: Callable[[int, Any], T]) -> list[T | SpcsError]:
-    """What `read` makes of each content and its place; the error of a row stays in its place."""
+    """Reads each row, and keeps the errors of rows in their places.
+
+    Args:
+        contents: The content of each row, or the error that is there in place of one.
+        read: Reads a content, given its place (0 is the first) and itself. It may raise SpcsError.
+
+    Returns:
+        What `read` gives for each row, in order, or the row's error.
+    """
     rows: list[T | SpcsError] = []
     for at, content in enumerate(contents):
         try:
@@ -89,14 +106,33 @@ def map_rows(contents: Sequence[Any], read: Callable[[int, Any], T]) -> list[T |
 def map_valid_rows(
     items: Sequence[T | SpcsError], send: Callable[[list[T]], Sequence[U]]
 ) -> list[U | SpcsError]:
-    """What `send` makes of the items that are no errors, all at once; errors stay in their places."""
+    """Sends the items that are no errors, all at once, and keeps the errors in their places.
+
+    Args:
+        items: The items, or the errors that are there in place of them.
+        send: Gives a result for each of the items that it gets, in order. It is not called if all are errors.
+
+    Returns:
+        The result of each item, in order, or its error.
+    """
     sound = [item for item in items if not isinstance(item, SpcsError)]
     results = iter(send(sound) if sound else ())
     return [item if isinstance(item, SpcsError) else next(results) for item in items]
 
 
 def output_column(content: Any, *names: str) -> Any:
-    """The value of the first of these output columns that there is, or else of the only one. Raises ModelError."""
+    """Reads the output column of a row.
+
+    Args:
+        content: The row: a dict of columns, or a value by itself.
+        *names: The names that the output column may have, the likeliest first.
+
+    Returns:
+        The value of the first of these columns that there is, or else of the only column; a value by itself as it is.
+
+    Raises:
+        ModelError: If the row has none of these columns, and not exactly one other.
+    """
     if not isinstance(content, Mapping):
         return content
     named = [name for name in names if name in content] or [name for name in content if name != _ID]
@@ -108,7 +144,7 @@ def output_column(content: Any, *names: str) -> Any:
 
 
 def parsed_json(text: str) -> Any:
-    """What the text holds as JSON (NaN comes as a float); None when it holds none, or nothing but null."""
+    """The value that the text holds as JSON (NaN as a float); None if it holds none, or nothing but null."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):

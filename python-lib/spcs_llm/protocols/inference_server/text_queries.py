@@ -11,9 +11,14 @@ _SETTINGS = {field: name for field, name in SAMPLING_SETTINGS.items() if field !
 
 
 def ignored_settings(request: ChatRequest, taken: Collection[str] = ()) -> tuple[str, ...]:
-    """The query's settings, in LLM Mesh's words, that are not among the `taken`.
+    """Lists the settings of a query that a request does not carry.
 
-    taken: fields of Sampling, and `json_format`.
+    Args:
+        request: The query.
+        taken: What the request carries: names of fields of Sampling, and `json_format`.
+
+    Returns:
+        The other settings that the query has, in LLM Mesh's words, such as `maxOutputTokens`.
     """
     names = [name for field, name in _SETTINGS.items() if field not in taken and _is_asked(request, field)]
     if request.json_format is not None and "json_format" not in taken:
