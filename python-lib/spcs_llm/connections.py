@@ -54,7 +54,19 @@ ReadToken = Callable[[Any], str]
 
 
 class EndpointState:
-    """What is one per endpoint, whoever calls it. While anybody uses it there is no other: two limits would be none."""
+    """What is one per endpoint, whoever calls it.
+
+    While anybody uses it there is no other: two limits would be none.
+
+    Attributes:
+        transport: The connections to the host.
+        limiter: Limits the requests in flight.
+        meter: Measures the time in which the service is busy.
+        budget: Limits the retries of an outage.
+
+    Args:
+        url: The endpoint's URL.
+    """
 
     def __init__(self, url: BaseUrl) -> None:
         self.transport = Transport(url, 1)
@@ -65,9 +77,13 @@ class EndpointState:
         weakref.finalize(self, self.transport.close).atexit = False
 
     def allow(self, parallelism: int, *, is_set: bool) -> None:
-        """Requests in flight from now on: the model configured last decides for all of the endpoint.
+        """Sets how many requests may be in flight from now on.
 
-        is_set: a person set the number. One that only suits the protocol takes no such number's place.
+        The model configured last decides for all of the endpoint.
+
+        Args:
+            parallelism: The number of requests.
+            is_set: Whether a person set the number. One that only suits the protocol takes no such number's place.
         """
         if (is_set, parallelism) == (self._is_set, self.limiter.limit):
             return
@@ -81,13 +97,18 @@ class Credential:
     """A user's way into an account, and the tokens that came of it.
 
     Attributes:
+        kind: How the user signs in.
         id: Stands for the credential in a process, and tells nothing of it.
+
+    Args:
+        kind: How the user signs in.
+        tokens_at: Makes the token source for a host.
+        one_for_all: Whether its tokens are good for every host.
     """
 
     def __init__(
         self, kind: SignInKind, tokens_at: Callable[[str], TokenSource], *, one_for_all: bool
     ) -> None:
-        """tokens_at: makes the token source for a host. one_for_all: its tokens are good for every host."""
         self.kind = kind
         self.id = f"credential-{next(_numbers)}"
         self._tokens_at = tokens_at
@@ -95,12 +116,31 @@ class Credential:
         self._tokens: SharedObjects[str, TokenSource] = SharedObjects(_MAX_KEPT)
 
     def tokens_for(self, host: str) -> TokenSource:
-        """host: the endpoint's, with its port if it has one."""
+        """The token source for a host.
+
+        Args:
+            host: The endpoint's host, with its port if it has one.
+
+        Returns:
+            The token source, which all that use the credential share.
+        """
         return self._tokens.get("" if self._one_for_all else host, lambda: self._tokens_at(host))
 
 
 class EndpointClient:
-    """One credential's client of one endpoint, and its batcher."""
+    """One credential's client of one endpoint, and its batcher.
+
+    Attributes:
+        state: What all clients of the endpoint share.
+        credential: Whose requests these are.
+        endpoint: Sends the requests.
+        batcher: Joins the rows of several queries into one request.
+
+    Args:
+        state: What all clients of the endpoint share.
+        credential: Whose requests these are.
+        settings: The endpoint's.
+    """
 
     def __init__(self, state: EndpointState, credential: Credential, settings: EndpointSettings) -> None:
         self.state = state
@@ -123,7 +163,15 @@ class EndpointClient:
 
 @dataclass(frozen=True)
 class Connection:
-    """What a model asks its service by. As long as the model lives, so does all that is in it."""
+    """What a model asks its service by. As long as the model lives, so does all that is in it.
+
+    Attributes:
+        client: The credential's client of the endpoint.
+        protocol: The protocol that the settings name.
+        protocol_name: Its name, in `registry.PROTOCOLS`.
+        max_parallelism: Requests in flight, as a person set them; None leaves it to the protocol.
+        automatic: Makes the protocol *Automatic* for the same endpoint.
+    """
 
     client: EndpointClient = field(repr=False)
     protocol: ServiceProtocol
@@ -137,16 +185,32 @@ class Connection:
         return self.max_parallelism or self.protocol.known.capabilities.parallelism
 
     def resolved(self, context: QueryContext) -> ServiceProtocol:
-        """What is spoken to the service, which *Automatic* asks it with the first query. Raises SpcsError."""
+        """What is spoken to the service, which *Automatic* asks it with the first query.
+
+        Args:
+            context: The query that needs to know.
+
+        Returns:
+            The protocol.
+
+        Raises:
+            SpcsError: If the service cannot be asked, or does not show what it speaks.
+        """
         protocol = self.protocol.resolved(context)
         if self.max_parallelism is None and protocol is not self.protocol:
             self.client.state.allow(protocol.capabilities.parallelism, is_set=False)
         return protocol
 
     def explained(self, error: SpcsError, kind: str, context: QueryContext) -> SpcsError:
-        """`error`, or a better one if the service turns out to speak or to be something else than is asked of it.
+        """Looks for what is behind an error: the service may speak or be something else than is asked of it.
 
-        kind: of the query, as in `ServiceProtocol.paths`.
+        Args:
+            error: The error of a query.
+            kind: The kind of the query, as in `ServiceProtocol.paths`.
+            context: The query.
+
+        Returns:
+            A better error, or `error` itself if there is none.
         """
         if error.status not in NO_SUCH_PATH:
             return error
@@ -174,7 +238,11 @@ class _ProtocolKey:
 
 
 class Connections:
-    """Hands out connections that share what can be shared. Thread-safe."""
+    """Hands out connections that share what can be shared. Thread-safe.
+
+    Args:
+        kept: How many shared objects of each kind are kept whether they are used or not.
+    """
 
     def __init__(self, kept: int = _MAX_KEPT) -> None:
         self._states: SharedObjects[BaseUrl, EndpointState] = SharedObjects(kept)
@@ -184,15 +252,18 @@ class Connections:
         self._protocols: SharedObjects[_ProtocolKey, ServiceProtocol] = SharedObjects(kept)
 
     def connect(self, settings: Settings, refresh: ReadToken | None = None) -> Connection:
-        """The connection for these settings; the latest `max_parallelism` of an endpoint is in force.
+        """The connection for these settings. The latest `max_parallelism` of an endpoint is in force.
 
         Args:
             settings: A model's.
             refresh: Reads a current access token off what DSS gives under `__credentials` (DSS 14.5 and later).
 
+        Returns:
+            The connection. It shares with others what it has in common with them.
+
         Raises:
-            SettingsError: The private key or the chat template cannot be used.
-            NetworkError: The proxy or the CA bundle that the environment names cannot be used.
+            SettingsError: If the private key or the chat template cannot be used.
+            NetworkError: If the proxy or the CA bundle that the environment names cannot be used.
         """
         url = settings.endpoint.url
         state = self._states.get(url, lambda: EndpointState(url))
@@ -271,6 +342,13 @@ def _with_token(settings: CredentialSettings, refresh: ReadToken | None) -> Cred
     """Reads the access token where DSS gives only what it is refreshed by.
 
     A credential is known by its token. What DSS refreshes it by is opaque, and may look the same for two users.
+
+    Args:
+        settings: A credential's.
+        refresh: Reads a current access token off what DSS gives.
+
+    Returns:
+        The settings with the token, or as they are if it cannot be read.
     """
     sign_in = settings.sign_in
     if not isinstance(sign_in, OAuthSignIn) or sign_in.access_token:

@@ -12,12 +12,24 @@ from typing import Any, Union
 
 @dataclass(frozen=True)
 class TextPart:
+    """A text in a message.
+
+    Attributes:
+        text: The text, as the query has it.
+    """
+
     text: str = field(repr=False)
 
 
 @dataclass(frozen=True)
 class ImagePart:
-    """An image: either `data` (base64 text) with its MIME type where the query names one, or a `uri`."""
+    """An image in a message: either its data or its address.
+
+    Attributes:
+        data: The image as base64 text.
+        mime_type: The MIME type of `data`, where the query names one.
+        uri: The address of the image, where it has no `data`.
+    """
 
     data: str | None = field(default=None, repr=False)
     mime_type: str | None = None
@@ -33,7 +45,13 @@ MAX_DIMENSIONS = (
 
 @dataclass(frozen=True)
 class ToolCall:
-    """A call that a model asks for. `arguments` is the text of a JSON object, as LLM Mesh has it."""
+    """A call that a model asks for.
+
+    Attributes:
+        id: The call's id, by which its result names it.
+        name: The tool's name.
+        arguments: The text of a JSON object, as LLM Mesh has it.
+    """
 
     id: str
     name: str
@@ -42,13 +60,27 @@ class ToolCall:
 
 @dataclass(frozen=True)
 class ToolResult:
+    """What a tool returned for a call.
+
+    Attributes:
+        call_id: The id of the call.
+        output: The result, as text.
+    """
+
     call_id: str
     output: str = field(repr=False)
 
 
 @dataclass(frozen=True)
 class Message:
-    """One turn. `role` is system, user, assistant or tool; only a tool turn has `tool_results`."""
+    """One turn of a chat.
+
+    Attributes:
+        role: system, user, assistant or tool.
+        parts: Its texts and images, in order.
+        tool_calls: The calls that an assistant's turn asks for.
+        tool_results: The results of calls, which only a tool's turn has.
+    """
 
     role: str
     parts: tuple[Part, ...] = field(default=(), repr=False)
@@ -67,7 +99,14 @@ class Message:
 
 @dataclass(frozen=True)
 class Tool:
-    """A function the model may call. `parameters` is its JSON schema."""
+    """A function that the model may call.
+
+    Attributes:
+        name: The function's name.
+        description: What the function does, for the model.
+        parameters: The JSON schema of its arguments.
+        strict: Whether the arguments must follow the schema; None leaves it to the service.
+    """
 
     name: str
     description: str | None = field(default=None, repr=False)
@@ -77,7 +116,12 @@ class Tool:
 
 @dataclass(frozen=True)
 class ToolChoice:
-    """`mode` is auto, none, required or tool; `name` is the tool's for the last one."""
+    """Which tool the model is to call, if any.
+
+    Attributes:
+        mode: auto, none, required or tool.
+        name: The tool's name, where `mode` is tool.
+    """
 
     mode: str
     name: str | None = None
@@ -85,7 +129,16 @@ class ToolChoice:
 
 @dataclass(frozen=True)
 class JsonFormat:
-    """The answer must be JSON, of `schema` where there is one (flags as in LLM Mesh's `responseFormat`)."""
+    """The answer must be JSON.
+
+    The flags are those of LLM Mesh's `responseFormat`. None stands for one that the query does not set.
+
+    Attributes:
+        schema: The JSON schema of the answer; None for any JSON object.
+        strict: Whether the answer must follow the schema to the letter.
+        compatible: Whether a schema that the service refuses may be simplified. Only False forbids it.
+        if_supported: Whether a service that cannot write JSON may answer in text.
+    """
 
     schema: Mapping[str, Any] | None = field(default=None, repr=False)
     strict: bool | None = None
@@ -95,7 +148,23 @@ class JsonFormat:
 
 @dataclass(frozen=True)
 class Sampling:
-    """Completion settings; None leaves a setting to the service. Names: LLM Mesh's, in snake case."""
+    """Settings of a completion. None leaves a setting to the service.
+
+    The names are LLM Mesh's, in snake case.
+
+    Attributes:
+        max_output_tokens: The most tokens that the model may write.
+        temperature: How freely the model chooses each token; 0 takes the likeliest.
+        top_p: The share of probability that tokens are chosen from, up to 1.
+        top_k: The number of likeliest tokens that are chosen from.
+        stop_sequences: Texts at which the model stops.
+        frequency_penalty: Makes tokens less likely the more often they occur.
+        presence_penalty: Makes tokens less likely once they occur.
+        logit_bias: What is added to a token's logit, by the token's id as text.
+        log_probs: Whether the answer tells the log probabilities of its tokens.
+        top_log_probs: The number of likeliest tokens to tell at each place.
+        seed: Makes the choice of tokens repeatable.
+    """
 
     max_output_tokens: int | None = None
     temperature: float | None = None
@@ -123,7 +192,16 @@ SAMPLING_SETTINGS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class ChatRequest:
-    """A chat query. `unknown_settings` names those of its settings that no protocol knows, in LLM Mesh's words."""
+    """A chat query.
+
+    Attributes:
+        messages: The turns, in order.
+        sampling: How the model is to write.
+        tools: The functions that the model may call.
+        tool_choice: Which of them it is to call; None leaves it to the service.
+        json_format: The JSON that the answer must be; None for text.
+        unknown_settings: The query's settings that no protocol knows, in LLM Mesh's words.
+    """
 
     messages: tuple[Message, ...] = field(repr=False)
     sampling: Sampling = Sampling()
@@ -137,8 +215,10 @@ class ChatRequest:
 class EmbeddingSettings:
     """What an embedding query asks besides its texts.
 
-    truncate: whether a text that is too long for the model is to be cut to what it takes (`textOverflowMode` TRUNCATE).
-    A protocol that cannot pass that on names `textOverflowMode` in `Embedding.ignored_settings`.
+    Attributes:
+        truncate: Whether a text that is too long for the model is to be cut to what it takes (LLM Mesh's
+            `textOverflowMode` TRUNCATE). A protocol that cannot pass that on names `textOverflowMode` in
+            `Embedding.ignored_settings`.
     """
 
     truncate: bool = False
@@ -149,7 +229,16 @@ DEFAULT_EMBEDDING_SETTINGS = EmbeddingSettings()
 
 @dataclass(frozen=True)
 class Usage:
-    """Token counts; None where unknown. `estimated` says that they are not the service's own."""
+    """Token counts. None stands for a count that is not known.
+
+    Attributes:
+        prompt_tokens: The tokens of the request.
+        completion_tokens: The tokens that the model wrote.
+        total_tokens: The tokens of both.
+        cached_tokens: Those of the request that the service had in its cache.
+        reasoning_tokens: Those of the answer that are reasoning.
+        estimated: Whether any count is an estimate, and not the service's own.
+    """
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
@@ -161,10 +250,17 @@ class Usage:
 
 @dataclass(frozen=True)
 class ChatAnswer:
-    """A whole answer. `finish_reason` is in OpenAI's words (stop, length, tool_calls, content_filter) or None.
+    """A whole answer.
 
-    `log_probs` holds one dict a token, as OpenAI's `logprobs.content`. `ignored_settings` names the settings of the
-    query, in LLM Mesh's words, that the service could not be given.
+    Attributes:
+        text: What the model says.
+        finish_reason: Why the model stopped, in OpenAI's words (stop, length, tool_calls, content_filter), or None.
+        usage: The token counts that the service gives.
+        tool_calls: The calls that the model asks for.
+        reasoning: What the model wrote before its answer, where the service tells the two apart.
+        log_probs: One dict a token, as in OpenAI's `logprobs.content`.
+        ignored_settings: The query's settings, in LLM Mesh's words, that the service could not be given.
+        model: The model that answered, in the service's words.
     """
 
     text: str = field(repr=False)
@@ -179,7 +275,14 @@ class ChatAnswer:
 
 @dataclass(frozen=True)
 class ToolCallDelta:
-    """A piece of the tool call at `index`; `arguments` continues what came before."""
+    """A piece of a tool call in a streamed answer.
+
+    Attributes:
+        index: The place of the call among those of the answer, from 0.
+        id: The call's id, in the piece that tells it.
+        name: The tool's name, in the piece that tells it.
+        arguments: Continues the text of the pieces before.
+    """
 
     index: int
     id: str | None = None
@@ -189,7 +292,14 @@ class ToolCallDelta:
 
 @dataclass(frozen=True)
 class ChatDelta:
-    """A piece of a streamed answer: any of text, reasoning, tool calls and log probs."""
+    """A piece of a streamed answer, with any of these.
+
+    Attributes:
+        text: Continues what the model says.
+        reasoning: Continues its reasoning.
+        tool_calls: Pieces of tool calls.
+        log_probs: One dict a token, as in OpenAI's `logprobs.content`.
+    """
 
     text: str = field(default="", repr=False)
     reasoning: str = field(default="", repr=False)
@@ -199,7 +309,14 @@ class ChatDelta:
 
 @dataclass(frozen=True)
 class ChatEnd:
-    """The end of a streamed answer: what only the end tells."""
+    """The end of a streamed answer: what only the end tells.
+
+    Attributes:
+        finish_reason: As in `ChatAnswer`.
+        usage: The token counts that the service gives.
+        ignored_settings: As in `ChatAnswer`.
+        model: As in `ChatAnswer`.
+    """
 
     finish_reason: str | None = None
     usage: Usage = Usage()
@@ -209,7 +326,13 @@ class ChatEnd:
 
 @dataclass(frozen=True)
 class Embedding:
-    """A text's vector. `ignored_settings` as in `ChatAnswer`."""
+    """A text's vector.
+
+    Attributes:
+        vector: One number for each of the model's dimensions.
+        prompt_tokens: The tokens of the text, where the service counts them.
+        ignored_settings: As in `ChatAnswer`.
+    """
 
     vector: list[float] = field(repr=False)
     prompt_tokens: int | None = None
@@ -218,13 +341,25 @@ class Embedding:
 
 @dataclass(frozen=True)
 class RankedDocument:
+    """A document's place in a ranking.
+
+    Attributes:
+        index: The place of the document in the query, from 0.
+        score: How well it answers the query; higher is better. The scale is the model's.
+    """
+
     index: int
     score: float
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """Documents by falling score; `index` is the place of a document in the query."""
+    """The documents of a query, the best first.
+
+    Attributes:
+        documents: The documents by falling score.
+        usage: The token counts of the query.
+    """
 
     documents: tuple[RankedDocument, ...]
     usage: Usage = Usage()

@@ -36,13 +36,18 @@ from spcs_llm.server_text.redaction import without_secrets
 
 
 class SpcsError(Exception):
-    """Base of all errors. `message` is one sentence, `hint` another that says what to do (may be empty).
+    """Base of all errors.
 
-    status: the HTTP status that told, if any. request_id: the gateway's id of the request, for Snowflake's support.
-    retry_after: seconds the server asks to wait, if it said so.
-
-    server_text: the server's own words, not masked, for code that decides by them what to do next. They may quote a
-    user's text: they are in no text of the error, nor in its `repr`, its `vars`, its copies and its pickle.
+    Attributes:
+        message: One sentence that says what failed.
+        hint: Another one that says what to do; it may be empty.
+        status: The HTTP status that told, if any.
+        code: Snowflake's numeric code as text, if it gave one.
+        request_id: The gateway's id of the request, for Snowflake's support.
+        retry_after: Seconds that the server asks to wait, if it said so.
+        place: Where it failed, as in the table of this module.
+        server_text: The server's own words, not masked, for code that decides by them what to do next. They may quote
+            a user's text: they are in no text of the error, nor in its `repr`, its `vars`, its copies and its pickle.
     """
 
     __slots__ = ("_server_text", "_unquoted")
@@ -98,7 +103,12 @@ class SpcsError(Exception):
         return self.message if self._server_text is None else self._server_text
 
     def quote(self, server_text: str, shown: str | None = None) -> None:
-        """Adds a server's words to the message. shown: what may be shown of them; all by default."""
+        """Adds a server's words to the message.
+
+        Args:
+            server_text: The words, as the server said them.
+            shown: What may be shown of them; None for all.
+        """
         self._server_text = server_text
         if self._unquoted is None:
             self._unquoted = self.message
@@ -106,11 +116,19 @@ class SpcsError(Exception):
         self.message = f"{self._unquoted.rstrip('.')}: {words}." if words else self._unquoted
 
     def note_unquoted(self, message: str) -> None:
-        """Says what the message would be without any of a server's words, where it holds some by another way."""
+        """Says what the message would be without any of a server's words, where it holds some by another way.
+
+        Args:
+            message: That message.
+        """
         self._unquoted = self._made_safe(message)
 
     def mask_quotation(self, mask: Callable[[str], str]) -> None:
-        """Shows of the server's words only what `mask` leaves. The server's words themselves stay to be read."""
+        """Shows of the server's words only what a mask leaves. The server's words themselves stay to be read.
+
+        Args:
+            mask: Takes a text, and returns what may be shown of it.
+        """
         if self._server_text is None:
             self.message = mask(self.message)
         else:
@@ -145,6 +163,8 @@ def _safe(text: Any) -> str:
 
 
 class SettingsError(SpcsError):
+    """The model's settings in the DSS connection, or its presets, are wrong."""
+
     place = "settings"
 
     @staticmethod
@@ -153,16 +173,25 @@ class SettingsError(SpcsError):
 
 
 class QueryError(SpcsError):
+    """The query asks for what this service or protocol cannot take."""
+
     place = "query"
 
 
 class QueryTimeout(SpcsError):
+    """The query's own time is up."""
+
     place = "service"
 
 
 class NetworkError(SpcsError):
-    """transient: worth another try. silent: connected, but nothing came. reset: closed before a byte of the answer.
-    stale: reset on a connection that was kept alive from before, as servers do with idle ones.
+    """No answer came.
+
+    Attributes:
+        transient: Whether it is worth another try.
+        silent: Whether the connection was made, but nothing came.
+        reset: Whether the connection was closed before a byte of the answer.
+        stale: Whether that connection was kept alive from before: servers close idle ones.
     """
 
     place = "network"
@@ -184,60 +213,70 @@ class NetworkError(SpcsError):
 
 
 class TlsError(NetworkError):
-    pass
+    """The certificate of the host is not accepted."""
 
 
 class LoginError(SpcsError):
+    """Snowflake refuses the credential, or its account does not answer as one."""
+
     place = "login"
 
 
 class SessionExpired(LoginError):
-    pass
+    """A session or master token is over. A new one helps."""
 
 
 class IngressError(SpcsError):
+    """Snowflake's gateway in front of the service refuses the request."""
+
     place = "ingress"
 
 
 class TokenRefused(IngressError):
-    pass
+    """The gateway does not accept the token. A new one may help."""
 
 
 class AccessDenied(IngressError):
-    pass
+    """The token is good, but the role or the network is not."""
 
 
 class ServiceStarting(IngressError):
-    pass
+    """The service is suspended, starting or restarting. Waiting helps."""
 
 
 class ServiceError(SpcsError):
+    """The container answers with an error."""
+
     place = "service"
 
 
 class BadRequest(ServiceError):
-    pass
+    """The container refuses this request (400, 422)."""
 
 
 class NotFound(ServiceError):
-    pass
+    """The container has no such path or model (404), or a 404 hides that access is denied."""
 
 
 class RequestTooLarge(ServiceError):
-    pass
+    """The request is too large for the container (413), or it is out of memory."""
 
 
 class ServiceBusy(ServiceError):
-    pass
+    """The container has too many requests (429)."""
 
 
 class ServiceDown(ServiceError):
-    pass
+    """The service cannot answer now (502, 503, 504)."""
 
 
 class ModelLoading(ServiceStarting, ServiceError):
+    """The container runs, and loads its model. Waiting helps."""
+
     place = "service"
 
 
 class ModelError(SpcsError):
+    """The service answered, but not with an answer."""
+
     place = "model"

@@ -21,18 +21,38 @@ class Unfit(ValueError):
 
 
 class FormValues:
-    """What a form left, and the complaints about it. After a complaint no value is of use."""
+    """What a form left, and the complaints about it. After a complaint no value is of use.
+
+    Attributes:
+        complaints: One sentence for each value that is wrong.
+
+    Args:
+        values: The form's values by the fields' names. What is no mapping counts as an empty form.
+    """
 
     def __init__(self, values: Any) -> None:
         self._values: Mapping[str, Any] = values if isinstance(values, Mapping) else {}
         self.complaints: list[str] = []
 
     def get(self, name: str) -> Any:
-        """The value as it is; None for text that is blank."""
+        """Reads a value.
+
+        Args:
+            name: The field's name.
+
+        Returns:
+            The value as it is; None for text that is blank, and for a field that is missing.
+        """
         value = self._values.get(name)
         return None if isinstance(value, str) and not value.strip() else value
 
     def complain(self, field: Field[Any], problem: str) -> None:
+        """Adds a complaint.
+
+        Args:
+            field: The field, which the complaint names by its label.
+            problem: What is wrong, to follow the label.
+        """
         self.complaints.append(f"'{field.label}' {problem}.")
 
 
@@ -56,7 +76,14 @@ class Field(Generic[T]):
     kinds: ClassVar[tuple[str, ...]] = ()
 
     def read(self, form: FormValues) -> T:
-        """The field's value. What is wrong with it becomes a complaint."""
+        """Reads the field's value. What is wrong with it becomes a complaint.
+
+        Args:
+            form: What the form left.
+
+        Returns:
+            The value; `absent` if the field is empty or wrong.
+        """
         value = form.get(self.name)
         if value is None:
             return self.absent
@@ -72,7 +99,11 @@ class Field(Generic[T]):
 
 @dataclass(frozen=True)
 class TextField(Field["str | None"]):
-    """strip: whether blanks around the text are of no matter."""
+    """A text.
+
+    Attributes:
+        strip: Whether blanks around the text are of no matter.
+    """
 
     strip: bool = True
 
@@ -85,6 +116,8 @@ class TextField(Field["str | None"]):
 
 @dataclass(frozen=True)
 class FlagField(Field[bool]):
+    """A checkbox: true or false, also as text, or 1 or 0."""
+
     kinds: ClassVar[tuple[str, ...]] = ("BOOLEAN",)
 
     def _parsed(self, value: Any) -> bool:
@@ -97,7 +130,11 @@ class FlagField(Field[bool]):
 
 @dataclass(frozen=True)
 class ChoiceField(Field[str]):
-    """choices: asked for at each reading, as the registry of protocols may grow."""
+    """One of several words.
+
+    Attributes:
+        choices: Gives the words. It is asked at each reading, as the registry of protocols may grow.
+    """
 
     choices: Callable[[], tuple[str, ...]] = tuple
 
@@ -112,7 +149,13 @@ class ChoiceField(Field[str]):
 
 @dataclass(frozen=True)
 class NumberField(Field[float]):
-    """least, most: the bounds, which are good values themselves. unit: follows them in a complaint."""
+    """A number.
+
+    Attributes:
+        least: The lower bound, which is a good value itself.
+        most: The upper bound, which is a good value itself.
+        unit: Follows the bounds in a complaint.
+    """
 
     least: float = 0.0
     most: float = math.inf
@@ -129,7 +172,12 @@ class NumberField(Field[float]):
 
 @dataclass(frozen=True)
 class WholeField(Field[T]):
-    """A whole number; T is int, or also None where an empty field leaves it open."""
+    """A whole number. T is int, or also None where an empty field leaves it open.
+
+    Attributes:
+        least: The lower bound, which is a good value itself.
+        most: The upper bound, which is a good value itself.
+    """
 
     least: int = 1
     most: int = 1
@@ -145,7 +193,12 @@ class WholeField(Field[T]):
 
 @dataclass(frozen=True)
 class UrlField(Field["BaseUrl | None"]):
-    """An address that must be there. parse: raises UrlError. fill_in: what to do about an empty one."""
+    """An address that must be there.
+
+    Attributes:
+        parse: Reads an address from text. It raises a UrlError for one that cannot be used.
+        fill_in: What to do about an empty one.
+    """
 
     parse: Callable[[str], BaseUrl] = BaseUrl  # type: ignore[assignment]
     fill_in: str = ""
@@ -182,7 +235,8 @@ class HostsField(Field["tuple[str, ...] | None"]):
 class PresetField(Field["Mapping[str, Any] | None"]):
     """A preset that must be there: the values of its parameter set, as DSS resolves it.
 
-    why_a_preset: what a preset has, and values in the connection itself have not.
+    Attributes:
+        why_a_preset: What a preset has, and values in the connection itself have not.
     """
 
     why_a_preset: str = ""

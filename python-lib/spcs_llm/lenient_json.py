@@ -36,17 +36,17 @@ _CLOSING = {"[": "]", "(": ")", "{": "}"}
 
 
 def read_leniently(text: str, at: int = 0) -> tuple[Any, int]:
-    """Reads the value that begins at `at`, after blanks.
+    """Reads the value that begins at a place of a text, after blanks.
 
     Args:
-        text: what holds the value.
-        at: where to begin.
+        text: The text that holds the value.
+        at: The place in it, in characters.
 
     Returns:
         The value, made of dict, list, str, int, float, bool and None (a tuple comes as a list), and where it ends.
 
     Raises:
-        ValueError: when there is no such value, or it is deeper, longer or has more parts than is sensible.
+        ValueError: If there is no such value, or it is deeper, longer or has more parts than is sensible.
     """
     return _Reader(text, at).value()
 

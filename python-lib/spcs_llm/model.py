@@ -44,10 +44,12 @@ _ROWS = 64
 
 
 class Model:
-    """A configured model. Thread-safe.
+    """A configured model. Thread-safe. Wrong settings raise nothing here: each query does, with what is wrong.
 
-    config: the component's, as DSS hands it over. refresh: reads a current access token off what DSS keeps under
-    `__credentials` (DSS 14.5 and later). Wrong settings raise nothing here: each query does, with what is wrong.
+    Args:
+        config: The component's settings, as DSS hands them over.
+        refresh: Reads a current access token off what DSS keeps under `__credentials` (DSS 14.5 and later).
+        connections: What the models of a process share.
     """
 
     def __init__(
@@ -79,7 +81,19 @@ class Model:
         return 1 if self._problem is not None else self._connection.parallelism * self._rows
 
     def complete(self, query: Any, settings: Any, trace: Any) -> dict[str, Any]:
-        """LLM Mesh's completion query and settings -> its response. Raises SpcsError."""
+        """Answers a completion query.
+
+        Args:
+            query: LLM Mesh's dict, with `messages`.
+            settings: LLM Mesh's dict of completion settings.
+            trace: DSS's span of the query, which is told what was done; None for none.
+
+        Returns:
+            LLM Mesh's dict, with `text`, token counts, and `estimatedCost` in USD.
+
+        Raises:
+            SpcsError: If the settings are wrong, or the query has no answer.
+        """
         with self._context("chat", trace) as context:
             request = chat_request(query, settings)
             answer = self._chat(request, context)
@@ -88,7 +102,19 @@ class Model:
             return completion_response(answer, usage, self._cost(context))
 
     def stream(self, query: Any, settings: Any, trace: Any) -> Iterator[dict[str, Any]]:
-        """The same as chunks, as they come, and one footer. Closing the iterator closes the connection."""
+        """Answers a completion query piece by piece. Closing the iterator closes the connection.
+
+        Args:
+            query: LLM Mesh's dict, with `messages`.
+            settings: LLM Mesh's dict of completion settings.
+            trace: DSS's span of the query, which is told what was done; None for none.
+
+        Yields:
+            LLM Mesh's chunks as they come, and one footer, with token counts and `estimatedCost` in USD.
+
+        Raises:
+            SpcsError: If the settings are wrong, or the query has no answer or only a part of one.
+        """
         with self._context("chat", trace) as context:
             request = chat_request(query, settings)
             writer = ChunkWriter()
@@ -105,9 +131,19 @@ class Model:
                     yield stream_footer(piece, usage, self._cost(context))
 
     def embed(self, query: Any, settings: Any, trace: Any) -> dict[str, Any]:
-        """LLM Mesh's embedding query, of one text or of several -> its response. Raises SpcsError.
+        """Answers an embedding query of one text or of several.
 
-        Of several, those that fail have an `errorMessage` in place of an `embedding`.
+        Args:
+            query: LLM Mesh's dict: `{"text"}`, or `{"queries": [{"text"}]}` for several.
+            settings: LLM Mesh's dict of embedding settings.
+            trace: DSS's span of the query, which is told what was done; None for none.
+
+        Returns:
+            LLM Mesh's dict, with an `embedding`; or `{"responses"}`, one dict for each of several texts. Those that
+            fail have an `errorMessage` in place of an `embedding`. Costs are in USD; several texts share theirs evenly.
+
+        Raises:
+            SpcsError: If the settings are wrong, or a text that is alone has no embedding.
         """
         with self._context("embed", trace) as context:
             texts, are_several = embedding_texts(query)
@@ -130,7 +166,19 @@ class Model:
             }
 
     def rerank(self, query: Any, settings: Any, trace: Any) -> dict[str, Any]:
-        """LLM Mesh's reranking query -> its response, all documents by falling score. Raises SpcsError."""
+        """Answers a reranking query.
+
+        Args:
+            query: LLM Mesh's dict, with the query's text and `documents`.
+            settings: LLM Mesh's dict, which is not read.
+            trace: DSS's span of the query, which is told what was done; None for none.
+
+        Returns:
+            LLM Mesh's dict, with all documents by falling score, and `estimatedCost` in USD.
+
+        Raises:
+            SpcsError: If the settings are wrong, or the documents cannot be ranked.
+        """
         with self._context("rerank", trace) as context:
             question, documents = reranking_query(query)
             ranking, unranked = self._rank(question, documents, context)
@@ -204,7 +252,18 @@ class Model:
 
     @contextlib.contextmanager
     def _context(self, kind: str, trace: Any) -> Iterator[QueryContext]:
-        """kind: of the query, as in `ServiceProtocol.paths`."""
+        """The time and the record of one query. An error that leaves the block holds nothing of the query's text.
+
+        Args:
+            kind: The kind of the query, as in `ServiceProtocol.paths`.
+            trace: DSS's span of the query, or None.
+
+        Yields:
+            The query's context.
+
+        Raises:
+            SpcsError: If the model's settings are wrong, or for what fails within the block.
+        """
         if self._problem is not None:
             raise self._problem.again()
         context = QueryContext(self._settings.query_timeout, self._connection.credential_id)
@@ -237,7 +296,14 @@ class Model:
 
 
 def _raise_without_context(error: SpcsError) -> NoReturn:
-    """Raises an error without the ones that it came of: they hold the request. `from None` only hides them."""
+    """Raises an error without the ones that it came of: they hold the request. `from None` only hides them.
+
+    Args:
+        error: The error.
+
+    Raises:
+        SpcsError: Always.
+    """
     try:
         raise error from None
     finally:

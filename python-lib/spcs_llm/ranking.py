@@ -15,14 +15,14 @@ def ranking_of(scores: Sequence[float | SpcsError], usage: Usage) -> tuple[Ranki
     """The ranking by these scores. Documents that cannot be ranked come last, so that the others are found.
 
     Args:
-        scores: for each document, its score or why it has none.
-        usage: of the whole.
+        scores: For each document, in the query's order, its score or why it has none.
+        usage: The token counts of the whole.
 
     Returns:
         The ranking of all documents, and the indexes of those that are last because they have no score.
 
     Raises:
-        SpcsError: when no document has a score, or one has none for a reason that is not the document's.
+        SpcsError: If no document has a score, or one has none for a reason that is not the document's.
     """
     failed = {index: score for index, score in enumerate(scores) if isinstance(score, SpcsError)}
     for error in failed.values():

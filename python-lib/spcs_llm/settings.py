@@ -126,9 +126,13 @@ LABELS = {field.name: field.label for field in vars(FIELDS).values() if isinstan
 
 @dataclass(frozen=True)
 class OAuthSignIn:
-    """access_token: as DSS resolved it. credentials: what DSS 14.5 and later refreshes it by.
+    """A user's OAuth sign-in.
 
     The credentials are opaque and say nothing certain about whose they are, so that only the token is compared.
+
+    Attributes:
+        access_token: The token as DSS resolved it; "" if DSS gives only the credentials.
+        credentials: What DSS 14.5 and later refreshes the token by.
     """
 
     access_token: str = field(repr=False)
@@ -137,6 +141,16 @@ class OAuthSignIn:
 
 @dataclass(frozen=True)
 class KeyPairSignIn:
+    """A key pair that one user of Snowflake has for all models.
+
+    Attributes:
+        user: The user's name in Snowflake.
+        private_key: The private key as it was pasted: PEM, or the base64 of PKCS#8.
+        passphrase: Opens the private key, where it is encrypted.
+        role: The role that may use the service; None for the user's default role.
+        account_identifier: `<org>-<account>`; None takes it from the account's URL.
+    """
+
     user: str
     private_key: str = field(repr=False)
     passphrase: str | None = field(default=None, repr=False)
@@ -146,6 +160,12 @@ class KeyPairSignIn:
 
 @dataclass(frozen=True)
 class TokenSignIn:
+    """A programmatic access token.
+
+    Attributes:
+        token: The token's secret.
+    """
+
     token: str = field(repr=False)
 
 
@@ -154,7 +174,12 @@ SignIn = Union[OAuthSignIn, KeyPairSignIn, TokenSignIn]
 
 @dataclass(frozen=True)
 class CredentialSettings:
-    """Who signs in where. account: None where the credential says it all."""
+    """Who signs in where.
+
+    Attributes:
+        sign_in: How, and as whom.
+        account: The account's URL; None where the credential says it all.
+    """
 
     sign_in: SignIn
     account: BaseUrl | None
@@ -162,7 +187,14 @@ class CredentialSettings:
 
 @dataclass(frozen=True)
 class EndpointSettings:
-    """How a service is reached: clients of equal ones, under one credential, are the same. Times are seconds."""
+    """How a service is reached: clients of equal ones, under one credential, are the same.
+
+    Attributes:
+        url: The endpoint's URL.
+        service_api_key: The key of the container itself, if it has one.
+        request_timeout: Seconds of silence after which a request is given up.
+        cold_start_wait: Seconds for which a service that is suspended or starting is tried again.
+    """
 
     url: BaseUrl
     service_api_key: str | None = field(default=None, repr=False)
@@ -176,7 +208,12 @@ class ProtocolSettings:
 
     Attributes:
         name: The protocol's, in `registry.PROTOCOLS`.
-        chat_template: The text of a custom template.
+        handling_mode: How a chat becomes a prompt: one of `HANDLING_MODES`.
+        chat_template: The Jinja text of a custom template.
+        model_name: The model to ask for; None leaves it to the protocol.
+        method_name: The model's method in Snowflake's model serving; None leaves it to the protocol.
+        input_column: The column of the model's signature that takes the input; None leaves it to the protocol.
+        drop_refused_settings: Whether a query is sent again without a setting that the server refuses.
     """
 
     name: str = FIELDS.protocol.absent
@@ -190,7 +227,13 @@ class ProtocolSettings:
 
 @dataclass(frozen=True)
 class Rate:
-    """What the compute pool costs. credits_per_hour: of one node. credit_price: USD."""
+    """What the compute pool costs.
+
+    Attributes:
+        credits_per_hour: Credits that one node takes in an hour.
+        credit_price: USD for a credit.
+        nodes: The number of nodes.
+    """
 
     credits_per_hour: float = FIELDS.credits_per_hour.absent
     credit_price: float = FIELDS.credit_price.absent
@@ -206,9 +249,13 @@ class Settings:
     """What a model is and how to reach it. Its groups are what shared objects are found by (see `connections`).
 
     Attributes:
+        credential: Who signs in where.
+        endpoint: How the service is reached.
+        protocol: What the service speaks.
         max_parallelism: Requests in flight to the endpoint; None leaves it to the protocol.
         max_batch_size: Rows a request; None leaves it to the kind of query.
         query_timeout: Seconds that a query may take in all.
+        rate: What the compute pool costs.
     """
 
     credential: CredentialSettings
@@ -221,10 +268,16 @@ class Settings:
 
 
 def read_settings(config: Any) -> Settings:
-    """The settings in a component's config, which may be anything.
+    """Reads a model's settings.
+
+    Args:
+        config: A component's config, as DSS hands it over. It may be anything.
+
+    Returns:
+        The settings.
 
     Raises:
-        SettingsError: It holds every complaint.
+        SettingsError: If any of them is wrong. It holds every complaint.
     """
     form = FormValues(config)
     protocol = _protocol_settings(form)
@@ -262,7 +315,14 @@ def read_settings(config: Any) -> Settings:
 
 
 def _check_destination(form: FormValues, address: UrlField, url: BaseUrl, allowed: Collection[str]) -> None:
-    """Users' credentials go to Snowflake, and elsewhere only where an administrator says so."""
+    """Users' credentials go to Snowflake, and elsewhere only where an administrator says so.
+
+    Args:
+        form: What the form left, and takes a complaint.
+        address: The field that has the address.
+        url: The address.
+        allowed: The hosts that the administrator allows.
+    """
     if is_snowflakes(url):
         return
     if url.host not in allowed:

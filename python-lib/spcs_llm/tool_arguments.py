@@ -25,7 +25,8 @@ def arguments_text(value: Any) -> str:
     """The arguments of a call as the text of a JSON object.
 
     Args:
-        value: as it came: a JSON object's text, as a rule; or an object, nothing, or a text that is not quite JSON.
+        value: The arguments as they came: a JSON object's text, as a rule; or an object, nothing, or a text that is
+            not quite JSON.
 
     Returns:
         JSON that can be written as UTF-8 and holds no NaN. A JSON object's text stays as it is. What cannot be read
@@ -42,9 +43,13 @@ def arguments_text(value: Any) -> str:
 
 
 def arguments_object(value: Any) -> dict[str, Any] | None:
-    """The arguments as an object, or None when they cannot be read as one without guessing.
+    """The arguments of a call as an object. Nothing, null and an empty list are no arguments: `{}`.
 
-    Nothing, null and an empty list are no arguments: `{}`.
+    Args:
+        value: The arguments as they came.
+
+    Returns:
+        The object; None when they cannot be read as one without guessing.
     """
     for _ in range(_MAX_ENCODINGS):
         if value is None or value == [] or (isinstance(value, str) and not value.strip()):
@@ -126,7 +131,17 @@ def _written(value: Any) -> str:
 
 
 def finite(value: Any) -> Any:
-    """`value` with None for each number that JSON cannot write. Raises RecursionError for what is nested too deeply."""
+    """Takes out of a value what JSON cannot write.
+
+    Args:
+        value: Objects, lists, texts and numbers, one within the other.
+
+    Returns:
+        A copy with None for each number that is not finite, and text for each key.
+
+    Raises:
+        RecursionError: If the value is nested too deeply.
+    """
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):

@@ -38,7 +38,14 @@ class UrlError(ValueError):
 
 @dataclass(frozen=True)
 class BaseUrl:
-    """Where requests go: scheme and host (with its port), and the path that stands before every request's own."""
+    """Where requests go.
+
+    Attributes:
+        scheme: https; for this machine, also http.
+        host: The host's name or address, in lower case; an IPv6 address has no brackets.
+        port: The port; None for the scheme's own.
+        path: What stands before every request's own path; it has no slash at its end.
+    """
 
     scheme: str
     host: str
@@ -47,6 +54,7 @@ class BaseUrl:
 
     @property
     def netloc(self) -> str:
+        """The host with its port, as a URL has it."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port is None else f"{host}:{self.port}"
 
@@ -59,6 +67,7 @@ class BaseUrl:
 
 
 def is_loopback(host: str) -> bool:
+    """Whether a host, by its name or address, is this machine."""
     if host == "localhost":
         return True
     try:
@@ -68,8 +77,18 @@ def is_loopback(host: str) -> bool:
 
 
 def parse_base_url(text: str) -> BaseUrl:
-    """Reads an address with or without scheme, path or trailing slash. Underscores in the host become dashes, as
-    Snowflake's certificates want it. Raises UrlError.
+    """Reads an address with or without scheme, path or trailing slash.
+
+    Underscores in the host become dashes, as Snowflake's certificates want it.
+
+    Args:
+        text: What a person pasted.
+
+    Returns:
+        The address.
+
+    Raises:
+        UrlError: If the text is no usable address.
     """
     text = _INVISIBLE.sub("", text).strip().strip("\"'`<>,;").strip()
     if _DSS_VARIABLE.search(text):
@@ -115,7 +134,17 @@ def _scheme(given: str, host: str) -> str:
 
 
 def parse_endpoint_url(text: str) -> BaseUrl:
-    """A service endpoint's address; a request path pasted with it is taken off. Raises UrlError."""
+    """Reads a service endpoint's address. A request path pasted with it is taken off.
+
+    Args:
+        text: What a person pasted.
+
+    Returns:
+        The address.
+
+    Raises:
+        UrlError: If the text is no usable address, or that of something else.
+    """
     url = parse_base_url(text)
     if url.host.endswith(_ACCOUNT_DOMAINS):
         raise UrlError(
@@ -130,7 +159,17 @@ def parse_endpoint_url(text: str) -> BaseUrl:
 
 
 def parse_account_url(text: str) -> BaseUrl:
-    """An account's address: a URL, or an account identifier alone. Paths are dropped. Raises UrlError."""
+    """Reads an account's address: a URL, or an account identifier alone. Paths are dropped.
+
+    Args:
+        text: What a person pasted.
+
+    Returns:
+        The address.
+
+    Raises:
+        UrlError: If the text is no usable address, or that of something else.
+    """
     url = parse_base_url(text)
     host = url.host
     if host.endswith(_ENDPOINT_DOMAINS):
@@ -150,8 +189,17 @@ def parse_account_url(text: str) -> BaseUrl:
 
 
 def names_another_account(account: BaseUrl, endpoint: BaseUrl) -> bool:
-    """Whether both hosts name their account and the names differ. `<org>-<account>` and `<hash>-<org>-<account>` are
-    compared; locators (`xy12345.us-east-1`) and privatelink hosts say too little to be.
+    """Whether both hosts name their account and the names differ.
+
+    `<org>-<account>` and `<hash>-<org>-<account>` are compared. Locators (`xy12345.us-east-1`) and privatelink hosts
+    say too little to be.
+
+    Args:
+        account: The account's URL.
+        endpoint: The endpoint's URL.
+
+    Returns:
+        True if they differ; False if they agree, or one of them does not tell.
     """
     domain = next((domain for domain in _ACCOUNT_DOMAINS if account.host.endswith(domain)), "")
     name = account.host[: -len(domain)] if domain else ""
@@ -165,10 +213,26 @@ def is_snowflakes(url: BaseUrl) -> bool:
     """Whether Snowflake answers at this address, or this machine: accounts, ingresses and private links alike.
 
     Domains: Snowflake documentation, "Account identifiers"; snowflake-ml-python 2.6.0 for ingresses.
+
+    Args:
+        url: The address.
+
+    Returns:
+        Whether it does.
     """
     return is_loopback(url.host) or url.host.endswith((*_ACCOUNT_DOMAINS, *_ENDPOINT_DOMAINS))
 
 
 def parse_hosts(text: str) -> tuple[str, ...]:
-    """Host names that a comma, a semicolon or blanks part. Raises UrlError."""
+    """Reads host names.
+
+    Args:
+        text: The names, with a comma, a semicolon or blanks between them.
+
+    Returns:
+        The names in lower case, without their ports.
+
+    Raises:
+        UrlError: If one of them is no usable host.
+    """
     return tuple(parse_base_url(item).host for item in re.split(r"[\s,;]+", text) if item)

@@ -20,6 +20,9 @@ def chat_usage(usage: Usage, request: ChatRequest, said: str) -> Usage:
         usage: What the service counted.
         request: The chat.
         said: All that the model wrote: text, reasoning, and tool calls by name and arguments.
+
+    Returns:
+        The counts, in tokens.
     """
     prompt, completion = usage.prompt_tokens, usage.completion_tokens
     if prompt and (completion or (completion == 0 and not said)):
@@ -55,7 +58,15 @@ def _definition(tool: Tool) -> str:
 
 
 def text_usage(tokens: int | None, text: str) -> Usage:
-    """The usage of an embedding: `tokens` as the service counted them, or an estimate for `text`."""
+    """The usage of an embedding.
+
+    Args:
+        tokens: What the service counted; None if it did not.
+        text: The text that was embedded.
+
+    Returns:
+        That count, or an estimate for the text.
+    """
     if tokens or (tokens == 0 and not text):
         return Usage(prompt_tokens=tokens, total_tokens=tokens)
     estimate = estimate_tokens(text)
@@ -63,7 +74,16 @@ def text_usage(tokens: int | None, text: str) -> Usage:
 
 
 def ranking_usage(usages: Sequence[Usage], question: str, documents: Sequence[str]) -> Usage:
-    """The usage of a ranking that took several requests: the sum of their `usages`, or an estimate."""
+    """The usage of a ranking that took several requests.
+
+    Args:
+        usages: What the service counted for each request.
+        question: The query's text.
+        documents: The documents that were ranked.
+
+    Returns:
+        The sum of the counts, or an estimate where a request has none.
+    """
     counts = [
         usage.prompt_tokens if usage.prompt_tokens is not None else usage.total_tokens for usage in usages
     ]
@@ -80,5 +100,5 @@ def text_bytes(text: str) -> int:
 
 
 def chat_bytes(request: ChatRequest) -> int:
-    """The same for a chat's messages."""
+    """Bytes that a chat's messages take in a request's JSON, about."""
     return sum(text_bytes(message.text) + 64 for message in request.messages)

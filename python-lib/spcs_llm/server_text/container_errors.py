@@ -84,9 +84,12 @@ _HEADING = re.compile(r"[\w ]{1,40}:")
 
 @dataclass(frozen=True)
 class ContainerError:
-    """reason: what failed, in the server's words; "" when it gives none. kind: its type in words, or its code.
+    """What a container tells of an error.
 
-    status: the HTTP status that the body names, for errors that come with another one, or without.
+    Attributes:
+        reason: What failed, in the server's words; "" when it gives none.
+        kind: Its type in words, or its code.
+        status: The HTTP status that the body names, for errors that come with another one, or without.
     """
 
     reason: str
@@ -95,7 +98,14 @@ class ContainerError:
 
 
 def read_error(body: Any) -> ContainerError | None:
-    """The error in a response that is no success. body: its JSON. None when it has no form of an error at all."""
+    """Reads the error in a response that is no success.
+
+    Args:
+        body: The JSON of the response.
+
+    Returns:
+        The error; None when the body has no form of an error at all.
+    """
     if isinstance(body, list) and body and isinstance(body[0], Mapping):
         body = body[0] if "loc" not in body[0] else {"detail": body}
     if not isinstance(body, Mapping):
@@ -107,9 +117,14 @@ def read_error(body: Any) -> ContainerError | None:
 
 
 def read_error_in_success(body: Any, *, row: bool = False) -> ContainerError | None:
-    """The error that a response of status 200 tells in place of an answer, or an event of one.
+    """Reads the error that a response of status 200 tells in place of an answer, or an event of one.
 
-    row: it is a row of an answer, whose columns may have any name.
+    Args:
+        body: The JSON of the response, of an event, or of a row.
+        row: Whether it is a row of an answer, whose columns may have any name.
+
+    Returns:
+        The error; None when the body tells none.
     """
     if not isinstance(body, Mapping):
         return None
@@ -261,11 +276,17 @@ def _cause(text: str, depth: int) -> str:
 
 
 def telling_line(text: str) -> str:
-    """One line of a text of several that says what is wrong; "" when there is none.
+    """Finds the line of a text of several that says what is wrong.
 
     Of a traceback it is the last one: the others are the service's code. Of pydantic's errors it is the field and the
-    reason, without the input and the link. Otherwise it is the first that says something: dumps, templates and
-    carets follow it.
+    reason, without the input and the link. Otherwise it is the first that says something: dumps, templates and carets
+    follow it.
+
+    Args:
+        text: What a server says; only its first 16,384 characters are read.
+
+    Returns:
+        The line; "" when there is none.
     """
     text = text[:_MAX_TEXT]
     lines = [line for line in text.splitlines() if any(map(str.isalnum, line))]

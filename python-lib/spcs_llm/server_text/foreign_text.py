@@ -30,7 +30,15 @@ _CODE = re.compile(r"[0-9]{1,6}")
 
 
 def plain(value: Any, limit: int = MAX_TEXT) -> str:
-    """One line of visible characters, at most `limit` of them; a text that is cut ends in an ellipsis."""
+    """Makes a value one line of visible characters.
+
+    Args:
+        value: A text, or what is written as one.
+        limit: The most characters that it may have.
+
+    Returns:
+        The line. A text that is cut ends in an ellipsis.
+    """
     text: str = value if isinstance(value, str) else str(value)
     if len(text) > 4 * limit:
         text = text[: 4 * limit]  # blanks and invisible characters are taken out of no more than this

@@ -50,7 +50,11 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{11,}")
 
 
 class SentSecrets:
-    """The credentials that this process has sent last, as many as `kept`. Thread-safe."""
+    """The credentials that this process has sent last. Thread-safe.
+
+    Args:
+        kept: How many of them are kept.
+    """
 
     def __init__(self, kept: int = 1024) -> None:
         self._kept = kept
@@ -77,7 +81,14 @@ class SentSecrets:
             self._add(secret)
 
     def masked(self, text: str) -> str:
-        """`text` without any of them, nor a part of one that can be told to be one."""
+        """Masks in a text every credential, and every part of one that can be told to be one.
+
+        Args:
+            text: The text, which may have a credential in any form that servers write.
+
+        Returns:
+            The text with "…" in their places; the same text if there are none.
+        """
         if not self._secrets:
             return text
         hidden = [False] * len(text)
@@ -137,12 +148,21 @@ def without_secrets(text: str) -> str:
 
 
 def without_private_text(message: str, payload: Any) -> str:
-    """`message` with what it shares with the texts of `payload` masked: stretches of 8 characters or more, and short
-    texts where they stand as a whole. Of a request of more than 128 kB, stretches of up to 15.
+    """Masks in a message what it shares with the texts of a request.
+
+    These are stretches of 8 characters or more, and short texts where they stand as a whole. Of a request of more than
+    128 kB, stretches of fewer than 15 characters may stay.
 
     Texts are the strings below the payload's top level (messages, rows), and the names that users chose in schemas.
     Strings at its top level are parameters, such as the model's name, which an error may quote, except those that hold
     a text. Names of the API's own fields stay readable, and so does a single word of the kind that every error has.
+
+    Args:
+        message: What a server says. Only its first 1,500 characters are kept.
+        payload: The request's JSON.
+
+    Returns:
+        The message, with "…" in the places of what it shares.
     """
     message = message[:_MOST_OF_MESSAGE]
     texts = _private_texts(payload)
@@ -168,7 +188,13 @@ def _private_texts(payload: Any) -> list[str]:
 
 
 def _collect_texts(value: Any, texts: list[str], *, keys: bool) -> None:
-    """All texts within a JSON value, without recursion. keys: whether users choose the names of fields there, too."""
+    """Collects all texts within a JSON value, without recursion.
+
+    Args:
+        value: The JSON value.
+        texts: Takes the texts.
+        keys: Whether users choose the names of fields there, too.
+    """
     waiting: list[tuple[Any, str]] = [([value], "")]
     while waiting:
         holder, parent = waiting.pop()
@@ -201,14 +227,26 @@ def _is_the_apis(key: str, value: str, parent: str) -> bool:
 
 @dataclass(frozen=True)
 class _View:
-    """A way to read a message. places: for each byte of `folded`, the characters of the message that it stands for."""
+    """A way to read a message.
+
+    Attributes:
+        folded: The message in this reading, as bytes.
+        starts: For each byte of `folded`, where the characters of the message that it stands for begin.
+        ends: For each byte of `folded`, where they end.
+    """
 
     folded: bytes
     starts: Sequence[int]
     ends: Sequence[int] = field(repr=False)
 
     def hide(self, hidden: list[bool], begin: int, end: int) -> None:
-        """Hides what these bytes stand for, and what is between them."""
+        """Hides what some bytes stand for, and what is between them.
+
+        Args:
+            hidden: For each character of the message, whether it is hidden.
+            begin: The first of the bytes.
+            end: What follows the last of them.
+        """
         start, stop = self.starts[begin], self.ends[end - 1]
         hidden[start:stop] = [True] * (stop - start)
 
@@ -289,7 +327,16 @@ def _decoded(run: str) -> str:
 
 
 def _shared(message: str, views: Sequence[_View], private: bytes) -> list[bool]:
-    """Which characters of the message to hide. private: the texts, parted by zero bytes."""
+    """Finds what a message shares with private texts.
+
+    Args:
+        message: The message.
+        views: The ways to read it.
+        private: The texts, parted by zero bytes.
+
+    Returns:
+        For each character of the message, whether to hide it.
+    """
     hidden = [False] * len(message)
     _hide_shared(views, private, hidden)
     if True in hidden:

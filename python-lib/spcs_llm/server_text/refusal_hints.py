@@ -74,7 +74,12 @@ _FAILED = re.compile(r"\bfail|\berror\b|\bcannot\b|\bcould not\b|\bunable\b|no s
 def hint_for(reason: str) -> str:
     """The hint that suits a server's reason; that the protocol may be wrong only where it gives none.
 
-    The reason is cut: some of these expressions look back and forth in it.
+    Args:
+        reason: The server's reason. Only its first 1,000 characters count: some of these expressions look back and
+            forth in it.
+
+    Returns:
+        The hint: a sentence.
     """
     reason = reason[:1000]
     if not reason:

@@ -22,7 +22,11 @@ _renewable: weakref.WeakSet[Renewable] = weakref.WeakSet()
 
 
 def renew_in_child(thing: Renewable) -> None:
-    """Has `thing` renewed in every child that this process forks, as long as it lives."""
+    """Has an object renewed in every child that this process forks, as long as the object lives.
+
+    Args:
+        thing: The object.
+    """
     _renewable.add(thing)
 
 

@@ -35,7 +35,11 @@ class CollectorLock:
         return self._lock._is_owned()  # type: ignore[attr-defined,no-any-return]
 
     def run(self, work: Callable[[], object]) -> None:
-        """Does `work` under the lock: at once as a rule, or after the block that this thread is in."""
+        """Does some work under the lock: at once as a rule, or after the block that this thread is in.
+
+        Args:
+            work: The work. What it returns is dropped.
+        """
         if self.is_held_here():
             self._deferred.append(work)
             return

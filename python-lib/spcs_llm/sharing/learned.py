@@ -18,7 +18,7 @@ class Learned(Generic[T]):
     Args:
         assumed: The value as long as nothing is learnt.
         seconds: How long a lesson holds. Learning the same again makes it hold for as long once more.
-        clock: Seconds, monotonic.
+        clock: Seconds that never go back.
     """
 
     def __init__(
@@ -47,11 +47,22 @@ class Learned(Generic[T]):
         return lesson is not None and self._clock() < lesson[1]
 
     def learn(self, value: T) -> None:
-        """From now on, for `seconds`, the value is this."""
+        """Has a value hold from now on, for as long as a lesson does.
+
+        Args:
+            value: What was learnt.
+        """
         self.update(lambda _: value)
 
     def update(self, change: Callable[[T], T]) -> T:
-        """Learns what `change` makes of the current value, and returns it. No other lesson comes in between."""
+        """Learns what a change makes of the current value. No other lesson comes in between.
+
+        Args:
+            change: Takes the value, and returns the new one.
+
+        Returns:
+            The new value.
+        """
         with self._lock:
             value = change(self.value)
             self._lesson = (value, self._clock() + self._seconds)

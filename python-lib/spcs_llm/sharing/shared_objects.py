@@ -51,7 +51,15 @@ class SharedObjects(Generic[K, V]):
         return self.put(key, make() if found is None else found)
 
     def put(self, key: K, value: V) -> V:
-        """Has `key` stand for `value`, too, unless it stands for another one. Returns the one it stands for."""
+        """Has a key stand for an object, too, unless it stands for another one.
+
+        Args:
+            key: What the object is to be found by.
+            value: The object.
+
+        Returns:
+            The object that the key stands for.
+        """
         with self._lock:
             value = self._alive.setdefault(key, value)
             self._recent[key] = value

@@ -58,7 +58,17 @@ class SingleFlight(Generic[T]):
                 return flight.result[0]
 
     def run_if_idle(self, work: Callable[[], T]) -> T | None:
-        """The result of `work`; None at once when another thread is at it."""
+        """Does the work, unless another thread is at it.
+
+        Args:
+            work: As for `run`.
+
+        Returns:
+            The result of the work; None, at once, when another thread is at it.
+
+        Raises:
+            SpcsError: What `work` raises.
+        """
         flight, leads = self._board()
         return self._lead(flight, work) if leads else None
 
@@ -86,7 +96,13 @@ class SingleFlight(Generic[T]):
 
 
 class _Flight(Generic[T]):
-    """result: in a tuple, as None may be one."""
+    """Work that one thread does, and that others may wait for.
+
+    Attributes:
+        landed: Set when the work has ended.
+        result: Its result in a tuple, as None may be one; None if there is none.
+        error: Why it failed, if others are to know.
+    """
 
     def __init__(self) -> None:
         self.landed = threading.Event()
