@@ -13,16 +13,7 @@ from pathlib import Path
 import pytest
 
 LIBRARY = Path(__file__).parents[2] / "python-lib"
-# Docstrings of an earlier style; pyproject.toml has the same list.
-EARLIER = re.compile(
-    "spcs_llm/((protocols|chat_templates|server_text)/.*"
-    "|(connections|domain|errors|form_fields|model|settings|tool_arguments|urls|usage)[.]py)"
-)
-MODULES = sorted(
-    name
-    for name in (path.relative_to(LIBRARY).as_posix() for path in LIBRARY.rglob("*.py"))
-    if not EARLIER.fullmatch(name)
-)
+MODULES = sorted(path.relative_to(LIBRARY).as_posix() for path in LIBRARY.rglob("*.py"))
 SECTIONS = re.compile(r"^(Args|Attributes|Returns|Yields|Raises):$", re.MULTILINE)
 
 
