@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import queue
 import subprocess
 import sys
@@ -22,6 +23,8 @@ class ChildService:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "sandbox.services", order],
             cwd=ROOT,
+            # Models read their weights by a path in UTF-8, whatever the locale says.
+            env={**os.environ, "PYTHONUTF8": "1"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -121,7 +121,7 @@ def test_an_unexpected_exception_leaves_nothing_of_itself_behind(monkeypatch: py
     model = Model({"oauth": {"snowflake_oauth": KEY}, "llmEndpointUrl": "http://127.0.0.1:9", "queryTimeoutSeconds": 1,
                    "snowflakeAccountUrl": "http://127.0.0.1:9"})  # fmt: skip
     monkeypatch.setattr(Connection, "resolved", fails)
-    with pytest.raises(SpcsError, match="failed where it should not") as raised:
+    with pytest.raises(SpcsError, match="failed unexpectedly") as raised:
         model.complete({"messages": [{"role": "user", "content": PROMPT}]}, {}, None)
     assert raised.value.__context__ is raised.value.__cause__ is None
     assert PROMPT not in repr(raised.value)
