@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
-from collections.abc import Iterator
-
 from tests.field.mesh import Field, trace_text
 from tests.field.reports import Report
 from tests.field.verdict import faults, leaks
 from tests.field.without import replayed_without
+from tests.logs import everything_logged
 
 
 def replay(field: Field, report: Report, way: str) -> list[str]:
@@ -31,7 +27,7 @@ def replayed(field: Field, report: Report, way: str) -> list[str]:
         model = field.model(report, server)
         for number, query in enumerate(report.queries, 1):
             before = len(server.service_requests())
-            with logged() as log:
+            with everything_logged() as log:
                 outcome = field.ask(model, query, way)
             texts = {
                 "the error": outcome.error or "",
@@ -44,19 +40,3 @@ def replayed(field: Field, report: Report, way: str) -> list[str]:
         server.close_connections()
         wrong += field.settle()
     return wrong
-
-
-@contextlib.contextmanager
-def logged() -> Iterator[io.StringIO]:
-    """All that is logged meanwhile, at any level."""
-    text = io.StringIO()
-    handler = logging.StreamHandler(text)
-    root = logging.getLogger()
-    level = root.level
-    root.addHandler(handler)
-    root.setLevel(logging.DEBUG)
-    try:
-        yield text
-    finally:
-        root.setLevel(level)
-        root.removeHandler(handler)

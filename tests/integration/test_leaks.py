@@ -2,35 +2,17 @@
 
 from __future__ import annotations
 
-import io
-import logging
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from sandbox.instance import Instance
 from sandbox.snowflake import USER
+from tests.logs import everything_logged
 
 PROMPT, ANSWER, KEY = "canaryprompt-7d1f", "canaryanswer-55aa", "canarykey-93cc"
-
-
-@contextmanager
-def everything_logged() -> Iterator[io.StringIO]:
-    """All that any logger says at DEBUG, urllib3's and requests' included."""
-    text = io.StringIO()
-    handler = logging.StreamHandler(text)
-    root = logging.getLogger()
-    level = root.level
-    root.addHandler(handler)
-    root.setLevel(logging.DEBUG)
-    try:
-        yield text
-    finally:
-        root.removeHandler(handler)
-        root.setLevel(level)
 
 
 PATHS = {"PREDICT": "/predict", "MODEL_SERVING": "/__call__", "OPENAI": "/v1/chat/completions"}
