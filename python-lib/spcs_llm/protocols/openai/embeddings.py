@@ -145,7 +145,7 @@ class Embedder:
         if form.one_text and len(texts) > 1:
             return [self._asked([text], model, form, context, truncates=truncates)[0] for text in texts]
         http_request = form.request(texts, model, truncates=truncates)
-        body = self._server.send(http_request, context)
+        body = self._server.endpoint.send(http_request, context)
         if form.of_tei and isinstance(body, list):
             body = {"data": [{"embedding": vector} for vector in body]}
         rows = read_embeddings(body, len(texts), http_request.payload or {})

@@ -107,7 +107,7 @@ class Reranker:
         for _ in range(_MOST_ATTEMPTS):
             http_request = form.request(query, documents, model)
             try:
-                body = self._server.send(http_request, context)
+                body = self._server.endpoint.send(http_request, context)
                 if (
                     form == _OF_NIM
                     and first is not None

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from spcs_llm.errors import NotFound, SpcsError
 from spcs_llm.http.endpoint import Endpoint
-from spcs_llm.http.request import HttpRequest
 from spcs_llm.protocols.openai.lessons import Lessons
 from spcs_llm.protocols.openai.models import ServedModels
 from spcs_llm.protocols.openai.refusals import TOO_LONG, reason_of
@@ -33,21 +30,6 @@ class Server:
         self.models = ServedModels(endpoint, model)
         self.lessons = lessons if lessons is not None else Lessons()
         self.has_answered = False
-
-    def send(self, http_request: HttpRequest, context: QueryContext) -> Any:
-        """Sends a request.
-
-        Args:
-            http_request: The request.
-            context: The query that it is for.
-
-        Returns:
-            The JSON of the answer.
-
-        Raises:
-            SpcsError: If no attempt succeeds within the query's time.
-        """
-        return self.endpoint.send(http_request, context)
 
     def checked(self, error: SpcsError, context: QueryContext) -> SpcsError:
         """Looks whether an error comes from a model that the server does not have, where that may be.
