@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-CHECK_PROTOCOL = "Check that 'Service protocol' suits the service."
+CHECK_PROTOCOL = "Check that 'Service protocol' matches the API of the service."
 SEE_LOGS = "Its logs have more details: SYSTEM$GET_SERVICE_LOGS."
 CHECK_SERVICE_KEY = "If the container requires a key, check 'Service API key'."
 _HINTS = tuple(
