@@ -10,11 +10,18 @@ from __future__ import annotations
 
 import string
 
-_UPPER = string.ascii_uppercase.encode()
 _LOWER = string.ascii_lowercase.encode()
-_DIGITS = string.digits.encode()
-_PUNCTUATION = string.punctuation.encode()
-_BEYOND_ASCII = bytes(range(128, 256))
+# Each byte as one that stands for its kind. Lower-case letters, which are most of a text, are counted before that.
+_KINDS = bytes(
+    ord(
+        "U" if character in string.ascii_uppercase
+        else "D" if character in string.digits
+        else "P" if character in string.punctuation
+        else "H" if character > "\x7f"
+        else " "
+    )
+    for character in map(chr, range(256))
+)  # fmt: skip
 
 # Tokens for each
 _UPPER_LETTER = 0.35
@@ -31,22 +38,20 @@ def estimate_tokens(text: str) -> int:
     if not text:
         return 0
     encoded = text.encode("utf-8", "replace")
-    upper, lower = _count(encoded, _UPPER), _count(encoded, _LOWER)
+    others = encoded.translate(None, _LOWER)
+    lower = len(encoded) - len(others)
+    kinds = others.translate(_KINDS)
+    upper = kinds.count(b"U")
     tokens = _UPPER_LETTER * upper + _LOWER_LETTER * lower
-    tokens += _DIGIT * _count(encoded, _DIGITS) + _MARK * _count(encoded, _PUNCTUATION)
+    tokens += _DIGIT * kinds.count(b"D") + _MARK * kinds.count(b"P")
     if len(encoded) > len(text):
-        tokens += _beyond_ascii(text, encoded, upper + lower)
+        tokens += _beyond_ascii(text, encoded, kinds.count(b"H"), upper + lower)
     return max(1, round(tokens))
 
 
-def _beyond_ascii(text: str, encoded: bytes, letters: int) -> float:
-    high = _count(encoded, _BEYOND_ASCII)
+def _beyond_ascii(text: str, encoded: bytes, high: int, letters: int) -> float:
     characters = len(text) - (len(encoded) - high)
     two = max(0, 3 * characters - high)  # of them, were each of two or three bytes
     # One accent in twelve letters tells another language than English, whose words tokenizers cut smaller.
     foreign = min(letters, 12 * two)
     return _TWO_BYTES * two + _MORE_BYTES * (characters - two) + _FOREIGN_LETTER * foreign
-
-
-def _count(encoded: bytes, of: bytes) -> int:
-    return len(encoded) - len(encoded.translate(None, of))

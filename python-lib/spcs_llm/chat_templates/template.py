@@ -56,12 +56,13 @@ class ChatTemplate:
         stop_strings: The texts at which an answer ends.
     """
 
-    def __init__(self, name: str, source: str) -> None:
+    def __init__(self, name: str, source: str, *, trusted: bool = False) -> None:
         """Compiles the template, and tries it on conversations of a few messages.
 
         Args:
             name: The name of the format, for errors.
             source: The Jinja template.
+            trusted: Whether it comes with the plugin.
 
         Raises:
             TemplateError: If the source does not compile, fails or loses what the user says.
@@ -69,7 +70,7 @@ class ChatTemplate:
         if not source.strip():
             raise TemplateError("it is empty")
         self.name = name
-        self._template = compiled(source)
+        self._template = compiled(source, trusted=trusted)
         bos, eos = next((ends for sign, *ends in _BOS_AND_EOS if sign in source), ("", ""))
         self._variables = {"bos_token": bos, "eos_token": eos, "tools": None, "documents": None}
         probe = self._with(_probe(("user",)), True)
@@ -181,7 +182,7 @@ def _shipped(name: str) -> ChatTemplate:
         source = (_FOLDER / f"{name}.jinja").read_text(encoding="utf-8")
     except OSError:
         raise TemplateError(f"the plugin has no chat template named {name}") from None
-    return ChatTemplate(name, source)
+    return ChatTemplate(name, source, trusted=True)
 
 
 @functools.lru_cache(maxsize=32)

@@ -147,7 +147,7 @@ class Exchange:
         return b"".join(self.chunks())
 
     def _raw_chunks(self) -> Iterator[bytes]:
-        # http.client's response: its read1 gives what is there, whatever the framing
+        # http.client's response, which urllib3's holds: its read1 gives what is there, whatever the framing
         stream = getattr(self._response, "_fp", self._response)
         # It takes a connection that is closed within the headers for their end: what follows is then empty.
         may_lack_headers = getattr(stream, "length", 0) is None and not stream.chunked
@@ -200,21 +200,19 @@ class Exchange:
             return
         if keep_connection and self._is_clean():
             self._response.release_conn()
+        elif isinstance(self._response, HttpResponse):
+            self._response.discard()
         else:
             self._response.close()
 
     def _is_clean(self) -> bool:
-        stream = getattr(self._response, "_fp", None)
-        return self._drained and not (self._broken or self.cut or self.sent_in_part) and _is_reusable(stream)
+        whole = self._drained and not (self._broken or self.cut or self.sent_in_part)
+        return whole and isinstance(self._response, HttpResponse) and self._response.reusable
 
     def _drop_handle(self) -> None:
         if self._handle is not None:
             self._handle.close()
             self._handle = None
-
-
-def _is_reusable(stream: Any) -> bool:
-    return isinstance(stream, HttpResponse) and stream.reusable
 
 
 def _inflated(chunks: Iterator[bytes], host: str) -> Iterator[bytes]:

@@ -11,7 +11,10 @@ from __future__ import annotations
 import http.client
 import re
 import ssl
+from collections.abc import Sequence
 from typing import Any
+
+from spcs_llm.http.headers import Headers
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) +([1-9][0-9][0-9])(?: ([^\r\n]*))?\r?\n")
 _LENGTH = re.compile(r"[0-9]{1,18}")
@@ -21,6 +24,7 @@ _MAX_LINE = 65536
 _MAX_HEADERS = 100
 _MAX_INFORMATIONAL = 16
 _LINE_END = (b"\r\n", b"\n")
+_NO_MAIL = http.client.HTTPMessage()
 _NO_BODY = (http.client.NO_CONTENT, http.client.RESET_CONTENT, http.client.NOT_MODIFIED)
 
 
@@ -30,8 +34,16 @@ class HttpResponse(http.client.HTTPResponse):
     Informational responses (1xx) are passed over; http.client does so for 100 only. The head is read here, for a third
     of what the parser of mails costs that http.client uses, and because of what that makes of broken lines: the rest of
     the head becomes a body, which urllib3 writes to its log, with whatever of the request the server quotes there.
+
+    Pools of urllib3 take it for one of their own responses, which read the same from it and cost as much again.
     """
 
+    headers: Headers  # type: ignore[assignment]
+    length: int | None
+    version_string = "HTTP/1.1"  # for a line of urllib3's log
+    retries: Any = None
+    _connection: Any = None
+    _pool: Any = None
     _method: str
     _framed = False
     _has_odd_names = False
@@ -41,6 +53,31 @@ class HttpResponse(http.client.HTTPResponse):
     def reusable(self) -> bool:
         """Whether the body was read to the end of its framing and nothing was left on the connection by then."""
         return self._framed and self._ended_clean and not self.will_close
+
+    @classmethod
+    def from_httplib(
+        cls, response: HttpResponse, pool: Any = None, connection: Any = None, **options: Any
+    ) -> HttpResponse:
+        """What pools of urllib3 before 2 make of the response that `getresponse` gave them."""
+        response._pool, response._connection = pool, connection
+        return response
+
+    @property
+    def length_remaining(self) -> int | None:
+        return self.length
+
+    def release_conn(self) -> None:
+        """Gives the connection back to its pool."""
+        connection, self._connection = self._connection, None
+        if connection is not None and self._pool is not None:
+            self._pool._put_conn(connection)
+
+    def discard(self) -> None:
+        """Closes the response and its connection."""
+        self.close()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
 
     def begin(self) -> None:
         """Reads the status and the headers.
@@ -60,7 +97,8 @@ class HttpResponse(http.client.HTTPResponse):
             headers = self._read_headers()
             if not 100 <= self.status < 200 or self.status == http.client.SWITCHING_PROTOCOLS:
                 self.code = self.status
-                self.headers = self.msg = headers
+                self.headers = headers
+                self.msg = _NO_MAIL  # urllib3 before 2 looks for defects in it
                 return minor
         raise http.client.HTTPException("informational responses without end")
 
@@ -76,8 +114,8 @@ class HttpResponse(http.client.HTTPResponse):
         self.reason = (parts[3] or b"").decode("latin-1").strip()
         return parts[1], int(parts[2])
 
-    def _read_headers(self) -> http.client.HTTPMessage:
-        fields: list[list[str]] = []
+    def _read_headers(self) -> Headers:
+        fields: list[tuple[str, str]] = []
         while (line := self._line(_MAX_LINE + 1)) and line not in _LINE_END:
             if len(line) > _MAX_LINE or len(fields) >= _MAX_HEADERS:
                 raise http.client.HTTPException("headers without end")
@@ -86,44 +124,42 @@ class HttpResponse(http.client.HTTPResponse):
             if "\r" in text:  # some servers and proxies take it for the end of a line, others do not
                 raise http.client.HTTPException("a carriage return within a header")
             if text[:1] in (" ", "\t") and fields:
-                fields[-1][1] += f" {text.strip()}"
+                fields[-1] = (fields[-1][0], f"{fields[-1][1]} {text.strip()}")
             elif colon and name.strip():
                 # A name with a blank behind it is another name: `Content-Length : 3` says nothing of the length.
                 # A proxy on the way may read it otherwise, and have the answer end elsewhere.
                 self._has_odd_names = self._has_odd_names or _NAME.fullmatch(name) is None
-                fields.append([name, value.strip()])
+                fields.append((name, value.strip()))
             else:
                 raise http.client.HTTPException("a header line without a name")
-        message = http.client.HTTPMessage()
-        for name, value in fields:
-            message[name] = value
-        return message
+        return Headers(fields)
 
     def _set_framing(self) -> None:
         """As http.client does: the body ends by its chunks, its length, or the end of the connection."""
-        codings = self.headers.get("Transfer-Encoding", "").strip().lower()
-        self.chunked = codings == "chunked"
+        codings = self.headers.get_all("Transfer-Encoding")
+        lengths = self.headers.get_all("Content-Length")
+        if len(lengths) > 1 and len(set(lengths)) > 1:
+            raise http.client.HTTPException("several lengths of one body")
+        self.chunked = len(codings) > 0 and codings[0].lower() == "chunked"
         self.chunk_left = None
         connection = self.headers.get("Connection", "").lower()
         self.will_close = "close" in connection or (self.version == 10 and "keep-alive" not in connection)
-        length = self.headers.get("Content-Length", "").strip()
-        self.length = int(length) if _LENGTH.fullmatch(length) and not self.chunked else None
+        has_length = len(lengths) > 0 and _LENGTH.fullmatch(lengths[0]) is not None
+        self.length = int(lengths[0]) if has_length and not self.chunked else None
         if self.status in (http.client.NO_CONTENT, http.client.NOT_MODIFIED) or self._method == "HEAD":
             self.length = 0
         if self.length is None and not self.chunked:
             self.will_close = True
-        self._framed = not self._has_odd_names and self._has_one_framing()
+        self._framed = not self._has_odd_names and self._has_one_framing(codings, lengths)
 
-    def _has_one_framing(self) -> bool:
-        lengths = self.headers.get_all("Content-Length", [])
-        codings = self.headers.get_all("Transfer-Encoding", [])
+    def _has_one_framing(self, codings: Sequence[str], lengths: Sequence[str]) -> bool:
         if self.status in _NO_BODY:
-            return not codings and all(length.strip() == "0" for length in lengths)
+            return not codings and all(length == "0" for length in lengths)
         if lengths and codings:
             return False
         if codings:
-            return len(codings) == 1 and codings[0].strip().lower() == "chunked"
-        return len(set(lengths)) == 1 and bool(_LENGTH.fullmatch(lengths[0].strip()))
+            return len(codings) == 1 and self.chunked
+        return len(set(lengths)) == 1 and _LENGTH.fullmatch(lengths[0]) is not None
 
     def _get_chunk_left(self) -> int | None:
         """As http.client's own, which takes any two bytes for the end of a chunk and `-1` or `1_0` for a size."""

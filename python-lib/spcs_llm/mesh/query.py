@@ -164,7 +164,11 @@ def _parts(role: str, message: Mapping[str, Any], *, has_calls: bool) -> tuple[P
             "In a recipe, the input has an empty cell: fill it, or filter such rows out first.",
         )
     parts = [*parts_of_content(content, has_calls=has_calls), *parts_of_blocks(more, has_calls=has_calls)]
-    return tuple(part for part in parts if part != TextPart(""))  # servers refuse an empty part beside others
+    return tuple(part for part in parts if not _is_empty(part))  # servers refuse an empty part beside others
+
+
+def _is_empty(part: Part) -> bool:
+    return isinstance(part, TextPart) and not part.text
 
 
 # -- embeddings and rankings ------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from spcs_llm.tool_arguments import arguments_text
 
 # A message's calls, its results, and what is to be said in the user's name after it.
 Turn = tuple[tuple[ToolCall, ...], tuple[ToolResult, ...], tuple[Part, ...]]
+_NO_TOOLS: Turn = (), (), ()
 
 
 def tool_history(messages: Sequence[tuple[str, Mapping[str, Any]]]) -> list[Turn]:
@@ -30,6 +31,8 @@ def tool_history(messages: Sequence[tuple[str, Mapping[str, Any]]]) -> list[Turn
     Raises:
         QueryError: If a call has no name, or an output belongs to no call.
     """
+    if not any(role == "tool" or message.get("toolCalls") is not None for role, message in messages):
+        return [_NO_TOOLS] * len(messages)
     reader = _Reader(messages)
     turns = [reader.turn(role, message) for role, message in messages]
     following = [role for role, _ in messages[1:]] + [""]

@@ -1,0 +1,223 @@
+"""Connections and pools of urllib3 that tell what they do, and cost a fraction of what its own do.
+
+An `HTTPAdapter` of requests does the work, one floor below `Session`, with urllib3's connecting, TLS, proxies and
+errors. What is written anew is what every call pays for: a request goes out as one text in one system call, and
+`HttpResponse` is all that there is of its answer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import ssl
+import threading
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+import urllib3
+from requests.adapters import HTTPAdapter
+from requests.utils import prepend_scheme_if_needed
+
+from spcs_llm.errors import NetworkError
+from spcs_llm.http.exchange import Exchange
+from spcs_llm.http.response import HttpResponse
+from spcs_llm.urls import BaseUrl
+
+_current = threading.local()
+
+
+def observe(exchange: Exchange | None) -> None:
+    """Has the connection that this thread sends its next request on tell `exchange` of it; None ends that."""
+    _current.exchange = exchange
+
+
+class _ObservedConnection:
+    """Tells the exchange under way which connection carries it, and sends head and body in one go."""
+
+    response_class: Any = HttpResponse
+    sock: Any
+    _used = False
+    _asked = ""
+
+    def _new_conn(self) -> Any:
+        sock = super()._new_conn()  # type: ignore[misc]
+        if (exchange := getattr(_current, "exchange", None)) is not None:
+            exchange.connecting(sock)
+        return sock
+
+    def connect(self) -> None:
+        super().connect()  # type: ignore[misc]
+        self._used = False
+
+    def request(
+        self, method: str, url: str, body: bytes | None = None, headers: Any = None, **options: Any
+    ) -> None:
+        """As urllib3's own, which writes, checks and joins a head of seven lines by forty calls."""
+        data = _head(method, url, headers or {}) + (body or b"")
+        self._asked = method
+        if self.sock is None:
+            self.connect()
+        exchange = getattr(_current, "exchange", None)
+        if exchange is not None:
+            exchange.on_wire(self.sock, self._used)
+        self._used = True
+        try:
+            self.sock.sendall(data)
+        except OSError as error:
+            if exchange is not None:
+                exchange.sent_in_part = True
+            if not isinstance(error, ConnectionResetError):
+                raise
+            # A server may refuse a body before it has read it. urllib3 then reads its answer, if told by this error.
+            raise BrokenPipeError from None
+
+    def getresponse(self) -> HttpResponse:
+        """The answer, once its head is there. Unlike urllib3's own it is the one that reads from the connection."""
+        response = HttpResponse(self.sock, method=self._asked)
+        try:
+            response.begin()
+        except BaseException:
+            response.close()
+            raise
+        return response
+
+
+def _head(method: str, target: str, headers: Mapping[str, str]) -> bytes:
+    """Writes the lines before a body.
+
+    Args:
+        method: The HTTP method.
+        target: The path, escaped.
+        headers: All headers.
+
+    Returns:
+        The request line, the headers and the empty line behind them.
+
+    Raises:
+        ValueError: If a part of them holds what would end its line, or is not Latin-1. The error does not quote it.
+    """
+    lines = [f"{method} {target} HTTP/1.1", *[f"{name}: {value}" for name, value in headers.items()]]
+    head = "\r\n".join(lines)
+    try:
+        encoded = head.encode("latin-1")
+    except UnicodeEncodeError:
+        encoded = b""
+    ends = len(lines) - 1
+    if not encoded or "\0" in head or head.count("\r") != ends or head.count("\n") != ends or " " in target:
+        raise ValueError("a request line or header that HTTP does not allow")
+    return encoded + b"\r\n\r\n"
+
+
+class _HttpConnection(_ObservedConnection, urllib3.connection.HTTPConnection):  # type: ignore[misc]
+    pass
+
+
+class _HttpsConnection(_ObservedConnection, urllib3.connection.HTTPSConnection):  # type: ignore[misc]
+    pass
+
+
+class _IdleConnections:
+    """The idle connections of a pool, the last one first, as urllib3 keeps them in a LifoQueue.
+
+    Without that one's lock: the garbage collector may put a connection back in the middle of another's `get`.
+    """
+
+    def __init__(self, maxsize: int = 0) -> None:
+        self.maxsize = maxsize
+        self._connections: deque[Any] = deque()
+
+    def get(self, block: bool = False, timeout: float | None = None) -> Any:
+        try:
+            return self._connections.pop()
+        except IndexError:
+            raise queue.Empty from None
+
+    def put(self, connection: Any, block: bool = False, timeout: float | None = None) -> None:
+        if len(self._connections) >= self.maxsize:
+            raise queue.Full
+        self._connections.append(connection)
+
+    def qsize(self) -> int:
+        return len(self._connections)
+
+
+class _HttpPool(urllib3.HTTPConnectionPool):
+    ConnectionCls: Any = _HttpConnection
+    QueueCls: Any = _IdleConnections
+    ResponseCls: Any = HttpResponse  # urllib3 before 2
+
+
+class _HttpsPool(urllib3.HTTPSConnectionPool):
+    ConnectionCls: Any = _HttpsConnection
+    QueueCls: Any = _IdleConnections
+    ResponseCls: Any = HttpResponse
+
+
+_POOL_CLASSES = {"http": _HttpPool, "https": _HttpsPool}
+
+
+class Adapter(HTTPAdapter):
+    """HTTPAdapter with one pool of observed connections, one shared SSL context, and no cookies or retries."""
+
+    def __init__(
+        self, url: BaseUrl, proxy: str | None, pool_size: int, context: ssl.SSLContext | None
+    ) -> None:
+        super().__init__(pool_connections=1, pool_maxsize=pool_size, max_retries=0)
+        self._origin = url.origin
+        manager = self.poolmanager if proxy is None else self._proxy_manager(proxy)
+        socks = proxy is not None and proxy.lower().startswith("socks")
+        if not socks:  # which has connection classes of its own
+            manager.pool_classes_by_scheme = _POOL_CLASSES
+        if context is not None:
+            manager.connection_pool_kw["ssl_context"] = context
+        self._pool = manager.connection_from_url(url.origin)
+
+    def _proxy_manager(self, proxy: str) -> Any:
+        try:
+            proxy_url = prepend_scheme_if_needed(proxy, "http")  # type: ignore[no-untyped-call]
+            if not urllib3.util.parse_url(proxy_url).host:
+                raise ValueError("no host")
+            return self.proxy_manager_for(proxy_url)
+        except (ValueError, urllib3.exceptions.HTTPError):
+            raise NetworkError(
+                "The proxy that the environment names cannot be used.",
+                "Ask a DSS administrator to correct HTTPS_PROXY; a SOCKS proxy needs the Python package PySocks.",
+                transient=False,
+            ) from None
+
+    def grow(self, pool_size: int) -> None:
+        self._pool.pool.maxsize = pool_size
+
+    def close_idle_connections(self) -> None:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                connection = self._pool.pool.get(block=False)
+                if connection is not None:
+                    connection.close()
+
+    def get_connection_with_tls_context(self, *args: Any, **options: Any) -> Any:
+        return self._pool
+
+    def get_connection(self, *args: Any, **options: Any) -> Any:
+        """What requests before 2.32 asks for."""
+        return self._pool
+
+    def request_url(self, request: Any, proxies: Any) -> str:
+        url: str = request.url
+        return url[len(self._origin) :]
+
+    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
+        """The shared context verifies; loading the CA bundle into it for each connection is what this avoids."""
+
+    def build_response(self, req: Any, resp: Any) -> Any:
+        """What an exchange reads of a requests.Response, without its jar of cookies and the rest that costs time."""
+        return _Response(req, resp)
+
+
+class _Response:
+    def __init__(self, request: Any, raw: Any) -> None:
+        self.request = request
+        self.raw = raw
+        self.status_code = raw.status
+        self.headers = raw.headers
