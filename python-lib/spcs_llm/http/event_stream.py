@@ -44,80 +44,114 @@ def events(chunks: Iterable[bytes], *, largest: int = MAX_EVENT) -> Iterator[Eve
     Raises:
         ModelError: If an event is larger than that.
     """
-    name, data, size = "", [], 0
-    failure: NetworkError | QueryTimeout | None = None
-    try:
-        for line in _lines(chunks, largest):
-            if line[:6] == b"data: ":
-                data.append(line[6:])
-                size += len(line)
-            elif not line:
-                if data:
-                    yield Event(name, data[0] if len(data) == 1 else b"\n".join(data))
-                name, data, size = "", [], 0
-            else:
-                field, _, value = line.partition(b":")
-                if value[:1] == b" ":
-                    value = value[1:]
-                if field == b"data":
-                    data.append(value)
-                    size += len(line)
-                elif field == b"event":
-                    name = value.decode("utf-8", "replace")
-                elif field == b"error":
-                    name = "error"
-                    data.append(value)
-                    size += len(line)
-            if size > largest:
-                raise _too_large(largest)
-    except (NetworkError, QueryTimeout) as error:
-        failure = error
-    if data:
-        yield LastEvent(name, b"\n".join(data))
-    if failure is not None:
-        raise failure
-
-
-def _lines(chunks: Iterable[bytes], largest: int) -> Iterator[bytes]:
-    """Lines without their ends, which are LF, CR or CRLF. Of a line that the body's end cuts off, only data counts."""
-    begun: list[bytes] = []
-    size = 0
-    first = True
-    lf_belongs_to_cr = False
+    lines, begun = _Lines(largest), _BegunEvent(largest)
     failure: NetworkError | QueryTimeout | None = None
     try:
         for chunk in chunks:
-            if not chunk:
+            if begun.is_empty and lines.is_event(chunk):
+                yield Event("", chunk[6:-2])
                 continue
-            if lf_belongs_to_cr and chunk[:1] == b"\n":
-                chunk = chunk[1:]
-            lf_belongs_to_cr = False
-            end = max(chunk.rfind(b"\n"), chunk.rfind(b"\r")) + 1
-            if not end:
-                begun.append(chunk)
-                size += len(chunk)
-                if size > largest:
-                    raise _too_large(largest)
-                continue
-            begun.append(chunk[:end])
-            lines = b"".join(begun).splitlines()
-            if first:
-                first = False
-                if lines[0].startswith(_BOM):
-                    lines[0] = lines[0][len(_BOM) :]
-            lf_belongs_to_cr = chunk.endswith(b"\r")
-            begun = [chunk[end:]]
-            size = len(begun[0])
-            yield from lines
+            for line in lines.of(chunk):
+                event = begun.with_line(line)
+                if event is not None:
+                    yield event
     except (NetworkError, QueryTimeout) as error:
         failure = error
-    rest = b"".join(begun)
-    if first and rest.startswith(_BOM):
-        rest = rest[len(_BOM) :]
+    rest = lines.rest()
     if rest.startswith((b"data:", b"error:")):
-        yield rest
+        begun.with_line(rest)
+    if begun.data:
+        yield LastEvent(begun.name, b"\n".join(begun.data))
     if failure is not None:
         raise failure
+
+
+class _BegunEvent:
+    """An event whose blank line has not come yet."""
+
+    def __init__(self, largest: int) -> None:
+        self._largest = largest
+        self._clear()
+
+    def _clear(self) -> None:
+        self.name = ""
+        self.data: list[bytes] = []
+        self._size = 0
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.data and not self.name
+
+    def with_line(self, line: bytes) -> Event | None:
+        """Takes in a line; the event if that was its blank one."""
+        if not line:
+            event = Event(self.name, b"\n".join(self.data)) if self.data else None
+            self._clear()
+            return event
+        field, _, value = line.partition(b":")
+        if value[:1] == b" ":
+            value = value[1:]
+        if field == b"event":
+            self.name = value.decode("utf-8", "replace")
+        elif field in (b"data", b"error"):
+            self.name = "error" if field == b"error" else self.name
+            self.data.append(value)
+            self._size += len(line)
+            if self._size > self._largest:
+                raise _too_large(self._largest)
+        return None
+
+
+class _Lines:
+    """Lines without their ends, which are LF, CR or CRLF, out of bytes that are cut anywhere."""
+
+    def __init__(self, largest: int) -> None:
+        self._largest = largest
+        self._begun: list[bytes] = []
+        self._size = 0
+        self._is_first = True
+        self._lf_belongs_to_cr = False
+
+    def is_event(self, chunk: bytes) -> bool:
+        """Whether a chunk is one event with data and nothing else: most are, and need not be cut into lines."""
+        if self._size or self._lf_belongs_to_cr or chunk[:6] != b"data: " or chunk[-2:] != b"\n\n":
+            return False
+        if chunk.find(b"\n") != len(chunk) - 2 or b"\r" in chunk or len(chunk) > self._largest:
+            return False
+        self._is_first = False
+        return True
+
+    def of(self, chunk: bytes) -> list[bytes]:
+        """The lines that end in a chunk."""
+        if self._lf_belongs_to_cr and chunk[:1] == b"\n":
+            chunk = chunk[1:]
+        self._lf_belongs_to_cr = False
+        if not chunk:
+            return []
+        end = max(chunk.rfind(b"\n"), chunk.rfind(b"\r")) + 1
+        self._lf_belongs_to_cr = chunk.endswith(b"\r")
+        if not end:
+            self._begun.append(chunk)
+            self._size += len(chunk)
+            if self._size > self._largest:
+                raise _too_large(self._largest)
+            return []
+        lines = b"".join([*self._begun, chunk[:end]]).splitlines()
+        if self._is_first:
+            self._is_first = False
+            lines[0] = _without_bom(lines[0])
+        rest = chunk[end:]
+        self._begun, self._size = [rest] if rest else [], len(rest)
+        return lines
+
+    def rest(self) -> bytes:
+        """What came of a line whose end did not come."""
+        rest = b"".join(self._begun)
+        return _without_bom(rest) if self._is_first else rest
+
+
+def _without_bom(line: bytes) -> bytes:
+    return line[len(_BOM) :] if line.startswith(_BOM) else line
 
 
 def _too_large(largest: int) -> ModelError:

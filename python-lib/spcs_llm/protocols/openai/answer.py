@@ -27,6 +27,7 @@ from spcs_llm.protocols.reply_errors import error_from_message, error_within, un
 _BLANK = b"\xef\xbb\xbf \t\r\n"
 _BESIDE = ("tool_calls", "function_call", "reasoning_content", "reasoning")
 _EVENTS_BETWEEN_LOOKS_AT_THE_CLOCK = 64
+_decoded = json.JSONDecoder().decode
 _LONGEST_MODEL_NAME = 256
 
 
@@ -223,11 +224,11 @@ class AnswerReader:
                 if not count % _EVENTS_BETWEEN_LOOKS_AT_THE_CLOCK:
                     self._watch.check_time()
                 name, data = event
-                if data.strip() == b"[DONE]":
+                if data[:1] != b"{" and data.strip() == b"[DONE]":
                     self._done = True
                     break
                 try:
-                    body = json.loads(data)
+                    body = _decoded(data.decode("utf-8", "surrogatepass"))  # as json.loads, which asks for more
                 except (ValueError, RecursionError):
                     yield from self._deltas_of_frames(event)
                     if self._done:
