@@ -1,4 +1,4 @@
-"""The HTTP interface of a Snowflake account, as far as logging in and out goes.
+"""The HTTP interface of a Snowflake account: logging in and out, and statements.
 
 Field names, codes and shapes: snowflake-connector-python 4.8.1 and 5.2.0; for `/oauth/token` the
 Snowflake documentation (SPCS tutorial 8) and posit-dev/snowflakeauth. A refusal is HTTP 200 with
@@ -19,13 +19,18 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from sandbox.snowflake.connector_queries import ConnectorQueries
 from sandbox.snowflake.logins import authenticate
 from sandbox.snowflake.oauth import client_of, endpoint_token, grant_tokens
 from sandbox.snowflake.refusals import Refusal
-from sandbox.snowflake.statements import run_statement
+from sandbox.snowflake.sql.executor import Executor
+from sandbox.snowflake.sql.sessions import enter
+from sandbox.snowflake.sql_api import PATH as SQL_API
+from sandbox.snowflake.sql_api import sql_api_routes
 from sandbox.snowflake.world import Session, Token, World
 
 Handler = Callable[[Request], Awaitable[Response]]
+SessionHandler = Callable[[Request, Session], Awaitable[Response]]
 
 SIGN_IN_PAGE = """<!DOCTYPE html>
 <html><head><title>Snowflake</title></head>
@@ -41,6 +46,7 @@ OPERATIONS = {
     "/oauth/token": "endpoint_token",
     "/oauth/token-request": "oauth_token",
     "/queries/v1/query-request": "query",
+    "/queries/v1/abort-request": "abort",
     "/telemetry/send": "telemetry",
     "/spcs/sign-in": "sign_in_page",
 }
@@ -48,19 +54,26 @@ OPERATIONS = {
 
 def operation(path: str) -> str:
     """What a request asks of the account, in the words that faults and counters use."""
+    if path.startswith(SQL_API):
+        return "statement" if path == SQL_API else "cancel" if path.endswith("/cancel") else "result"
+    if path.startswith("/queries/") and path not in OPERATIONS:
+        return "abort" if path.endswith("/abort-request") else "query_result"
+    if path.startswith("/monitoring/"):
+        return "monitor"
     return "token" if path == "/session/token-request" else OPERATIONS.get(path, "other")
 
 
-def account_app(world: World) -> Starlette:
+def account_app(world: World, executor: Executor) -> Starlette:
     return Starlette(
         routes=[
+            *sql_api_routes(world, executor),
             _post("/session/v1/login-request", _login(world)),
             _post("/session/token-request", _token_request(world)),
             _post("/session/heartbeat", _heartbeat(world)),
             _post("/session", _logout(world)),
             _post("/oauth/token", _endpoint_token(world)),
             _post("/oauth/token-request", _oauth_token(world)),
-            _post("/queries/v1/query-request", _query(world)),
+            *_query_routes(world, executor),
             _post("/telemetry/send", _telemetry(world)),
             Route("/spcs/sign-in", _sign_in_page(world), methods=["GET", "POST"]),
         ]
@@ -68,6 +81,14 @@ def account_app(world: World) -> Starlette:
 
 
 def _post(path: str, handler: Handler) -> Route:
+    return _route(path, handler, "POST")
+
+
+def _get(path: str, handler: Handler) -> Route:
+    return _route(path, handler, "GET")
+
+
+def _route(path: str, handler: Handler, method: str) -> Route:
     async def answered(request: Request) -> Response:
         try:
             return await handler(request)
@@ -76,7 +97,7 @@ def _post(path: str, handler: Handler) -> Route:
         except BadBodyError as bad:
             return PlainTextResponse(str(bad), status_code=400)
 
-    return Route(path, answered, methods=["POST"])
+    return Route(path, answered, methods=[method])
 
 
 class BadBodyError(Exception):
@@ -136,16 +157,15 @@ def _login(world: World) -> Handler:
         session, token, master = world.open_session(
             user, role, str(data.get("CLIENT_APP_ID") or ""), {k.upper(): v for k, v in parameters.items()}
         )
+        asked = request.query_params
+        enter(world, session, asked.get("warehouse"), asked.get("databaseName"), asked.get("schemaName"))
         world.counters.add("login")
-        return _ok(_login_data(world, session, token, master, request))
+        return _ok(_login_data(world, session, token, master))
 
     return login
 
 
-def _login_data(
-    world: World, session: Session, token: Token, master: Token, request: Request
-) -> dict[str, object]:
-    asked = request.query_params
+def _login_data(world: World, session: Session, token: Token, master: Token) -> dict[str, object]:
     return {
         "token": token.text,
         "validityInSeconds": _seconds(world.lifetimes.session),
@@ -169,9 +189,9 @@ def _login_data(
             {"name": "TIMEZONE", "value": "America/Los_Angeles"},
         ],
         "sessionInfo": {
-            "databaseName": asked.get("databaseName") or None,
-            "schemaName": asked.get("schemaName") or None,
-            "warehouseName": asked.get("warehouse") or None,
+            "databaseName": session.database,
+            "schemaName": session.schema,
+            "warehouseName": session.warehouse,
             "roleName": session.role,
         },
     }
@@ -234,15 +254,25 @@ def _logout(world: World) -> Handler:
     return logout
 
 
-def _query(world: World) -> Handler:
-    async def query(request: Request) -> Response:
-        token = world.live_session(bearer(request))
-        assert token.session is not None
-        world.counters.add("query")
-        text = str((await _json(request)).get("sqlText") or "")
-        return _ok(run_statement(world, token.session, text))
+def _query_routes(world: World, executor: Executor) -> list[Route]:
+    queries = ConnectorQueries(world, executor, _json)
+    return [
+        _post("/queries/v1/query-request", _in_session(world, queries.query)),
+        _post("/queries/v1/abort-request", _in_session(world, queries.abort)),
+        _post("/queries/{handle}/abort-request", _in_session(world, queries.abort)),
+        _get("/queries/{handle}/result", _in_session(world, queries.result)),
+        # Version 5 of the Python connector asks with two slashes.
+        _get("/monitoring/queries/{handle:path}", _in_session(world, queries.monitor)),
+    ]
 
-    return query
+
+def _in_session(world: World, handler: SessionHandler) -> Handler:
+    async def within(request: Request) -> Response:
+        session = world.live_session(bearer(request)).session
+        assert session is not None
+        return await handler(request, session)
+
+    return within
 
 
 def _telemetry(world: World) -> Handler:

@@ -43,6 +43,7 @@ class Endpoint:
     received: deque[Received] = field(default_factory=lambda: deque(maxlen=200))
     state: str = "running"
     resumes: int = 0
+    service_state: Callable[[], str] = lambda: "running"
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
@@ -69,15 +70,25 @@ class Endpoint:
     def state_for_call(self, clock: Callable[[], float]) -> str:
         """The state that this call meets; counts the call towards being ready."""
         with self._lock:
-            if self.state == "running":
-                return "running"
-            self._wake(clock)
-            if self._is_ready(clock):
+            if self.state != "running":
+                self._wake(clock)
+                if not self._is_ready(clock):
+                    if self._refusals_left is not None:
+                        self._refusals_left -= 1
+                    return self.state
                 self.state = "running"
+        state = self.service_state()
+        self.resumes += state == "resumed"
+        return "no_hosts" if state == "resumed" else state
+
+    def forced_state(self, clock: Callable[[], float]) -> str:
+        """The state that was set here, as a listing sees it: "no_hosts" for a suspended service that was woken."""
+        with self._lock:
+            if self.state == "running" or self._ready_at is None:
+                return self.state
+            if self._is_ready(clock):
                 return "running"
-            if self._refusals_left is not None:
-                self._refusals_left -= 1
-            return self.state
+            return "no_hosts" if self.state == "suspended" else self.state
 
     def _wake(self, clock: Callable[[], float]) -> None:
         refusals, seconds = self._after

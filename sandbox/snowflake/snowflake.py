@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import ssl
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -20,6 +20,8 @@ from sandbox.services import Service, start_service
 from sandbox.services.scripted import Stats
 from sandbox.snowflake.account import account_app, operation
 from sandbox.snowflake.admin import elsewhere_app, with_admin
+from sandbox.snowflake.catalog import Service as SqlService
+from sandbox.snowflake.catalog import ServiceEndpoint, images_of, qualified, sql_name
 from sandbox.snowflake.clock import Clock
 from sandbox.snowflake.counters import Counters
 from sandbox.snowflake.endpoint import (
@@ -34,6 +36,8 @@ from sandbox.snowflake.endpoint import (
 from sandbox.snowflake.fault_kinds import Site
 from sandbox.snowflake.faults import Faults, with_faults
 from sandbox.snowflake.ingress import ingress_app
+from sandbox.snowflake.sql.executor import Executor
+from sandbox.snowflake.sql.statement_faults import StatementFaults
 from sandbox.snowflake.wire import App, Listener, Loop
 from sandbox.snowflake.world import World
 
@@ -44,10 +48,17 @@ class PublicEndpoint:
     """A service behind its ingress."""
 
     def __init__(
-        self, endpoint: Endpoint, listener: Listener, loop: Loop, service: Service, scheme: str
+        self,
+        endpoint: Endpoint,
+        listener: Listener,
+        loop: Loop,
+        service: Service,
+        scheme: str,
+        in_sql: SqlService,
     ) -> None:
         self.endpoint = endpoint
         self.service = service
+        self.in_sql = in_sql
         self.url = f"{scheme}://{endpoint.host}"
         self._listener = listener
         self._loop = loop
@@ -89,10 +100,12 @@ class Snowflake:
         self.world = World(account, clock)
         self.faults = Faults(seed)
         self.world.add_user(USER, ROLE)
+        self.executor = Executor(self.world)
         self._tls = tls
         self._port = port
         self._closing = contextlib.ExitStack()
         self._services: dict[str, PublicEndpoint] = {}
+        self._sql_services: dict[str, SqlService] = {}
 
     # -- life --------------------------------------------------------------------------------------
 
@@ -109,7 +122,7 @@ class Snowflake:
             self._account = self._listen(
                 "account",
                 self.world.counters,
-                lambda _: account_app(self.world),
+                lambda _: account_app(self.world, self.executor),
                 operation,
                 self._port,
                 self._tls,
@@ -135,6 +148,10 @@ class Snowflake:
     @property
     def account_url(self) -> str:
         return f"{_scheme(self._tls)}://127.0.0.1:{self._account.port}"
+
+    @property
+    def statement_faults(self) -> StatementFaults:
+        return self.executor.faults
 
     @property
     def clock(self) -> Clock:
@@ -182,13 +199,15 @@ class Snowflake:
         idle_answer: str = "504",
         port: int = 0,
         tls: ssl.SSLContext | None = None,
+        placed: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> PublicEndpoint:
         """CREATE SERVICE with one public endpoint; returns when it answers.
 
         `service`: "smollm2", "e5", "scripted", the URL of a running server, or a started `Service`;
         `options` go to the service. `roles` hold the service role (None: every role); `tls` is this
-        endpoint's own, instead of the account's.
+        endpoint's own, instead of the account's. `placed` are arguments of `Catalog.add_service`: database, schema,
+        pool, owner, granted, min_instances and so on.
         """
         if protocol not in PROTOCOLS:
             raise ValueError(f"protocol {protocol!r} is none of {PROTOCOLS}")
@@ -218,9 +237,38 @@ class Snowflake:
         listener = self._listen(name, endpoint.counters, app, lambda path: path, port, tls)
         self._closing.callback(lambda: self._loop.run(listener.close()))
         self.world.services[name] = endpoint
-        public = PublicEndpoint(endpoint, listener, self._loop, running, _scheme(tls))
+        self._register(name, endpoint, placed)
+        public = PublicEndpoint(
+            endpoint, listener, self._loop, running, _scheme(tls), self._sql_services[name]
+        )
         self._services[name] = public
         return public
+
+    def _register(self, name: str, endpoint: Endpoint, placed: Mapping[str, Any] | None) -> None:
+        """Let SQL know the service, and the ingress its state; a model server's model is in the registry as well."""
+        serving = endpoint.protocol == "MODEL_SERVING"
+        public_name = {"PREDICT": "predict", "MODEL_SERVING": "inference"}.get(endpoint.protocol, "api")
+        known: dict[str, Any] = {
+            "endpoints": [ServiceEndpoint(public_name, 5000, ingress=endpoint)],
+            "images": images_of(endpoint.protocol, name),
+            "workload": "MODEL_SERVING" if serving else "USER",
+            **(placed or {}),
+        }
+        with self.world.lock:
+            service = self.world.catalog.add_service(sql_name(name), **known)
+            if serving:
+                model = f"{service.name}_MODEL"
+                service.managing_object = ("MODEL", qualified(service.database, service.schema, model))
+                self.world.catalog.add_model(
+                    model, database=service.database, schema=service.schema, services=[service.full_name]
+                )
+
+        def state() -> str:
+            with self.world.lock:
+                return service.ingress_state(self.world.catalog.settle())
+
+        endpoint.service_state = state
+        self._sql_services[name] = service
 
     def service(self, name: str) -> PublicEndpoint:
         return self._services[name]

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
+from sandbox.snowflake.catalog import Catalog, Durations, Identity
 from sandbox.snowflake.clock import Clock
 from sandbox.snowflake.counters import Counters
 from sandbox.snowflake.endpoint import Endpoint
@@ -48,6 +49,9 @@ class User:
     password: str | None = None
     public_keys: dict[str, RSAPublicKey] = field(default_factory=dict)
     login_refusal: str | None = None
+    default_warehouse: str | None = None
+    default_database: str | None = None
+    default_schema: str | None = None
 
 
 @dataclass
@@ -58,6 +62,10 @@ class Session:
     app_id: str = ""
     parameters: dict[str, object] = field(default_factory=dict)
     closed: bool = False
+    warehouse: str | None = None
+    database: str | None = None
+    schema: str | None = None
+    query_ids: list[str] = field(default_factory=list)
 
     @property
     def answers_in_arrow(self) -> bool:
@@ -97,6 +105,11 @@ class World:
         self.services: dict[str, Endpoint] = {}
         self.counters = Counters()
         self.lock = threading.RLock()
+        organization, _, name = self.account.partition("-")
+        self.durations = Durations()
+        self.statements_at_once: int | None = None
+        self.partition_rows = 2000
+        self.catalog = Catalog(self.clock, Identity(organization, name), self.durations)
         self.tokens: dict[str, Token] = {}
         self._session_ids = itertools.count(1_000_001)
 
@@ -109,6 +122,8 @@ class World:
         user = User(name.upper(), held, default_role or (roles[0] if roles else "PUBLIC"), password)
         with self.lock:
             self.users[user.name] = user
+            for role in held:
+                self.catalog.grants.add_role(role)
         return user
 
     def register_public_key(self, user: str, pem: str | bytes) -> str:

@@ -105,12 +105,13 @@ def test_a_gzipped_body_of_a_connector_is_understood(sf: Snowflake) -> None:
     login = {"AUTHENTICATOR": "OAUTH", "TOKEN": sf.issue_oauth_token(), "LOGIN_NAME": ""}
     body = {"data": {**login, **client}}
     response = requests.post(
-        sf.account_url + "/session/v1/login-request?request_id=1&databaseName=&warehouse=WH",
+        sf.account_url
+        + "/session/v1/login-request?request_id=1&databaseName=&warehouse=dataiku_spcs_warehouse",
         data=gzip.compress(json.dumps(body).encode()),
         headers={"Content-Encoding": "gzip", "Authorization": 'Snowflake Token="None"'},
         timeout=30,
     )
-    assert response.json()["data"]["sessionInfo"]["warehouseName"] == "WH"
+    assert response.json()["data"]["sessionInfo"]["warehouseName"] == "DATAIKU_SPCS_WAREHOUSE"
 
 
 @pytest.mark.parametrize("raw", [b"", b"{", b"[]", b'{"data": 1}', b"\xff"])

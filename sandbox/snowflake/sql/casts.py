@@ -1,0 +1,90 @@
+"""Casts between SQL types."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from decimal import Decimal, InvalidOperation
+
+from sandbox.snowflake.sql.errors import SqlError, compilation
+from sandbox.snowflake.sql.times import UTC
+
+TEXT = frozenset({"VARCHAR", "STRING", "TEXT", "CHAR"})
+WHOLE = frozenset({"INT", "INTEGER", "BIGINT", "SMALLINT"})
+NUMBER = frozenset({"NUMBER", "DECIMAL", "NUMERIC"}) | WHOLE
+FLOAT = frozenset({"FLOAT", "DOUBLE", "REAL"})
+TIMES = frozenset({"TIMESTAMP", "TIMESTAMP_NTZ", "TIMESTAMP_LTZ", "TIMESTAMP_TZ", "DATETIME"})
+SEMI = frozenset({"VARIANT", "OBJECT", "ARRAY"})
+
+
+def cast(value: object, kind: str, scale: int, zone: dt.tzinfo) -> object:
+    """A value as another type; raises `SqlError` if it is not one."""
+    if value is None:
+        return None
+    if kind in TEXT:
+        return as_text(value, zone)
+    try:
+        if kind in NUMBER:
+            number = Decimal(str(int(value) if isinstance(value, bool) else value))
+            return (
+                number.quantize(Decimal(1).scaleb(-scale))
+                if scale
+                else int(number.to_integral_value("ROUND_HALF_UP"))
+            )
+        if kind in FLOAT:
+            return float(str(value))
+        if kind == "BOOLEAN":
+            return _boolean(value)
+        if kind == "DATE":
+            return _date(value, zone)
+        if kind in TIMES:
+            return _moment(value, kind, zone)
+    except (ValueError, InvalidOperation) as error:
+        what = "Numeric value" if kind in NUMBER | FLOAT else "Value"
+        raise SqlError("100038", "22018", f"{what} '{value}' is not recognized") from error
+    if kind in SEMI:
+        return value
+    raise compilation("002040", "42601", f"Unsupported data type '{kind}'.")
+
+
+def _boolean(value: object) -> bool:
+    if isinstance(value, (bool, int, Decimal)):
+        return bool(value)
+    word = str(value).strip().lower()
+    if word in ("true", "t", "yes", "y", "on", "1"):
+        return True
+    if word in ("false", "f", "no", "n", "off", "0"):
+        return False
+    raise ValueError(value)
+
+
+def _date(value: object, zone: dt.tzinfo) -> dt.date:
+    if isinstance(value, dt.datetime):
+        return (value.astimezone(zone) if value.tzinfo else value).date()
+    return value if isinstance(value, dt.date) else dt.date.fromisoformat(str(value)[:10])
+
+
+def _moment(value: object, kind: str, zone: dt.tzinfo) -> dt.datetime:
+    if isinstance(value, dt.date) and not isinstance(value, dt.datetime):
+        value = dt.datetime(value.year, value.month, value.day)
+    found = (
+        value
+        if isinstance(value, dt.datetime)
+        else dt.datetime.fromisoformat(str(value).replace("Z", "+00:00"))
+    )
+    if kind in ("TIMESTAMP_LTZ", "TIMESTAMP_TZ"):
+        return (found if found.tzinfo else found.replace(tzinfo=zone)).astimezone(UTC)
+    return found.astimezone(zone).replace(tzinfo=None) if found.tzinfo else found
+
+
+def as_text(value: object, zone: dt.tzinfo) -> str:
+    """How a value prints."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (dict, list)):
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    if isinstance(value, dt.datetime):
+        local = value.astimezone(zone) if value.tzinfo else value
+        text = f"{local:%Y-%m-%d %H:%M:%S}.{local.microsecond // 1000:03d}"
+        return f"{text} {local:%z}" if value.tzinfo else text
+    return str(value)
