@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 # Kinds of statements: fakesnow, `statement_type.py`. What CALL has is not known; SELECT's serves the clients.
-SELECT, USE, SHOW, DESCRIBE, DDL, MULTIPLE = 4096, 17152, 17408, 17664, 24576, 40960
+SELECT, USE, SHOW, DESCRIBE, TRANSACTION, DDL, MULTIPLE = 4096, 17152, 17408, 17664, 20480, 24576, 40960
 
 
 @dataclass(frozen=True)

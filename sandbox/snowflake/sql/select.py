@@ -214,7 +214,8 @@ class Evaluator:
                 return replace(source.columns[index], name=item.name)
         present = next((value for value in values if value is not None), None)
         scale = max((-v.as_tuple().exponent for v in values if isinstance(v, Decimal)), default=0)  # type: ignore[operator]
-        return Column(item.name, _type_of(present, item.expression), True, max(0, scale))
+        kind = _type_of(present, item.expression)
+        return Column(item.name, kind, True, 9 if kind.startswith("timestamp") else max(0, scale))
 
     # -- sources ---------------------------------------------------------------------------------------
 

@@ -1,10 +1,10 @@
-"""USE and ALTER SESSION: what a session remembers from one statement to the next."""
+"""USE, ALTER SESSION and transactions: what a session remembers from one statement to the next."""
 
 from __future__ import annotations
 
 from sandbox.snowflake.sql.errors import SqlError, no_such_scope
 from sandbox.snowflake.sql.reader import Reader
-from sandbox.snowflake.sql.results import DDL, USE, Result, done
+from sandbox.snowflake.sql.results import DDL, TRANSACTION, USE, Result, done
 from sandbox.snowflake.sql.run import Run
 from sandbox.snowflake.world import Session, World
 
@@ -88,6 +88,13 @@ def _use_schema(run: Run, parts: tuple[str, ...], *, is_schema: bool) -> None:
         raise no_such_scope()
     run.session.database = database.name
     run.session.schema = schema if found is not None else None
+
+
+def transaction(reader: Reader, run: Run) -> Result:
+    """BEGIN, COMMIT and ROLLBACK: connectors commit when they close. There is nothing to hold together here."""
+    reader.take("TRANSACTION")
+    reader.end()
+    return done(kind=TRANSACTION)
 
 
 def alter_session(reader: Reader, run: Run) -> Result:

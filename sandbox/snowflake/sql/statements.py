@@ -48,6 +48,9 @@ HANDLERS: dict[str, Handler] = {
     "REVOKE": grants.revoke,
     "USE": sessions.use,
     "ALTER SESSION": sessions.alter_session,
+    "BEGIN": sessions.transaction,
+    "COMMIT": sessions.transaction,
+    "ROLLBACK": sessions.transaction,
     "SELECT": select,
     "WITH": select,
     "CALL": call,
@@ -55,7 +58,7 @@ HANDLERS: dict[str, Handler] = {
 # These let go of the account while they wait, and take it for each look.
 WAITING = frozenset({"SELECT", "WITH", "CALL"})
 # Not allowed in a single statement of the SQL API (Snowflake docs, SQL API, limitations).
-SESSION_STATEMENTS = frozenset({"USE", "ALTER SESSION"})
+SESSION_STATEMENTS = frozenset({"USE", "ALTER SESSION", "BEGIN", "COMMIT", "ROLLBACK"})
 _BY_LENGTH = sorted(HANDLERS, key=lambda words: -len(words.split()))
 
 
