@@ -6,6 +6,7 @@ whoever runs the sandbox may ask: neither across origins nor by a name that it l
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Callable
@@ -16,6 +17,9 @@ from sandbox.snowflake.clock import Clock
 from sandbox.snowflake.counters import Counters
 from sandbox.snowflake.faults import Faults
 from sandbox.snowflake.reply import Reply, read_body
+from sandbox.snowflake.sql.errors import SqlError
+from sandbox.snowflake.sql.executor import Executor
+from sandbox.snowflake.sql.statement_faults import StatementFaults
 from sandbox.snowflake.wire import App, Receive, Scope, Send
 
 PREFIX = "/_sandbox/"
@@ -47,7 +51,21 @@ class Sandbox(Protocol):
     @property
     def create_pat(self) -> Callable[..., str]: ...
 
+    @property
+    def statement_faults(self) -> StatementFaults: ...
+
+    @property
+    def executor(self) -> Executor: ...
+
     def service(self, name: str) -> Measured: ...
+
+    def run_sql(self, statement: str, *, role: str = ...) -> list[dict[str, object]]: ...
+
+    def change_service(self, name: str, **changes: Any) -> dict[str, object]: ...
+
+    def change_pool(self, name: str, **changes: Any) -> dict[str, object]: ...
+
+    def seed_usage(self, days: int = ...) -> int: ...
 
 
 def with_admin(app: App, sandbox: Sandbox, name: str) -> App:
@@ -62,7 +80,11 @@ def with_admin(app: App, sandbox: Sandbox, name: str) -> App:
             return
         try:
             body = json.loads(raw or b"{}")
-            reply = _act(sandbox, name, scope["method"], scope["path"].removeprefix(PREFIX), body)
+            # In a thread: a statement may take long, and this loop serves everybody.
+            what = scope["path"].removeprefix(PREFIX)
+            reply = await asyncio.to_thread(_act, sandbox, name, scope["method"], what, body)
+        except SqlError as error:
+            reply = Reply.json({"error": error.message, "code": error.code}, 400)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             reply = Reply.json({"error": f"{type(error).__name__}: {error}"}, 400)
         await reply.send(send)
@@ -103,9 +125,39 @@ def _act(sandbox: Sandbox, name: str, method: str, what: str, body: Any) -> Repl
     if (method, what) == ("POST", "tokens"):
         issue = {"oauth": sandbox.issue_oauth_token, "pat": sandbox.create_pat}[body.pop("kind")]
         return Reply.json({"token": issue(**body)}, 201)
+    if what in ("sql", "statements", "statement-faults", "services", "pools", "usage"):
+        return _act_on_sql(sandbox, method, what, body)
     if (method, what) == ("GET", "batches"):
         return Reply.json({"batch_sizes": sandbox.service(name).stats.batch_sizes})
     return Reply.json({"error": f"no {method} {what} here"}, 404)
+
+
+def _act_on_sql(sandbox: Sandbox, method: str, what: str, body: Any) -> Reply:
+    if (method, what) == ("POST", "sql"):
+        return Reply.json({"rows": _plain(sandbox.run_sql(**body))})
+    if (method, what) == ("GET", "statements"):
+        return Reply.json({"statements": sandbox.executor.statements})
+    if (method, what) == ("POST", "statement-faults"):
+        for fault in body if isinstance(body, list) else [body]:
+            sandbox.statement_faults.arm(**fault)
+        return Reply.json({"faults": sandbox.statement_faults.listed()}, 201)
+    if (method, what) == ("GET", "statement-faults"):
+        return Reply.json({"faults": sandbox.statement_faults.listed()})
+    if (method, what) == ("DELETE", "statement-faults"):
+        sandbox.statement_faults.clear()
+        return Reply.json({"faults": []})
+    if (method, what) == ("POST", "services"):
+        return Reply.json(_plain(sandbox.change_service(**body)))
+    if (method, what) == ("POST", "pools"):
+        return Reply.json(_plain(sandbox.change_pool(**body)))
+    if (method, what) == ("POST", "usage"):
+        return Reply.json({"hours": sandbox.seed_usage(**body)}, 201)
+    return Reply.json({"error": f"no {method} {what} here"}, 404)
+
+
+def _plain(value: Any) -> Any:
+    """Rows with times and decimals as text."""
+    return json.loads(json.dumps(value, default=str))
 
 
 def _arm(sandbox: Sandbox, name: str, fault: dict[str, Any]) -> None:

@@ -44,6 +44,7 @@ class Endpoint:
     state: str = "running"
     resumes: int = 0
     service_state: Callable[[], str] = lambda: "running"
+    served: Callable[[str, float, float], None] = lambda user, start, end: None
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()

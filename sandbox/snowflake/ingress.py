@@ -49,7 +49,9 @@ def ingress_app(world: World, endpoint: Endpoint, client: httpx.AsyncClient, sig
             await denied.reply.send(send)
             return
         with endpoint.counters.in_flight() as leave:
+            began = world.clock()
             await _Forwarding(endpoint, client, scope, receive, send, leave).run(headers, user)
+            endpoint.served(user, began, world.clock())
 
     return ingress
 

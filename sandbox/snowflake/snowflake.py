@@ -20,8 +20,16 @@ from sandbox.services import Service, start_service
 from sandbox.services.scripted import Stats
 from sandbox.snowflake.account import account_app, operation
 from sandbox.snowflake.admin import elsewhere_app, with_admin
+from sandbox.snowflake.catalog import (
+    CALLER,
+    WAREHOUSE,
+    Catalog,
+    ServiceEndpoint,
+    images_of,
+    qualified,
+    sql_name,
+)
 from sandbox.snowflake.catalog import Service as SqlService
-from sandbox.snowflake.catalog import ServiceEndpoint, images_of, qualified, sql_name
 from sandbox.snowflake.clock import Clock
 from sandbox.snowflake.counters import Counters
 from sandbox.snowflake.endpoint import (
@@ -39,9 +47,10 @@ from sandbox.snowflake.ingress import ingress_app
 from sandbox.snowflake.sql.executor import Executor
 from sandbox.snowflake.sql.statement_faults import StatementFaults
 from sandbox.snowflake.wire import App, Listener, Loop
-from sandbox.snowflake.world import World
+from sandbox.snowflake.world import Session, World
 
-USER, ROLE = "ALICE", "DATAIKU_SPCS_ROLE"
+USER, ROLE = "ALICE", CALLER
+ADMIN = "ADMIN"
 
 
 class PublicEndpoint:
@@ -82,6 +91,10 @@ class PublicEndpoint:
         """running, suspended, no_hosts, connect_error or loading: see `Endpoint.set_state`."""
         self.endpoint.set_state(state, refusals=refusals, seconds=seconds)
 
+    def fall_into(self, condition: str | None) -> None:
+        """Arm a trouble of `catalog.CONDITIONS`, such as "out_of_memory": SQL shows it, the ingress follows it."""
+        self.in_sql.fall_into(condition)
+
     def close_idle_connections(self) -> int:
         """Returns how many connections are busy, and stay."""
         return self._loop.run(self._listener.close_idle())
@@ -100,6 +113,7 @@ class Snowflake:
         self.world = World(account, clock)
         self.faults = Faults(seed)
         self.world.add_user(USER, ROLE)
+        self.world.add_user(ADMIN, "ACCOUNTADMIN")
         self.executor = Executor(self.world)
         self._tls = tls
         self._port = port
@@ -141,6 +155,7 @@ class Snowflake:
 
     def close(self) -> None:
         """Cuts off whoever is still being answered. Closing twice does nothing."""
+        self.executor.close()
         self._closing.close()
 
     # -- what a caller needs -----------------------------------------------------------------------
@@ -148,6 +163,18 @@ class Snowflake:
     @property
     def account_url(self) -> str:
         return f"{_scheme(self._tls)}://127.0.0.1:{self._account.port}"
+
+    @property
+    def catalog(self) -> Catalog:
+        """What SQL can name; change it with `world.lock` held while statements run."""
+        return self.world.catalog
+
+    def run_sql(
+        self, statement: str, *, role: str = "ACCOUNTADMIN", warehouse: str | None = WAREHOUSE
+    ) -> list[dict[str, object]]:
+        """Run a statement as the administrator, without a protocol between; rows by column name, or `SqlError`."""
+        session = Session(0, ADMIN, role, warehouse=warehouse)
+        return self.executor.run(session, statement).table()
 
     @property
     def statement_faults(self) -> StatementFaults:
@@ -267,11 +294,51 @@ class Snowflake:
             with self.world.lock:
                 return service.ingress_state(self.world.catalog.settle())
 
+        def served(user: str, start: float, end: float) -> None:
+            if serving:
+                with self.world.lock:
+                    self.world.catalog.usage.record(service, user, start, end)
+
         endpoint.service_state = state
+        endpoint.served = served
         self._sql_services[name] = service
 
     def service(self, name: str) -> PublicEndpoint:
         return self._services[name]
+
+    # -- what `admin` changes --------------------------------------------------------------------------
+
+    def change_service(self, name: str, **changes: Any) -> dict[str, object]:
+        """Arm a `condition` (None: recover), set a `state` of the ingress, or both; the row of SHOW SERVICES."""
+        service = self.service(name)
+        if "condition" in changes:
+            service.fall_into(changes.pop("condition"))
+        if "state" in changes:
+            service.set_state(**changes)
+        found = self.run_sql(f"DESCRIBE SERVICE {service.in_sql.full_name}")
+        return found[0]
+
+    def change_pool(self, name: str, **changes: Any) -> dict[str, object]:
+        """Run out of `capacity` (true or false), or change attributes such as max_nodes; the row of DESCRIBE."""
+        with self.world.lock:
+            pool = self.catalog.pools[name]
+            if "capacity" in changes:
+                if changes.pop("capacity"):
+                    pool.trouble = ""
+                else:
+                    self.catalog.run_out_of_capacity(pool)
+            pool.change(self.catalog.settle(), **changes)
+        return self.run_sql(f"DESCRIBE COMPUTE POOL {qualified(name)}")[0]
+
+    def seed_usage(self, days: int = 30) -> int:
+        """Give every pool with a service a past of so many days; returns how many hours the views have."""
+        with self.world.lock:
+            services = [s for s in self.catalog.services.values() if s.workload == "MODEL_SERVING"]
+            for pool in {
+                service.pool.name: service.pool for service in self.catalog.services.values()
+            }.values():
+                self.catalog.usage.seed(days, pool, services=[s for s in services if s.pool is pool])
+            return len(self.catalog.usage.hours())
 
     # -- listeners ---------------------------------------------------------------------------------
 

@@ -89,7 +89,11 @@ def test_every_type_arrives_as_its_python_value(connection: Any) -> None:
 def test_counters_are_numbers_flags_are_text_and_times_are_times(sf: Snowflake, connection: Any) -> None:
     sf.create_service("chat")
     (service,) = rows(connection, "SHOW SERVICES IN ACCOUNT")
-    assert (service["current_instances"], service["auto_resume"], service["suspended_on"]) == (1, "true", None)
+    assert (service["current_instances"], service["auto_resume"], service["suspended_on"]) == (
+        1,
+        "true",
+        None,
+    )
     assert abs(service["created_on"].timestamp() - sf.clock()) < 60
 
 
@@ -103,7 +107,11 @@ def test_the_row_count_and_the_description_are_there(connection: Any) -> None:
 
 def test_a_session_remembers_what_use_says_and_the_connector_knows_it(sf: Snowflake, connection: Any) -> None:
     sf.world.catalog.add_database("OTHER", schemas=("PUBLIC", "INNER"))
-    assert (connection.role, connection.warehouse, connection.database) == ("DATAIKU_SPCS_ROLE", WAREHOUSE, DATABASE)
+    assert (connection.role, connection.warehouse, connection.database) == (
+        "DATAIKU_SPCS_ROLE",
+        WAREHOUSE,
+        DATABASE,
+    )
     connection.cursor().execute("USE SCHEMA other.inner")
     assert (connection.database, connection.schema) == ("OTHER", "INNER")
     connection.cursor().execute("USE ROLE public")
@@ -127,7 +135,7 @@ def test_binds_of_the_client_and_of_the_server(sf: Snowflake, connection: Any) -
 
 def test_results_of_earlier_statements_are_scanned_within_a_session(connection: Any) -> None:
     connection.cursor().execute("SHOW WAREHOUSES")
-    scan = "SELECT \"name\" FROM TABLE(RESULT_SCAN(LAST_QUERY_ID()))"
+    scan = 'SELECT "name" FROM TABLE(RESULT_SCAN(LAST_QUERY_ID()))'
     assert rows(connection, scan) == [{"name": WAREHOUSE}]
     connection.cursor().execute("SHOW WAREHOUSES")
     assert failure(connection, "SELECT name FROM TABLE(RESULT_SCAN(LAST_QUERY_ID()))") == (904, "42000")
@@ -162,7 +170,9 @@ def test_a_session_that_expires_between_statements_is_renewed(sf: Snowflake, con
     assert sf.counters["account"]["renew"] == 1
 
 
-def test_a_reply_that_is_lost_is_asked_for_again_and_the_statement_runs_once(sf: Snowflake, connection: Any) -> None:
+def test_a_reply_that_is_lost_is_asked_for_again_and_the_statement_runs_once(
+    sf: Snowflake, connection: Any
+) -> None:
     sf.faults.arm("lost_reply", "account", on="query")
     assert len(rows(connection, "SHOW WAREHOUSES")) == 1
     assert sf.executor.statements.count("SHOW WAREHOUSES") == 1

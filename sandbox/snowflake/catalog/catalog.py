@@ -181,6 +181,14 @@ class Catalog:
             service.status, service.suspended_on = "SUSPENDED", created
         return service
 
+    def run_out_of_capacity(self, pool: ComputePool) -> None:
+        """Every node of the pool is lost and the cloud provider has no other: 392507. `pool.trouble = ""` ends it."""
+        now = self.settle()
+        running = [s for s in self.services.values() if s.pool is pool and s.instances]
+        pool.lose_nodes(now)
+        for service in running:
+            service.restart(now)
+
     def drop_service(self, service: Service) -> None:
         now = self.settle()
         service.status = "DELETED"

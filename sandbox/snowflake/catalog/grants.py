@@ -39,7 +39,9 @@ class Grants:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._grants: dict[tuple[str, Securable, str], Grant] = {}
+        # By object and by role: thousands of services are created and looked at.
+        self._on: dict[Securable, dict[tuple[str, str], Grant]] = {}
+        self._of: dict[str, dict[tuple[str, Securable], Grant]] = {}
         self.roles: set[str] = set(SYSTEM_ROLES)
         for inner, outer in (
             ("SYSADMIN", "ACCOUNTADMIN"), ("SECURITYADMIN", "ACCOUNTADMIN"), ("USERADMIN", "SECURITYADMIN"),
@@ -60,33 +62,37 @@ class Grants:
         return role
 
     def grant(self, privilege: str, on: Securable, role: str, by: str = "ACCOUNTADMIN") -> None:
-        self._grants.setdefault((privilege, on, role), Grant(privilege, on, role, by, self._clock()))
+        held = self._of.setdefault(role, {})
+        if (privilege, on) not in held:
+            grant = Grant(privilege, on, role, by, self._clock())
+            held[privilege, on] = grant
+            self._on.setdefault(on, {})[privilege, role] = grant
 
     def revoke(self, privilege: str, on: Securable, role: str) -> None:
-        self._grants.pop((privilege, on, role), None)
+        self._of.get(role, {}).pop((privilege, on), None)
+        self._on.get(on, {}).pop((privilege, role), None)
 
-    def revoke_all(self, on: Securable, role: str | None = None) -> None:
-        for key, grant in list(self._grants.items()):
-            if grant.on == on and role in (None, grant.role):
-                del self._grants[key]
+    def revoke_all(self, on: Securable) -> None:
+        for grant in self.on(on):
+            self.revoke(grant.privilege, on, grant.role)
 
     def grant_role(self, inner: str, outer: str) -> None:
         self.grant("USAGE", Securable("ROLE", inner), outer)
 
     def own(self, on: Securable, role: str) -> None:
         """Make `role` the owner, and nobody else."""
-        for key, grant in list(self._grants.items()):
-            if grant.on == on and grant.privilege == "OWNERSHIP":
-                del self._grants[key]
+        for grant in self.on(on):
+            if grant.privilege == "OWNERSHIP":
+                self.revoke("OWNERSHIP", on, grant.role)
         self.grant("OWNERSHIP", on, role, role)
 
     # -- asking ----------------------------------------------------------------------------------------
 
     def on(self, securable: Securable) -> list[Grant]:
-        return [grant for grant in self._grants.values() if grant.on == securable]
+        return list(self._on.get(securable, {}).values())
 
     def of(self, role: str) -> list[Grant]:
-        return [grant for grant in self._grants.values() if grant.role == role]
+        return list(self._of.get(role, {}).values())
 
     def inherited(self, role: str) -> set[str]:
         """The role, PUBLIC, and every role that is granted to them directly or by way of others."""
@@ -103,8 +109,8 @@ class Grants:
         """What one role may do, worked out once for a whole statement."""
         roles = self.inherited(role)
         held: dict[Securable, set[str]] = {}
-        for grant in self._grants.values():
-            if grant.role in roles:
+        for inherited in roles:
+            for grant in self._of.get(inherited, {}).values():
                 held.setdefault(grant.on, set()).add(grant.privilege)
         return View(role, roles, held)
 

@@ -152,6 +152,15 @@ class ComputePool:
 
         self.agenda.at(when, stop)
 
+    def lose_nodes(self, now: float) -> None:
+        """End all nodes, and get no other until `trouble` is "" again."""
+        self.trouble = "capacity"
+        self._short_since = now
+        for tenant in self.tenants:
+            tenant.node = None
+        for node in list(self.nodes):
+            self._end(node, now)
+
     def join(self, tenant: Tenant, now: float) -> None:
         """Give the tenant a place, now or when a node is up; a suspended pool resumes if AUTO_RESUME is true."""
         self.tenants.append(tenant)

@@ -246,10 +246,11 @@ class Service:
 
     def resume(self, now: float) -> None:
         """PENDING until a node is there and the containers have started; ready when the model is loaded."""
-        self._unforce()
+        self._unforce(now)
         if self.status in ("PENDING", "RUNNING"):
             return
         self._generation += 1
+        self.empty(now)  # of instances that were still ending
         self.status = "PENDING"
         self.resumed_on = self.updated_on = now
         self.instances = [self._instance(number, now) for number in range(max(1, self.min_instances))]
@@ -258,7 +259,7 @@ class Service:
 
     def suspend(self, now: float) -> None:
         """SUSPENDING until the containers are gone."""
-        self._unforce()
+        self._unforce(now)
         if self.status in ("SUSPENDED", "SUSPENDING"):
             return
         self._generation += 1
@@ -279,6 +280,12 @@ class Service:
         leaving, self.instances = self.instances, []
         for instance in leaving:
             self.pool.leave(instance, now)
+
+    def restart(self, now: float) -> None:
+        """Begin as after a resume, for new nodes are needed."""
+        self.status = "SUSPENDED"
+        self.empty(now)
+        self.resume(now)
 
     def fall_into(self, name: str | None) -> None:
         """Arm a condition of `conditions.CONDITIONS`, or None to recover."""
@@ -338,18 +345,15 @@ class Service:
         states = (e.ingress.forced_state(lambda: now) for e in self.endpoints if e.ingress is not None)
         return next((state for state in states if state != "running"), "running")
 
-    def _unforce(self) -> None:
+    def _unforce(self, now: float) -> None:
+        """Turn a state that a test set on the ingress into the service's own."""
         for endpoint in self.endpoints:
             if endpoint.ingress is not None and endpoint.ingress.state != "running":
                 if endpoint.ingress.state == "suspended":
-                    self.status = "SUSPENDED"
-                    self.empty_silently()
+                    self._generation += 1
+                    self.status, self.suspended_on = "SUSPENDED", now
+                    self.empty(now)
                 endpoint.ingress.set_state("running")
-
-    def empty_silently(self) -> None:
-        for instance in self.instances:
-            self.pool.leave(instance, self.updated_on)
-        self.instances = []
 
 
 def digest_of(image: str) -> str:

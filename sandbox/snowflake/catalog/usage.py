@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -53,6 +53,10 @@ class Usage:
         for _ in range(count):
             pool.ended.append(Node(pool.family, start, start, end))
 
+    def record(self, service: Service, user: str, start: float, end: float) -> None:
+        """A call that was answered."""
+        self.invocations.append(Invocation(service, user, start, end, end - start))
+
     def visible_until(self) -> float:
         """The views are late by hours; only whole hours are in them."""
         return (self._catalog.clock() - self._catalog.durations.usage_latency) // HOUR * HOUR
@@ -78,14 +82,29 @@ class Usage:
             sums[hour.start // DAY * DAY] += hour.credits
         return dict(sums)
 
-    def seed(self, days: int, pool: ComputePool, *, hours_of_day: tuple[int, int] = (7, 20)) -> None:
-        """A past in which the pool's nodes ran on working days, between two hours of the day (UTC)."""
+    def seed(
+        self,
+        days: int,
+        pool: ComputePool,
+        *,
+        hours_of_day: tuple[int, int] = (7, 20),
+        services: Sequence[Service] = (),
+        user: str = "ALICE",
+    ) -> None:
+        """A past in which a node of the pool ran on working days, between two hours of the day (UTC).
+
+        Each of the services, which registry models must have, was busy for half of each hour.
+        """
         today = self._catalog.clock() // DAY * DAY
         first, last = hours_of_day
         for back in range(days, 0, -1):
             day = today - back * DAY
             if int(day // DAY + 3) % 7 < 5:  # 1970-01-01 was a Thursday
                 self.add_nodes(pool, day + first * HOUR, day + last * HOUR)
+                for hour in range(first, last):
+                    start = day + hour * HOUR
+                    past = [Invocation(service, user, start, start + HOUR, HOUR / 2) for service in services]
+                    self.invocations += past
 
 
 def _hours_of(node: Node, until: float) -> Iterator[tuple[float, float]]:

@@ -104,8 +104,9 @@ async def too_large(call: Call) -> None:
 
 @kind
 async def too_many_requests(call: Call) -> None:
-    """429, with `retry_after` as the header's text when given."""
-    reply = gateway.text(429, '{"error":"Too many requests"}', "application/json")
+    """429, with `retry_after` as the header's text when given, and `json` as its body."""
+    body = json.dumps(call.get("json", {"error": "Too many requests"}))
+    reply = gateway.text(429, body, "application/json")
     if call.get("retry_after") is not None:
         reply.headers.append(("retry-after", str(call["retry_after"])))
     await call.answer(reply)

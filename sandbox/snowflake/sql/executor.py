@@ -137,6 +137,12 @@ class Executor:
         assert execution.result is not None
         return execution.result
 
+    def close(self) -> None:
+        """Let statements that wait end."""
+        with self._lock:
+            for execution in self._kept.values():
+                execution.stop.set()
+
     @property
     def running(self) -> int:
         """How many statements have not ended."""

@@ -93,8 +93,7 @@ def _scope(reader: Reader, run: Run, pools: bool) -> Scope:
             reader.identifier() if reader.next.kind in ("word", "quoted") and not _clause(reader) else None
         )
         return _checked(run, named or run.session.database, None)
-    reader.take("SCHEMA")
-    if reader.next.kind == "end" or _clause(reader):
+    if reader.take("SCHEMA") and (reader.next.kind == "end" or _clause(reader)):
         return _checked(run, run.session.database, run.session.schema or "PUBLIC")
     parts = reader.qualified()
     if len(parts) > 2:
