@@ -19,7 +19,8 @@
     │   ├── RequestTooLarge  service    413, or out of memory
     │   ├── ServiceBusy      service    429
     │   └── ServiceDown      service    502, 503, 504
-    └── ModelError           model      it answered, but not with an answer
+    ├── ModelError           model      it answered, but not with an answer
+    └── SqlError             SQL        Snowflake refuses a statement of the control plane
 
 Every text is safe to show and to log. What no error may hold is taken out when its texts are set: credentials that
 this process has sent, control characters, markup, line ends. Users' texts are masked by whoever quotes a server.
@@ -280,3 +281,46 @@ class ModelError(SpcsError):
     """The service answered, but not with an answer."""
 
     place = "model"
+
+
+class SqlError(SpcsError):
+    """Snowflake refuses a statement of the control plane. No text of it quotes the statement.
+
+    Attributes:
+        code: Snowflake's code, six digits, such as 002003; None if the session does not tell it.
+        sqlstate: The five characters of the SQL standard, such as 42S02; None if the session does not tell it.
+        statement_kind: The statement's verb and object, such as SHOW SERVICES.
+    """
+
+    place = "SQL"
+
+    def __init__(
+        self,
+        message: str,
+        hint: str = "",
+        *,
+        code: str | None = None,
+        sqlstate: str | None = None,
+        statement_kind: str = "statement",
+        status: int | None = None,
+    ) -> None:
+        super().__init__(message, hint, code=code, status=status)
+        self.sqlstate = sqlstate
+        self.statement_kind = statement_kind
+
+    @property
+    def is_absent(self) -> bool:
+        """Whether the object does not exist or the role may not see it: Snowflake does not say which."""
+        return self.code in ("002003", "002043") or (
+            self.code is None and self.sqlstate in ("42S02", "02000")
+        )
+
+    @property
+    def lacks_privilege(self) -> bool:
+        """Whether the role sees the object, and lacks the privilege for this."""
+        return self.code == "003001" or (self.code is None and self.sqlstate == "42501")
+
+    @property
+    def lacks_warehouse(self) -> bool:
+        """Whether the statement needs a warehouse and the session has none that it may use."""
+        return self.code == "000606" or (self.code is None and self.sqlstate == "57P03")

@@ -35,6 +35,7 @@ _MEANINGS = {
     "ingress": "Snowflake's gateway in front of the service. Usually a matter for Snowflake administrators.",
     "service": "The container with the model server. Usually a matter for whoever deployed it.",
     "model": "The model answered, but not with an answer that can be used.",
+    "SQL": "A statement of a macro. Usually a matter of privileges, which a Snowflake administrator can grant.",
     "plugin": "The plugin itself.",
 }
 

@@ -1,0 +1,72 @@
+"""What the control plane needs of Snowflake: statements in, rows out by column name, over any session.
+
+Three sessions keep this contract: `sql_api.SqlApiSession` (the SQL API v2, with a preset of the plugin),
+`executor_session.ExecutorSession` (a Snowflake connection of DSS) and `snowpark_session.SnowparkSession` (a notebook).
+Code that uses one only knows `SqlSession`. How cells are read is in `cells`; the error of a statement that Snowflake
+refuses is `errors.SqlError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Optional, Protocol
+
+# Column name in lower case → text, None for NULL. Booleans are true or false, dates and times are ISO 8601.
+Row = Mapping[str, Optional[str]]
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Whose rights statements run with, as Snowflake names them.
+
+    Attributes:
+        user: The user.
+        role: The primary role; None if the session has none.
+        warehouse: The warehouse; None if the session has none: then only SHOW, DESCRIBE and ALTER work.
+        account: `<organization>-<account>`; None if Snowflake did not say.
+        region: Such as AWS_US_WEST_2; None if Snowflake did not say.
+    """
+
+    user: str
+    role: str | None
+    warehouse: str | None
+    account: str | None = None
+    region: str | None = None
+
+    def __str__(self) -> str:
+        return (
+            f"user {self.user}, role {self.role or 'none'}, warehouse {self.warehouse or 'none'}"
+            f"{f', account {self.account}' if self.account else ''}"
+        )
+
+
+class SqlSession(Protocol):
+    """Runs statements with one user's rights."""
+
+    def rows(self, statement: str, *, bindings: Sequence[str] = ()) -> list[Row]:
+        """Runs one statement.
+
+        Args:
+            statement: One statement of SQL, without a semicolon at its end. Names in it are quoted by `identifiers`.
+            bindings: A text for each `?` of the statement. Only SELECT takes any.
+
+        Returns:
+            All rows. A statement that gives none, or only says that it succeeded, may give an empty list.
+
+        Raises:
+            SqlError: If Snowflake refuses the statement.
+            SpcsError: If it could not be sent, or did not end in time.
+        """
+        ...
+
+    def whose(self) -> Identity:
+        """The user, role and warehouse. They are asked for once.
+
+        Returns:
+            Whose rights the statements run with.
+
+        Raises:
+            SpcsError: As `rows`.
+        """
+        ...
