@@ -249,6 +249,13 @@ def test_what_may_pass_is_tried_again_after_a_pause(failure: Any) -> None:
     rig.assert_nothing_is_held()
 
 
+@pytest.mark.parametrize("failure", [RESET, STALE, Reply(503), Reply(401)], ids=str)
+def test_a_further_attempt_says_that_it_is_one_where_the_path_can(failure: Any) -> None:
+    rig = Rig(failure, Reply())
+    rig.endpoint.send(HttpRequest("/run?id=1", path_of_retries="/run?id=1&retry=true"), rig.call())
+    assert [sent.path for sent in rig.sent] == ["/run?id=1", "/run?id=1&retry=true"]
+
+
 def test_four_attempts_are_enough() -> None:
     rig = Rig(Reply(503, (b"down",)))
     with pytest.raises(ServiceDown, match="HTTP 503: down Mend it"):

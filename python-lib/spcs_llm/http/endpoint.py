@@ -187,11 +187,12 @@ class Endpoint:
                     # The server had closed an idle connection, which is no failure.
                     fresh_connection_tried = True
                     context.log("tries again at once: the connection it was sent on was closed")
-                    continue
-                delay = retries.delay_after(error)
-                if delay is None:
-                    raise
-                self._wait(delay, error, context)
+                else:
+                    delay = retries.delay_after(error)
+                    if delay is None:
+                        raise
+                    self._wait(delay, error, context)
+            http_request = http_request.again()
 
     def _may_replace(self, headers: Mapping[str, str], replaced_already: bool) -> bool:
         """A refusal that a fresh token did not cure has another reason: signing in for each call would not help."""

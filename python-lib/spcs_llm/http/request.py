@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 _MAX_DIMENSIONS = 65_536
@@ -30,6 +30,7 @@ class HttpRequest:
         body: The body already encoded, in place of `payload`.
         headers: Headers besides those of the token and the body.
         is_probe: Whether it asks if there is such a path: a 404 is its answer, and no reason to doubt the token.
+        path_of_retries: The path of further attempts, where they must say that they are such.
     """
 
     path: str
@@ -41,6 +42,11 @@ class HttpRequest:
     step: str | None = None
     max_body: int | None = None
     is_probe: bool = False
+    path_of_retries: str | None = None
+
+    def again(self) -> HttpRequest:
+        """The request for a further attempt."""
+        return self if self.path_of_retries is None else replace(self, path=self.path_of_retries)
 
     def encoded(self) -> bytes | None:
         if self.body is not None or self.payload is None:
