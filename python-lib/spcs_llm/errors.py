@@ -293,6 +293,7 @@ class SqlError(SpcsError):
     """
 
     place = "SQL"
+    unknown_kind = "statement"
 
     def __init__(
         self,
@@ -301,7 +302,7 @@ class SqlError(SpcsError):
         *,
         code: str | None = None,
         sqlstate: str | None = None,
-        statement_kind: str = "statement",
+        statement_kind: str = unknown_kind,
         status: int | None = None,
     ) -> None:
         super().__init__(message, hint, code=code, status=status)

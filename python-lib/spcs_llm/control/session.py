@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Optional, Protocol
 
+from spcs_llm.errors import SqlError
+
 # Column name in lower case → text, None for NULL. Booleans are true or false, dates and times are ISO 8601.
 Row = Mapping[str, Optional[str]]
 
@@ -39,6 +41,32 @@ class Identity:
             f"user {self.user}, role {self.role or 'none'}, warehouse {self.warehouse or 'none'}"
             f"{f', account {self.account}' if self.account else ''}"
         )
+
+
+def identity(rows: Sequence[Row]) -> Identity:
+    """Reads whose rights statements run with.
+
+    Args:
+        rows: What `statements.WHO` gives.
+
+    Returns:
+        The identity.
+
+    Raises:
+        SqlError: If there is no row with a user.
+    """
+    row = rows[0] if rows else {}
+    user = row.get("user")
+    if not user:
+        raise SqlError("Snowflake does not say whose session this is.", "Check how the session signs in.")
+    organization, account = row.get("organization"), row.get("account")
+    return Identity(
+        user,
+        row.get("role") or None,
+        row.get("warehouse") or None,
+        f"{organization}-{account}" if organization and account else None,
+        row.get("region") or None,
+    )
 
 
 class SqlSession(Protocol):

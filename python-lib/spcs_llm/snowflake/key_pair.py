@@ -15,7 +15,7 @@ from typing import Any
 
 from spcs_llm.errors import SettingsError
 
-_ASSERTION_SECONDS = 180  # so that it outlasts a retry or two
+ASSERTION_SECONDS = 180  # so that it outlasts a retry or two
 _SMALLEST_BITS = 2048
 _ARMOUR = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END \1-----", re.DOTALL)
 _CONVERT = "convert it: openssl pkcs8 -topk8 -in <file>"
@@ -57,7 +57,7 @@ class KeyPair:
             "iss": self._issuer,
             "sub": self._subject,
             "iat": issued,
-            "exp": issued + _ASSERTION_SECONDS,
+            "exp": issued + ASSERTION_SECONDS,
         }
         return str(_imported("jwt").encode(claims, self._key, algorithm="RS256"))
 

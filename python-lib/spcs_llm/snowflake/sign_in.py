@@ -42,15 +42,7 @@ class OAuthLogin:
         self._clock = clock
 
     def credential(self) -> str:
-        try:
-            text = self._read_access_token()
-        except Exception as error:  # noqa: BLE001 - DSS's own code: whatever it raises, there is no token
-            raise LoginError(
-                f"DSS did not return an access token for the user ({type(error).__name__}).", SIGN_IN_AGAIN
-            ) from None
-        if not isinstance(text, str) or not text.strip():
-            raise LoginError("DSS did not return an access token for the user.", SIGN_IN_AGAIN)
-        return text.strip()
+        return access_token(self._read_access_token)
 
     def log_in(self, credential: str, context: QueryContext) -> Token:
         now = self._clock()
@@ -66,6 +58,29 @@ class OAuthLogin:
             return _token(self._account.renew(token.grant.token, master.token, context), now, master)
         except LoginError:
             return None
+
+
+def access_token(read: Callable[[], str]) -> str:
+    """Reads a user's access token.
+
+    Args:
+        read: DSS's own code, which may do anything.
+
+    Returns:
+        The token.
+
+    Raises:
+        LoginError: If there is none.
+    """
+    try:
+        text = read()
+    except Exception as error:  # noqa: BLE001 - whatever it raises, there is no token
+        raise LoginError(
+            f"DSS did not return an access token for the user ({type(error).__name__}).", SIGN_IN_AGAIN
+        ) from None
+    if not isinstance(text, str) or not text.strip():
+        raise LoginError("DSS did not return an access token for the user.", SIGN_IN_AGAIN)
+    return text.strip()
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,97 @@
+"""Why Snowflake refuses a statement, as an error with a hint.
+
+Codes: snowflake-connector-python 4.8.1, and Snowflake documentation, "SQL API: handling responses". DSS and Snowpark
+hand over a text in which a code may stand or not; sentences are matched by their beginning, because Snowflake has
+been adding hints of its own behind them.
+"""
+
+from __future__ import annotations
+
+import re
+
+from spcs_llm.control.statements import kind
+from spcs_llm.errors import SqlError
+from spcs_llm.server_text.foreign_text import MAX_TEXT, error_code, plain
+from spcs_llm.snowflake.login_errors import hint_for_code
+
+_CODE_AND_STATE = re.compile(r"\b(\d{6}) \(([0-9A-Z]{5})\)")
+_CODE = re.compile(r"\b(00[0-9]{4}|39[0-9]{4})\b")
+_STATE = re.compile(r"[0-9A-Z]{5}")
+_NOISE = re.compile(
+    r"^(?:\(\d{4}\): |[0-9a-f-]{36}: |\d{6} \([0-9A-Z]{5}\): |[\w.]{1,100}(?:Exception|Error): |Query failed: ?)+"
+)
+# What Snowflake says -> its code and state.
+_SENTENCES = (
+    (re.compile(r"does not exist or not authorized", re.I), "002003", "42S02"),
+    (re.compile(r"object does not exist, or operation cannot be performed", re.I), "002043", "02000"),
+    (re.compile(r"insufficient privileges", re.I), "003001", "42501"),
+    (re.compile(r"no active warehouse", re.I), "000606", "57P03"),
+    (re.compile(r"syntax error line", re.I), "001003", "42000"),
+    (re.compile(r"invalid identifier", re.I), "000904", "42000"),
+    (re.compile(r"reached its statement or warehouse timeout|statement timeout", re.I), "000630", "57014"),
+)
+_HINTS = {
+    "000606": "Enter a warehouse that the role may use in 'Warehouse'.",
+    "000630": "Ask for less, such as one schema or fewer days, or use a larger warehouse.",
+    "000604": "It was cancelled in Snowflake. Run it again.",
+    "001003": "This account does not know the statement. Update the plugin, or report it to the plugin's authors.",
+    "000904": "This account's view has other columns. Report it to the plugin's authors.",
+    "002003": "Ask a Snowflake administrator to grant the role a privilege on it, or correct the name.",
+    "002043": "Ask a Snowflake administrator to grant the role a privilege on it, or correct the name.",
+    "003001": "Ask a Snowflake administrator to grant the role the privilege.",
+    "090105": "Enter a database.",
+    "390201": "Enter a role that is granted to the user in 'Role'.",
+}
+
+
+def sql_error(
+    statement: str, message: object, code: object = None, sqlstate: object = None, status: int | None = None
+) -> SqlError:
+    """The error of a statement that Snowflake refuses.
+
+    Args:
+        statement: The statement, of which the error says the kind only.
+        message: Snowflake's own words.
+        code: Snowflake's code, as a text or a number.
+        sqlstate: The state of the SQL standard.
+        status: The HTTP status, if there was one.
+
+    Returns:
+        The error.
+    """
+    words = plain(message or "", MAX_TEXT).rstrip(". ")
+    known = error_code(code)
+    known = known.zfill(6) if known else None
+    state = sqlstate if isinstance(sqlstate, str) and _STATE.fullmatch(sqlstate) else None
+    if known is None:
+        for sentence, its_code, its_state in _SENTENCES:
+            if sentence.search(words):
+                known, state = its_code, state or its_state
+                break
+    told = f" (code {known})" if known and known not in words else ""
+    what = kind(statement)
+    return SqlError(
+        f"Snowflake refuses {what}: {words or 'no reason given'}{told}.",
+        _HINTS.get(known or "") or hint_for_code(known or ""),
+        code=known,
+        sqlstate=state,
+        statement_kind=what,
+        status=status,
+    )
+
+
+def sql_error_in_text(statement: str, text: str) -> SqlError:
+    """The error in a text that DSS or Snowpark passes on.
+
+    Args:
+        statement: The statement that failed.
+        text: The text of an exception.
+
+    Returns:
+        The error, with the code where the text has one.
+    """
+    text = plain(text, 4 * MAX_TEXT)
+    if match := _CODE_AND_STATE.search(text):
+        return sql_error(statement, _NOISE.sub("", text), match[1], match[2])
+    match = _CODE.search(text)
+    return sql_error(statement, _NOISE.sub("", text), match[0] if match else None)
