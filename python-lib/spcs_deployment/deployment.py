@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from spcs_deployment import connection_form, families, pools, registry, service
+from spcs_deployment import connection_form, pools, registry, service
 from spcs_deployment.catalogue import CHAT, CatalogueModel
 from spcs_deployment.interface import Interface, interface_of
 from spcs_deployment.plan import Plan
@@ -13,6 +13,7 @@ from spcs_deployment.problems import DeploymentError
 from spcs_deployment.session import account_url, assume_role, region
 from spcs_deployment.sql import Session
 from spcs_deployment.waiting import Report, wait_until_ready
+from spcs_llm.control import families
 
 
 class Deployment:
@@ -95,11 +96,11 @@ class Deployment:
                 )
                 self.report(f"{name}: being created, served by {engine}.")
                 self._jobs[name] = registry.create_service(self._version(model), model, interface, self.plan)
-            elif str(found["status"]).upper() in ("SUSPENDED", "SUSPENDING"):
+            elif found.is_suspended:
                 self.report(f"{name}: was suspended, resuming it.")
                 service.resume(self.session, name)
             else:
-                self.report(f"{name}: exists already ({found['status']}).")
+                self.report(f"{name}: exists already ({found.status}).")
 
     def wait(self, minutes: float = 45.0, **how: Any) -> None:
         """Wait for every service; `how` goes to `wait_until_ready`."""

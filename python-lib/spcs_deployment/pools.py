@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from spcs_deployment.families import Family, PriceList
 from spcs_deployment.problems import DeploymentError
-from spcs_deployment.sql import Session, named, rows
+from spcs_deployment.sql import Session, bare, rows
+from spcs_llm.control import cells, statements
+from spcs_llm.control.families import Family, PriceList
+from spcs_llm.control.services import read_pools
 
 
 @dataclass(frozen=True)
@@ -43,20 +44,20 @@ def pool(session: Session, name: str, prices: PriceList, region: str = "") -> Po
     Raises:
         DeploymentError: If it does not exist, or the session's role may not see it.
     """
-    row = named(session, "COMPUTE POOLS", name, f"looking for compute pool {name}")
-    if row is None:
+    shown = rows(session, statements.show_named_pool(bare(name)), f"looking for compute pool {name}")
+    found = next((candidate for candidate in read_pools(shown) if candidate.name == bare(name)), None)
+    if found is None:
         raise DeploymentError(
             f"Compute pool {name} does not exist, or the session's role may not see it.",
             "Ask a Snowflake administrator to create it with resource/sql/setup.sql, or to grant the role USAGE and "
             "MONITOR on it. SHOW COMPUTE POOLS lists the pools that the role may see.",
         )
-    family = str(row["instance_family"]).upper()
     return Pool(
         name,
-        family,
-        prices.family(family, region),
-        _whole(row.get("max_nodes")),
-        _whole(row.get("auto_suspend_secs")),
+        found.family,
+        prices.family(found.family, region),
+        found.max_nodes,
+        found.auto_suspend_seconds,
     )
 
 
@@ -72,10 +73,10 @@ def trouble(session: Session, name: str) -> str:
     Returns:
         The reason; empty if the pool has no problem.
     """
-    for row in rows(session, f"DESCRIBE COMPUTE POOL {name}", f"describing compute pool {name}"):
-        code, message = str(row.get("error_code") or ""), str(row.get("status_message") or "")
-        if code:
-            return f"{code}: {message}"
+    described = rows(session, statements.describe_pool(bare(name)), f"describing compute pool {name}")
+    for row in described:
+        if code := cells.text(row, "error_code"):
+            return f"{code}: {cells.text(row, 'status_message') or ''}"
     return ""
 
 
@@ -90,7 +91,3 @@ def needs_gpu(found: Pool) -> None:
             f"The nodes of compute pool {found.name} ({found.instance_family}) have no GPU; chat models need one.",
             "Enter a pool of GPU nodes in CHAT_POOL (setup.sql creates one).",
         )
-
-
-def _whole(value: Any) -> int:
-    return int(value) if value not in (None, "") else 0

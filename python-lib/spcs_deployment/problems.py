@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from spcs_llm.errors import SpcsError
+from spcs_llm.errors import SpcsError, SqlError
 
 
 class DeploymentError(SpcsError):
@@ -147,6 +147,8 @@ def explained(doing: str) -> Iterator[None]:
         yield
     except DeploymentError:
         raise
+    except SqlError as error:
+        raise explanation(doing, error.__cause__ or error) from error
     except Exception as error:  # snowpark, snowflake-ml and the connector share no base class
         raise explanation(doing, error) from error
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from spcs_deployment.problems import DeploymentError
-from spcs_deployment.sql import Session, identifier, named, parts, rows, run
-
-_HOST = re.compile(r"[a-z0-9-]{1,63}(?:\.[a-z0-9-]{1,63}){1,12}", re.IGNORECASE)
-_GIVEN_UP = {"FAILED", "INTERNAL_ERROR", "DONE", "DELETING", "DELETED"}
-_RESTARTS_THAT_ARE_A_CRASH_LOOP = 3
+from spcs_deployment.sql import Session, full_name, identifier, rows, run
+from spcs_llm.control import statements
+from spcs_llm.control.identifiers import quoted
+from spcs_llm.control.services import (
+    GIVEN_UP,
+    Endpoint,
+    Service,
+    read_containers,
+    read_endpoints,
+    read_services,
+)
 
 
 @dataclass(frozen=True)
@@ -43,39 +48,41 @@ def state(session: Session, service: str, endpoint: str | None = None) -> State:
     Raises:
         DeploymentError: If the endpoint can never be called from DSS.
     """
-    row = named_service(session, service)
-    if row is None:
+    found = named_service(session, service)
+    if found is None:
         return State("absent", "not created yet: Snowflake is building the image or preparing the model")
-    status = str(row["status"]).upper()
-    if status in ("SUSPENDED", "SUSPENDING"):
-        return State("suspended", status)
-    # A service without an instance yet is one row whose columns of the container are NULL.
-    containers = [row for row in _show(session, "SERVICE CONTAINERS", service) if row.get("container_name")]
-    troubled = [container for container in containers if _given_up(container)]
-    if status in _GIVEN_UP or troubled:
-        return State("failed", "; ".join(_description(container) for container in troubled) or status)
-    waiting = [container for container in containers if str(container["status"]).upper() != "READY"]
+    if found.is_suspended:
+        return State("suspended", found.status)
+    name = full_name(service)
+    containers = read_containers(
+        rows(session, statements.show_containers(name), f"reading the containers of {service}")
+    )
+    troubled = [container for container in containers if container.has_given_up]
+    if found.status in GIVEN_UP or troubled:
+        return State("failed", "; ".join(map(str, troubled)) or found.status)
+    waiting = [container for container in containers if not container.is_ready]
     if waiting or not containers:
-        return State("starting", "; ".join(_description(container) for container in waiting) or status)
-    host = public_host(_show(session, "ENDPOINTS", service), service, endpoint)
+        return State("starting", "; ".join(map(str, waiting)) or found.status)
+    shown = rows(session, statements.show_endpoints(name), f"reading the endpoints of {service}")
+    host = public_host(read_endpoints(shown), service, endpoint)
     if host is None:
         return State("starting", "the containers are READY; Snowflake is creating the endpoint's host name")
     return State("ready", "READY", host)
 
 
-def named_service(session: Session, service: str) -> dict[str, Any] | None:
-    """The row of SHOW SERVICES with this full name, or None."""
-    database, schema, name = parts(service)
-    return named(
-        session, "SERVICES", name, f"looking for service {service}", f" IN SCHEMA {database}.{schema}"
-    )
+def named_service(session: Session, service: str) -> Service | None:
+    """The service with this full name, or None."""
+    name = full_name(service)
+    shown = rows(session, statements.show_named_service(name), f"looking for service {service}")
+    found = read_services(shown, name.database, name.schema)
+    return next((candidate for candidate in found if candidate.name == name), None)
 
 
-def public_host(endpoints: list[dict[str, Any]], service: str, name: str | None = None) -> str | None:
+def public_host(endpoints: Iterable[Endpoint], service: str, name: str | None = None) -> str | None:
     """Finds the host of the service's public endpoint. Snowflake's model server names its endpoint `inference`.
 
     Args:
-        endpoints: The rows of SHOW ENDPOINTS.
+        endpoints: The service's endpoints.
         service: The service's name, for the error.
         name: The endpoint to choose, where there are several.
 
@@ -85,11 +92,7 @@ def public_host(endpoints: list[dict[str, Any]], service: str, name: str | None 
     Raises:
         DeploymentError: If there is no public endpoint, or several and none is chosen.
     """
-    public = {
-        str(row["name"]): str(row.get("ingress_url") or "")
-        for row in endpoints
-        if str(row.get("is_public")).lower() == "true"
-    }
+    public = {endpoint.name: endpoint.host for endpoint in endpoints if endpoint.is_public}
     if not public:
         raise DeploymentError(
             f"Service {service} has no public endpoint, so DSS cannot reach it.",
@@ -105,18 +108,17 @@ def public_host(endpoints: list[dict[str, Any]], service: str, name: str | None 
             + (f", none of them {name}." if name else "."),
             "Enter the one that serves the model in ENDPOINT in the parameter cell.",
         )
-    host = public[wanted].strip()
-    return host if _HOST.fullmatch(host) else None
+    return public[wanted]
 
 
 def suspend(session: Session, service: str) -> None:
     """Suspends a service."""
-    run(session, f"ALTER SERVICE {service} SUSPEND", f"suspending service {service}")
+    run(session, statements.suspend(full_name(service)), f"suspending service {service}")
 
 
 def resume(session: Session, service: str) -> None:
     """Resumes a service."""
-    run(session, f"ALTER SERVICE {service} RESUME", f"resuming service {service}")
+    run(session, statements.resume(full_name(service)), f"resuming service {service}")
 
 
 def drop(session: Session, service: str) -> None:
@@ -141,18 +143,19 @@ def grant(session: Session, service: str, role: str) -> list[str]:
     Raises:
         DeploymentError: If a grant fails for another reason.
     """
-    database, schema, _ = parts(service)
+    name = full_name(service)
     role = identifier(role, "CALLER_ROLE")
     notes = []
-    for kind, name in (("DATABASE", database), ("SCHEMA", f"{database}.{schema}")):
+    database = quoted(name.database)
+    for kind, place in (("DATABASE", database), ("SCHEMA", f"{database}.{quoted(name.schema)}")):
         try:
-            run(session, f"GRANT USAGE ON {kind} {name} TO ROLE {role}", f"granting USAGE on {name}")
+            run(session, f"GRANT USAGE ON {kind} {place} TO ROLE {role}", f"granting USAGE on {place}")
         except DeploymentError as error:
             if "privilege" not in error.message:
                 raise
             notes.append(
-                f"USAGE on {kind.lower()} {name}. If {role} does not have it yet, ask a Snowflake administrator to run "
-                "resource/sql/grant_caller.sql."
+                f"USAGE on {kind.lower()} {place}. If {role} does not have it yet, ask a Snowflake administrator to "
+                "run resource/sql/grant_caller.sql."
             )
     run(
         session,
@@ -164,24 +167,4 @@ def grant(session: Session, service: str, role: str) -> list[str]:
 
 def log_statement(service: str, container: str = "model-inference") -> str:
     """The statement that reads the last lines of a container's log."""
-    return f"SELECT SYSTEM$GET_SERVICE_LOGS('{service}', '0', '{container}', 200)"
-
-
-def _show(session: Session, what: str, service: str) -> list[dict[str, Any]]:
-    return rows(session, f"SHOW {what} IN SERVICE {service}", f"reading the {what.lower()} of {service}")
-
-
-def _given_up(container: dict[str, Any]) -> bool:
-    if str(container["status"]).upper() in _GIVEN_UP:
-        return True
-    restarts = int(container.get("restart_count") or 0)
-    return str(container["status"]).upper() != "READY" and restarts >= _RESTARTS_THAT_ARE_A_CRASH_LOOP
-
-
-def _description(container: dict[str, Any]) -> str:
-    text = f"{container['container_name']} is {container['status']}"
-    if container.get("message"):
-        text += f": {container['message']}"
-    if int(container.get("restart_count") or 0):
-        text += f" (restarted {container['restart_count']} times)"
-    return text
+    return statements.logs(full_name(service), container)

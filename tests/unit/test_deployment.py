@@ -13,7 +13,6 @@ from spcs_deployment import (
     CATALOGUE,
     DeploymentError,
     connection_form,
-    families,
     pools,
     registry,
     service,
@@ -23,6 +22,7 @@ from spcs_deployment import plan as make_plan
 from spcs_deployment.interface import Interface, interface_of
 from spcs_deployment.pools import Pool
 from spcs_deployment.problems import explanation
+from spcs_llm.control import families
 
 RESOURCE = Path(__file__).parents[2] / "resource"
 NAMES: dict[str, Any] = {

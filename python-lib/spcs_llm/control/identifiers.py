@@ -13,7 +13,7 @@ from typing import NamedTuple
 _PLAIN = re.compile(r"[A-Z_][A-Z0-9_$]{0,254}")
 _UNQUOTED = re.compile(r"[A-Za-z_][A-Za-z0-9_$]{0,254}")
 _QUOTED = re.compile(r'"(?:[^"\x00]|"")+"')
-_PART = re.compile(r'\s*("(?:[^"\x00]|"")+"|[^."\s]+)\s*(?:\.|$)')
+_PART = re.compile(r'("(?:[^"\x00]|"")+"|[^."\s]+)(?:\.|$)')
 _RESERVED = re.compile(
     r"ACCOUNT|ALL|ALTER|AND|ANY|AS|BETWEEN|BY|CASE|CAST|CHECK|COLUMN|CONNECT|CONNECTION|CONSTRAINT|"
     r"CREATE|CROSS|CURRENT|CURRENT_DATE|CURRENT_TIME|CURRENT_TIMESTAMP|CURRENT_USER|DATABASE|DELETE|"
@@ -90,6 +90,7 @@ def parts(text: str) -> list[str]:
     Returns:
         The parts; an empty list if the text is not a dotted name.
     """
+    text = text.strip()
     found, at = [], 0
     while at < len(text):
         match = _PART.match(text, at)
@@ -97,7 +98,7 @@ def parts(text: str) -> list[str]:
             return []
         found.append(match[1])
         at = match.end()
-    return [] if text.rstrip().endswith(".") else found
+    return [] if text.endswith(".") else found
 
 
 def qualified(text: str) -> QualifiedName:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-_FILE = Path(__file__).parents[2] / "resource" / "instance_families.json"
+_FILE = Path(__file__).parents[3] / "resource" / "instance_families.json"
 HOURS_PER_MONTH = 730
 
 

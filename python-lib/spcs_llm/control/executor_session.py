@@ -1,0 +1,87 @@
+"""A session over a Snowflake connection of DSS: no second sign-in, and the rights that the connection has.
+
+Calls: Dataiku documentation, "Performing SQL, Hive and Impala queries" (SQLExecutor2). Each call may get another
+session of the database, so that role and warehouse are set before each statement. Rows are read one by one, not as a
+data frame: pandas would take a name such as NA for a missing value, and a version such as 1.10 for a number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+from spcs_llm.control.identifiers import quoted
+from spcs_llm.control.session import Identity, Row, identity
+from spcs_llm.control.sql_refusals import sql_error_in_text
+from spcs_llm.control.statements import WHO, with_literals
+
+
+class QueryReader(Protocol):
+    """What is used of the reader that `SQLExecutor2.query_to_iter` returns."""
+
+    def get_schema(self) -> Sequence[Mapping[str, Any]]:
+        """The columns, each with its `name`."""
+
+    def iter_tuples(self) -> Iterable[Sequence[Any]]:
+        """The rows."""
+
+
+class Executor(Protocol):
+    """What is used of `dataiku.SQLExecutor2`."""
+
+    def query_to_iter(self, query: str, pre_queries: list[str] | None = None) -> QueryReader:
+        """Runs a statement, after others in the same session."""
+
+
+class ExecutorSession:
+    """Runs statements by a Snowflake connection of DSS.
+
+    Args:
+        executor: A `SQLExecutor2` of the connection.
+        role: The role, as SHOW prints it; None for the connection's.
+        warehouse: The warehouse, as SHOW prints it; None for the connection's.
+    """
+
+    def __init__(self, executor: Executor, *, role: str | None = None, warehouse: str | None = None) -> None:
+        self._executor = executor
+        self._before = ["ALTER SESSION SET TIMEZONE = 'UTC', QUERY_TAG = 'dataiku-spcs-llm'"]
+        if warehouse is not None:
+            self._before.insert(0, f"USE WAREHOUSE {quoted(warehouse)}")
+        if role is not None:
+            self._before.insert(0, f"USE ROLE {quoted(role)}")
+        self._whose: Identity | None = None
+
+    def whose(self) -> Identity:
+        if self._whose is None:
+            self._whose = identity(self.rows(WHO))
+        return self._whose
+
+    def rows(self, statement: str, *, bindings: Sequence[str] = ()) -> list[Row]:
+        bound = with_literals(statement, bindings) if bindings else statement
+        try:
+            reader = self._executor.query_to_iter(bound, pre_queries=list(self._before))
+            found = [list(row) for row in reader.iter_tuples()]
+            if not found:
+                return []  # a statement without a result has no schema either
+            names = [str(column["name"]).strip('"').lower() for column in reader.get_schema()]
+        except Exception as error:  # noqa: BLE001 - DSS's own code, which wraps what the database's driver raises
+            raise sql_error_in_text(statement, str(error)) from None
+        return [{name: cell_text(cell) for name, cell in zip(names, row)} for row in found]
+
+
+def cell_text(cell: Any) -> str | None:
+    """A cell as the text that a `Row` has, whatever type a library gives it.
+
+    Args:
+        cell: The cell.
+
+    Returns:
+        Its text; None for NULL and for what is not a number.
+    """
+    if cell is None or cell != cell:  # NaN is how libraries of data frames write NULL
+        return None
+    if isinstance(cell, bool):
+        return "true" if cell else "false"
+    if hasattr(cell, "isoformat"):
+        return str(cell.isoformat())
+    return str(cell)

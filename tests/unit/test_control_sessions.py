@@ -1,0 +1,149 @@
+"""Sessions over DSS and Snowpark give the same rows and errors as the SQL API."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime, timezone
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from spcs_llm.control.executor_session import ExecutorSession
+from spcs_llm.control.snowpark_session import SnowparkSession
+from spcs_llm.errors import SqlError
+
+WHO = {
+    "user": "JANE",
+    "role": "ANALYST",
+    "warehouse": None,
+    "organization": "MYORG",
+    "account": "PROD",
+    "region": "AWS_EU_CENTRAL_1",
+}
+
+
+class Reader:
+    def __init__(self, columns: list[str], rows: list[list[Any]]) -> None:
+        self._columns, self._rows = columns, rows
+
+    def get_schema(self) -> list[dict[str, str]]:
+        if not self._columns:
+            raise KeyError("schema")  # as DSS does for a statement that gives none
+        return [{"name": name, "type": "string"} for name in self._columns]
+
+    def iter_tuples(self) -> Any:
+        yield from self._rows
+
+
+class Executor:
+    def __init__(self, columns: list[str], rows: list[list[Any]], error: Exception | None = None) -> None:
+        self._reader, self._error = Reader(columns, rows), error
+        self.ran: list[Any] = []
+
+    def query_to_iter(self, query: str, pre_queries: Any = None) -> Any:
+        self.ran.append((*(pre_queries or ()), query))
+        if self._error is not None:
+            raise self._error
+        return self._reader
+
+
+class Snowpark:
+    def __init__(self, rows: list[dict[str, Any]], error: Exception | None = None) -> None:
+        self._rows, self._error = rows, error
+        self.ran: list[str] = []
+
+    def sql(self, query: str) -> Any:
+        self.ran.append(query)
+        return self
+
+    def collect(self) -> list[Any]:
+        if self._error is not None:
+            raise self._error
+        return [type("Row", (dict,), {"as_dict": dict.copy})(row) for row in self._rows]
+
+
+def test_the_connection_takes_role_and_warehouse_before_each_statement() -> None:
+    executor = Executor(['"name"', "N"], [["NA", 3]])
+    session = ExecutorSession(executor, role="ops team", warehouse="XS")
+    assert session.rows("SHOW SERVICES") == [{"name": "NA", "n": "3"}]
+    assert executor.ran == [
+        (
+            'USE ROLE "ops team"',
+            "USE WAREHOUSE XS",
+            "ALTER SESSION SET TIMEZONE = 'UTC', QUERY_TAG = 'dataiku-spcs-llm'",
+            "SHOW SERVICES",
+        )
+    ]
+
+
+def test_a_statement_without_a_result_gives_no_rows() -> None:
+    assert ExecutorSession(Executor([], [])).rows("ALTER SERVICE A.B.C SUSPEND") == []
+
+
+def test_cells_of_any_type_become_texts() -> None:
+    when = datetime(2024, 11, 29, 20, 12, 47, tzinfo=timezone.utc)
+    cells = {"A": True, "B": 3, "C": Decimal("0.570"), "D": None, "E": math.nan, "F": when, '"g"': "x"}
+    expected = {
+        "a": "true",
+        "b": "3",
+        "c": "0.570",
+        "d": None,
+        "e": None,
+        "f": "2024-11-29T20:12:47+00:00",
+        "g": "x",
+    }
+    assert SnowparkSession(Snowpark([cells])).rows("SELECT 1") == [expected]
+    assert ExecutorSession(Executor(list(cells), [list(cells.values())])).rows("SELECT 1") == [expected]
+
+
+def test_bindings_are_written_into_the_statement() -> None:
+    snowpark, executor = Snowpark([]), Executor([], [])
+    SnowparkSession(snowpark).rows("SELECT ?", bindings=["it's"])
+    ExecutorSession(executor).rows("SELECT ?", bindings=["it's"])
+    assert snowpark.ran == ["SELECT 'it''s'"]
+    assert executor.ran[0][-1] == "SELECT 'it''s'"
+
+
+@pytest.mark.parametrize(
+    "session",
+    [ExecutorSession(Executor(list(WHO), [list(WHO.values())])), SnowparkSession(Snowpark([WHO]))],
+    ids=["executor", "snowpark"],
+)
+def test_a_session_says_whose_it_is(session: Any) -> None:
+    assert str(session.whose()) == "user JANE, role ANALYST, warehouse none, account MYORG-PROD"
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "shown"),
+    [
+        (
+            "(1304): 01b2c3d4-0000-0000-0000-000000000000: 002003 (42S02): SQL compilation error:\n"
+            "Service 'ML.PROD.A' does not exist or not authorized. Your primary role X must have a privilege.",
+            "002003",
+            "SQL compilation error: Service 'ML.PROD.A' does not exist or not authorized.",
+        ),
+        (
+            "Query failed: SnowflakeSQLException: SQL access control error:\n"
+            "Insufficient privileges to operate on service 'A'",
+            "003001",
+            "SQL access control error: Insufficient privileges to operate on service 'A' (code 003001)",
+        ),
+        (
+            "net.snowflake.client.jdbc.SnowflakeSQLException: No active warehouse selected in the current session.",
+            "000606",
+            "No active warehouse selected",
+        ),
+        ("Connection SNOW does not exist", None, "Connection SNOW does not exist"),
+    ],
+)
+def test_the_code_is_found_in_what_dss_and_snowpark_pass_on(text: str, code: str | None, shown: str) -> None:
+    for session in (
+        ExecutorSession(Executor([], [], Exception(text))),
+        SnowparkSession(Snowpark([], Exception(text))),
+    ):
+        with pytest.raises(SqlError) as refused:
+            session.rows("SHOW ENDPOINTS IN SERVICE ML.PROD.A")
+        assert refused.value.code == code
+        assert refused.value.statement_kind == "SHOW ENDPOINTS"
+        assert str(refused.value).startswith(f"[SQL] Snowflake refuses SHOW ENDPOINTS: {shown}")
