@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sandbox.dss.credentials import CredentialStore, Preset
-from sandbox.dss.descriptors import Parameter, PluginDescriptor
+from sandbox.dss.descriptors import PluginDescriptor
+from sandbox.dss.parameters import Parameter
 from sandbox.dss.release import Release
 
 Presets = Mapping[Preset, Mapping[str, Any]]
@@ -37,9 +38,12 @@ class Resolver:
     release: Release
     int_as_float: bool
 
-    def resolve(self, params: Iterable[Parameter], stored: Mapping[str, Any], user: str) -> dict[str, Any]:
-        """Defaults filled, presets flat, a fresh copy. Raises ConfigError, MissingCredentialError."""
-        config: dict[str, Any] = json.loads(json.dumps({**_defaults(params), **stored}))
+    def resolve(
+        self, params: Iterable[Parameter], stored: Mapping[str, Any], user: str, *, fill: bool = True
+    ) -> dict[str, Any]:
+        """Defaults filled if `fill`, presets flat, a fresh copy. Raises ConfigError, MissingCredentialError."""
+        params = list(params)
+        config: dict[str, Any] = json.loads(json.dumps({**(_defaults(params) if fill else {}), **stored}))
         for param in params:
             value = config.get(param.name)
             if value is None:

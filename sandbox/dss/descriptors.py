@@ -1,4 +1,5 @@
-"""Reads and validates a plugin's descriptors: plugin.json, llm.json, parameter-set.json, desc.json.
+"""Reads and validates a plugin's descriptors: plugin.json, llm.json, runnable.json,
+parameter-set.json, desc.json.
 
 DSS tolerates comments in them and unknown keys. What DSS could not use is refused; what it would ignore
 or what only looks wrong is a warning. Source: DSS documentation, plugins, reference.
@@ -8,54 +9,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-PARAMETER_TYPES = frozenset(
-    {
-        "STRING", "STRINGS", "TEXTAREA", "PASSWORD", "INT", "INTS", "DOUBLE", "DOUBLES", "BOOLEAN",
-        "DATE", "SELECT", "MULTISELECT", "MAP", "KEY_VALUE_LIST", "OBJECT_LIST", "ARRAY",
-        "SEPARATOR", "PRESET", "PRESETS", "CONNECTION", "CONNECTIONS", "LLM", "CREDENTIAL_REQUEST",
-    }
-)  # fmt: skip
-CREDENTIAL_TYPES = frozenset({"SINGLE_FIELD", "BASIC", "OAUTH2"})
+from sandbox.dss.macro_descriptor import Macro, read_macro
+from sandbox.dss.parameters import DescriptorError, Parameter, odd_parameters, read_parameters
+
 INTERPRETERS = frozenset(f"PYTHON3{minor}" for minor in range(6, 15))
 _COMPONENT_KEYS = frozenset({"meta", "params", "paramsPythonSetup", "paramsModule", "paramsTemplate"})
-_DEFAULT_TYPES: Mapping[str, tuple[type, ...]] = {
-    **dict.fromkeys(("STRING", "TEXTAREA", "PASSWORD", "SELECT", "DATE"), (str,)),
-    **dict.fromkeys(("INT", "DOUBLE"), (int, float)),
-    "BOOLEAN": (bool,),
-    **dict.fromkeys(("STRINGS", "MULTISELECT", "INTS", "DOUBLES", "ARRAY", "KEY_VALUE_LIST"), (list,)),
-    "OBJECT_LIST": (list,),
-    "MAP": (dict,),
-}
 _STRING_OR_COMMENT = re.compile(r'"(?:\\.|[^"\\])*"|//[^\n]*|/\*.*?\*/', re.DOTALL)
-
-
-class DescriptorError(Exception):
-    """A descriptor DSS could not use; the text names file and field."""
-
-
-@dataclass(frozen=True)
-class Parameter:
-    name: str
-    type: str
-    raw: Mapping[str, Any]
-
-    @property
-    def has_default(self) -> bool:
-        return self.raw.get("defaultValue") is not None
-
-    @property
-    def default(self) -> Any:
-        return self.raw["defaultValue"]
-
-    @property
-    def credential_type(self) -> str:
-        kind: str = self.raw["credentialRequestSettings"]["type"]
-        return kind
 
 
 @dataclass(frozen=True)
@@ -87,6 +51,7 @@ class PluginDescriptor:
     params: tuple[Parameter, ...]
     parameter_sets: Mapping[str, ParameterSet]
     components: Mapping[str, Component]
+    macros: Mapping[str, Macro]
     code_env: CodeEnv | None
     warnings: tuple[str, ...]
 
@@ -134,11 +99,15 @@ class _Reader:
             path.parent.name: self._component(path, parameter_sets)
             for path in sorted(self._folder.glob("python-llms/*/llm.json"))
         }
-        if not components:
-            raise DescriptorError("the plugin has no python-llms/<component>/llm.json")
+        macros = {
+            path.parent.name: self._macro(path, parameter_sets)
+            for path in sorted(self._folder.glob("python-runnables/*/runnable.json"))
+        }
+        if not components and not macros:
+            raise DescriptorError("the plugin has no python-llms/<component>/llm.json, and no macro")
         code_env = self._code_env()
         return PluginDescriptor(
-            self._folder, plugin_id, version, params, parameter_sets, components, code_env,
+            self._folder, plugin_id, version, params, parameter_sets, components, macros, code_env,
             tuple(self._warnings),
         )  # fmt: skip
 
@@ -165,11 +134,17 @@ class _Reader:
         if setup and not (self._folder / "resource" / setup).is_file():
             raise DescriptorError(f"{where}: paramsPythonSetup names resource/{setup}, which does not exist")
         params = self._parameters(raw, where, has_setup=bool(setup))
-        for param in params:
-            known = param.raw.get("parameterSetId")
-            if param.type in ("PRESET", "PRESETS") and known not in parameter_sets:
-                raise DescriptorError(f"{where}: {param.name} names the parameter set {known!r}, not there")
+        _check_presets(params, parameter_sets, where)
         return Component(path.parent.name, self._label(raw, where), path.parent, params)
+
+    def _macro(self, path: Path, parameter_sets: Mapping[str, ParameterSet]) -> Macro:
+        where = f"python-runnables/{path.parent.name}"
+        raw = read_json(path)
+        self._label(raw, where)
+        macro = read_macro(raw, path.parent, self._folder / "resource", where)
+        _check_presets(macro.all_params, parameter_sets, where)
+        self._warnings += [*odd_parameters(macro.all_params, where), *macro.warnings]
+        return macro
 
     def _parameters(
         self,
@@ -179,31 +154,11 @@ class _Reader:
         credentials_allowed: bool = False,
         has_setup: bool = False,
     ) -> tuple[Parameter, ...]:
-        params: list[Parameter] = []
-        for entry in raw.get("params") or []:
-            param = _parameter(entry, where)
-            if param.type == "CREDENTIAL_REQUEST" and not credentials_allowed:
-                raise DescriptorError(f"{where}: {param.name}: CREDENTIAL_REQUEST outside a parameter set")
-            if entry.get("getChoicesFromPython") and not has_setup:
-                raise DescriptorError(
-                    f"{where}: {param.name}: getChoicesFromPython without paramsPythonSetup"
-                )
-            if any(param.name == other.name for other in params):
-                raise DescriptorError(f"{where}: {param.name} is there twice")
-            params.append(param)
-        self._look_at(params, where)
-        return tuple(params)
-
-    def _look_at(self, params: Iterable[Parameter], where: str) -> None:
-        names = {param.name for param in params}
-        for param in params:
-            if oddity := _odd_default(param):
-                self._warnings.append(f"{where}: {param.name}: defaultValue {param.default!r} {oddity}")
-            condition = param.raw.get("visibilityCondition")
-            mentioned = re.findall(r"\bmodel\.(\w+)", condition) if isinstance(condition, str) else []
-            for name in mentioned:
-                if name not in names:
-                    self._warnings.append(f"{where}: {param.name} is shown depending on unknown {name}")
+        params = read_parameters(
+            raw.get("params") or [], where, credentials_allowed=credentials_allowed, has_setup=has_setup
+        )
+        self._warnings += odd_parameters(params, where)
+        return params
 
     def _code_env(self) -> CodeEnv | None:
         folder = self._folder / "code-env" / "python"
@@ -227,49 +182,10 @@ class _Reader:
         return CodeEnv(tuple(interpreters), requirements)
 
 
-def _parameter(entry: Mapping[str, Any], where: str) -> Parameter:
-    name, kind = entry.get("name"), entry.get("type")
-    if not isinstance(name, str) or not name:
-        raise DescriptorError(f"{where}: a parameter has no name")
-    if name.startswith("_"):
-        raise DescriptorError(f"{where}: {name}: names that start with _ are reserved for DSS")
-    if kind not in PARAMETER_TYPES:
-        raise DescriptorError(f"{where}: {name} has the unknown type {kind!r}")
-    param = Parameter(name, kind, entry)
-    if kind in ("SELECT", "MULTISELECT"):
-        _check_choices(param, where)
-    if kind == "CREDENTIAL_REQUEST":
-        asked = (entry.get("credentialRequestSettings") or {}).get("type")
-        if asked not in CREDENTIAL_TYPES:
-            raise DescriptorError(f"{where}: {name}: credentialRequestSettings.type is {asked!r}")
-    return param
-
-
-def _check_choices(param: Parameter, where: str) -> None:
-    choices = param.raw.get("selectChoices")
-    if choices is None and not param.raw.get("getChoicesFromPython"):
-        raise DescriptorError(f"{where}: {param.name} has no selectChoices")
-    if not all(
-        isinstance(choice, dict) and "value" in choice and "label" in choice for choice in choices or []
-    ):
-        raise DescriptorError(f"{where}: {param.name}: each of selectChoices needs value and label")
-
-
-def _odd_default(param: Parameter) -> str | None:
-    """What is wrong with a defaultValue; the form shows it all the same."""
-    expected = _DEFAULT_TYPES.get(param.type)
-    if not param.has_default or expected is None:
-        return None
-    value: Any = param.default
-    if not isinstance(value, expected) or (isinstance(value, bool) and bool not in expected):
-        return f"is no {param.type}"
-    low = param.raw.get("minI", param.raw.get("minD", float("-inf")))
-    high = param.raw.get("maxI", param.raw.get("maxD", float("inf")))
-    if param.type in ("INT", "DOUBLE") and not low <= value <= high:
-        return "is out of its own bounds"
-    choices = param.raw.get("selectChoices")
-    if choices and param.type in ("SELECT", "MULTISELECT"):
-        values = {choice["value"] for choice in choices}
-        if any(one not in values for one in (value if isinstance(value, list) else [value])):
-            return "is none of its choices"
-    return None
+def _check_presets(
+    params: tuple[Parameter, ...], parameter_sets: Mapping[str, ParameterSet], where: str
+) -> None:
+    for param in params:
+        known = param.raw.get("parameterSetId")
+        if param.type in ("PRESET", "PRESETS") and known not in parameter_sets:
+            raise DescriptorError(f"{where}: {param.name} names the parameter set {known!r}, not there")

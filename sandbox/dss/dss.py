@@ -1,8 +1,9 @@
-"""A Dataiku DSS instance, as far as custom LLM plugins and their callers can see."""
+"""A Dataiku DSS instance, as far as custom LLM plugins, their macros and their callers can see."""
 
 from __future__ import annotations
 
 import secrets
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,14 +14,21 @@ from typing import Any
 from sandbox.dss.checks import ContractError
 from sandbox.dss.config import ConfigError, Resolver, preset_reference
 from sandbox.dss.credentials import CredentialSource, CredentialStore, Preset
-from sandbox.dss.descriptors import Parameter, ParameterSet
+from sandbox.dss.descriptors import ParameterSet
+from sandbox.dss.forms import choices_of
 from sandbox.dss.front import front
 from sandbox.dss.kernel import Kernel
+from sandbox.dss.kernel_process import Surroundings
 from sandbox.dss.knowledge_bank import Document, KnowledgeBank
+from sandbox.dss.macro_descriptor import Macro
+from sandbox.dss.macros import MacroRun, Macros
 from sandbox.dss.mesh import Mesh, Model, Retries
 from sandbox.dss.package import DataikuPackage
+from sandbox.dss.parameters import Parameter
 from sandbox.dss.plugin import Capability, InstalledPlugin, PluginError, install
 from sandbox.dss.release import Release
+from sandbox.dss.rights import Rights
+from sandbox.dss.sql_queries import Connection, SqlQueries
 from sandbox.services.local import LocalService
 
 ADMIN = "admin"
@@ -45,14 +53,18 @@ class Dss:
     ) -> None:
         self.release = Release.parse(version)
         self._int_as_float = int_as_float
-        self._credentials = CredentialStore(clock)
-        self._package = DataikuPackage(self.release, self._credentials.fetch)
+        self.credentials = CredentialStore(clock)
+        self._package = DataikuPackage(self.release, self.credentials.fetch)
         self._plugins: dict[str, InstalledPlugin] = {}
         self._plugin_configs: dict[str, Mapping[str, Any]] = {}
         self._presets: dict[Preset, Mapping[str, Any]] = {}
         self._models: dict[str, Model] = {}
         self._knowledge_banks: dict[tuple[str, str], KnowledgeBank] = {}
         self._users: dict[str, str] = {}
+        self._url: str | None = None
+        self._data = tempfile.TemporaryDirectory(prefix="dss-data-")
+        self.rights = Rights([ADMIN])
+        self.sql = SqlQueries()
         self.mesh = Mesh(
             self.release,
             self._new_kernel,
@@ -60,6 +72,20 @@ class Dss:
             embedding_rows=embedding_rows,
             sleep=sleep,
         )
+        self.macros = Macros(
+            self.rights,
+            self.data_folder,
+            self._macro_config,
+            self._surround,
+            self._part,
+            self.mesh.violations,
+            has_fresh_oauth_credentials=self.release.has_fresh_oauth_credentials,
+        )
+
+    @property
+    def data_folder(self) -> Path:
+        """DSS's own, `DIP_HOME` for kernels; gone after `close`."""
+        return Path(self._data.name)
 
     def __enter__(self) -> Dss:
         return self
@@ -71,10 +97,13 @@ class Dss:
 
     def close(self) -> None:
         """Stops the kernels, unloads the plugins; `sys.path` and `sys.modules` are as before."""
+        self.macros.close()
+        self.sql.close()
         self.mesh.close()
         for plugin in reversed(self._plugins.values()):
             plugin.unload()
         self._package.close()
+        self._data.cleanup()
 
     # -- what an administrator does
 
@@ -93,6 +122,7 @@ class Dss:
                 raise PluginError(f"{plugin.id} and {other.id} share modules in python-lib: {sorted(shared)}")
         self._plugins[plugin.id] = plugin
         self._plugin_configs[plugin.id] = dict(plugin_config or {})
+        self.macros.install(plugin.id, plugin.descriptor.macros)
         return plugin
 
     def create_preset(
@@ -122,11 +152,19 @@ class Dss:
         concern `RetryableException` alone. Parameters that the form does not have are refused unless
         `unknown_params`, which stands for a connection made by another version of the plugin.
         """
-        plugin = self._plugin(plugin_id)
+        plugin = self.plugin(plugin_id)
         retries = Retries(max_retries, retry_delay)
         made = [self._model(name, plugin, model, retries, unknown_params) for model in models]
         self._models.update({model.llm_id: model for model in made})
         return [model.llm_id for model in made]
+
+    def create_sql_connection(self, name: str, connection: Connection) -> None:
+        """A SQL connection, such as a `SnowflakeConnection`, for macros and for `client.sql_query`."""
+        self.sql.add(name, connection)
+
+    def give_rights(self, user: str, project_key: str, *permissions: str) -> None:
+        """ADMIN, WRITE_CONF or READ_CONF of a project. The user `admin` has all rights, others none by themselves."""
+        self.rights.give(user, project_key, permissions)
 
     def create_api_key(self, user: str = ADMIN) -> str:
         """A key that makes calls as this user. Works as API key, API ticket and bearer token."""
@@ -149,7 +187,7 @@ class Dss:
         }
         if param not in fields or fields[param].type != "CREDENTIAL_REQUEST":
             raise ConfigError(f"{preset.parameter_set} asks for no credential {param!r}")
-        self._credentials.put(user, preset, param, fields[param].credential_type, value)
+        self.credentials.put(user, preset, param, fields[param].credential_type, value)
 
     def create_knowledge_bank(
         self, project_key: str, id: str, llm_id: str, documents: Sequence[Document], user: str = ADMIN
@@ -160,6 +198,57 @@ class Dss:
         )
         self._knowledge_banks[project_key, id] = bank
         return bank
+
+    def form_defaults(self, plugin_id: str, macro: str) -> dict[str, Any]:
+        """What the form of a macro is filled with when it opens. The API fills in nothing."""
+        params = self._macro(plugin_id, macro).params
+        return {param.name: param.default for param in params if param.has_default}
+
+    def form_choices(
+        self,
+        plugin_id: str,
+        macro: str,
+        param: str,
+        typed: Mapping[str, Any] | None = None,
+        saved: Mapping[str, Any] | None = None,
+        *,
+        user: str = ADMIN,
+        project_key: str = "TEST",
+        shape: str = "bare",
+    ) -> list[dict[str, Any]]:
+        """What the form offers for a parameter with dynamic choices, by calling the plugin's `do`.
+
+        `typed` is the form as it is filled in now, presets as references; `saved` the values saved before,
+        which arrive with presets resolved, in a `shape`: "bare", "wrapped" in `{"config": ...}`, or not at all,
+        "rootModel only". Raises ContractError where `do` raises, takes too long or gives no choices.
+        """
+        found = self._macro(plugin_id, macro)
+        wanted = {param.name: param for param in found.all_params}
+        if param not in wanted or found.form is None:
+            raise ConfigError(f"{macro} has no parameter {param!r} whose choices Python gives")
+        config, plugin_config = self._macro_config(plugin_id, found, saved or {}, user)
+        with tempfile.TemporaryDirectory(dir=self.data_folder) as folder:
+            surroundings = self._surround(plugin_id, Path(folder), user, project_key)
+            try:
+                return choices_of(
+                    found.form,
+                    wanted[param],
+                    typed or {},
+                    config,
+                    plugin_config,
+                    surroundings,
+                    shape=shape,
+                    has_fresh_oauth_credentials=self.release.has_fresh_oauth_credentials,
+                )
+            except ContractError as error:
+                self.mesh.violations.append(error)
+                raise
+            finally:
+                self._part(surroundings)
+
+    def macro_run(self, run_id: str) -> MacroRun:
+        """A run whose result nobody has fetched yet: its log and its progress, which the API does not show."""
+        return self.macros.run(run_id)
 
     # -- what the public API needs
 
@@ -193,9 +282,11 @@ class Dss:
         """
         with front(self) as app:
             service = LocalService(app, "sandbox-dss")
+            self._url = service.url
             try:
                 yield service.url
             finally:
+                self._url = None
                 service.stop(grace)
 
     def restart_kernels(self) -> None:
@@ -209,11 +300,43 @@ class Dss:
 
     # -- inside
 
+    def _resolver(self, plugin: InstalledPlugin) -> Resolver:
+        return Resolver(plugin.descriptor, self._presets, self.credentials, self.release, self._int_as_float)
+
+    def _macro(self, plugin_id: str, macro: str) -> Macro:
+        macros = self.plugin(plugin_id).descriptor.macros
+        if macro not in macros:
+            raise ConfigError(f"{plugin_id} has no macro {macro!r}")
+        return macros[macro]
+
+    def _macro_config(
+        self, plugin_id: str, macro: Macro, given: Mapping[str, Any], user: str
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What a macro gets of what a form or the API hands over, and the plugin's own settings."""
+        for param in macro.all_params:
+            value = given.get(param.name)
+            if param.type == "PRESET" and not (value is None or isinstance(value, Mapping)):
+                raise ConfigError(
+                    f"{param.name}: a preset is {{'mode': 'PRESET', 'name': ...}}, not {value!r}"
+                )
+        plugin = self._plugins[plugin_id]
+        resolver = self._resolver(plugin)
+        config = resolver.resolve(macro.all_params, given, user, fill=False)
+        return config, resolver.resolve(plugin.descriptor.params, self._plugin_configs[plugin_id], user)
+
+    def _surround(self, plugin_id: str, folder: Path, user: str, project_key: str) -> Surroundings:
+        """A ticket for the kernel acts as the user until it is taken back."""
+        ticket = secrets.token_hex(16)
+        self._users[ticket] = user
+        python_lib = self._plugins[plugin_id].descriptor.folder / "python-lib"
+        return Surroundings(python_lib, folder, self.data_folder, ticket, self._url, project_key)
+
+    def _part(self, surroundings: Surroundings) -> None:
+        del self._users[surroundings.ticket]
+
     def _new_kernel(self, model: Model, user: str) -> Kernel:
         plugin = self._plugins[model.plugin_id]
-        resolver = Resolver(
-            plugin.descriptor, self._presets, self._credentials, self.release, self._int_as_float
-        )
+        resolver = self._resolver(plugin)
         component = plugin.descriptor.components[model.component_id]
         config = resolver.resolve(component.params, model.config, user)
         plugin_config = resolver.resolve(plugin.descriptor.params, self._plugin_configs[plugin.id], user)
@@ -246,13 +369,14 @@ class Dss:
                 config[param.name] = preset_reference(config[param.name])
         return Model(connection, raw["id"], capability, plugin.id, component_id, config, retries)
 
-    def _plugin(self, plugin_id: str) -> InstalledPlugin:
+    def plugin(self, plugin_id: str) -> InstalledPlugin:
+        """Raises PluginError where it is not installed."""
         if plugin_id not in self._plugins:
             raise PluginError(f"no plugin {plugin_id!r} is installed")
         return self._plugins[plugin_id]
 
     def _parameter_set(self, plugin_id: str, name: str) -> ParameterSet:
-        parameter_sets = self._plugin(plugin_id).descriptor.parameter_sets
+        parameter_sets = self.plugin(plugin_id).descriptor.parameter_sets
         if name not in parameter_sets:
             raise ConfigError(f"{plugin_id} has no parameter set {name!r}")
         return parameter_sets[name]

@@ -1,4 +1,4 @@
-"""DSS's public API for models and knowledge banks, for the real `dataikuapi` client.
+"""DSS's public API for models and knowledge banks, for the real `dataikuapi` client; `front_macros` has the rest.
 
 Source of paths and bodies: dataiku-api-client 12.5 to 15.2. The client sends JSON without a Content-Type.
 """
@@ -20,6 +20,8 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from sandbox.dss import front_macros
+from sandbox.dss.front_errors import Body, dss_error, json_body
 from sandbox.dss.knowledge_bank import KnowledgeBank, SearchError
 from sandbox.dss.mesh import Mesh, Model, QueryFailedError
 from sandbox.dss.plugin import Capability
@@ -37,13 +39,11 @@ PURPOSES: Mapping[str, frozenset[Capability]] = {
 }
 # Requests that may wait for models at the same time.
 WORKERS = 256
-_STATUS_ERRORS = {401: "UnauthorizedException", 404: "NotFoundException"}
 
-Body = dict[str, Any]
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-class Backend(Protocol):
+class Backend(front_macros.Backend, Protocol):
     """What stands behind the API: `dss.Dss`."""
 
     mesh: Mesh
@@ -69,7 +69,7 @@ def front(dss: Backend) -> Iterator[Starlette]:
                 Route(PREFIX + path, api.authenticated(handler), methods=[method])
                 for method, path, handler in api.routes()
             ],
-            exception_handlers={HTTPException: _dss_error, Exception: _dss_error},
+            exception_handlers={HTTPException: dss_error, Exception: dss_error},
         )
 
 
@@ -90,6 +90,7 @@ class _Api:
             ("POST", f"{llms}/rerankings", self._rerankings),
             ("GET", bank, self._knowledge_bank),
             ("POST", f"{bank}/search", self._search),
+            *front_macros.MacroRoutes(self._dss, self._wait).routes(),
         ]
 
     def authenticated(self, handler: Handler) -> Handler:
@@ -103,7 +104,11 @@ class _Api:
         return handle
 
     async def _auth_info(self, request: Request) -> Response:
-        return JSONResponse({"authIdentifier": request.state.user, "via": ["API key"]})
+        user = request.state.user
+        groups = ["administrators"] if self._dss.rights.is_admin(user) else []
+        return JSONResponse(
+            {"authIdentifier": user, "associatedDSSUser": user, "groups": groups, "via": ["API key"]}
+        )
 
     async def _list(self, request: Request) -> Response:
         purpose = request.query_params.get("purpose", "GENERIC_COMPLETION")
@@ -123,13 +128,13 @@ class _Api:
         return await self._queries(request, "RERANKING", self._dss.mesh.rerank)
 
     async def _queries(self, request: Request, purpose: str, run: Callable[..., list[Any]]) -> Response:
-        body = await _json_body(request, "queries", list)
+        body = await json_body(request, "queries", list)
         model = self._model(body, purpose)
         responses = await self._wait(run, model, request.state.user, body["queries"], body.get("settings"))
         return JSONResponse({"responses": responses})
 
     async def _streamed_completion(self, request: Request) -> Response:
-        body = await _json_body(request, "query", dict)
+        body = await json_body(request, "query", dict)
         model = self._model(body, "GENERIC_COMPLETION")
         events = self._dss.mesh.stream(model, request.state.user, body["query"], body.get("settings"))
         stream = EventStream(events, emit_error_chunk=bool(body.get("emitErrorChunk")))
@@ -252,27 +257,3 @@ def _presented_key(request: Request) -> str:
         except ValueError:
             return ""
     return ""
-
-
-async def _json_body(request: Request, key: str, kind: type) -> Body:
-    try:
-        body = json.loads(await request.body())
-    except ValueError:
-        raise HTTPException(400, "The request body is not JSON") from None
-    if not isinstance(body, dict) or not isinstance(body.get(key), kind):
-        raise HTTPException(400, f"{key} is missing from the request")
-    return body
-
-
-async def _dss_error(request: Request, error: Exception) -> Response:
-    status = error.status_code if isinstance(error, HTTPException) else 500
-    message = error.detail if isinstance(error, HTTPException) else f"{type(error).__name__}: {error}"
-    name = _STATUS_ERRORS.get(status, "IllegalArgumentException" if status == 400 else "ServerException")
-    return JSONResponse(
-        {
-            "errorType": f"com.dataiku.dip.exceptions.{name}",
-            "message": message,
-            "detailedMessage": message,
-        },
-        status,
-    )

@@ -13,8 +13,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from sandbox.dss.descriptors import DescriptorError, PluginDescriptor, read_plugin
+from sandbox.dss.descriptors import PluginDescriptor, read_plugin
 from sandbox.dss.package import DataikuPackage
+from sandbox.dss.parameters import DescriptorError
 
 
 class PluginError(Exception):
@@ -61,7 +62,7 @@ class InstalledPlugin:
         try:
             for component in descriptor.components.values():
                 self._import(component.id, component.folder / "llm.py")
-            if not self._classes:
+            if descriptor.components and not self._classes:
                 raise PluginError("; ".join(self._too_new.values()))
         except BaseException:
             self.unload()

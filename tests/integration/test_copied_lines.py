@@ -59,8 +59,11 @@ def test_the_readme_s_python(instance: Instance) -> None:
 
 
 def test_the_python_of_the_sandbox_s_readme_for_dss() -> None:
-    (code,) = blocks("sandbox/dss/README.md", "python")
-    assert run(sys.executable, "-c", code).strip()
+    ask, look = blocks("sandbox/dss/README.md", "python")
+    assert run(sys.executable, "-c", ask).strip()
+    columns, macros = run(sys.executable, "-c", look).splitlines()
+    assert columns.startswith("['name', 'status', ")
+    assert macros == "[]"
 
 
 def test_the_python_of_the_sandbox_s_readme_for_snowflake() -> None:

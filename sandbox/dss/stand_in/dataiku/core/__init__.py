@@ -1,1 +1,1 @@
-"""Only `plugin` is stood in for."""
+"""Only what the package's own modules, and plugins, import."""

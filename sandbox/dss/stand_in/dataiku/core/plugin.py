@@ -8,16 +8,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from dataiku.core.base import api_client
 
-def _no_backend(handle: str) -> Mapping[str, Any]:
-    raise RuntimeError("there is no DSS to refresh this credential")
+
+def _ask_backend(handle: str) -> Mapping[str, Any]:
+    client = api_client()
+    with client._session:
+        answer: Mapping[str, Any] = client._perform_json(
+            "POST", "/kernels/oauth-credentials", body={"handle": handle}
+        )
+    return answer
 
 
 class OAuthCredentials:
     """Reads one entry of `__credentials`. Both properties ask DSS, which refreshes what has expired."""
 
-    # The host puts its own in place; in DSS this is a call of the kernel to the backend.
-    _fetch: Callable[[str], Mapping[str, Any]] = staticmethod(_no_backend)
+    # A call of the kernel to the backend. Where the two are one process, the host puts its own in place.
+    _fetch: Callable[[str], Mapping[str, Any]] = staticmethod(_ask_backend)
 
     def __init__(self, credentials: Mapping[str, Any]) -> None:
         self._handle = credentials["handle"]
