@@ -318,23 +318,39 @@ class Connections:
             if known is not None:
                 self._credentials.put(replace(settings, sign_in=OAuthSignIn(access_token)), known)
 
-        session = TokenCache(OAuthLogin(account, _reader(sign_in, refresh), signed_in=signed_in))
+        session = TokenCache(OAuthLogin(account, token_reader(sign_in, refresh), signed_in=signed_in))
         credential = Credential(SignInKind.OAUTH, lambda host: session, one_for_all=True)
         credential_ref = weakref.ref(credential)
         return credential
 
 
 def _key_pair_credential(sign_in: KeyPairSignIn, account: Account, account_url: BaseUrl) -> Credential:
-    key_pair = KeyPair(
-        sign_in.account_identifier or account_url.host.split(".snowflakecomputing.")[0],
-        sign_in.user,
-        sign_in.private_key,
-        sign_in.passphrase,
-    )
+    key_pair = key_pair_of(sign_in, account_url)
     return Credential(
         SignInKind.KEY_PAIR,
         lambda host: TokenCache(KeyPairLogin(account, key_pair, host, sign_in.role)),
         one_for_all=False,
+    )
+
+
+def key_pair_of(sign_in: KeyPairSignIn, account_url: BaseUrl) -> KeyPair:
+    """The key pair of a sign-in.
+
+    Args:
+        sign_in: The user and the private key.
+        account_url: The account, which names the user's account if the sign-in does not.
+
+    Returns:
+        The key pair.
+
+    Raises:
+        SettingsError: If the private key cannot be used.
+    """
+    return KeyPair(
+        sign_in.account_identifier or account_url.host.split(".snowflakecomputing.")[0],
+        sign_in.user,
+        sign_in.private_key,
+        sign_in.passphrase,
     )
 
 
@@ -354,7 +370,7 @@ def _with_token(settings: CredentialSettings, refresh: ReadToken | None) -> Cred
     if not isinstance(sign_in, OAuthSignIn) or sign_in.access_token:
         return settings
     try:
-        token: Any = _reader(sign_in, refresh)()
+        token: Any = token_reader(sign_in, refresh)()
     except Exception:  # noqa: BLE001 - DSS's own code; each query tries again, and tells the reason
         return settings
     if not isinstance(token, str):
@@ -362,7 +378,16 @@ def _with_token(settings: CredentialSettings, refresh: ReadToken | None) -> Cred
     return replace(settings, sign_in=replace(sign_in, access_token=token.strip()))
 
 
-def _reader(sign_in: OAuthSignIn, refresh: ReadToken | None) -> Callable[[], str]:
+def token_reader(sign_in: OAuthSignIn, refresh: ReadToken | None) -> Callable[[], str]:
+    """What reads a user's current access token.
+
+    Args:
+        sign_in: The user's sign-in.
+        refresh: Reads a current access token off what DSS gives (14.5 and later).
+
+    Returns:
+        A function that reads it.
+    """
     if refresh is None or sign_in.credentials is None:
         return lambda: sign_in.access_token
 

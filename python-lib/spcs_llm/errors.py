@@ -322,6 +322,11 @@ class SqlError(SpcsError):
         return self.code == "003001" or (self.code is None and self.sqlstate == "42501")
 
     @property
+    def is_about_rights(self) -> bool:
+        """Whether a grant may help, or another name."""
+        return self.is_absent or self.lacks_privilege
+
+    @property
     def lacks_warehouse(self) -> bool:
         """Whether the statement needs a warehouse and the session has none that it may use."""
         return self.code == "000606" or (self.code is None and self.sqlstate == "57P03")

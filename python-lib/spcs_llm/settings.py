@@ -294,7 +294,7 @@ def read_settings(config: Any) -> Settings:
     for address, destination in ((FIELDS.account, account), (FIELDS.endpoint, url)):
         if destination is not None:
             _check_destination(form, address, destination, allowed)
-    sign_in = _SIGN_INS[mode](form)
+    sign_in = read_sign_in(form)
     service_api_key = FIELDS.service_api_key.read(form)
     request_timeout = FIELDS.request_timeout.read(form)
     cold_start_wait = FIELDS.cold_start_wait.read(form)
@@ -312,6 +312,18 @@ def read_settings(config: Any) -> Settings:
         query_timeout,
         rate,
     )
+
+
+def read_sign_in(form: FormValues) -> SignIn | None:
+    """Reads how and as whom to sign in. What is wrong becomes a complaint.
+
+    Args:
+        form: What the form left.
+
+    Returns:
+        The sign-in; None after a complaint.
+    """
+    return _SIGN_INS[FIELDS.sign_in.read(form)](form)
 
 
 def _check_destination(form: FormValues, address: UrlField, url: BaseUrl, allowed: Collection[str]) -> None:

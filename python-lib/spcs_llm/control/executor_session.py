@@ -66,7 +66,8 @@ class ExecutorSession:
             names = [str(column["name"]).strip('"').lower() for column in reader.get_schema()]
         except Exception as error:  # noqa: BLE001 - DSS's own code, which wraps what the database's driver raises
             raise sql_error_in_text(statement, str(error)) from None
-        return [{name: cell_text(cell) for name, cell in zip(names, row)} for row in found]
+        # DSS writes NULL as an empty text.
+        return [{name: cell_text(cell) or None for name, cell in zip(names, row)} for row in found]
 
 
 def cell_text(cell: Any) -> str | None:

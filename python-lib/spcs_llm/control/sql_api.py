@@ -48,6 +48,9 @@ _LONGEST = 604_800  # seconds that Snowflake lets a statement run
 class SqlApiSession:
     """Runs statements by the SQL API. Thread-safe.
 
+    Attributes:
+        parallelism: How many statements may well run at the same time.
+
     Args:
         endpoint: The client of the account.
         role: The role, as SHOW prints it; None for the user's default role, or that of the token.
@@ -55,6 +58,8 @@ class SqlApiSession:
         seconds: The most that a statement may take.
         sleep: Makes the pauses between two looks at a statement that runs.
     """
+
+    parallelism = 8
 
     def __init__(
         self,

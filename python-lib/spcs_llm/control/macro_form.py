@@ -1,0 +1,292 @@
+"""The forms of the macros: each field written down once, and read as the forms and the API of DSS leave it.
+
+The fields for signing in are those of a model (`settings.FIELDS`), so that a preset serves both. The API of DSS fills
+in no defaults: what a field means when it is absent stands here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar
+
+from spcs_llm.control.identifiers import NotAName, typed
+from spcs_llm.errors import SettingsError
+from spcs_llm.form_fields import (
+    ChoiceField,
+    Field,
+    FlagField,
+    FormValues,
+    NumberField,
+    TextField,
+    Unfit,
+    WholeField,
+)
+from spcs_llm.settings import FIELDS, CredentialSettings, KeyPairSignIn, read_sign_in
+from spcs_llm.urls import is_snowflakes
+
+ACCOUNT, DATABASE, SCHEMA = "ACCOUNT", "DATABASE", "SCHEMA"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class NameField(Field["str | None"]):
+    """A name of Snowflake's: in capitals unless it is in double quotes."""
+
+    kinds: ClassVar[tuple[str, ...]] = ("STRING",)
+
+    def _parsed(self, value: Any) -> str | None:
+        if not isinstance(value, str):
+            raise Unfit("must be text")
+        try:
+            return typed(value)
+        except NotAName as problem:
+            raise Unfit(str(problem)) from None
+
+
+@dataclass(frozen=True)
+class OptionalNumberField(Field["float | None"]):
+    """A number that may be left open.
+
+    Attributes:
+        most: The upper bound, which is a good value itself.
+    """
+
+    most: float = 0.0
+
+    kinds: ClassVar[tuple[str, ...]] = ("DOUBLE",)
+
+    def _parsed(self, value: Any) -> float | None:
+        return NumberField(self.name, self.label, 0.0, most=self.most)._parsed(value)
+
+
+class MacroFields:
+    """The fields that macros have besides those of `settings.FIELDS`."""
+
+    connection = TextField("snowflakeConnection", "Snowflake connection", None)
+    role = NameField("role", "Role", None)
+    warehouse = NameField("warehouse", "Warehouse", None)
+    scope = ChoiceField("scope", "Where to look", ACCOUNT, choices=lambda: (ACCOUNT, DATABASE, SCHEMA))
+    database = NameField("database", "Database", None)
+    schema = NameField("schema", "Schema", None)
+    services = TextField("services", "Services", None)
+    dry_run = FlagField("dryRun", "Only show what would be done", True)
+    wait = NumberField("waitSeconds", "Wait", 0.0, most=7200, unit=" seconds")
+    days = WholeField[int]("days", "Days", 30, most=365)
+    credit_price = OptionalNumberField("creditPrice", "Cost of a credit", None, most=10_000)
+
+
+SIGN_IN_FIELDS: tuple[Field[Any], ...] = (
+    MacroFields.connection,
+    FIELDS.sign_in,
+    FIELDS.oauth,
+    FIELDS.key_pair,
+    FIELDS.token,
+    FIELDS.account,
+    MacroFields.role,
+    MacroFields.warehouse,
+)
+
+
+@dataclass(frozen=True)
+class SignInSettings:
+    """Whose rights a macro uses.
+
+    Attributes:
+        connection: A Snowflake connection of DSS; None if the plugin's own sign-in is used.
+        credential: The plugin's own sign-in; None if a connection is used.
+        role: The role, as SHOW prints it; None for the default one.
+        warehouse: The warehouse, as SHOW prints it; None for the default one.
+    """
+
+    connection: str | None
+    credential: CredentialSettings | None
+    role: str | None
+    warehouse: str | None
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Where to look for services.
+
+    Attributes:
+        database: The only database to look into; None for all.
+        schema: The only schema to look into; None for all.
+    """
+
+    database: str | None = None
+    schema: str | None = None
+
+
+@dataclass(frozen=True)
+class DiscoverSettings:
+    """The form of the macro *Discover services*."""
+
+    sign_in: SignInSettings
+    scope: Scope
+
+
+@dataclass(frozen=True)
+class OperateSettings:
+    """The form of the macros *Suspend services* and *Resume services*.
+
+    Attributes:
+        services: The patterns, as they were typed.
+        dry_run: Whether nothing is to be changed.
+        wait: Seconds to wait until the services are in their new state; 0 for not at all.
+    """
+
+    sign_in: SignInSettings
+    services: tuple[str, ...]
+    dry_run: bool
+    wait: float
+
+
+@dataclass(frozen=True)
+class CostSettings:
+    """The form of the macro *Cost report*.
+
+    Attributes:
+        days: How many days to look back.
+        credit_price: The price of a credit; None for that of the contract, where it is visible.
+    """
+
+    sign_in: SignInSettings
+    days: int
+    credit_price: float | None
+
+
+def read_discover(config: Any) -> DiscoverSettings:
+    """Reads the form of the macro *Discover services*.
+
+    Args:
+        config: What DSS hands over. It may be anything.
+
+    Returns:
+        The settings.
+
+    Raises:
+        SettingsError: If any of them is wrong. It holds every complaint.
+    """
+    return _read(config, lambda form: DiscoverSettings(_sign_in(form), _scope(form)))
+
+
+def read_operate(config: Any) -> OperateSettings:
+    """Reads the form of the macros *Suspend services* and *Resume services*.
+
+    Args:
+        config: What DSS hands over. It may be anything.
+
+    Returns:
+        The settings.
+
+    Raises:
+        SettingsError: If any of them is wrong. It holds every complaint.
+    """
+    return _read(
+        config,
+        lambda form: OperateSettings(
+            _sign_in(form),
+            _services(form),
+            MacroFields.dry_run.read(form),
+            MacroFields.wait.read(form),
+        ),
+    )
+
+
+def read_cost(config: Any) -> CostSettings:
+    """Reads the form of the macro *Cost report*.
+
+    Args:
+        config: What DSS hands over. It may be anything.
+
+    Returns:
+        The settings.
+
+    Raises:
+        SettingsError: If any of them is wrong. It holds every complaint.
+    """
+    return _read(
+        config,
+        lambda form: CostSettings(
+            _sign_in(form), MacroFields.days.read(form), MacroFields.credit_price.read(form)
+        ),
+    )
+
+
+def read_sign_in_settings(form: FormValues) -> SignInSettings:
+    """Reads whose rights to use. A Snowflake connection wins over the plugin's own sign-in.
+
+    Args:
+        form: What the form left, which takes the complaints.
+
+    Returns:
+        The settings. After a complaint they are of no use.
+    """
+    return _sign_in(form)
+
+
+def _read(config: Any, read: Callable[[FormValues], T]) -> T:
+    form = FormValues(config)
+    settings = read(form)
+    if form.complaints:
+        raise SettingsError(" ".join(form.complaints))
+    return settings
+
+
+def _sign_in(form: FormValues) -> SignInSettings:
+    connection = MacroFields.connection.read(form)
+    role, warehouse = MacroFields.role.read(form), MacroFields.warehouse.read(form)
+    if connection is not None:
+        return SignInSettings(connection, None, role, warehouse)
+    if not any(form.get(field.name) for field in (FIELDS.oauth, FIELDS.key_pair, FIELDS.token)):
+        form.complain(
+            MacroFields.connection, "is empty: select a connection, or sign in with a preset of this plugin"
+        )
+        return SignInSettings(None, None, role, warehouse)
+    sign_in, account = read_sign_in(form), FIELDS.account.read(form)
+    if account is not None and not is_snowflakes(account):
+        form.complain(
+            FIELDS.account,
+            "names a host that is not Snowflake's, and your token would be sent there. Enter the account's own URL, or"
+            f" use '{MacroFields.connection.label}'",
+        )
+    if sign_in is None or account is None:
+        return SignInSettings(None, None, role, warehouse)
+    if role is None and isinstance(sign_in, KeyPairSignIn) and sign_in.role:
+        role = _role_of_preset(form, sign_in.role)
+    return SignInSettings(None, CredentialSettings(sign_in, account), role, warehouse)
+
+
+def _role_of_preset(form: FormValues, text: str) -> str | None:
+    try:
+        return typed(text)
+    except NotAName as problem:
+        form.complain(FIELDS.key_pair, f"has a 'Role' that {problem}")
+        return None
+
+
+def _scope(form: FormValues) -> Scope:
+    scope = MacroFields.scope.read(form)
+    database, schema = MacroFields.database.read(form), MacroFields.schema.read(form)
+    if scope != ACCOUNT and form.get(MacroFields.database.name) is None:
+        form.complain(MacroFields.database, "is empty: enter the database to look into")
+    if scope == SCHEMA and form.get(MacroFields.schema.name) is None:
+        form.complain(MacroFields.schema, "is empty: enter the schema to look into")
+    return Scope(None if scope == ACCOUNT else database, schema if scope == SCHEMA else None)
+
+
+def _services(form: FormValues) -> tuple[str, ...]:
+    """The lines of the field, and what was picked in the list beside it."""
+    text = MacroFields.services.read(form) or ""
+    listed = form.get("listedServices")
+    picked = [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
+    lines = [line.strip() for line in [*text.splitlines(), *picked]]
+    found = tuple(dict.fromkeys(line for line in lines if line and not line.startswith("#")))
+    if not found:
+        form.complain(
+            MacroFields.services,
+            "is empty: enter full names (DATABASE.SCHEMA.SERVICE), one on each line; * stands for any characters",
+        )
+    return found

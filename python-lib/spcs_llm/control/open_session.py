@@ -1,0 +1,83 @@
+"""Opens the session that a macro's form asks for. What belongs to DSS is handed in by the macro's own file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Callable
+
+from spcs_llm.connections import ReadToken, key_pair_of, token_reader
+from spcs_llm.control.executor_session import Executor, ExecutorSession
+from spcs_llm.control.macro_form import SignInSettings
+from spcs_llm.control.session import SqlSession
+from spcs_llm.control.sql_api import SqlApiSession
+from spcs_llm.errors import SettingsError
+from spcs_llm.http.token_source import TokenSource
+from spcs_llm.settings import CredentialSettings, KeyPairSignIn, TokenSignIn
+from spcs_llm.snowflake.bearer import FixedBearer, KeyPairBearer, OAuthBearer
+from spcs_llm.snowflake.login_errors import SignInKind
+from spcs_llm.snowflake.token_cache import TokenCache
+from spcs_llm.urls import BaseUrl
+
+
+@dataclass(frozen=True)
+class Dss:
+    """What DSS provides.
+
+    Attributes:
+        executor: Makes a `dataiku.SQLExecutor2` for a connection.
+        access_token: Reads a current OAuth access token off what DSS gives under `__credentials` (14.5 and later).
+    """
+
+    executor: Callable[[str], Executor]
+    access_token: ReadToken | None = None
+
+
+def open_session(settings: SignInSettings, dss: Dss, seconds: float = 300.0, **how: Any) -> SqlSession:
+    """Opens a session. No statement is sent yet.
+
+    Args:
+        settings: Whose rights to use.
+        dss: What DSS provides.
+        seconds: The most that a statement may take; a connection of DSS has limits of its own.
+        **how: As for `SqlApiSession`.
+
+    Returns:
+        The session.
+
+    Raises:
+        SettingsError: If the private key cannot be used, or DSS refuses the connection.
+        NetworkError: If the proxy or the CA bundle of the environment cannot be used.
+    """
+    if settings.connection is not None:
+        try:
+            executor = dss.executor(settings.connection)
+        except Exception as error:  # noqa: BLE001 - DSS's own code
+            raise SettingsError(
+                f"'Snowflake connection' cannot be used ({type(error).__name__}).",
+                "Ask a DSS administrator to let your group use the connection freely.",
+            ) from None
+        return ExecutorSession(executor, role=settings.role, warehouse=settings.warehouse)
+    credential = settings.credential
+    if credential is None or credential.account is None:
+        raise SettingsError("'Snowflake connection' is empty, and there is no sign-in of the plugin either.")
+    tokens, kind = _tokens(credential, credential.account, dss.access_token)
+    return SqlApiSession.at(
+        credential.account,
+        tokens,
+        kind,
+        role=settings.role,
+        warehouse=settings.warehouse,
+        seconds=seconds,
+        **how,
+    )
+
+
+def _tokens(
+    credential: CredentialSettings, account: BaseUrl, refresh: ReadToken | None
+) -> tuple[TokenSource, SignInKind]:
+    sign_in = credential.sign_in
+    if isinstance(sign_in, TokenSignIn):
+        return FixedBearer(sign_in.token), SignInKind.TOKEN
+    if isinstance(sign_in, KeyPairSignIn):
+        return TokenCache(KeyPairBearer(key_pair_of(sign_in, account))), SignInKind.KEY_PAIR
+    return TokenCache(OAuthBearer(token_reader(sign_in, refresh))), SignInKind.OAUTH

@@ -1,0 +1,103 @@
+"""Which services are meant: full names, in which `*` stands for any characters."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from spcs_llm.control import statements
+from spcs_llm.control.identifiers import NotAName, QualifiedName, parts, typed
+from spcs_llm.control.services import Service, read_services
+from spcs_llm.control.session import SqlSession
+from spcs_llm.errors import SettingsError, SqlError
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """Names of services, one or many.
+
+    Attributes:
+        text: As it was typed.
+        database: The database's name, where it is one; None for a pattern.
+        schema: The schema's name, where it is one; None for a pattern.
+        expression: What the three names must fit.
+    """
+
+    text: str
+    database: str | None
+    schema: str | None
+    expression: tuple[re.Pattern[str], ...]
+
+    @classmethod
+    def read(cls, text: str) -> Pattern:
+        """Reads a pattern.
+
+        Args:
+            text: DATABASE.SCHEMA.SERVICE, where `*` stands for any characters. Within double quotes it does as well.
+
+        Returns:
+            The pattern.
+
+        Raises:
+            SettingsError: If it does not have three parts.
+        """
+        names = parts(text)
+        if len(names) != 3:
+            raise SettingsError(
+                f"'Services' has a line that is not a full name: {text}.",
+                "Write DATABASE.SCHEMA.SERVICE; * stands for any characters, as in ML.PROD.*.",
+            )
+        try:
+            shown = [_shown(name) for name in names]
+        except NotAName as problem:
+            raise SettingsError(f"'Services' has a line with a part that {problem}: {text}.") from None
+        fixed = [name if "*" not in name else None for name in shown]
+        return cls(text, fixed[0], fixed[1] if fixed[0] else None, tuple(_expression(name) for name in shown))
+
+    def fits(self, name: QualifiedName) -> bool:
+        """Whether a service has such a name."""
+        return all(expression.fullmatch(part) for expression, part in zip(self.expression, name))
+
+
+def _shown(name: str) -> str:
+    """The name as SHOW prints it, with its stars."""
+    if name.startswith('"'):
+        return typed(name)
+    return "*".join(typed(f"A{piece}")[1:] for piece in name.split("*")) if "*" in name else typed(name)
+
+
+def _expression(name: str) -> re.Pattern[str]:
+    return re.compile("[^\x00]*".join(map(re.escape, re.split(r"\*+", name))), re.DOTALL)
+
+
+def matching_services(session: SqlSession, patterns: Iterable[Pattern]) -> list[Service]:
+    """The services that fit, each once. Each scope is listed once, and none that is within another.
+
+    Args:
+        session: Runs the statements.
+        patterns: What the names must fit; one of them is enough.
+
+    Returns:
+        The services by name, without jobs and those that build models.
+
+    Raises:
+        SpcsError: If the services cannot be listed. A scope that the role may not see has none.
+    """
+    scopes = {(pattern.database, pattern.schema) for pattern in patterns}
+    found: dict[QualifiedName, Service] = {}
+    for database, schema in sorted(scopes, key=lambda scope: (scope[0] or "", scope[1] or "")):
+        if (None, None) in scopes and database is not None:
+            continue
+        if (database, None) in scopes and schema is not None:
+            continue
+        try:
+            shown = session.rows(statements.show_services(statements.scope(database, schema)))
+        except SqlError as error:
+            if not error.is_about_rights:
+                raise
+            shown = []  # told by the patterns that fit nothing
+        for service in read_services(shown, database, schema):
+            if service.serves and any(pattern.fits(service.name) for pattern in patterns):
+                found[service.name] = service
+    return [found[name] for name in sorted(found)]

@@ -1,0 +1,123 @@
+"""Waits until services are in the state that they were put in."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any, Callable
+
+from spcs_llm.control import statements
+from spcs_llm.control.identifiers import QualifiedName
+from spcs_llm.control.operated import Operated, Outcome, Verb
+from spcs_llm.control.services import GIVEN_UP, Service, named_service, read_containers, read_pools
+from spcs_llm.control.session import SqlSession
+from spcs_llm.errors import SpcsError, SqlError
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 15.0
+
+
+class Settling:
+    """Looks at services until they are in their new state, or the time is up.
+
+    Args:
+        session: Runs the statements.
+        verb: What was done to the services.
+        seconds: How long to wait at most.
+        sleep: Makes the pauses between two looks.
+        clock: Seconds that never go back.
+    """
+
+    def __init__(
+        self,
+        session: SqlSession,
+        verb: Verb,
+        seconds: float,
+        sleep: Callable[[float], Any] = time.sleep,  # noqa: TID251 - a person or a scenario waits here, no query does
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._session = session
+        self._verb = verb
+        self._seconds = seconds
+        self._sleep = sleep
+        self._clock = clock
+
+    def wait(self, operated: dict[QualifiedName, Operated], progress: Callable[[float], object]) -> None:
+        """Replaces the entries of services that were changed by what became of them."""
+        began = self._clock()
+        left = [name for name, one in operated.items() if one.outcome is Outcome.CHANGED]
+        pause = _FIRST_PAUSE
+        while left:
+            for name in list(left):
+                operated[name], settled = self._looked_at(name, operated[name])
+                if settled:
+                    left.remove(name)
+            taken = self._clock() - began
+            progress(min(1.0, taken / self._seconds))
+            if left and taken + pause > self._seconds:
+                for name in left:
+                    operated[name] = self._late(operated[name])
+                return
+            if left:
+                self._sleep(pause)
+                pause = min(_LONGEST_PAUSE, pause * 1.5)
+
+    def _looked_at(self, name: QualifiedName, one: Operated) -> tuple[Operated, bool]:
+        """The entry as it is now, and whether there is nothing more to wait for."""
+        try:
+            service = named_service(self._session, name)
+            if service is None:
+                return replace(one, outcome=Outcome.FAILED, note="It was dropped meanwhile."), True
+            one = replace(one, after=service.status, note="")
+            if service.status in GIVEN_UP:
+                return replace(one, outcome=Outcome.FAILED, note=self._why_failed(name)), True
+            if self._verb is Verb.SUSPEND:
+                return one, service.status == "SUSPENDED"
+            if service.is_suspended:
+                return replace(one, outcome=Outcome.FAILED, note="Somebody suspended it again."), True
+            return self._resumed(name, one, service)
+        except SqlError as error:
+            return replace(one, note=error.message), error.is_about_rights
+        except SpcsError as error:
+            return replace(one, note=error.message), False  # may pass: it is looked at again
+
+    def _resumed(self, name: QualifiedName, one: Operated, service: Service) -> tuple[Operated, bool]:
+        """RUNNING says nothing of the containers; who may not see them can only go by it."""
+        try:
+            containers = read_containers(self._session.rows(statements.show_containers(name)))
+        except SqlError as error:
+            if not error.is_about_rights:
+                raise
+            note = "Whether its containers are ready cannot be seen: the role needs MONITOR on the service."
+            return replace(one, note=note), service.status == "RUNNING"
+        waiting = [container for container in containers if not container.is_ready]
+        if any(container.has_given_up for container in waiting):
+            return replace(one, outcome=Outcome.FAILED, note="; ".join(map(str, waiting))), True
+        ready = bool(containers) and not waiting and service.status == "RUNNING"
+        return replace(one, note="" if ready else "; ".join(map(str, waiting))), ready
+
+    def _why_failed(self, name: QualifiedName) -> str:
+        try:
+            containers = read_containers(self._session.rows(statements.show_containers(name)))
+        except SpcsError:
+            return "Read its logs."
+        return "; ".join(map(str, containers)) or "Read its logs."
+
+    def _late(self, one: Operated) -> Operated:
+        text = f"It is {one.after} after {self._seconds:g} s"
+        if one.note:
+            text += f": {one.note.rstrip('.')}"
+        reason = self._why_the_pool_does_not_start(one.pool) if self._verb is Verb.RESUME else ""
+        return replace(one, outcome=Outcome.WAITING, note=f"{text}. {reason}".strip())
+
+    def _why_the_pool_does_not_start(self, pool: str) -> str:
+        if not pool:
+            return ""
+        try:
+            for found in read_pools(self._session.rows(statements.describe_pool(pool))):
+                if found.error_code:
+                    return f"Compute pool {pool}: {found.error_code} {found.message}"
+                if found.state != "ACTIVE":
+                    return f"Compute pool {pool} is {found.state}."
+        except SpcsError:
+            pass
+        return ""
