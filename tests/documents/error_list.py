@@ -36,6 +36,7 @@ _MEANINGS = {
     "service": "The container with the model server. Usually a matter for whoever deployed it.",
     "model": "The model answered, but not with an answer that can be used.",
     "SQL": "A statement of a macro. Usually a matter of privileges, which a Snowflake administrator can grant.",
+    "macro": "A macro that did not do all that it was asked to. The message names what failed and who can help.",
     "plugin": "The plugin itself.",
 }
 

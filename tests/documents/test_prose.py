@@ -43,7 +43,7 @@ def _strings(value: Any) -> Iterator[str]:
     """The labels and descriptions in a form, however deep."""
     if isinstance(value, dict):
         for key, inner in value.items():
-            if isinstance(inner, str) and key in ("label", "description"):
+            if isinstance(inner, str) and key in ("label", "description", "longDescription"):
                 yield inner
             else:
                 yield from _strings(inner)
@@ -76,7 +76,9 @@ def _texts() -> Iterator[tuple[str, str]]:
 def _forms() -> list[str]:
     found = [*ROOT.glob("python-llms/*/llm.json"), *ROOT.glob("parameter-sets/*/parameter-set.json")]
     assert len(found) == 4
-    return sorted(str(path.relative_to(ROOT)) for path in found)
+    macros = [*ROOT.glob("python-runnables/*/runnable.json")]
+    assert len(macros) >= 4
+    return sorted(str(path.relative_to(ROOT)) for path in [*found, *macros])
 
 
 @pytest.mark.parametrize(("where", "text"), [pytest.param(*each, id=each[0]) for each in _texts()])
