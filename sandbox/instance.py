@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,12 +20,19 @@ _PLUGIN = Path(__file__).parents[1]
 class Instance:
     """Ready when entered, gone when left: DSS, a Snowflake account, and ALICE signed in by OAuth.
 
-    plugin: its folder, or a zip of it. Further arguments are those of `Dss`. `client` is the real one, with ALICE's
-    API key; `dss` and `snowflake` are what stands in, `login` is the preset.
+    plugin: its folder, or a zip of it. plugin_config: the plugin's settings. Further arguments are those of `Dss`.
+    `client` is the real one, with ALICE's API key; `dss` and `snowflake` are what stands in, `login` is the preset.
     """
 
-    def __init__(self, plugin: Path = _PLUGIN, version: str = "15.0", **dss: Any) -> None:
+    def __init__(
+        self,
+        plugin: Path = _PLUGIN,
+        version: str = "15.0",
+        plugin_config: Mapping[str, Any] | None = None,
+        **dss: Any,
+    ) -> None:
         self._plugin = plugin
+        self._plugin_config = plugin_config
         self._version = version
         self._dss_options = dss
 
@@ -32,7 +40,7 @@ class Instance:
         with contextlib.ExitStack() as undo:
             self.snowflake = undo.enter_context(Snowflake())
             self.dss = undo.enter_context(Dss(self._version, clock=self.snowflake.clock, **self._dss_options))
-            self.plugin_id = self.dss.install_plugin(self._plugin).id
+            self.plugin_id = self.dss.install_plugin(self._plugin, self._plugin_config).id
             self._sign_in()
             self.url = undo.enter_context(self.dss.serve())
             self.api_key = self.dss.create_api_key(USER)

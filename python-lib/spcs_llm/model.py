@@ -34,7 +34,7 @@ from spcs_llm.mesh.query import Text, chat_request, embedding_settings, embeddin
 from spcs_llm.protocols.base import Pieces, ServiceProtocol, pieces_of
 from spcs_llm.query_context import QueryContext
 from spcs_llm.ranking import ranking_of
-from spcs_llm.settings import read_settings
+from spcs_llm.settings import Settings, read_settings
 from spcs_llm.usage import chat_bytes, chat_usage, ranking_usage, said_in, text_bytes, text_usage
 
 logger = logging.getLogger(__name__)
@@ -67,6 +67,11 @@ class Model:
             self._problem = problem.again()
             return
         self._rows = settings.max_batch_size or _ROWS
+
+    @property
+    def settings(self) -> Settings | None:
+        """The model's settings as they were read; None if they are wrong."""
+        return None if self._problem is not None else self._settings
 
     @property
     def chat_parallelism(self) -> int:

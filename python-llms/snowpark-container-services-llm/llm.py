@@ -4,6 +4,7 @@ from dataiku.llm.python import BaseLLM
 
 from spcs_llm.model import Model
 from spcs_llm.query_context import log_steps
+from spcs_llm.usage_log import logged
 
 try:
     from dataiku.llm.python import BaseEmbeddingModel
@@ -29,7 +30,7 @@ def _access_token(credentials):
 class _Configured:
     def set_config(self, config, plugin_config):
         log_steps(plugin_config)
-        self.model = Model(config, _access_token)
+        self.model = logged(Model(config, _access_token), plugin_config)
 
 
 class SpcsChatModel(_Configured, BaseLLM):
