@@ -22,11 +22,15 @@ def _access_token(credentials):
 class CostReport(Runnable):
     def __init__(self, project_key, config, plugin_config):
         self.config = config
+        self.plugin_config = plugin_config
 
     def get_progress_target(self):
         return (100, "NONE")
 
     def run(self, progress_callback):
         return cost_report(
-            self.config, Dss(_executor, _access_token), lambda percent: progress_callback(int(percent))
+            self.config,
+            Dss(_executor, _access_token),
+            lambda percent: progress_callback(int(percent)),
+            self.plugin_config,
         )

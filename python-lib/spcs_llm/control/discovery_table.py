@@ -9,6 +9,7 @@ from spcs_llm.control.rates import PoolRate
 from spcs_llm.control.services import Endpoint, ModelVersion, Pool
 from spcs_llm.control.table import Table, amount
 from spcs_llm.settings import FIELDS
+from spcs_llm.urls import parse_base_url
 
 COLUMNS = {
     "service": "Service",
@@ -85,11 +86,11 @@ def _form(
     endpoint: Endpoint, model: ModelVersion | None, account_url: str, rate: PoolRate | None, pool: Pool | None
 ) -> dict[str, str]:
     """The values to copy into the form of a model. What is empty keeps the form's default."""
-    host = endpoint.host or endpoint.private_host
+    url = parse_base_url(endpoint.host or endpoint.private_host or "")
     chosen = model.functions[0] if model is not None and len(model.functions) == 1 else ""
     return {
         FIELDS.account.name: account_url,
-        FIELDS.endpoint.name: f"https://{host}",
+        FIELDS.endpoint.name: str(url),
         FIELDS.protocol.name: "Automatic",
         FIELDS.method_name.name: chosen,
         FIELDS.credits_per_hour.name: ""

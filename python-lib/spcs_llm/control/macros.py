@@ -6,11 +6,11 @@ What DSS shows is made of that in `python-runnables/<macro>/runnable.py`, which 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from datetime import date, datetime, timezone
+from dataclasses import replace
+from datetime import datetime, timezone
 from typing import Any, Callable
 
-from spcs_llm.control.cost_report import make_report
+from spcs_llm.control.cost_report import Missing, make_report
 from spcs_llm.control.cost_report_page import cost_report_page
 from spcs_llm.control.discovery import discover
 from spcs_llm.control.discovery_table import discovery_table
@@ -20,6 +20,7 @@ from spcs_llm.control.open_session import Dss, open_session
 from spcs_llm.control.operate import operate
 from spcs_llm.control.operated import Verb
 from spcs_llm.control.operation_table import operation_table, raise_for_failures
+from spcs_llm.control.plugin_estimates import plugin_estimates
 from spcs_llm.control.session import Identity
 from spcs_llm.control.table import Table
 from spcs_llm.settings import FIELDS
@@ -27,7 +28,6 @@ from spcs_llm.settings import FIELDS
 logger = logging.getLogger(__name__)
 
 Progress = Callable[[float], object]  # takes a number from 0 to 100
-ReadEstimates = Callable[[int], "Mapping[date, float] | None"]
 
 
 def discover_services(config: Any, dss: Dss, progress: Progress = lambda percent: None) -> Table:
@@ -96,10 +96,7 @@ def resume_services(config: Any, dss: Dss, progress: Progress = lambda percent: 
 
 
 def cost_report(
-    config: Any,
-    dss: Dss,
-    progress: Progress = lambda percent: None,
-    estimates: ReadEstimates = lambda days: None,
+    config: Any, dss: Dss, progress: Progress = lambda percent: None, plugin_config: Any = None
 ) -> str:
     """The macro *Cost report*.
 
@@ -107,7 +104,7 @@ def cost_report(
         config: The form's values.
         dss: What DSS provides.
         progress: Is told the percentage that is done.
-        estimates: Reads what the plugin's usage log estimates for so many days, in USD by day; None without a log.
+        plugin_config: The plugin's settings, which name the folder of the usage log where it is on.
 
     Returns:
         HTML.
@@ -115,17 +112,20 @@ def cost_report(
     Raises:
         SpcsError: If the form is wrong, or the session does not work.
     """
-    settings = read_cost(config)
+    settings, now = read_cost(config), datetime.now(timezone.utc)
+    estimates = plugin_estimates(plugin_config, settings.days, now)
     report = make_report(
         open_session(settings.sign_in, dss),
         price_list(),
         days=settings.days,
         credit_price=settings.credit_price,
         default_price=FIELDS.credit_price.absent,
-        now=datetime.now(timezone.utc),
-        estimates=estimates(settings.days),
+        now=now,
+        estimates=None if isinstance(estimates, Missing) else estimates,
         progress=lambda share: progress(100 * share),
     )
+    if isinstance(estimates, Missing):
+        report = replace(report, missing=(*report.missing, estimates))
     return cost_report_page(report)
 
 

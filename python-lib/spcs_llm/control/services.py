@@ -22,7 +22,7 @@ SUSPENDED = ("SUSPENDED", "SUSPENDING")
 GIVEN_UP = ("FAILED", "INTERNAL_ERROR", "DONE", "CANCELLED", "CANCELLING", "DELETING", "DELETED")
 # Services that Snowflake starts to build and to log models.
 _HELPERS = re.compile(r"MODEL_(?:BUILD|LOGGING)_", re.IGNORECASE)
-_HOST = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63}){1,12}", re.IGNORECASE)
+_HOST = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63}){1,12}(?::\d{1,5})?", re.IGNORECASE)
 _RESTARTS_THAT_ARE_A_CRASH_LOOP = 3
 
 

@@ -28,6 +28,11 @@ _SENTENCES = (
     (re.compile(r"no active warehouse", re.I), "000606", "57P03"),
     (re.compile(r"syntax error line", re.I), "001003", "42000"),
     (re.compile(r"invalid identifier", re.I), "000904", "42000"),
+    (
+        re.compile(r"OAuth access token (?:expired|invalid)|invalid OAuth access token", re.I),
+        "390318",
+        "08001",
+    ),
     (re.compile(r"reached its statement or warehouse timeout|statement timeout", re.I), "000630", "57014"),
 )
 _HINTS = {
