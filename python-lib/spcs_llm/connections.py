@@ -66,10 +66,11 @@ class EndpointState:
 
     Args:
         url: The endpoint's URL.
+        transport: Makes the connections.
     """
 
-    def __init__(self, url: BaseUrl) -> None:
-        self.transport = Transport(url, 1)
+    def __init__(self, url: BaseUrl, transport: type[Transport] = Transport) -> None:
+        self.transport = transport(url, 1)
         self.limiter = Limiter()
         self.meter = BusyMeter()
         self.budget = RetryBudget()
@@ -242,9 +243,12 @@ class Connections:
 
     Args:
         kept: How many shared objects of each kind are kept whether they are used or not.
+        transport: Makes the connections to endpoints and accounts: a class that also looks at what passes, or
+            `Transport` itself.
     """
 
-    def __init__(self, kept: int = _MAX_KEPT) -> None:
+    def __init__(self, kept: int = _MAX_KEPT, transport: type[Transport] = Transport) -> None:
+        self._transport = transport
         self._states: SharedObjects[BaseUrl, EndpointState] = SharedObjects(kept)
         self._accounts: SharedObjects[BaseUrl, Account] = SharedObjects(kept)
         self._credentials: SharedObjects[CredentialSettings, Credential] = SharedObjects(kept)
@@ -266,7 +270,7 @@ class Connections:
             NetworkError: If the proxy or the CA bundle that the environment names cannot be used.
         """
         url = settings.endpoint.url
-        state = self._states.get(url, lambda: EndpointState(url))
+        state = self._states.get(url, lambda: EndpointState(url, self._transport))
         credential = self._credential(settings.credential, refresh)
         client = self._clients.get(
             _ClientKey(credential, settings.endpoint),
@@ -303,7 +307,7 @@ class Connections:
         account_url = settings.account
         if account_url is None:
             raise SettingsError("'Snowflake account URL' is empty.")
-        account = self._accounts.get(account_url, lambda: Account.at(account_url))
+        account = self._accounts.get(account_url, lambda: Account.at(account_url, self._transport))
         if isinstance(sign_in, KeyPairSignIn):
             return _key_pair_credential(sign_in, account, account_url)
         return self._oauth_credential(settings, sign_in, account, refresh)

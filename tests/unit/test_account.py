@@ -422,3 +422,9 @@ def test_hints_about_roles_fit_the_way_of_signing_in(code: str, sign_in: SignInK
     error = login_error(code, "no such role", sign_in=sign_in)
     assert hint in error.hint
     assert ("'Role'" in error.hint) == (sign_in is SignInKind.KEY_PAIR)
+
+
+def test_a_login_tells_the_role_of_its_session() -> None:
+    told = {**GRANTED, "sessionInfo": {"roleName": "CALLER"}}
+    assert login(granting(told)).role == "CALLER"
+    assert login(granting(GRANTED)).role is None

@@ -232,7 +232,7 @@ class Account:
 @pytest.fixture
 def account(monkeypatch: pytest.MonkeyPatch) -> Account:
     account = Account()
-    monkeypatch.setattr("spcs_llm.connections.Account.at", lambda url: account)
+    monkeypatch.setattr("spcs_llm.connections.Account.at", lambda url, transport: account)
     return account
 
 

@@ -70,6 +70,34 @@ class AutomaticProtocol(ServiceProtocol):
     def resolved(self, context: QueryContext) -> ServiceProtocol:
         return self._protocol(self._spoken.value(context))
 
+    def spoken(self, context: QueryContext) -> str:
+        """The name of the protocol that the service speaks.
+
+        Args:
+            context: The query that needs to know.
+
+        Returns:
+            A key of `registry.PROTOCOLS`.
+
+        Raises:
+            SpcsError: If the service cannot be asked, or does not show what it speaks.
+        """
+        return self._spoken.value(context)
+
+    def kinds(self, context: QueryContext) -> frozenset[str]:
+        """The kinds of query that the service takes, as far as its paths show.
+
+        Args:
+            context: The query that needs to know.
+
+        Returns:
+            Some of `chat`, `embed` and `rerank`, as in `paths`.
+
+        Raises:
+            SpcsError: As `spoken`.
+        """
+        return self._kinds.value(context)
+
     def explained(self, error: SpcsError, kind: str, chosen: str, context: QueryContext) -> SpcsError:
         """Looks for a better error if the service turns out to be another than the settings say.
 

@@ -56,12 +56,14 @@ class Session:
         seconds: How long the session token lives.
         master_token: Renews the session. None if there is none, or, in a renewal, if the old one stays.
         master_seconds: How long the master token lives; infinite if Snowflake does not say.
+        role: The session's role; None if Snowflake does not say, as in a renewal.
     """
 
     token: str = field(repr=False)
     seconds: float
     master_token: str | None = field(default=None, repr=False)
     master_seconds: float = math.inf
+    role: str | None = None
 
 
 @dataclass(frozen=True)
@@ -84,10 +86,10 @@ class Account:
         self._endpoint = endpoint
 
     @classmethod
-    def at(cls, url: BaseUrl) -> Account:
-        transport, retry = Transport(url, field=SNOWFLAKE_ACCOUNT_URL), RetryPolicy(attempts=3)
+    def at(cls, url: BaseUrl, transport: type[Transport] = Transport) -> Account:
+        connections, retry = transport(url, field=SNOWFLAKE_ACCOUNT_URL), RetryPolicy(attempts=3)
         return cls(
-            Endpoint(transport, NoToken(), error_from_response, retry=retry, idle_seconds=_IDLE_SECONDS)
+            Endpoint(connections, NoToken(), error_from_response, retry=retry, idle_seconds=_IDLE_SECONDS)
         )
 
     def login(self, access_token: str, context: QueryContext) -> Session:
@@ -215,7 +217,13 @@ def _session(data: Mapping[str, Any], token: str, life: str, master_life: str) -
         _seconds(data.get(life)) or _LIFE_NOT_TOLD,
         _checked(master_token) if master_token else None,
         _seconds(data.get(master_life)) or math.inf,
+        _role_in(data.get("sessionInfo")),
     )
+
+
+def _role_in(session_info: Any) -> str | None:
+    role = session_info.get("roleName") if isinstance(session_info, Mapping) else None
+    return role if isinstance(role, str) and role else None
 
 
 _TOKEN = re.compile(r"[!#-~]+")  # what can stand between the quotes of the header

@@ -64,7 +64,7 @@ class ServedModels:
             NotFound, naming the models that are served; or the error itself if that is not the reason.
         """
         try:
-            served = self._listed(context)
+            served = self.listed(context)
         except SpcsError:
             return error
         if not served or self._configured is None or self._configured in served:
@@ -80,7 +80,7 @@ class ServedModels:
 
     def _first_listed(self, context: QueryContext) -> str | None:
         try:
-            served = self._listed(context)
+            served = self.listed(context)
         except ServiceError as error:
             if isinstance(error, NotFound) or error.status in (400, 405, 422, 501):
                 return None
@@ -89,7 +89,18 @@ class ServedModels:
             raise unexpected_reply("The service does not list a model.")
         return served[0]
 
-    def _listed(self, context: QueryContext) -> tuple[str, ...]:
+    def listed(self, context: QueryContext) -> tuple[str, ...]:
+        """Asks for the names of the models that the server lists.
+
+        Args:
+            context: The query that needs them.
+
+        Returns:
+            The names, in the server's order and words.
+
+        Raises:
+            SpcsError: If the list cannot be read.
+        """
         body: Any = self._endpoint.send(HttpRequest("/v1/models", method="GET", max_body=_MAX_LIST), context)
         is_list = isinstance(body, dict) and "data" in body
         entries = (body["data"] or []) if is_list else None  # Ollama without a model gives null
