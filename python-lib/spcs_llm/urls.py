@@ -223,6 +223,11 @@ def is_snowflakes(url: BaseUrl) -> bool:
     return is_loopback(url.host) or url.host.endswith((*_ACCOUNT_DOMAINS, *_ENDPOINT_DOMAINS))
 
 
+def is_private_link(url: BaseUrl) -> bool:
+    """Whether an address is one that only private link reaches (SYSTEM$GET_PRIVATELINK_CONFIG)."""
+    return ".privatelink." in url.host
+
+
 def parse_hosts(text: str) -> tuple[str, ...]:
     """Reads host names.
 

@@ -196,6 +196,15 @@ class Adapter(HTTPAdapter):
                 if connection is not None:
                     connection.close()
 
+    def new_connection(self) -> Any:
+        return self._pool._new_conn()  # type: ignore[no-untyped-call, unused-ignore]
+
+    def open(self, connection: Any) -> None:
+        if self._pool.proxy is not None and self._origin.startswith("https:"):
+            self._pool._prepare_proxy(connection)
+        else:
+            connection.connect()
+
     def get_connection_with_tls_context(self, *args: Any, **options: Any) -> Any:
         return self._pool
 

@@ -38,7 +38,6 @@ class Exchange:
         host: The name of the host, for errors.
         seconds: When the watchdog cuts it, from now.
         idle_seconds: The longest silence.
-        has_body: Whether the request has a body.
         max_body: How many bytes the answer's body may have, unpacked.
         on_cut: Called by the watchdog's thread after it has cut the exchange; it neither waits nor raises.
 
@@ -55,12 +54,10 @@ class Exchange:
         seconds: float,
         idle_seconds: float,
         *,
-        has_body: bool = False,
         max_body: int | None = None,
         on_cut: Callable[[], None] | None = None,
     ) -> None:
         self.until = time.monotonic() + seconds
-        self.has_body = has_body
         self.sent = False
         self.sent_in_part = False
         self.reused_connection = False

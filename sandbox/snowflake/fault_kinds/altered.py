@@ -107,6 +107,12 @@ async def delay(call: Call) -> None:
 
 
 @kind
+async def buffered(call: Call) -> None:
+    """The real answer all at once when it has ended, as a proxy that holds a stream back gives it."""
+    await (await call.real()).send(call.send)
+
+
+@kind
 async def stream_error(call: Call) -> None:
     """An `error` event in the middle of a stream, after `after` (1) parts; then the stream ends."""
     left = int(call.get("after", 1))

@@ -1,0 +1,45 @@
+"""The statements that give a role what it needs, with the real names in place of `<service>` and `<role>`."""
+
+from __future__ import annotations
+
+from spcs_llm.control.diagnosis.subject import Facts
+from spcs_llm.control.identifiers import QualifiedName, quoted
+
+_GRANT = "GRANT SERVICE ROLE"
+
+
+def with_names(hint: str, facts: Facts, user: str | None = None) -> str:
+    """A hint in which names that are known stand in place of those in angle brackets.
+
+    Args:
+        hint: The hint, which may name `<service>`, `<role>` and `<user>`.
+        facts: What is known of the service and its role.
+        user: The user's name as SHOW prints it, if it is known.
+
+    Returns:
+        The hint. One that asks for the service role also has the statements for the database and the schema.
+    """
+    role = quoted(facts.role) if facts.role else "<role>"
+    if _GRANT in hint and facts.service is not None:
+        hint = f"{hint} All it needs: {'; '.join(grants(facts.service, role))}."
+        hint = hint.replace("<service>", facts.service.sql)
+    hint = hint.replace("<role>", role)
+    return hint.replace("<user>", quoted(user)) if user else hint
+
+
+def grants(service: QualifiedName, role: str) -> list[str]:
+    """What a role needs to call a service's endpoints: Snowflake documentation, "Working with services".
+
+    Args:
+        service: The service.
+        role: The role, as SQL takes it.
+
+    Returns:
+        The statements.
+    """
+    database = quoted(service.database)
+    return [
+        f"GRANT USAGE ON DATABASE {database} TO ROLE {role}",
+        f"GRANT USAGE ON SCHEMA {database}.{quoted(service.schema)} TO ROLE {role}",
+        f"GRANT SERVICE ROLE {service.sql}!ALL_ENDPOINTS_USAGE TO ROLE {role}",
+    ]
