@@ -171,7 +171,7 @@ class Adapter(HTTPAdapter):
             manager.pool_classes_by_scheme = _POOL_CLASSES
         if context is not None:
             manager.connection_pool_kw["ssl_context"] = context
-        self._pool = manager.connection_from_url(url.origin)
+        self.pool = manager.connection_from_url(url.origin)
 
     def _proxy_manager(self, proxy: str) -> Any:
         try:
@@ -187,30 +187,21 @@ class Adapter(HTTPAdapter):
             ) from None
 
     def grow(self, pool_size: int) -> None:
-        self._pool.pool.maxsize = pool_size
+        self.pool.pool.maxsize = pool_size
 
     def close_idle_connections(self) -> None:
         with contextlib.suppress(queue.Empty):
             while True:
-                connection = self._pool.pool.get(block=False)
+                connection = self.pool.pool.get(block=False)
                 if connection is not None:
                     connection.close()
 
-    def new_connection(self) -> Any:
-        return self._pool._new_conn()  # type: ignore[no-untyped-call, unused-ignore]
-
-    def open(self, connection: Any) -> None:
-        if self._pool.proxy is not None and self._origin.startswith("https:"):
-            self._pool._prepare_proxy(connection)
-        else:
-            connection.connect()
-
     def get_connection_with_tls_context(self, *args: Any, **options: Any) -> Any:
-        return self._pool
+        return self.pool
 
     def get_connection(self, *args: Any, **options: Any) -> Any:
         """What requests before 2.32 asks for."""
-        return self._pool
+        return self.pool
 
     def request_url(self, request: Any, proxies: Any) -> str:
         url: str = request.url

@@ -128,9 +128,18 @@ def shake_hands(transport: Transport, seconds: float) -> TlsFacts:
     Raises:
         NetworkError: If the connection is not made; TlsError if the certificate is not accepted.
     """
-    with contextlib.closing(transport.new_connection(seconds)) as connection:
-        _explained(transport, lambda: transport.open(connection), wrapped=False)
+    with contextlib.closing(transport.pool._new_conn()) as connection:
+        connection.timeout = seconds
+        _explained(transport, lambda: _open(transport, connection), wrapped=False)
         return _facts(connection.sock)
+
+
+def _open(transport: Transport, connection: Any) -> None:
+    """Opens a connection of urllib3's as its pool does, up to the end of the TLS handshake."""
+    if transport.pool.proxy is not None and transport.url.scheme == "https":
+        transport.pool._prepare_proxy(connection)
+    else:
+        connection.connect()
 
 
 def _facts(sock: Any) -> TlsFacts:

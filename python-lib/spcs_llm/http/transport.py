@@ -66,22 +66,10 @@ class Transport:
         """The proxy's URL, which may hold a password; None where requests go straight to the host."""
         return self._proxy
 
-    def new_connection(self, seconds: float) -> Any:
-        """A connection that belongs to no pool and is not open yet, for a look at the way.
-
-        Args:
-            seconds: The longest silence on it.
-
-        Returns:
-            urllib3's connection, to be given to `open` and closed by the caller.
-        """
-        connection = self._adapter.new_connection()
-        connection.timeout = seconds
-        return connection
-
-    def open(self, connection: Any) -> None:
-        """Opens what `new_connection` made, through the proxy if there is one, up to the end of the TLS handshake."""
-        self._adapter.open(connection)
+    @property
+    def pool(self) -> Any:
+        """urllib3's pool of connections, for a look at the way."""
+        return self._adapter.pool
 
     def failure_of(self, error: BaseException) -> NetworkError:
         """The error for a connection that could not be made."""
@@ -130,9 +118,7 @@ class Transport:
         if self._process != os.getpid():
             self._renew()  # after a fork: a connection shared with the parent would mix up the answers
         idle_seconds = max(0.001, min(idle_seconds, seconds))
-        exchange = Exchange(
-            self.url.netloc, seconds, idle_seconds, max_body=max_body, on_cut=on_cut
-        )
+        exchange = Exchange(self.url.netloc, seconds, idle_seconds, max_body=max_body, on_cut=on_cut)
         request = self._request(method, path, headers, body)
         timeout = (max(0.001, min(CONNECT_SECONDS, seconds)), idle_seconds)
         WATCHDOG.watch(exchange)

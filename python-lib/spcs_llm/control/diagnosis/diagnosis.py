@@ -22,7 +22,8 @@ from spcs_llm.settings import KeyPairSignIn
 SECONDS = 300.0
 SETTINGS, HOSTS = "Settings", "Host names"
 CREDENTIAL, LOGIN, SESSION = "Credential", "Sign-in", "Session"
-GATEWAY, STATE, LOG, SERVICE = "Gateway", "Service state", "Log", "Service"
+GATEWAY, OPEN = "Gateway", "Request without a token"
+STATE, LOG, SERVICE = "Service state", "Log", "Service"
 PROTOCOL, MODELS = "Protocol", "Models"
 QUERY, STREAMING, PARALLELISM, COST = "Query", "Streaming", "Parallelism", "Cost"
 _CHECK_RESOLVER = (
@@ -85,6 +86,7 @@ def steps(subject: Subject) -> list[Step]:
         Step(LOGIN, sign_in.login, (CREDENTIAL, account_tls), 40, _SLOW_LOGIN, _DROPPED_LOGIN),
         Step(SESSION, sign_in.session, (LOGIN,), 20, _SLOW_LOGIN),
         Step(GATEWAY, partial(gateway_steps.gateway, subject), (SESSION, endpoint_tls), 40, _SLOW, _DROPPED),
+        Step(OPEN, partial(gateway_steps.without_token, subject), (endpoint_tls,), 15, optional=True),
         Step(STATE, service.state, (SETTINGS,), 60, _SLOW_SQL, optional=True),
         Step(LOG, service.log, (SETTINGS,), 30, _SLOW_SQL, optional=True),
         Step(SERVICE, service.answers, (GATEWAY,), 5),

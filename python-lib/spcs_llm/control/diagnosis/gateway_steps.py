@@ -19,13 +19,19 @@ from spcs_llm.errors import (
     SpcsError,
     TokenRefused,
 )
+from spcs_llm.http.endpoint import Endpoint
+from spcs_llm.http.request import HttpRequest
+from spcs_llm.http.retry import RetryPolicy
+from spcs_llm.http.token_source import NoToken
 from spcs_llm.protocols.automatic import AutomaticProtocol, spoken_name
 from spcs_llm.protocols.openai.models import ServedModels
 from spcs_llm.protocols.probe import Probe
 from spcs_llm.protocols.registry import AUTOMATIC, OPENAI, PROTOCOLS
 from spcs_llm.query_context import QueryContext
+from spcs_llm.snowflake.ingress import error_from_response
 
 _MAX_NAMES = 10
+_REFUSED = (301, 302, 303, 307, 308, 401, 403, 404)
 _WAIT = "SPCS_WAIT"  # which `http.endpoint` records before it tries again
 _PASSING = {
     NetworkError.__name__: "a connection failed",
@@ -59,6 +65,27 @@ def gateway(subject: Subject, context: QueryContext) -> Outcome:
             return ok("Snowflake's gateway accepts the token and passes requests on to the service.")
         raise
     return as_steady(context, "Snowflake's gateway accepts the token, and the service answers.")
+
+
+def without_token(subject: Subject, context: QueryContext) -> Outcome:
+    """Whether the endpoint refuses a request without a token, and how."""
+    transport = subject.transport_class(subject.settings.endpoint.url)
+    endpoint = Endpoint(
+        transport, NoToken(), error_from_response, retry=RetryPolicy(attempts=1, cold_start=0.0)
+    )
+    try:
+        endpoint.send_for_body(HttpRequest("/v1/models", method="GET", is_probe=True), context)
+    except ModelError:
+        return ok("A request without a token is answered with a web page, as that of a sign-in.")
+    except SpcsError as error:
+        if error.status in _REFUSED:
+            return ok(f"A request without a token is refused with HTTP {error.status}.")
+        return skipped(f"It cannot be told how a request without a token is answered: {error.message}")
+    return warning(
+        "A request without a token is answered.",
+        "Find out what answers at 'LLM endpoint URL': Snowflake's ingress refuses such requests. A host that lets them"
+        " pass lets everybody who reaches it use the model.",
+    )
 
 
 def is_the_gateways(error: SpcsError) -> bool:

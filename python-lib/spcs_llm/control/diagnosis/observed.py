@@ -19,6 +19,7 @@ class Seen:
 
     Attributes:
         host: The host that answered. It is for telling answers apart, and does not go into the record.
+        method: The HTTP method of the request.
         status: The HTTP status.
         headers: The names of the headers, in lower case. A server chooses them.
         content_type: The media type, without its parameters. A server chooses it.
@@ -28,6 +29,7 @@ class Seen:
     """
 
     host: str = field(repr=False)
+    method: str
     status: int
     headers: tuple[str, ...] = field(repr=False)
     content_type: str = field(repr=False)
@@ -43,10 +45,11 @@ class Observations:
         self._lock = threading.Lock()
         self._seen: list[Seen] = []
 
-    def note(self, host: str, exchange: Exchange) -> None:
+    def note(self, host: str, method: str, exchange: Exchange) -> None:
         headers = exchange.headers
         seen = Seen(
             host,
+            method,
             exchange.status,
             tuple(sorted({name.lower() for name in headers})),
             (headers.get("Content-Type") or "").partition(";")[0].strip().lower(),
@@ -75,9 +78,9 @@ def observed(observations: Observations) -> type[Transport]:
     """
 
     class ObservedTransport(Transport):
-        def send(self, *args: Any, **options: Any) -> Exchange:
-            exchange = super().send(*args, **options)
-            observations.note(self.url.netloc, exchange)
+        def send(self, method: str, *args: Any, **options: Any) -> Exchange:
+            exchange = super().send(method, *args, **options)
+            observations.note(self.url.netloc, method, exchange)
             return exchange
 
     return ObservedTransport

@@ -22,6 +22,8 @@ _RESOLVES_PRIVATELY = (
 def settings(subject: Subject, context: QueryContext) -> Outcome:
     """Whether the form can be used, its key and its chat template included."""
     read = subject.read()
+    if subject.problem is not None:
+        raise subject.problem
     with contextlib.suppress(NetworkError):  # the proxy or the CA bundle: the steps of the network say so
         _ = subject.connection
     protocol = PROTOCOLS[read.protocol.name].title

@@ -82,6 +82,7 @@ class Subject:
         capability: The kind of query to ask: `chat`, `embed` or `rerank`; None finds it out by asking.
         log_lines: How many lines of the containers' logs to show.
         sql_is_the_callers: Whether the session for SQL is of the user who calls the service.
+        problem: What is wrong with the fields that a model does not have, if anything is.
         observations: What came back on all connections.
         facts: What the steps have found out.
     """
@@ -96,6 +97,7 @@ class Subject:
         service: QualifiedName | None = None,
         log_lines: int = 0,
         sql_is_the_callers: bool = False,
+        problem: SpcsError | None = None,
     ) -> None:
         self.config = config
         self.refresh = refresh
@@ -103,6 +105,7 @@ class Subject:
         self.capability = capability
         self.log_lines = log_lines
         self.sql_is_the_callers = sql_is_the_callers
+        self.problem = problem
         self.observations = Observations()
         self.facts = Facts(service=service)
         self.transport_class = observed(self.observations)

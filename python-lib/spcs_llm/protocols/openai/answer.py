@@ -228,7 +228,9 @@ class AnswerReader:
                     self._done = True
                     break
                 try:
-                    body = _decoded(data.decode("utf-8", "surrogatepass"))  # as json.loads, which asks for more
+                    body = _decoded(
+                        data.decode("utf-8", "surrogatepass")
+                    )  # as json.loads, which asks for more
                 except (ValueError, RecursionError):
                     yield from self._deltas_of_frames(event)
                     if self._done:

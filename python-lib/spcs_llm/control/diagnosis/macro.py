@@ -1,0 +1,127 @@
+"""The macro *Diagnose an endpoint*: its fields besides those of a model, and what `runnable.py` calls."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from spcs_llm.connections import ReadToken
+from spcs_llm.control.diagnosis import report
+from spcs_llm.control.diagnosis.diagnosis import Diagnosis
+from spcs_llm.control.diagnosis.query_steps import CHAT, EMBED, RERANK
+from spcs_llm.control.diagnosis.record import as_text, record
+from spcs_llm.control.diagnosis.subject import OpenSql, Subject
+from spcs_llm.control.executor_session import Executor, ExecutorSession
+from spcs_llm.control.identifiers import NotAName, QualifiedName, qualified
+from spcs_llm.errors import SettingsError
+from spcs_llm.form_fields import ChoiceField, FlagField, FormValues, TextField, WholeField
+
+logger = logging.getLogger(__name__)
+
+FIND_OUT = "AUTOMATIC"
+_KINDS = {"CHAT": CHAT, "EMBEDDING": EMBED, "RERANKING": RERANK}
+
+
+class DIAGNOSE_FIELDS:  # noqa: N801 - as settings.FIELDS
+    """The fields that the form has besides those of a model."""
+
+    capability = ChoiceField("capability", "Capability", FIND_OUT, choices=lambda: (FIND_OUT, *_KINDS))
+    connection = TextField("snowflakeConnection", "Snowflake connection", None)
+    service = TextField("serviceName", "Service name", None)
+    log_lines = WholeField[int]("logLines", "Log lines", 0, least=0, most=1000)
+    fail_on_problem = FlagField("failOnProblem", "Fail if there is a problem", False)
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What DSS gives a macro.
+
+    Attributes:
+        refresh: Reads a current access token off what DSS keeps under `__credentials`.
+        executor: Makes a `SQLExecutor2` of a connection's name.
+        version: Reads the version of DSS.
+    """
+
+    refresh: ReadToken | None = None
+    executor: Callable[[str], Executor] | None = None
+    version: Callable[[], str | None] = lambda: None
+
+
+class DiagnoseMacro:
+    """One run of the macro.
+
+    Args:
+        config: The form's values, as DSS hands them over. They may be anything.
+        surroundings: What DSS gives.
+    """
+
+    def __init__(self, config: Any, surroundings: Surroundings = Surroundings()) -> None:
+        self._surroundings = surroundings
+        self._config: Mapping[str, Any] = config if isinstance(config, Mapping) else {}
+        form = FormValues(self._config)
+        capability = DIAGNOSE_FIELDS.capability.read(form)
+        connection = DIAGNOSE_FIELDS.connection.read(form)
+        service = _service(form)
+        log_lines = DIAGNOSE_FIELDS.log_lines.read(form)
+        self._fails = DIAGNOSE_FIELDS.fail_on_problem.read(form)
+        self._subject = Subject(
+            self._config,
+            surroundings.refresh,
+            self._sql_of(connection),
+            capability=_KINDS.get(capability),
+            service=service,
+            log_lines=log_lines,
+            problem=SettingsError(" ".join(form.complaints)) if form.complaints else None,
+        )
+        self._diagnosis = Diagnosis(self._subject)
+
+    @property
+    def count(self) -> int:
+        """The number of steps, for the progress."""
+        return self._diagnosis.count
+
+    def run(self, progress: Callable[[int], None] = lambda count: None) -> list[list[str]]:
+        """Takes all steps.
+
+        Args:
+            progress: Told how many steps have been taken.
+
+        Returns:
+            The rows of the table, with the columns of `report.COLUMNS`.
+
+        Raises:
+            ProblemsFound: If a step failed and *Fail if there is a problem* is set.
+        """
+        for count, _ in enumerate(self._diagnosis.run(), 1):
+            progress(count)
+        findings = self._diagnosis.findings
+        line = as_text(record(self._subject, findings, self._version()))
+        logger.info("Record of the diagnosis: %s", line)
+        if self._fails and self._diagnosis.first_problem is not None:
+            raise report.ProblemsFound(report.text(findings, line))
+        return report.rows(findings, line)
+
+    def _sql_of(self, connection: str | None) -> OpenSql | None:
+        make = self._surroundings.executor
+        if connection is None or make is None:
+            return None
+        return lambda: ExecutorSession(make(connection))
+
+    def _version(self) -> str | None:
+        with contextlib.suppress(Exception):  # DSS's own code: the record does without
+            return self._surroundings.version()
+        return None
+
+
+def _service(form: FormValues) -> QualifiedName | None:
+    text = DIAGNOSE_FIELDS.service.read(form)
+    if text is None:
+        return None
+    try:
+        return qualified(text)
+    except NotAName as problem:
+        form.complain(DIAGNOSE_FIELDS.service, str(problem))
+        return None

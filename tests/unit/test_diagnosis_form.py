@@ -1,0 +1,99 @@
+"""The form of the macro *Diagnose an endpoint* is the model's, so that a diagnosis asks what a query asks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spcs_llm.control.diagnosis.diagnosis import Diagnosis
+from spcs_llm.control.diagnosis.macro import DIAGNOSE_FIELDS, DiagnoseMacro
+from spcs_llm.control.diagnosis.report import COLUMNS, ProblemsFound
+from spcs_llm.control.diagnosis.subject import Subject
+from spcs_llm.form_fields import Field
+
+ROOT = Path(__file__).parents[2]
+
+
+def params(path: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads((ROOT / path).read_text(encoding="utf-8"))["params"]
+    return found
+
+
+MODEL = params("python-llms/snowpark-container-services-llm/llm.json")
+MACRO = params("python-runnables/spcs-llm-diagnose/runnable.json")
+OWN = {field.name: field for field in vars(DIAGNOSE_FIELDS).values() if isinstance(field, Field)}
+
+
+def test_the_fields_of_a_model_are_those_of_its_form_to_the_letter() -> None:
+    assert MACRO[len(MACRO) - len(MODEL) :] == MODEL
+
+
+def test_the_other_fields_are_those_that_the_code_reads() -> None:
+    others = {each["name"]: each for each in MACRO[: len(MACRO) - len(MODEL)] if each["type"] != "SEPARATOR"}
+    assert others.keys() == OWN.keys()
+    for name, field in OWN.items():
+        form = others[name]
+        assert (form["type"] in field.kinds, form["label"]) == (True, field.label)
+        assert form.get("defaultValue") == field.absent
+        assert (form.get("minI"), form.get("maxI")) == (
+            getattr(field, "least", None),
+            getattr(field, "most", None),
+        )
+        if "selectChoices" in form:
+            assert [choice["value"] for choice in form["selectChoices"]] == list(field.choices())  # type: ignore[attr-defined]
+        assert form["description"]
+
+
+def test_the_columns_are_those_that_are_promised() -> None:
+    assert [name for name, _ in COLUMNS] == ["step", "result", "seen", "hint", "seconds"]
+
+
+def test_steps_have_different_names_and_need_earlier_ones() -> None:
+    seen: set[str] = set()
+    for step in Diagnosis(Subject({}))._steps:
+        assert step.name not in seen
+        assert set(step.needs) <= seen, step.name
+        seen.add(step.name)
+
+
+@pytest.mark.parametrize("config", [None, [], "text", {}, {"llmEndpointUrl": None}, {"oauth": 3}])
+def test_whatever_the_form_leaves_there_is_a_table(config: Any) -> None:
+    rows = DiagnoseMacro(config).run()
+    assert rows[0][:2] == ["Settings", "failed"]
+    assert "is empty" in rows[0][2]
+    assert {row[1] for row in rows[1:-1]} == {"skipped"}
+    assert rows[-1][0] == "Record"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        ("capability", "SINGING", "'Capability' must be one of"),
+        ("serviceName", "just_a_name", "'Service name' must have three parts"),
+        ("logLines", -1, "'Log lines' must be a whole number"),
+        ("failOnProblem", "perhaps", "'Fail if there is a problem' must be true or false"),
+        ("snowflakeConnection", ["SNOW"], "'Snowflake connection' must be text"),
+    ],
+)
+def test_a_wrong_field_of_the_macro_is_named(field: str, value: Any, told: str) -> None:
+    config = {
+        "programmaticAccessToken": {"token": "abc"},
+        "authenticationMode": "PROGRAMMATIC_ACCESS_TOKEN",
+        "llmEndpointUrl": "http://127.0.0.1:9",
+        field: value,
+    }
+    rows = DiagnoseMacro(config).run()
+    assert rows[0][1] == "failed"
+    assert told in rows[0][2]
+
+
+def test_a_failure_that_is_asked_for_has_the_findings_in_its_text() -> None:
+    with pytest.raises(ProblemsFound) as raised:
+        DiagnoseMacro({"failOnProblem": True}).run()
+    text = str(raised.value)
+    assert text.startswith("To correct first: Settings: failed. [settings] 'LLM endpoint URL' is empty")
+    assert "What to do: Correct the fields that are named here" in text
+    assert 'Record: {"record":1,' in text
