@@ -4,6 +4,7 @@ from dataiku.runnables import ResultTable, Runnable
 
 from spcs_llm.control.diagnosis.macro import DiagnoseMacro, Surroundings
 from spcs_llm.control.diagnosis.report import COLUMNS
+from spcs_llm.control.open_session import Dss
 
 
 def _access_token(credentials):
@@ -27,7 +28,7 @@ def _version():
 
 class DiagnoseEndpoint(Runnable):
     def __init__(self, project_key, config, plugin_config):
-        self.macro = DiagnoseMacro(config, Surroundings(_access_token, _executor, _version))
+        self.macro = DiagnoseMacro(config, Surroundings(Dss(_executor, _access_token), _version))
 
     def get_progress_target(self):
         return (self.macro.count, "NONE")

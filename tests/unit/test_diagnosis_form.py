@@ -9,12 +9,20 @@ from typing import Any
 import pytest
 
 from spcs_llm.control.diagnosis.diagnosis import Diagnosis
-from spcs_llm.control.diagnosis.macro import DIAGNOSE_FIELDS, DiagnoseMacro
+from spcs_llm.control.diagnosis.macro import DIAGNOSE_FIELDS, DiagnoseMacro, Surroundings
 from spcs_llm.control.diagnosis.report import COLUMNS, ProblemsFound
 from spcs_llm.control.diagnosis.subject import Subject
+from spcs_llm.control.open_session import Dss
 from spcs_llm.form_fields import Field
 
 ROOT = Path(__file__).parents[2]
+
+
+def no_executor(connection: str) -> Any:
+    raise RuntimeError("there is no DSS here")
+
+
+OUTSIDE = Surroundings(Dss(no_executor))
 
 
 def params(path: str) -> list[dict[str, Any]]:
@@ -61,7 +69,7 @@ def test_steps_have_different_names_and_need_earlier_ones() -> None:
 
 @pytest.mark.parametrize("config", [None, [], "text", {}, {"llmEndpointUrl": None}, {"oauth": 3}])
 def test_whatever_the_form_leaves_there_is_a_table(config: Any) -> None:
-    rows = DiagnoseMacro(config).run()
+    rows = DiagnoseMacro(config, OUTSIDE).run()
     assert rows[0][:2] == ["Settings", "failed"]
     assert "is empty" in rows[0][2]
     assert {row[1] for row in rows[1:-1]} == {"skipped"}
@@ -85,14 +93,14 @@ def test_a_wrong_field_of_the_macro_is_named(field: str, value: Any, told: str) 
         "llmEndpointUrl": "http://127.0.0.1:9",
         field: value,
     }
-    rows = DiagnoseMacro(config).run()
+    rows = DiagnoseMacro(config, OUTSIDE).run()
     assert rows[0][1] == "failed"
     assert told in rows[0][2]
 
 
 def test_a_failure_that_is_asked_for_has_the_findings_in_its_text() -> None:
     with pytest.raises(ProblemsFound) as raised:
-        DiagnoseMacro({"failOnProblem": True}).run()
+        DiagnoseMacro({"failOnProblem": True}, OUTSIDE).run()
     text = str(raised.value)
     assert text.startswith("To correct first: Settings: failed. [settings] 'LLM endpoint URL' is empty")
     assert "What to do: Correct the fields that are named here" in text

@@ -5,23 +5,27 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from spcs_llm.connections import ReadToken
 from spcs_llm.control.diagnosis import report
 from spcs_llm.control.diagnosis.diagnosis import Diagnosis
 from spcs_llm.control.diagnosis.query_steps import CHAT, EMBED, RERANK
 from spcs_llm.control.diagnosis.record import as_text, record
-from spcs_llm.control.diagnosis.subject import OpenSql, Subject
-from spcs_llm.control.executor_session import Executor, ExecutorSession
+from spcs_llm.control.diagnosis.subject import Subject
 from spcs_llm.control.identifiers import NotAName, QualifiedName, qualified
+from spcs_llm.control.macro_form import SignInSettings
+from spcs_llm.control.open_session import Dss, open_session
+from spcs_llm.control.session import SqlSession
 from spcs_llm.errors import SettingsError
 from spcs_llm.form_fields import ChoiceField, FlagField, FormValues, TextField, WholeField
+from spcs_llm.settings import FIELDS, CredentialSettings
+from spcs_llm.urls import is_snowflakes
 
 logger = logging.getLogger(__name__)
 
 FIND_OUT = "AUTOMATIC"
+_SQL_SECONDS = 50.0
 _KINDS = {"CHAT": CHAT, "EMBEDDING": EMBED, "RERANKING": RERANK}
 
 
@@ -40,13 +44,11 @@ class Surroundings:
     """What DSS gives a macro.
 
     Attributes:
-        refresh: Reads a current access token off what DSS keeps under `__credentials`.
-        executor: Makes a `SQLExecutor2` of a connection's name.
+        dss: What sessions and sign-ins need of it.
         version: Reads the version of DSS.
     """
 
-    refresh: ReadToken | None = None
-    executor: Callable[[str], Executor] | None = None
+    dss: Dss
     version: Callable[[], str | None] = lambda: None
 
 
@@ -58,22 +60,23 @@ class DiagnoseMacro:
         surroundings: What DSS gives.
     """
 
-    def __init__(self, config: Any, surroundings: Surroundings = Surroundings()) -> None:
+    def __init__(self, config: Any, surroundings: Surroundings) -> None:
         self._surroundings = surroundings
         self._config: Mapping[str, Any] = config if isinstance(config, Mapping) else {}
         form = FormValues(self._config)
         capability = DIAGNOSE_FIELDS.capability.read(form)
-        connection = DIAGNOSE_FIELDS.connection.read(form)
+        self._connection = DIAGNOSE_FIELDS.connection.read(form)
         service = _service(form)
         log_lines = DIAGNOSE_FIELDS.log_lines.read(form)
         self._fails = DIAGNOSE_FIELDS.fail_on_problem.read(form)
         self._subject = Subject(
             self._config,
-            surroundings.refresh,
-            self._sql_of(connection),
+            surroundings.dss.access_token,
+            self._open_sql,
             capability=_KINDS.get(capability),
             service=service,
             log_lines=log_lines,
+            sql_is_the_callers=self._connection is None,
             problem=SettingsError(" ".join(form.complaints)) if form.complaints else None,
         )
         self._diagnosis = Diagnosis(self._subject)
@@ -104,11 +107,22 @@ class DiagnoseMacro:
             raise report.ProblemsFound(report.text(findings, line))
         return report.rows(findings, line)
 
-    def _sql_of(self, connection: str | None) -> OpenSql | None:
-        make = self._surroundings.executor
-        if connection is None or make is None:
-            return None
-        return lambda: ExecutorSession(make(connection))
+    def _open_sql(self) -> SqlSession:
+        """A session of the Snowflake connection; without one, of the user who calls the service."""
+        if self._connection is not None:
+            settings = SignInSettings(self._connection, None, None, None)
+        else:
+            settings = SignInSettings(None, self._own_credential(), None, None)
+        return open_session(settings, self._surroundings.dss, _SQL_SECONDS)
+
+    def _own_credential(self) -> CredentialSettings:
+        credential = self._subject.settings.credential
+        account = credential.account or FIELDS.account.read(FormValues(self._config))
+        if account is None:
+            raise SettingsError("'Snowflake account URL' is empty, and so is 'Snowflake connection'.")
+        if not is_snowflakes(account):
+            raise SettingsError("'Snowflake account URL' does not name a host of Snowflake.")
+        return replace(credential, account=account)
 
     def _version(self) -> str | None:
         with contextlib.suppress(Exception):  # DSS's own code: the record does without

@@ -18,7 +18,9 @@ from spcs_llm.errors import ModelError, NotFound, SpcsError, SqlError
 from spcs_llm.query_context import QueryContext
 from spcs_llm.server_text.foreign_text import plain, without_markup
 
-_NO_SQL = "Not looked up: select a 'Snowflake connection' whose user has MONITOR on the service and its compute pool."
+_NO_SQL = "Not looked up."
+_NOT_SEEN = "The user who calls the service cannot see its state, and does not have to."
+_SELECT = "To see it, select a 'Snowflake connection' whose role has MONITOR on the service and on its compute pool."
 _SEE_CONTAINERS = "Ask a Snowflake administrator to run SHOW SERVICE CONTAINERS IN SERVICE <service>."
 _MAX_SEARCHED = 500
 _MAX_LINE = 300
@@ -46,11 +48,13 @@ class ServiceSteps:
     def state(self, context: QueryContext) -> Outcome:
         """What Snowflake says of the service: its state, its containers, its compute pool."""
         if self._subject.open_sql is None:
-            return skipped(_NO_SQL)
+            return skipped(_NO_SQL, _SELECT)
         try:
             self._state = self._described(context)
         except SpcsError as error:
             self._subject.facts.errors["SQL"] = error
+            if self._subject.sql_is_the_callers:
+                return skipped(f"{_NOT_SEEN} ({error.message})", _SELECT)
             return warning(f"It cannot be looked up: {error.message}", error.hint)
         return self._state
 
@@ -70,6 +74,8 @@ class ServiceSteps:
         if self._subject.sql_is_the_callers:
             self._subject.facts.role = self._subject.facts.role or self._session.whose().role
         service = self._found(context)
+        if service is None and self._subject.sql_is_the_callers:
+            return skipped(_NOT_SEEN, _SELECT)
         if service is None:
             return Outcome(
                 WARNING,
