@@ -5,7 +5,7 @@ from __future__ import annotations
 from spcs_llm.control.diagnosis.subject import Facts
 from spcs_llm.control.identifiers import QualifiedName, quoted
 
-_GRANT = "GRANT SERVICE ROLE"
+_GRANT = "GRANT SERVICE ROLE <service>!ALL_ENDPOINTS_USAGE TO ROLE <role>"  # as `snowflake.ingress` has it
 
 
 def with_names(hint: str, facts: Facts, user: str | None = None) -> str:
@@ -17,11 +17,11 @@ def with_names(hint: str, facts: Facts, user: str | None = None) -> str:
         user: The user's name as SHOW prints it, if it is known.
 
     Returns:
-        The hint. One that asks for the service role also has the statements for the database and the schema.
+        The hint. Before the grant of the service role stand those of the database and the schema.
     """
     role = quoted(facts.role) if facts.role else "<role>"
-    if _GRANT in hint and facts.service is not None:
-        hint = f"{hint} All it needs: {'; '.join(grants(facts.service, role))}."
+    if facts.service is not None:
+        hint = hint.replace(_GRANT, "; ".join(grants(facts.service, role)))
         hint = hint.replace("<service>", facts.service.sql)
     hint = hint.replace("<role>", role)
     return hint.replace("<user>", quoted(user)) if user else hint
