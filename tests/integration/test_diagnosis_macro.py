@@ -81,3 +81,34 @@ def test_a_scenario_is_told_by_a_failure(instance: Instance) -> None:
     assert "To correct first: TCP (endpoint): failed." in text
     assert "'LLM endpoint URL'" in text
     assert "Record:" in text
+
+
+def test_a_service_in_trouble_is_named_by_the_connection(instance: Instance) -> None:
+    service = instance.snowflake.service("chat").in_sql
+    service.fall_into("out_of_memory")
+    try:
+        rows = result(instance, snowflakeConnection="account", logLines=5)
+    finally:
+        service.fall_into(None)
+    assert rows["Gateway"]["result"] == "ok"
+    assert rows["Service state"]["result"] == "warning"
+    assert "OOMKilled" in rows["Service state"]["seen"]
+    assert "Killed" in rows["Log"]["seen"]
+    assert rows["Service"]["result"] == "failed"
+    assert "Raise the memory" in rows["Service"]["hint"]
+    assert rows["Query"]["seen"] == "Waits for the step 'Service', which has to work first."
+
+
+def test_the_grants_that_are_missing_have_their_real_names(instance: Instance) -> None:
+    endpoint = instance.snowflake.service("chat").endpoint
+    endpoint.roles = frozenset({"OTHER"})
+    try:
+        rows = result(instance, snowflakeConnection="account")
+    finally:
+        endpoint.roles = None
+    hint = rows["Gateway"]["hint"]
+    assert rows["Gateway"]["result"] == "failed"
+    assert "GRANT USAGE ON DATABASE DATAIKU_SPCS TO ROLE DATAIKU_SPCS_ROLE" in hint
+    assert "GRANT USAGE ON SCHEMA DATAIKU_SPCS.PUBLIC TO ROLE DATAIKU_SPCS_ROLE" in hint
+    assert "GRANT SERVICE ROLE DATAIKU_SPCS.PUBLIC.CHAT!ALL_ENDPOINTS_USAGE TO ROLE DATAIKU_SPCS_ROLE" in hint
+    assert "<" not in hint

@@ -18,6 +18,7 @@ _MESSAGES = tuple(
             r"nodes? (?:are|is)? ?being provisioned|node\(s\) are being provisioned",
             "Wait: the compute pool is starting a node, which takes minutes, and longer for a GPU.",
         ),
+        (r"waiting to start", "Wait: the container is starting."),
         (
             r"unschedulable",
             "Ask a Snowflake administrator to raise MAX_NODES of the compute pool, or to lower the resources that the"

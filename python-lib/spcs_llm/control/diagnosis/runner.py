@@ -7,7 +7,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from spcs_llm.control.diagnosis.finding import FAILED, WARNING, Finding, Outcome, skipped
@@ -83,8 +83,8 @@ def _taken(step: Step, seconds: float) -> Outcome:
     )
     thread.start()
     thread.join(seconds + _GRACE_SECONDS)
-    result = WARNING if step.optional else FAILED
-    return done[0] if done else Outcome(result, _overdue(seconds), step.overdue)
+    outcome = done[0] if done else Outcome(FAILED, _overdue(seconds), step.overdue)
+    return replace(outcome, result=WARNING) if step.optional and outcome.result == FAILED else outcome
 
 
 def _tells_why(error: SpcsError | None) -> bool:
@@ -102,7 +102,7 @@ def _outcome(step: Step, context: QueryContext) -> Outcome:
     try:
         return step.take(context)
     except QueryTimeout as error:
-        if _tells_why(context.last_error) or not step.overdue:
+        if _tells_why(context.last_error) or not step.overdue or context.remaining() > 0:
             return Outcome.of(error)
         return Outcome(FAILED, _overdue(context.seconds), step.overdue, error)
     except SpcsError as error:

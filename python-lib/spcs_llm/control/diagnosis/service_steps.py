@@ -21,6 +21,7 @@ from spcs_llm.server_text.foreign_text import plain, without_markup
 _NO_SQL = "Not looked up."
 _NOT_SEEN = "The user who calls the service cannot see its state, and does not have to."
 _SELECT = "To see it, select a 'Snowflake connection' whose role has MONITOR on the service and on its compute pool."
+_AGAIN = "Run the diagnosis again."
 _SEE_CONTAINERS = "Ask a Snowflake administrator to run SHOW SERVICE CONTAINERS IN SERVICE <service>."
 _MAX_SEARCHED = 500
 _MAX_LINE = 300
@@ -55,7 +56,7 @@ class ServiceSteps:
             self._subject.facts.errors["SQL"] = error
             if self._subject.sql_is_the_callers:
                 return skipped(f"{_NOT_SEEN} ({error.message})", _SELECT)
-            return warning(f"It cannot be looked up: {error.message}", error.hint)
+            return warning(f"It cannot be looked up: {error.message}", error.hint or _AGAIN)
         return self._state
 
     def answers(self, context: QueryContext) -> Outcome:
