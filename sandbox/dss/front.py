@@ -25,6 +25,7 @@ from sandbox.dss.front_errors import Body, dss_error, json_body
 from sandbox.dss.knowledge_bank import KnowledgeBank, SearchError
 from sandbox.dss.mesh import Mesh, Model, QueryFailedError
 from sandbox.dss.plugin import Capability
+from sandbox.dss.release import Release
 
 PREFIX = "/dip/publicapi"
 PURPOSES: Mapping[str, frozenset[Capability]] = {
@@ -47,6 +48,7 @@ class Backend(front_macros.Backend, Protocol):
     """What stands behind the API: `dss.Dss`."""
 
     mesh: Mesh
+    release: Release
 
     def user_of(self, key: str) -> str | None: ...
 
@@ -83,6 +85,7 @@ class _Api:
         bank = "/projects/{project}/knowledge-banks/{bank}"
         return [
             ("GET", "/auth/info", self._auth_info),
+            ("GET", "/instance-info", self._instance_info),
             ("GET", llms, self._list),
             ("POST", f"{llms}/completions", self._completions),
             ("POST", f"{llms}/streamed-completion", self._streamed_completion),
@@ -109,6 +112,9 @@ class _Api:
         return JSONResponse(
             {"authIdentifier": user, "associatedDSSUser": user, "groups": groups, "via": ["API key"]}
         )
+
+    async def _instance_info(self, request: Request) -> Response:
+        return JSONResponse({"nodeType": "DESIGN", "dssVersion": f"{self._dss.release}.0"})
 
     async def _list(self, request: Request) -> Response:
         purpose = request.query_params.get("purpose", "GENERIC_COMPLETION")

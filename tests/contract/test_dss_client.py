@@ -251,3 +251,7 @@ def test_a_knowledge_bank_says_what_it_cannot_search(dss: Dss, project: Any) -> 
 def test_a_knowledge_bank_is_a_langchain_retriever(dss: Dss, project: Any) -> None:
     found = bank_of(dss, project).as_langchain_retriever(max_documents=1).invoke("zebra")
     assert [document.page_content for document in found] == ["zebra zebra"]
+
+
+def test_the_client_reads_which_dss_it_talks_to(project: Any) -> None:
+    assert project.client.get_instance_info().raw["dssVersion"] == "15.0.0"

@@ -166,7 +166,9 @@ def test_a_snowflake_connection_runs_on_the_account(at: Scene) -> None:
     with Snowflake() as snowflake:
         snowflake.create_service("chat", "scripted", "PREDICT")
         login = SnowflakeLogin(USER, access_token=snowflake.issue_oauth_token(USER))
-        connection = SnowflakeConnection("sf", snowflake.account_url, {"alice": login})
+        connection = SnowflakeConnection(
+            "sf", snowflake.account_url, {"alice": login}, database="DATAIKU_SPCS", schema="PUBLIC"
+        )
         at.dss.create_sql_connection("sf", connection)
         found = at.query("SHOW SERVICES", connection="sf")
         names = [column["name"] for column in found["schema"]]
