@@ -27,6 +27,7 @@ from spcs_llm.http.retry import RetryBudget, RetryPolicy
 from spcs_llm.http.token_source import TokenSource
 from spcs_llm.http.transport import Transport
 from spcs_llm.protocols.base import NO_SUCH_PATH, ServiceProtocol
+from spcs_llm.protocols.missing_paths import names_its_reason
 from spcs_llm.protocols.registry import AUTOMATIC, protocol_for
 from spcs_llm.query_context import QueryContext
 from spcs_llm.settings import (
@@ -213,7 +214,7 @@ class Connection:
         Returns:
             A better error, or `error` itself if there is none.
         """
-        if error.status not in NO_SUCH_PATH:
+        if error.status not in NO_SUCH_PATH or names_its_reason(error):
             return error
         return self.automatic().explained(error, kind, self.protocol_name, context)
 

@@ -103,6 +103,13 @@ class SpcsError(Exception):
         """The server's own words where this error quotes any; the message otherwise."""
         return self.message if self._server_text is None else self._server_text
 
+    @property
+    def quotation(self) -> str:
+        """What the message shows of the server's words; "" if it shows none. Copies have it, too."""
+        if self._unquoted is None:
+            return ""
+        return self.message.partition(f"{self._unquoted.rstrip('.')}: ")[2]
+
     def quote(self, server_text: str, shown: str | None = None) -> None:
         """Adds a server's words to the message.
 

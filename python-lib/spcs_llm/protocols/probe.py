@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from spcs_llm.errors import (
@@ -16,7 +17,7 @@ from spcs_llm.http.endpoint import Endpoint
 from spcs_llm.http.json_body import parse_json
 from spcs_llm.http.request import HttpRequest
 from spcs_llm.protocols.base import NO_SUCH_PATH
-from spcs_llm.query_context import QueryContext
+from spcs_llm.query_context import QueryContext, Step
 
 _STEP = "SPCS_PROBE"
 _NOTHING: dict[
@@ -25,7 +26,7 @@ _NOTHING: dict[
 
 
 class Probe:
-    """One look at a service. Each path is asked for once.
+    """One look at a service. Each path is asked for once, and not at all if the query was told that it is missing.
 
     Args:
         endpoint: The service.
@@ -36,6 +37,8 @@ class Probe:
         self._endpoint = endpoint
         self._context = context
         self._known: dict[tuple[str, str], tuple[bool, Any]] = {}
+        for path in _missing_paths(context.steps):
+            self._known["POST", path] = self._known["GET", path] = (False, None)
 
     def takes(self, path: str) -> bool:
         """Whether the service takes POST requests at a path: it refuses an empty one otherwise than as unknown.
@@ -89,6 +92,24 @@ class Probe:
             return True, parse_json(body)
         except ModelError:
             return True, None
+
+
+def _missing_paths(steps: Iterable[Step]) -> set[str]:
+    """The paths that a query's own requests did not find.
+
+    Probes do not count: unlike a query's request, they do not replace a refused token, which the gateway may hide
+    behind a 404.
+
+    Args:
+        steps: What was done for the query.
+
+    Returns:
+        The paths below the endpoint's URL.
+    """
+    statuses = {
+        step.attributes.get("path"): step.attributes.get("status") for step in steps if step.name != _STEP
+    }
+    return {path for path, status in statuses.items() if isinstance(path, str) and status in NO_SUCH_PATH}
 
 
 def _fails_by_itself(error: SpcsError) -> bool:

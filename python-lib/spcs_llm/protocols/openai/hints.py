@@ -40,10 +40,11 @@ def explained(
     text = reason_of(error)
     told = error.again()
     setting = refused_setting(payload, text)
-    if isinstance(error, BadRequest) and refuses_format(payload, text):
+    refuses = isinstance(error, BadRequest) or error.status == 501
+    if refuses and refuses_format(payload, text):
         told.message = f"The service refuses the JSON output or schema ('responseFormat'). {error.message}"
         told.hint = _about_schema(request)
-    elif isinstance(error, BadRequest) and setting is not None:
+    elif refuses and setting is not None:
         told.message = f"The service refuses the setting {SETTINGS[setting]!r}. {error.message}"
         told.hint = "Change or remove the setting, or ask a DSS administrator to turn on 'Leave out refused settings'."
     elif is_understood and error.hint == CHECK_PROTOCOL:
