@@ -11,6 +11,7 @@ What is read here is the server's own: nothing is masked, and nothing may be sho
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ from typing import Any
 _MAX_TEXT = 16_384  # of a text of a server, in which a reason is looked for
 _MAX_DEPTH = 6
 _MAX_PROBLEMS = 5
+_WORDS_ALIKE = 3
 _ANSWERS = (
     "choices",
     "data",
@@ -30,6 +32,7 @@ _ANSWERS = (
     "predictions",
     "generated_text",
 )
+_ENVELOPES = ("output", "result", "response")
 # By falling worth. `title` is what RFC 7807 calls a class of problems.
 _REASONS = (
     "message",
@@ -132,10 +135,23 @@ def read_error_in_success(body: Any, *, row: bool = False) -> ContainerError | N
         return _error_in(body)
     if row or any(name in body for name in _ANSWERS):
         return None
+    within = _in_envelope(body)
+    if within is not None:
+        return within
     failed = body.get("success") is False or (_status(body) or 0) >= 400
     if failed and any(body.get(name) for name in _REASONS):
         return _error_in(body)
     return _error_in(body) if body.get("detail") and len(body) == 1 else None
+
+
+def _in_envelope(body: Mapping[str, Any]) -> ContainerError | None:
+    """The error within an envelope, such as RunPod's `{"status", "output": [{"object": "error", "message"}]}`."""
+    for name in _ENVELOPES:
+        told = body.get(name)
+        told = told[0] if isinstance(told, list) and told else told
+        if isinstance(told, Mapping) and (_has_error(told.get("error")) or told.get("object") == "error"):
+            return _error_in(told)
+    return None
 
 
 def _has_error(error: Any) -> bool:
@@ -279,8 +295,8 @@ def telling_line(text: str) -> str:
     """Finds the line of a text of several that says what is wrong.
 
     Of a traceback it is the last one: the others are the service's code. Of pydantic's errors it is the field and the
-    reason, without the input and the link. Otherwise it is the first that says something: dumps, templates and carets
-    follow it.
+    reason, without the input and the link. Of a list of problems it is each of them. Otherwise it is the first that
+    says something: dumps, templates and carets follow it.
 
     Args:
         text: What a server says; only its first 16,384 characters are read.
@@ -304,7 +320,19 @@ def telling_line(text: str) -> str:
     second = lines[1] if len(lines) > 1 else ""
     if second and _is_about(first, second):
         return f"{first.rstrip(': ')}: {_without_input(second.strip())}"
+    problems = list(itertools.takewhile(lambda line: _is_alike(first, line), lines[1:]))
+    if problems:
+        told = [_without_input(line.strip()) for line in (first, *problems[: _MAX_PROBLEMS - 1])]
+        return "; ".join(dict.fromkeys(told))
     return _DUMP.sub("", _without_input(first)).rstrip(" :;,") or first
+
+
+def _is_alike(line: str, other: str) -> bool:
+    """Whether two lines say the same of two things: they begin or end with the same words, as in Gemini's lists."""
+    words, others = line.split(), other.split()
+    if min(len(words), len(others)) <= _WORDS_ALIKE:
+        return False
+    return words[:_WORDS_ALIKE] == others[:_WORDS_ALIKE] or words[-_WORDS_ALIKE:] == others[-_WORDS_ALIKE:]
 
 
 def _is_about(first: str, second: str) -> bool:
