@@ -6,6 +6,7 @@ that one call with broken arguments would end an agent's run for good.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
@@ -17,6 +18,7 @@ from spcs_llm.lenient_json import read_leniently
 INVALID_ARGUMENTS = "invalid_arguments"  # the one key of what stands for arguments that cannot be read
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _FENCE = re.compile(r"\s{0,100}```[A-Za-z]{0,20}\s{0,100}")
+_OVER_ESCAPED = re.compile(r'[\[{:,]\s{0,20}\\"')  # a value or key that begins with an escaped quote
 _MAX_ENCODINGS = 3
 _MAX_GLUED = 16
 
@@ -96,6 +98,9 @@ def _read(text: str) -> Any:
         return json.loads(text, strict=False)
     except (ValueError, RecursionError):
         pass
+    if _OVER_ESCAPED.search(text):
+        with contextlib.suppress(ValueError, RecursionError):
+            return json.loads(text.replace('\\"', '"'), strict=False)
     fence = _FENCE.match(text)
     try:
         value, end = read_leniently(text, fence.end() if fence else 0)

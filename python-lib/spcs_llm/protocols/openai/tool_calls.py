@@ -345,8 +345,11 @@ class ToolCalls:
         if last is None:
             return None
         if piece.name is not None:
-            # Only a server that has neither index nor id can mean the last call by a name.
-            return last if piece.index is None and piece.id is None and last.id is None else None
+            # Only a server that has neither index nor id can mean the last call by a name, or one that repeats it.
+            if piece.index is not None or piece.id is not None:
+                return None
+            is_open = piece.name == last.name and last.has_arguments and not last.is_whole
+            return last if last.id is None or is_open else None
         if piece.index is None and piece.id is None:
             return last
         return None if last.is_whole else last
