@@ -23,6 +23,7 @@ from spcs_llm.query_context import QueryContext
 from spcs_llm.sharing.learned import Learned
 
 _MOST_ATTEMPTS: Final = 6
+_SCORES: Final = ("relevance_score", "score", "logit", "relevanceScore")  # the last is Bedrock's
 _MAX_RANKING: Final = 4 << 20  # bytes; some servers send the documents back, of which a request has 1 MB
 
 
@@ -170,8 +171,8 @@ def read_ranking(body: Any, count: int, payload: Any) -> Ranking:
     """Reads a ranking.
 
     Args:
-        body: The answer's JSON: a list of `{"index", "relevance_score"}`, where the score may also be `score` or
-            `logit`; or a dict that has the list under `results`, `data` or `rankings`.
+        body: The answer's JSON: a list of `{"index", "relevance_score"}`, where the score may also be `score`,
+            `logit` or `relevanceScore`; or a dict that has the list under `results`, `data` or `rankings`.
         count: How many documents were sent.
         payload: The request's JSON, whose texts no error may quote.
 
@@ -205,7 +206,7 @@ def _document(result: Any, count: int) -> RankedDocument:
         raise unexpected_reply("The ranking in the service's answer has an unknown structure.")
     index, score = (
         result.get("index"),
-        next((result[key] for key in ("relevance_score", "score", "logit") if key in result), None),
+        next((result[key] for key in _SCORES if key in result), None),
     )
     if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < count:
         raise unexpected_reply("The service ranks a document that it was not given.")
