@@ -21,7 +21,7 @@ from spcs_llm.protocols.openai.obedience import disobeyed, fenced_json
 from spcs_llm.protocols.openai.opening import JsonFence, LeadingThoughts
 from spcs_llm.protocols.openai.text import GrowingText
 from spcs_llm.protocols.openai.tool_calls import NamelessCall, ToolCalls, is_nameless
-from spcs_llm.protocols.openai.usage import tells_more, usage_of
+from spcs_llm.protocols.openai.usage import usage_of, with_later
 from spcs_llm.protocols.reply_errors import error_from_message, error_within, unexpected_reply
 
 _BLANK = b"\xef\xbb\xbf \t\r\n"
@@ -183,7 +183,7 @@ class AnswerReader:
         Returns:
             "calls", "arguments", "readable arguments" or "logprobs"; None if nothing is known to be lost.
         """
-        if self._lost_calls and self._request.tools:
+        if self._request.tools and (self._lost_calls or self._says_nothing()):
             return "calls"
         demanding = {
             tool.name
@@ -198,6 +198,12 @@ class AnswerReader:
         if "logprobs" in self._payload and self._texts and not self._log_probs:
             return "logprobs"
         return None
+
+    def _says_nothing(self) -> bool:
+        """Whether the answer ends without a call and without a text: its reasoning and blanks are no answer."""
+        if self._finished_calls or self._finish_reason not in (None, "stop"):
+            return False
+        return not "".join(self._texts).strip()
 
     # -- events and bodies --------------------------------------------------------------------------------
 
@@ -362,8 +368,8 @@ class AnswerReader:
         self, body: dict[str, Any], choice: dict[str, Any] | None, *, whole: bool = False
     ) -> ChatDelta | None:
         usage = body.get("usage")
-        if usage and tells_more(usage, self._usage):
-            self._usage = usage
+        if usage:
+            self._usage = with_later(self._usage, usage)
         self._ended_with_usage = bool(usage) and choice is None
         if choice is None:
             return None
@@ -388,8 +394,8 @@ class AnswerReader:
         reason = choice.get("finish_reason")
         if reason:
             self._read_reason(reason)
-        if choice.get("usage") and tells_more(choice["usage"], self._usage):
-            self._usage = choice["usage"]  # Moonshot's place for it
+        if choice.get("usage"):  # Moonshot's place for it
+            self._usage = with_later(self._usage, choice["usage"])
         delta = choice.get("delta")
         if delta and not whole:
             piece = delta

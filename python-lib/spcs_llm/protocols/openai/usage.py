@@ -6,6 +6,10 @@ from typing import Any
 
 from spcs_llm.domain import Usage
 
+_KNOWN = (
+    "prompt_tokens", "completion_tokens", "total_tokens", "input_tokens", "output_tokens",
+    "prompt_tokens_details", "completion_tokens_details", "input_tokens_details", "output_tokens_details",
+)  # fmt: skip
 _LARGEST = 2**53  # beyond which JSON's numbers are not whole any more
 
 
@@ -39,13 +43,21 @@ def usage_of(usage: Any, *, has_answer: bool = False) -> Usage:
     )
 
 
-def tells_more(usage: Any, before: Any) -> bool:
-    """Whether a later usage of the same answer counts: one of zeros does not replace one that is none."""
+def with_later(before: Any, usage: Any) -> Any:
+    """Puts the usages together that several events of one answer tell: some count the prompt first, the answer last.
+
+    Args:
+        before: What the earlier ones told; None if there were none.
+        usage: A later one. Its zeros replace nothing.
+
+    Returns:
+        All that is known, in the form of `usage`.
+    """
     if not isinstance(usage, dict):
-        return False
-    return not isinstance(before, dict) or any(
-        _count(usage, name) for name in ("prompt_tokens", "completion_tokens", "total_tokens", "input_tokens")
-    )
+        return before
+    if not isinstance(before, dict):
+        return usage
+    return {**before, **{name: usage[name] for name in _KNOWN if usage.get(name)}}
 
 
 def _count(counts: Any, *names: str) -> int | None:
