@@ -224,6 +224,7 @@ class AnswerReader:
     def _deltas_of_events(self, chunks: Iterable[bytes], *, begins_with_comment: bool) -> Iterator[ChatDelta]:
         count = 0
         failure: SpcsError | None = None
+        last: Any = None
         try:
             for event in events(chunks):
                 count += 1
@@ -242,6 +243,7 @@ class AnswerReader:
                     if self._done:
                         break
                     continue
+                last = body
                 text = self._plain_text(name, body)
                 if text is None:
                     yield from self._deltas_of_object(name, body)
@@ -253,6 +255,8 @@ class AnswerReader:
         except (NetworkError, QueryTimeout) as error:
             failure = error
         yield from self._waiting_deltas()
+        if not self._is_finished:
+            self._read_reason(_reason_in_camel_case(last))
         if failure is not None and not self._is_finished:  # otherwise only the usage may be missing
             raise failure
         if not count:
@@ -391,7 +395,7 @@ class AnswerReader:
         return delta
 
     def _read_fields(self, choice: dict[str, Any], whole: bool) -> ChatDelta | None:
-        reason = choice.get("finish_reason")
+        reason = choice.get("finish_reason") or choice.get("finishReason")  # Gemini's own layer had it so
         if reason:
             self._read_reason(reason)
         if choice.get("usage"):  # Moonshot's place for it
@@ -632,6 +636,15 @@ def _empty_stream() -> EmptyStream:
     return EmptyStream(
         "The service's answer is empty.", "Read its logs: SYSTEM$GET_SERVICE_LOGS shows why it failed."
     )
+
+
+def _reason_in_camel_case(event: Any) -> Any:
+    """The finish reason of an event whose text was read without looking for one by that name; None if it has none."""
+    try:
+        (choice,) = event["choices"]
+        return choice.get("finishReason")
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None
 
 
 def _is_foreign(choice: Mapping[str, Any]) -> bool:
