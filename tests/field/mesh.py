@@ -29,11 +29,19 @@ _PAUSES_ARE_SHORTER_BY = 20.0
 
 @dataclass
 class Outcome:
-    """What came back for one query. error: None when it was answered; chunks: before it, if it was streamed."""
+    """What came back for one query.
+
+    Attributes:
+        answer: LLM Mesh's dict; of a stream, its chunks put together.
+        error: None when it was answered.
+        chunks: How many chunks came, if it was streamed.
+        textless_chunks: How many of them had no field `text`.
+    """
 
     answer: dict[str, Any] = field(default_factory=dict)
     error: str | None = None
     chunks: int = 0
+    textless_chunks: int = 0
 
     @property
     def ignored(self) -> list[str]:
@@ -116,6 +124,7 @@ class Field:
             for event, data in self.dss.mesh.stream(model, user, body, settings):
                 if event == "completion-chunk":
                     made.chunks += 1
+                    made.textless_chunks += "text" not in data
                     consolidated.add(data)
                 else:
                     consolidated.answer.update(data)

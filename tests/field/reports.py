@@ -28,7 +28,7 @@ _CONDITION = {"path", "has", "lacks", "says", "silent"}
 _RIGHT = {"answer", "error", "either", "requests", "asked", "account_asked", UNARY, STREAMED}
 _ANSWER = {
     "text", "text_has", "text_lacks", "calls", "finish", "usage", "reasoning", "log_probs", "ignored", "ignores",
-    "vectors", "ranking",
+    "vectors", "ranking", "textless_chunks",
 }  # fmt: skip
 _ERROR = {"place", "says", "says_one_of", "never", "after"}
 _QUERY = {

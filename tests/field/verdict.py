@@ -81,6 +81,8 @@ def _of_answer(right: Mapping[str, Any], outcome: Outcome) -> Iterator[str]:
             yield f"the text has {part!r}: {text!r}"
     if "calls" in right:
         yield from _of_calls(right["calls"] or [], answer.get("toolCalls") or [])
+    if "textless_chunks" in right and outcome.textless_chunks != right["textless_chunks"]:
+        yield f"{outcome.textless_chunks} chunks have no text"
     if "finish" in right and answer.get("finishReason") != right["finish"]:
         yield f"the finish reason is {answer.get('finishReason')}"
     if "reasoning" in right and _reasoning(answer) != right["reasoning"]:
