@@ -220,7 +220,7 @@ class UrlField(Field["BaseUrl | None"]):
 
 @dataclass(frozen=True)
 class HostsField(Field["tuple[str, ...] | None"]):
-    """Host names that commas part."""
+    """Host names, separated by commas."""
 
     kinds: ClassVar[tuple[str, ...]] = ("STRING",)
 
@@ -228,7 +228,7 @@ class HostsField(Field["tuple[str, ...] | None"]):
         try:
             return parse_hosts(_as_text(value))
         except UrlError as error:
-            raise Unfit(f"must be host names parted by commas: one {error}") from None
+            raise Unfit(f"must be host names separated by commas: one {error}") from None
 
 
 @dataclass(frozen=True)
@@ -246,15 +246,15 @@ class PresetField(Field["Mapping[str, Any] | None"]):
     def read(self, form: FormValues) -> Mapping[str, Any] | None:
         value = form.get(self.name)
         if not value or value == {"mode": "NONE"}:
-            form.complain(self, "is empty: choose a preset")
+            form.complain(self, "is empty: select a preset")
             return None
         return super().read(form)
 
     def _parsed(self, value: Any) -> Mapping[str, Any]:
         if isinstance(value, Mapping) and value.get("mode") == "INLINE":
-            raise Unfit(f"is defined inline: choose a preset, {self.why_a_preset}")
+            raise Unfit(f"is defined inline: select a preset, {self.why_a_preset}")
         if not isinstance(value, Mapping) or value.get("mode") in ("PRESET", "NONE"):
-            raise Unfit("names a preset that DSS did not resolve: choose it again, and check who may use it")
+            raise Unfit("names a preset that DSS did not resolve: select it again, and check who may use it")
         return value
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -67,7 +68,7 @@ def _error_in(node: ast.Call, names: Mapping[str, object]) -> Known | None:
     if called in ("complain", "_complain") and len(texts) == 2:
         label = texts[0] or "…"
         return Known("settings", f"'{LABELS.get(label, label)}' {texts[1] or '…'}.", "")
-    if called == "UrlError":
+    if called in ("UrlError", "Unfit"):
         return Known("settings", f"'…' {texts[0] or '…'}.", "")
     if called == "TemplateError":
         return Known("settings", f"'Chat template' cannot be used: {texts[0] or '…'}.", "")
@@ -129,7 +130,7 @@ def page() -> str:
 
 
 def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+    return re.sub("…+", "…", " ".join(text.split())).replace("|", "\\|").replace("<", "&lt;")
 
 
 if __name__ == "__main__":

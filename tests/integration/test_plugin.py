@@ -166,7 +166,7 @@ def test_wrong_settings_are_told_by_every_query_all_at_once(instance: Instance) 
         error = ask(llm, "Hello")._raw["errorMessage"]
         assert error == (
             "[settings] 'Service protocol' must be one of AUTOMATIC, PREDICT, MODEL_SERVING, OPENAI."
-            " 'OAuth credentials' is empty: choose a preset."
+            " 'OAuth credentials' is empty: select a preset."
             " 'Max parallelism' must be a whole number from 1 to 1024."
         )
 

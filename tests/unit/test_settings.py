@@ -137,7 +137,7 @@ def test_all_complaints_are_made_at_once() -> None:
     assert text == (
         "[settings] 'LLM endpoint URL' is empty: copy ingress_url from SHOW ENDPOINTS IN SERVICE."
         " 'Snowflake account URL' is empty: give https://<org>-<account>.snowflakecomputing.com."
-        " 'OAuth credentials' is empty: choose a preset."
+        " 'OAuth credentials' is empty: select a preset."
         " 'Max parallelism' must be a whole number from 1 to 1024."
     )
 
@@ -151,9 +151,9 @@ def test_a_config_that_is_none_is_complained_of_not_crashed_on(config: Any) -> N
 @pytest.mark.parametrize(
     ("preset", "words"),
     [
-        ({}, "is empty: choose a preset"),
-        ({"mode": "NONE"}, "is empty: choose a preset"),
-        ({"mode": "INLINE", "inlinedConfig": {}}, "is defined inline: choose a preset"),
+        ({}, "is empty: select a preset"),
+        ({"mode": "NONE"}, "is empty: select a preset"),
+        ({"mode": "INLINE", "inlinedConfig": {}}, "is defined inline: select a preset"),
         ({"mode": "PRESET", "name": "main"}, "names a preset that DSS did not resolve"),
         ("main", "names a preset that DSS did not resolve"),
         ({"snowflake_oauth": {"usePkce": True}}, "do not define it inline"),
@@ -305,4 +305,4 @@ def test_a_variable_of_dss_in_a_url_is_told_as_that() -> None:
 )
 def test_an_inline_preset_is_refused_for_a_reason_that_fits_it(mode: str, name: str, why: str) -> None:
     text = complaint(authenticationMode=mode, **{name: {"mode": "INLINE", "inlinedConfig": {}}})
-    assert f"'{LABELS[name]}' is defined inline: choose a preset, {why}" in text
+    assert f"'{LABELS[name]}' is defined inline: select a preset, {why}" in text
