@@ -309,11 +309,28 @@ def test_the_watchdog_forgets_what_has_ended(arena: Arena) -> None:
         ("x-gzip", gzip.compress(b'{"ok": 1}', mtime=0)),
         ("deflate", zlib.compress(b'{"ok": 1}')),
         ("Identity", b'{"ok": 1}'),
+        ("identity, gzip", gzip.compress(b'{"ok": 1}', mtime=0)),
+        ("utf-8", b'{"ok": 1}'),  # no encoding at all, but some servers say so
     ],
 )
 def test_compressed_answers_are_unpacked(arena: Arena, coding: str, packed: bytes) -> None:
     answer = reply(body=packed, content_encoding=coding)
     assert arena.endpoint(arena.serve(answer)).send(POST, arena.call()) == {"ok": 1}
+
+
+@pytest.mark.parametrize("coding", ["br", "zstd", "compress", "gzip, gzip", "gzip,br", "BR"])
+def test_other_encodings_than_gzip_and_deflate_are_refused(arena: Arena, coding: str) -> None:
+    answer = reply(body=b"whatever", content_encoding=coding)
+    with pytest.raises(ModelError, match="not asked for") as refused:
+        arena.endpoint(arena.serve(answer)).send(POST, arena.call())
+    assert coding.lower().replace(" ", "").split(",")[-1] in refused.value.message
+
+
+def test_no_encoding_is_asked_for(arena: Arena) -> None:
+    endpoint = arena.endpoint(arena.serve(reply()))
+    endpoint.send(POST, arena.call())
+    assert arena.server is not None
+    assert arena.server.requests[0].headers["accept-encoding"] == "identity"
 
 
 def test_a_compressed_answer_that_lacks_its_end_is_asked_for_again(arena: Arena) -> None:

@@ -25,7 +25,9 @@ _DRAIN_SECONDS = 0.1
 _DRAIN_CHUNKS = 4
 _MAX_SMALL_BODY = 4 << 20
 _MAX_RATIO = 100
-_PACKED = ("br", "zstd", "compress", "x-compress", "lzma", "xz")
+_LONGEST_CODING = 40  # of which an error shows no more
+_INFLATED = ("gzip", "x-gzip", "deflate")
+_PACKED = (*_INFLATED, "br", "zstd", "compress", "x-compress", "lzma", "xz")
 
 
 class Exchange:
@@ -177,16 +179,33 @@ class Exchange:
                 pass
 
     def _decoded(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
-        coding = self.headers.get("Content-Encoding", "").strip().lower()
-        if coding in (
-            "gzip",
-            "x-gzip",
-            "deflate",
-        ):  # `identity` was asked for; some proxies pack all the same
+        """The body without its content coding.
+
+        Requests ask for `identity`, which a server may disregard (RFC 9110, section 12.5.3), and some proxies compress
+        all the same. Refusing what they send would make the services behind them unusable, and reading it costs no
+        more than a plain body of the largest size, so one layer of gzip or deflate is read within bounds. Other
+        codings need packages that DSS does not have. What is no coding at all, such as `utf-8`, is read as it is.
+
+        Args:
+            chunks: The body as it comes.
+
+        Returns:
+            The body in parts.
+
+        Raises:
+            ModelError: If the body is in another coding, or in more than one.
+        """
+        coding = self.headers.get("Content-Encoding")
+        if not coding:
+            return chunks
+        codings = [
+            each for each in coding.lower().replace(" ", "").split(",") if each not in ("", "identity")
+        ]
+        if len(codings) == 1 and codings[0] in _INFLATED:
             return _inflated(chunks, self._host)
-        if coding in _PACKED:
+        if any(each in _PACKED for each in codings):
             raise ModelError(
-                f"The answer comes in an encoding that was not asked for ({coding!r}).",
+                f"The answer comes in an encoding that was not asked for ({', '.join(codings)[:_LONGEST_CODING]!r}).",
                 "Ask whoever runs the proxy in front of the service to pass answers on unchanged.",
             )
         return chunks
