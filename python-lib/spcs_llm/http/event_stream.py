@@ -1,9 +1,10 @@
 """Server-sent events, out of a body's bytes as they arrive.
 
-By the event stream format of the WHATWG HTML standard (§9.2.6), with two exceptions. Until late 2025 llama.cpp's
-server told a failure in mid-stream as a field `error`, where others send an event of that name. And an event that the
-end of the body leaves without its blank line is not thrown away: several gateways and servers never send that line
-after their last event, which is the one with the finish reason or the error.
+By the event stream format of the WHATWG HTML standard (§9.2.6), with three exceptions. Until late 2025 llama.cpp's
+server told a failure in mid-stream as a field `error`, where others send an event of that name. Some gateways hand on
+the body of a failure as it is: a line that begins with `{"error"`. And an event that the end of the body leaves without
+its blank line is not thrown away: several gateways and servers never send that line after their last event, which is
+the one with the finish reason or the error.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from spcs_llm.errors import ModelError, NetworkError, QueryTimeout
 
 MAX_EVENT = 16 * 1024 * 1024
 _BOM = b"\xef\xbb\xbf"
+_BARE_ERROR = b'{"error"'
 
 
 class Event(NamedTuple):
@@ -58,8 +60,10 @@ def events(chunks: Iterable[bytes], *, largest: int = MAX_EVENT) -> Iterator[Eve
     except (NetworkError, QueryTimeout) as error:
         failure = error
     rest = lines.rest()
-    if rest.startswith((b"data:", b"error:")):
-        begun.with_line(rest)
+    if rest.startswith((b"data:", b"error:", _BARE_ERROR)):
+        event = begun.with_line(rest)
+        if event is not None:
+            yield event
     if begun.data:
         yield LastEvent(begun.name, b"\n".join(begun.data))
     if failure is not None:
@@ -82,11 +86,18 @@ class _BegunEvent:
     def is_empty(self) -> bool:
         return not self.data and not self.name
 
+    def _ended(self) -> Event | None:
+        event = Event(self.name, b"\n".join(self.data)) if self.data else None
+        self._clear()
+        return event
+
     def with_line(self, line: bytes) -> Event | None:
-        """Takes in a line; the event if that was its blank one."""
+        """Takes in a line; the event if that was its blank one, or begins another."""
         if not line:
-            event = Event(self.name, b"\n".join(self.data)) if self.data else None
-            self._clear()
+            return self._ended()
+        if line.startswith(_BARE_ERROR):
+            event = self._ended()
+            self.name, self.data, self._size = "error", [line], len(line)
             return event
         field, _, value = line.partition(b":")
         if value[:1] == b" ":
