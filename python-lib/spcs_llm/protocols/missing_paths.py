@@ -8,7 +8,7 @@ from typing import Final
 from spcs_llm.errors import SpcsError
 
 _ABOUT_MODEL: Final = re.compile(
-    r"\b(model|adapter)\b.{0,100}\b(not (found|exist)|does ?n.t exist|unknown)|\b(no|unknown) model\b",
+    r"\b(model|adapter)\b.{0,100}\b(not (found|exist)|does ?n.t exist|unknown)|\b(no|unknown) models?\b",
     re.IGNORECASE,
 )
 _ABOUT_PATH: Final = re.compile(

@@ -64,6 +64,9 @@ _GENERIC = re.compile(
 )
 _LINK = re.compile(r"for further information visit\s*\S*", re.IGNORECASE)
 _INPUT_QUOTED = re.compile(r"\s{0,8}\[type=[^\n]{0,2000}\Z|,?\s{0,8}input_value=[^\n]{0,2000}\Z")
+_INPUT_IN_LINE = re.compile(
+    r"\s{0,8}\[type=\w{1,60}, input_value=[^\n]{0,2000}?, input_type=\w{1,60}\]\s{0,8}"
+)
 _VALIDATION = re.compile(r"\d{1,6} validation errors? for ")
 _LOC = re.compile(r"""['"]loc['"]: ?[(\[]([^()\[\]]{0,300})[)\]]""")
 _MSG = re.compile(r"""['"]msg['"]: ?(?:'((?:[^'\\]|\\.){0,500})'|"((?:[^"\\]|\\.){0,500})")""")
@@ -343,8 +346,10 @@ def _is_about(first: str, second: str) -> bool:
 
 
 def _validation_errors(text: str) -> str:
-    """pydantic's: a heading, then a field's line and an indented reason for each problem."""
+    """pydantic's: a heading, then a field's line and an indented reason for each problem; or all of it on one line."""
     problems, field = [], ""
+    if "\n" not in text.strip():
+        return _INPUT_IN_LINE.sub(" ", _LINK.sub("", text)).strip()
     for line in text.splitlines()[1:]:
         if not line.strip() or _LINK.search(line):
             continue

@@ -47,6 +47,10 @@ _HINTS = tuple(
             CHECK_SERVICE_KEY,
         ),
         (
+            r"\bno models? (is |are )?loaded|model is unloaded|load a model",
+            "Ask whoever runs the service to load its model.",
+        ),
+        (
             r"\b(model|adapter)\b.{0,80}\b(not (found|exist|loaded|available)|does ?n.t exist|unknown)|unknown model",
             "Correct 'Model name', or leave it empty for the first that the server lists.",
         ),

@@ -189,6 +189,12 @@ class IngressErrors:
             if _ABOUT_TOKEN.search(told.page.replace("network policy", "")):
                 hint += f" It may be the token as well: {_TOKEN_HINTS[self.sign_in]}"
             return told.error(kind, "Snowflake refuses the request: the network policy may be why", hint)
+        if told.says("contact snowflake support") and not told.container:
+            return told.error(
+                AccessDenied,
+                "Snowflake refuses the request",
+                "Ask a Snowflake administrator to contact Snowflake support.",
+            )
         if told.says("access denied", "insufficient privileges"):
             return AccessDenied(f"Snowflake's gateway denies the role access (HTTP {told.status}).", _GRANT)
         return None

@@ -49,7 +49,8 @@ def disobeyed(
     limit = sampling.max_output_tokens
     if limit is not None and tokens is not None and tokens > limit + max(_MORE_TOKENS, limit // 10):
         yield "maxOutputTokens"
-    if "stop" in payload and any(stop in text[: -len(stop)] for stop in sampling.stop_sequences):
+    # Some servers leave the sequence itself at the end.
+    if "stop" in payload and any(text.partition(stop)[2].strip() for stop in sampling.stop_sequences):
         yield "stopSequences"
     if "logprobs" in payload and text and not log_probs:
         yield "logProbs"
