@@ -152,7 +152,8 @@ class _Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: Any) -> None:
         self.tags.add(tag)
         self.attributes |= {name for name, _ in attrs}
-        self.open.append(tag)
+        if tag != "wbr":  # which has no end
+            self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
@@ -193,7 +194,7 @@ def test_no_text_of_anybody_becomes_markup(
     )
     page = _Page(cost_report_page(made))
     assert page.open == []
-    assert page.tags <= {
+    assert page.tags - {"wbr"} <= {
         "div",
         "h2",
         "h3",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import threading
 from typing import Any
 
 import pytest
@@ -151,6 +152,18 @@ def test_the_time_is_bounded_and_what_was_left_out_is_marked() -> None:
     found = find(session, seconds=5.0, clock=lambda: now[0])
     assert [s.endpoints is not None for s in found.services] == [True, False, False]
     assert any("the time was up" in note for note in found.notes)
+
+
+def test_as_many_statements_run_at_the_same_time_as_the_session_takes() -> None:
+    many = rows("database_name schema_name name status", *(f"D|S|A{n}|SUSPENDED" for n in range(8)))
+    together = threading.Barrier(4)
+
+    def endpoints(statement: str) -> Any:
+        together.wait(30)  # breaks if fewer than four ever meet
+        return ENDPOINTS
+
+    found = find(account(SHOW_SERVICES=many, SHOW_ENDPOINTS=endpoints), workers=4)
+    assert all(s.endpoints for s in found.services)
 
 
 def test_the_scope_is_written_into_the_statements() -> None:

@@ -14,6 +14,7 @@ SHOWN = [
     for folder in (
         "python-lib",
         "python-llms",
+        "python-runnables",
         "resource",
         "requirements",
         "sandbox",

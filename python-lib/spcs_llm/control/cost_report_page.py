@@ -17,8 +17,9 @@ _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#
 _FONT = (
     "font-family:-apple-system,'Segoe UI',Roboto,Helvetica,Arial,sans-serif;color:#1b1f24;line-height:1.45"
 )
-_CELL = "padding:6px 12px 6px 0;border-bottom:1px solid #e4e7eb;vertical-align:top"
-_NUMBER = f"{_CELL};text-align:right;white-space:nowrap"
+_LINE = "padding:6px 12px 6px 0;border-bottom:1px solid #e4e7eb;vertical-align:top"
+_CELL = f"{_LINE};overflow-wrap:break-word"
+_NUMBER = f"{_LINE};text-align:right;white-space:nowrap"
 _SMALL = "color:#57606a;font-size:13px"
 _MAX_BARS = 92
 
@@ -129,14 +130,20 @@ def _bar(
         f'width:{100 * value / most:.3f}%;background:{colours[pool]}"></div>'
         for pool, value in sorted(credits.items(), key=lambda item: list(colours).index(item[0]))
     )
-    weekend = ";color:#8c959f" if day.weekday() >= 5 else ""
+    weekend = ";color:#6e7781" if day.weekday() >= 5 else ""
     total = sum(credits.values())
+    name = f"{day:%a %d %b}{_still_open(report, day)}"
     return (
-        f'<tr><td style="padding:1px 12px 1px 0;white-space:nowrap{weekend}">{day:%a %d %b}</td>'
+        f'<tr><td style="padding:1px 12px 1px 0;white-space:nowrap{weekend}">{name}</td>'
         f'<td style="width:70%;padding:1px 0">{pieces}</td>'
         f'<td style="padding:1px 0 1px 12px;text-align:right;white-space:nowrap{weekend}">'
         f"{f'{total:,.2f} credits, {escape(_money(report, total))}' if total else '-'}</td></tr>"
     )
+
+
+def _still_open(report: CostReport, day: date) -> str:
+    """A mark for a day of which the view does not tell all yet."""
+    return "" if report.known_until is None or day < report.known_until.date() else " (so far)"
 
 
 def _legend(colours: dict[str, str], report: CostReport) -> str:
@@ -146,8 +153,9 @@ def _legend(colours: dict[str, str], report: CostReport) -> str:
         items.append(("other pools", _COLOURS[-1]))
     return _paragraph_of(
         "".join(
+            '<span style="white-space:nowrap;margin-right:16px">'
             f'<span style="display:inline-block;width:10px;height:10px;background:{colour};margin-right:6px"></span>'
-            f'<span style="margin-right:16px">{escape(pool)}</span>'
+            f"{escape(pool)}</span> "
             for pool, colour in items
         )
     )
@@ -289,7 +297,7 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], numbers: int = 4
     body = "".join(
         "<tr>"
         + "".join(
-            f'<td style="{_NUMBER if index >= first else _CELL}">{escape(text)}</td>'
+            f'<td style="{_NUMBER if index >= first else _CELL}">{_breakable(text)}</td>'
             for index, text in enumerate(row)
         )
         + "</tr>"
@@ -299,3 +307,8 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], numbers: int = 4
         '<table style="border-collapse:collapse;font-size:14px;text-align:left">'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
     )
+
+
+def _breakable(text: str) -> str:
+    """Long names of Snowflake's break at their underscores, and not in the middle of a word."""
+    return escape(text).replace("_", "_<wbr>")
