@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from spcs_llm.control.families import price_list
 from spcs_llm.control.identifiers import QualifiedName
@@ -114,6 +117,17 @@ def test_a_pattern_means_full_names(pattern: str, fits: Any, not_: Any) -> None:
     read = Pattern.read(pattern)
     assert read.fits(QualifiedName(*fits))
     assert not read.fits(QualifiedName(*not_))
+
+
+@given(st.text("A*B", min_size=1, max_size=6), st.text("AB", min_size=1, max_size=8))
+def test_stars_stand_for_any_characters(pattern: str, name: str) -> None:
+    expected = re.fullmatch(pattern.replace("*", ".*"), name) is not None
+    assert Pattern.read(f'D.S."{pattern}"').fits(QualifiedName("D", "S", name)) is expected
+
+
+def test_a_pattern_of_many_stars_takes_no_longer_than_the_name_is() -> None:
+    pattern = Pattern.read(f"D.S.{'*A' * 100}*B")
+    assert not pattern.fits(QualifiedName("D", "S", "A" * 255))
 
 
 def test_a_dry_run_changes_nothing_and_says_what_it_would() -> None:

@@ -63,17 +63,14 @@ class Snowpark:
         return [type("Row", (dict,), {"as_dict": dict.copy})(row) for row in self._rows]
 
 
-def test_the_connection_takes_role_and_warehouse_before_each_statement() -> None:
+def test_the_connection_takes_the_role_before_each_statement_and_the_warehouse_where_it_is_needed() -> None:
     executor = Executor(['"name"', "N"], [["NA", 3]])
     session = ExecutorSession(executor, role="ops team", warehouse="XS")
     assert session.rows("SHOW SERVICES") == [{"name": "NA", "n": "3"}]
+    session.rows("SELECT 1")
     assert executor.ran == [
-        (
-            'USE ROLE "ops team"',
-            "USE WAREHOUSE XS",
-            "ALTER SESSION SET TIMEZONE = 'UTC', QUERY_TAG = 'dataiku-spcs-llm'",
-            "SHOW SERVICES",
-        )
+        ('USE ROLE "ops team"', "SHOW SERVICES"),
+        ('USE ROLE "ops team"', "USE WAREHOUSE XS", "ALTER SESSION SET TIMEZONE = 'UTC'", "SELECT 1"),
     ]
 
 

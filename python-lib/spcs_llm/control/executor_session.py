@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from spcs_llm.control.identifiers import quoted
 from spcs_llm.control.session import Identity, Row, identity
 from spcs_llm.control.sql_refusals import sql_error_in_text
-from spcs_llm.control.statements import WHO, with_literals
+from spcs_llm.control.statements import WHO, kind, with_literals
 
 
 class QueryReader(Protocol):
@@ -44,11 +44,8 @@ class ExecutorSession:
 
     def __init__(self, executor: Executor, *, role: str | None = None, warehouse: str | None = None) -> None:
         self._executor = executor
-        self._before = ["ALTER SESSION SET TIMEZONE = 'UTC', QUERY_TAG = 'dataiku-spcs-llm'"]
-        if warehouse is not None:
-            self._before.insert(0, f"USE WAREHOUSE {quoted(warehouse)}")
-        if role is not None:
-            self._before.insert(0, f"USE ROLE {quoted(role)}")
+        self._role = role
+        self._warehouse = warehouse
         self._whose: Identity | None = None
 
     def whose(self) -> Identity:
@@ -59,7 +56,7 @@ class ExecutorSession:
     def rows(self, statement: str, *, bindings: Sequence[str] = ()) -> list[Row]:
         bound = with_literals(statement, bindings) if bindings else statement
         try:
-            reader = self._executor.query_to_iter(bound, pre_queries=list(self._before))
+            reader = self._executor.query_to_iter(bound, pre_queries=self._before(statement))
             found = [list(row) for row in reader.iter_tuples()]
             if not found:
                 return []  # a statement without a result has no schema either
@@ -68,6 +65,15 @@ class ExecutorSession:
             raise sql_error_in_text(statement, str(error)) from None
         # DSS writes NULL as an empty text.
         return [{name: cell_text(cell) or None for name, cell in zip(names, row)} for row in found]
+
+    def _before(self, statement: str) -> list[str]:
+        """What must be set first. Only SELECT uses a warehouse, and days that begin in UTC."""
+        before = [] if self._role is None else [f"USE ROLE {quoted(self._role)}"]
+        if kind(statement) == "SELECT":
+            if self._warehouse is not None:
+                before.append(f"USE WAREHOUSE {quoted(self._warehouse)}")
+            before.append("ALTER SESSION SET TIMEZONE = 'UTC'")
+        return before
 
 
 def cell_text(cell: Any) -> str | None:

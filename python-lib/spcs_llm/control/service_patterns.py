@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -21,13 +20,13 @@ class Pattern:
         text: As it was typed.
         database: The database's name, where it is one; None for a pattern.
         schema: The schema's name, where it is one; None for a pattern.
-        expression: What the three names must fit.
+        pieces: What the three names are made of, each cut at its stars.
     """
 
     text: str
     database: str | None
     schema: str | None
-    expression: tuple[re.Pattern[str], ...]
+    pieces: tuple[tuple[str, ...], ...]
 
     @classmethod
     def read(cls, text: str) -> Pattern:
@@ -53,11 +52,12 @@ class Pattern:
         except NotAName as problem:
             raise SettingsError(f"'Services' has a line with a part that {problem}: {text}.") from None
         fixed = [name if "*" not in name else None for name in shown]
-        return cls(text, fixed[0], fixed[1] if fixed[0] else None, tuple(_expression(name) for name in shown))
+        pieces = tuple(tuple(name.split("*")) for name in shown)
+        return cls(text, fixed[0], fixed[1] if fixed[0] else None, pieces)
 
     def fits(self, name: QualifiedName) -> bool:
         """Whether a service has such a name."""
-        return all(expression.fullmatch(part) for expression, part in zip(self.expression, name))
+        return all(_is_made_of(pieces, part) for pieces, part in zip(self.pieces, name))
 
 
 def _shown(name: str) -> str:
@@ -67,8 +67,20 @@ def _shown(name: str) -> str:
     return "*".join(typed(f"A{piece}")[1:] for piece in name.split("*")) if "*" in name else typed(name)
 
 
-def _expression(name: str) -> re.Pattern[str]:
-    return re.compile("[^\x00]*".join(map(re.escape, re.split(r"\*+", name))), re.DOTALL)
+def _is_made_of(pieces: tuple[str, ...], name: str) -> bool:
+    """Whether a name has these pieces in this order, with anything between them. Linear, whatever was typed."""
+    if len(pieces) == 1:
+        return name == pieces[0]
+    first, *middle, last = pieces
+    if len(name) < len(first) + len(last) or not (name.startswith(first) and name.endswith(last)):
+        return False
+    at, end = len(first), len(name) - len(last)
+    for piece in middle:
+        at = name.find(piece, at, end)
+        if at < 0:
+            return False
+        at += len(piece)
+    return True
 
 
 def matching_services(session: SqlSession, patterns: Iterable[Pattern]) -> list[Service]:

@@ -25,6 +25,7 @@ _SENTENCES = (
     (re.compile(r"does not exist or not authorized", re.I), "002003", "42S02"),
     (re.compile(r"object does not exist, or operation cannot be performed", re.I), "002043", "02000"),
     (re.compile(r"insufficient privileges", re.I), "003001", "42501"),
+    (re.compile(r"requested role", re.I), "003013", "42501"),
     (re.compile(r"no active warehouse", re.I), "000606", "57P03"),
     (re.compile(r"syntax error line", re.I), "001003", "42000"),
     (re.compile(r"invalid identifier", re.I), "000904", "42000"),
@@ -44,6 +45,7 @@ _HINTS = {
     "002003": "Ask a Snowflake administrator to grant the role a privilege on it, or correct the name.",
     "002043": "Ask a Snowflake administrator to grant the role a privilege on it, or correct the name.",
     "003001": "Ask a Snowflake administrator to grant the role the privilege.",
+    "003013": "Enter a role that is granted to the user in 'Role'. With OAuth, it must be the one in the scope.",
     "090105": "Enter a database.",
     "390201": "Enter a role that is granted to the user in 'Role'.",
 }
