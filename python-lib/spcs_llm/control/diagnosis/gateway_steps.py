@@ -28,6 +28,7 @@ from spcs_llm.protocols.openai.models import ServedModels
 from spcs_llm.protocols.probe import Probe
 from spcs_llm.protocols.registry import AUTOMATIC, OPENAI, PROTOCOLS
 from spcs_llm.query_context import QueryContext
+from spcs_llm.settings import ProtocolSettings
 from spcs_llm.snowflake.ingress import error_from_response
 
 _MAX_NAMES = 10
@@ -112,6 +113,7 @@ def protocol(subject: Subject, context: QueryContext) -> Outcome:
     chosen, spoken = subject.settings.protocol.name, subject.facts.spoken
     if spoken is None:
         return _not_found(subject, context)
+    subject.facts.paths = _known_paths(Probe(subject.connection.client.endpoint, context))
     title = PROTOCOLS[spoken].title
     kinds = automatic(subject).kinds(context)
     seen = f"The service speaks {title}, with paths for {_listed(sorted(_KINDS[kind] for kind in kinds))}."
@@ -122,6 +124,15 @@ def protocol(subject: Subject, context: QueryContext) -> Outcome:
         return ok(f"{seen} It has paths of {PROTOCOLS[chosen].title} as well, which the form chooses.")
     error = automatic(subject).explained(NotFound("", status=404), "chat", chosen, context)
     return Outcome.of(error)
+
+
+def _known_paths(probe: Probe) -> dict[str, bool]:
+    """Which paths the service has, of those that the protocols use where the form names none."""
+    found = {"/v1/models": probe.found_at("/v1/models") is not None}
+    for name, registration in PROTOCOLS.items():
+        for paths in registration.load().paths(ProtocolSettings(name)).values():
+            found.update({path: probe.takes(path) for path in paths})
+    return found
 
 
 _KINDS = {"chat": "chat", "embed": "embeddings", "rerank": "reranking"}

@@ -52,6 +52,7 @@ _PRESET_FIELDS = (
 )
 _PACKAGES = ("Jinja2", "PyJWT", "cryptography", "dataiku-api-client")
 _BURST_SECONDS = 0.005
+_MAX_ANSWERS = 40
 
 
 def record(subject: Subject, findings: Sequence[Finding], dss_version: str | None = None) -> dict[str, Any]:
@@ -84,12 +85,15 @@ def record(subject: Subject, findings: Sequence[Finding], dss_version: str | Non
         "service": {
             "spoken": facts.spoken,
             "kind": facts.kind,
+            "paths": dict(facts.paths),
             "query_seconds": _rounded(facts.query_seconds),
             "busy_seconds": _rounded(facts.busy_seconds),
             "rates": {str(level): _rounded(rate) for level, rate in facts.rates.items()},
         },
         "stream": _stream(facts.stream),
         "columns": {kind: _columns(names) for kind, names in facts.columns.items()},
+        "booleans": sorted(words.word(form, words.BOOLEANS) for form in facts.booleans),
+        "sql_error": _error(facts.errors["SQL"]) if "SQL" in facts.errors else None,
         "steps": [_step(finding, facts) for finding in findings],
     }
 
@@ -193,18 +197,17 @@ def _tls_version(text: str) -> str:
 
 
 def _answers(subject: Subject) -> list[dict[str, Any]]:
-    """What came back, in order; the same several times in a row is told once."""
+    """What came back, each kind of answer once, in the order of their first."""
     if subject.config_sign_in is None:
         return []
     endpoint = subject.settings.endpoint.url.netloc
-    told: list[dict[str, Any]] = []
+    told: dict[str, dict[str, Any]] = {}
     for seen in subject.observations.all:
         answer = _answer(seen, "endpoint" if seen.host == endpoint else "account")
-        if told and {**told[-1], "times": 1} == answer:
-            told[-1]["times"] += 1
-        else:
-            told.append(answer)
-    return told
+        known = told.setdefault(as_text(answer), {**answer, "times": 0, "reused": 0})
+        known["times"] += 1
+        known["reused"] += seen.reused
+    return list(told.values())[:_MAX_ANSWERS]
 
 
 def _answer(seen: Seen, origin: str) -> dict[str, Any]:
@@ -218,7 +221,6 @@ def _answer(seen: Seen, origin: str) -> dict[str, Any]:
         "headers": known,
         "other_headers": len(seen.headers) - len(known),
         "location": seen.location,
-        "times": 1,
     }
 
 

@@ -35,6 +35,7 @@ COLUMNS = _words(
     " target_nodes updated_on"
 )
 TYPES = _words("NoneType OAuthCredentials bool bytes dict float int list str tuple mappingproxy OrderedDict")
+BOOLEANS = _words("true false TRUE FALSE True False 1 0 Y N t f")
 OTHER = "other"
 
 

@@ -23,6 +23,7 @@ _NOT_SEEN = "The user who calls the service cannot see its state, and does not h
 _SELECT = "To see it, select a 'Snowflake connection' whose role has MONITOR on the service and on its compute pool."
 _AGAIN = "Run the diagnosis again."
 _SEE_CONTAINERS = "Ask a Snowflake administrator to run SHOW SERVICE CONTAINERS IN SERVICE <service>."
+_TRUTH_VALUES = ("auto_resume", "is_public", "is_job", "is_exclusive")
 _MAX_SEARCHED = 500
 _MAX_LINE = 300
 _LOG_LINES = 1000
@@ -122,6 +123,8 @@ class ServiceSteps:
         rows = self._session.rows(statement)
         if rows:
             self._subject.facts.columns.setdefault(statements.kind(statement), tuple(rows[0]))
+            forms = (row.get(column) for row in rows for column in _TRUTH_VALUES)
+            self._subject.facts.booleans.update(form for form in forms if form is not None)
         return rows
 
     # -- how it is -------------------------------------------------------------------------------------------

@@ -51,7 +51,9 @@ class Facts:
         busy_seconds: How long the service was busy with it.
         stream: When the pieces of the streamed answer came.
         rates: Queries per second, by how many were asked at once.
+        paths: Which of the paths that a service may have without a setting it has.
         columns: The columns that each SHOW had.
+        booleans: The forms in which SQL gave truth values.
         errors: The errors, by step.
     """
 
@@ -68,7 +70,9 @@ class Facts:
     busy_seconds: float | None = None
     stream: StreamTiming | None = None
     rates: dict[int, float] = field(default_factory=dict)
+    paths: dict[str, bool] = field(default_factory=dict)
     columns: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    booleans: set[str] = field(default_factory=set)
     errors: dict[str, SpcsError] = field(default_factory=dict)
 
 
