@@ -20,7 +20,7 @@ PUBLIC_URL = -e 's,^(https?|ssh|git)://([^/]*@)?([^/?\#"\\]+(/[^?\#"\\]*)?).*,\1
 .PHONY: demo serve test test-unit coverage test-all test-real soak bench peers \
 	lint audit plugin release-check licences lock clean
 
-demo: .venv-demo/installed  ## every kind of query against real models, on this machine
+demo: .venv-demo/installed  ## every kind of query against real models, and the macros, on this machine
 	@$(DEMO) -m sandbox demo
 
 serve: .venv-demo/installed  ## the same, kept running for your own calls

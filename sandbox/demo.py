@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from sandbox import operations
 from sandbox.instance import PROJECT, Instance
 from sandbox.models import CHAT, CHAT_OPENAI, EMBEDDING, add_models
 
@@ -43,7 +46,12 @@ def started(console: Console) -> Iterator[Instance]:
         console.print(f"  • {step}")
 
     say("DSS with this plugin, and a Snowflake account with an ingress")
-    with Instance() as instance:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Instance(plugin_config={"usageLogFolder": folder}) as instance,
+    ):
+        operations.prepare(instance)
+        operations.write_past_usage(Path(folder))
         add_models(instance, say)
         yield instance
 
@@ -61,6 +69,7 @@ def demo(console: Console) -> None:
         _similarities(console, instance)
         _knowledge_bank(console, instance)
         _trace(console, response.trace)
+        _operations(console, instance)
         breaches = instance.dss.violations
     if breaches:
         raise SystemExit(f"the plugin broke DSS's contract: {breaches}")
@@ -141,6 +150,13 @@ def _trace(console: Console, trace: Mapping[str, Any]) -> None:
     _grow(tree, trace)
     console.print(tree)
     console.print()
+
+
+def _operations(console: Console, instance: Instance) -> None:
+    _heading(
+        console, "Operations", ": macros that find services, say what is wrong with one, and what they cost"
+    )
+    operations.show(console, instance, lambda name, value: _fact(console, name, value))
 
 
 def _grow(tree: Tree, span: Mapping[str, Any]) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 
 import dataikuapi
 
-from sandbox.dss import Dss, OAuthToken
+from sandbox.dss import Dss, OAuthToken, SnowflakeConnection, SnowflakeLogin
 from sandbox.snowflake import USER, PublicEndpoint, Snowflake
+from sandbox.snowflake.catalog import WAREHOUSE
 
 PROJECT = "DEMO"
 _PLUGIN = Path(__file__).parents[1]
@@ -69,6 +70,31 @@ class Instance:
         model = {"id": name, "capability": capability, "params": {**common, **params}}
         (llm_id,) = self.dss.create_connection("snowflake", self.plugin_id, models=[model])
         return self.llm(llm_id)
+
+    def add_sql_connection(self, name: str) -> None:
+        """A Snowflake connection of DSS, for SQL in ALICE's name; she may run all macros of the project from now on."""
+        connection = SnowflakeConnection(
+            name,
+            self.snowflake.account_url,
+            {"*": SnowflakeLogin(USER, access_token=lambda: self.snowflake.issue_oauth_token(USER))},
+            warehouse=WAREHOUSE,
+        )
+        self.dss.create_sql_connection(name, connection)
+        self.dss.give_rights(USER, PROJECT, "ADMIN")
+
+    def macro(self, component: str) -> Any:
+        """The client's handle on a macro of the plugin."""
+        return self.project.get_macro(f"pyrunnable_{self.plugin_id}_{component}")
+
+    def run_macro(self, component: str, **params: Any) -> Any:
+        """Runs a macro as ALICE, with its form filled in. Gives a table as dicts, and any other result as text."""
+        macro = self.macro(component)
+        run_id = macro.run({**self.dss.form_defaults(self.plugin_id, component), **params})
+        if macro.get_definition()["resultType"] != "RESULT_TABLE":
+            return macro.get_result(run_id, as_type="string").decode()
+        table = macro.get_result(run_id, as_type="json")
+        names = [column["name"] for column in table["columns"]]
+        return [dict(zip(names, record)) for record in table["records"]]
 
     def llm(self, llm_id: str) -> Any:
         """The client's handle on a model."""

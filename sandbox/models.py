@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sandbox.instance import Instance
+from sandbox.snowflake.catalog import CPU_POOL
 
 CHAT, CHAT_OPENAI, EMBEDDING = (f"custom:snowflake:{name}" for name in ("smollm2", "smollm2-openai", "e5"))
 _CPU_X64_XS = {"spcsCreditsPerHourCost": 0.06, "snowflakeCreditCost": 3.0}
@@ -17,7 +18,12 @@ def add_models(instance: Instance, say: Callable[[str], None]) -> None:
     chat = create_service("chat", "smollm2", "PREDICT")
     instance.add_model("smollm2", "CHAT", chat, modelHandlingMode="TEXT_GENERATION_CHATML", **_CPU_X64_XS)
     say("SmolLM2-135M-Instruct behind /v1, llama.cpp's own server")
-    chat = create_service("openai", "smollm2", "OPENAI")
+    chat = create_service("openai", "smollm2", "OPENAI", placed={"auto_resume": False})
     instance.add_model("smollm2-openai", "CHAT", chat, serviceProtocol="OPENAI", **_CPU_X64_XS)
     say("multilingual-e5-small behind /predict, for embeddings")
-    instance.add_model("e5", "EMBEDDING", create_service("embedding", "e5", "PREDICT"), **_CPU_X64_XS)
+    instance.add_model(
+        "e5",
+        "EMBEDDING",
+        create_service("embedding", "e5", "PREDICT", placed={"pool": CPU_POOL}),
+        **_CPU_X64_XS,
+    )

@@ -67,11 +67,11 @@ class SqlSession(Protocol):
 
 @dataclass(frozen=True)
 class SnowflakeLogin:
-    """Whose session it is: a user with a password, or with an OAuth access token."""
+    """Whose session it is: a user with a password, or with an OAuth access token, or with what gives a fresh one."""
 
     user: str
     password: str | None = field(default=None, repr=False)
-    access_token: str | None = field(default=None, repr=False)
+    access_token: str | Callable[[], str] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -143,8 +143,9 @@ class SnowflakeSession:
             "LOGIN_NAME": login.user,
             "SESSION_PARAMETERS": {"AUTOCOMMIT": False},
         }
-        if login.access_token is not None:
-            data |= {"AUTHENTICATOR": "OAUTH", "TOKEN": login.access_token}
+        token = login.access_token
+        if token is not None:
+            data |= {"AUTHENTICATOR": "OAUTH", "TOKEN": token() if callable(token) else token}
         else:
             data |= {"PASSWORD": login.password}
         params = {name: value for name, value in asked.items() if value is not None}

@@ -61,9 +61,9 @@ def test_the_readme_s_python(instance: Instance) -> None:
 def test_the_python_of_the_sandbox_s_readme_for_dss() -> None:
     ask, look = blocks("sandbox/dss/README.md", "python")
     assert run(sys.executable, "-c", ask).strip()
-    columns, macros = run(sys.executable, "-c", look).splitlines()
+    columns, service = run(sys.executable, "-c", look).splitlines()
     assert columns.startswith("['name', 'status', ")
-    assert macros == "[]"
+    assert service == "['DATAIKU_SPCS.PUBLIC.CHAT', 'RUNNING']"
 
 
 def test_the_python_of_the_sandbox_s_readme_for_snowflake() -> None:

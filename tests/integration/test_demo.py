@@ -81,8 +81,8 @@ def _is_there(group: int) -> bool:
     return True
 
 
-def test_the_demo_shows_every_kind_of_query() -> None:
-    with sandbox("demo") as process:
+def test_the_demo_shows_every_kind_of_query_and_how_services_are_run(tmp_path: Path) -> None:
+    with sandbox("demo", environment={**PLAIN, "TMPDIR": str(tmp_path)}) as process:
         text = process.communicate(timeout=100)[0]
     assert process.returncode == 0, text
     assert "The capital of France is Paris." in text
@@ -95,6 +95,21 @@ def test_the_demo_shows_every_kind_of_query() -> None:
         assert name in text
     assert re.search(r"tokens +\d+ in, \d+ out \(counted by the server\) +cost \$0\.0\d+", text)
     assert "What next" in text
+    _check_operations(text)
+    (report,) = tmp_path.iterdir()  # all else is gone
+    assert str(report) in text.replace("\n", "")
+    html = report.read_text(encoding="utf-8")
+    for shown in ("DATAIKU_GPU_NV_S_MODEL_COMPUTE_POOL", "SUMMARIZER", "usage log estimates USD"):
+        assert shown in html
+
+
+def _check_operations(text: str) -> None:
+    """A service is found, broken, diagnosed, and answers again once the hint was followed."""
+    assert re.search(r"DATAIKU_SPCS\.PUBLIC\.OPENAI +RUNNING +1 of 1 +GPU_NV_S", text)
+    steps = ("broken", "failed", "hint", "run", "answer", "report")
+    places = [text.rindex(f"  {step} ") for step in steps]
+    assert places == sorted(places)
+    assert "run       ALTER SERVICE DATAIKU_SPCS.PUBLIC.OPENAI RESUME\n" in text
 
 
 def printed_until(process: subprocess.Popen[str], word: str) -> str:
@@ -135,7 +150,15 @@ def test_the_lines_that_serve_prints_work_as_they_are() -> None:
 def test_it_runs_in_an_odd_place(tmp_path: Path) -> None:
     """A path with a blank and a letter of another script, no home, ASCII output, a proxy that is dead."""
     folder = tmp_path / "a place called ж"
-    parts = ("sandbox", "python-lib", "python-llms", "parameter-sets", "resource", "code-env")
+    parts = (
+        "sandbox",
+        "python-lib",
+        "python-llms",
+        "python-runnables",
+        "parameter-sets",
+        "resource",
+        "code-env",
+    )
     for part in parts:
         shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "plugin.json", folder)
