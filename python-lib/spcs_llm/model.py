@@ -145,10 +145,10 @@ class Model:
 
         Returns:
             LLM Mesh's dict, with an `embedding`; or `{"responses"}`, one dict for each of several texts. Those that
-            fail have an `errorMessage` in place of an `embedding`. Costs are in USD; several texts share theirs evenly.
+            fail have an `errorMessage` instead of an `embedding`. Costs are in USD; several texts share theirs evenly.
 
         Raises:
-            SpcsError: If the settings are wrong, or a text that is alone has no embedding.
+            SpcsError: If the settings are wrong, or a single text has no embedding.
         """
         with self._context("embed", trace) as context:
             texts, are_several = embedding_texts(query)

@@ -1,6 +1,6 @@
 """Texts that structure a conversation, made plain text where a message holds them.
 
-A tokenizer reads `<|im_end|>` as the end of a turn wherever it stands, so a message that holds it would end its own
+A tokenizer reads `<|im_end|>` as the end of a turn wherever it occurs, so a message that holds it would end its own
 turn and begin another, the system's for example. A zero width space behind its first character prevents that and is
 not seen by a reader; nothing is removed, so that no token can come of what is left.
 """
@@ -80,7 +80,7 @@ def structure_tokens(rendered: str, marker: str) -> set[str]:
 
 
 def _for_each_role(token: str) -> set[str]:
-    """The token, and the same with each other role in place of the one in it, in its case."""
+    """The token, and the same with each other role instead of the one in it, in its case."""
     role = _ROLE.search(token)
     if role is None:
         return {token}

@@ -2,7 +2,7 @@
 
 Each template says by what it sets how its format takes a conversation; one from the form may do so too:
 
-    system_turn              "own" (default): in turns of their own, where they stand; "first": joined before all
+    system_turn              "own" (default): in separate turns, where they stand; "first": joined before all
                              others; "in user turn": joined before the first user's text
     user_turn_first          user and assistant alternate, the user first
     control_tokens           what a message's text must not hold as it stands

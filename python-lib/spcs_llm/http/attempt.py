@@ -181,7 +181,7 @@ class Stream:
             raise
 
     def expect_end(self, seconds: float = GRACE_SECONDS) -> None:
-        """Tells that the answer is whole: what may still follow, such as counts of tokens, has this long to come.
+        """Reports that the answer is whole: what may still follow, such as counts of tokens, has this long to come.
 
         Reading on raises NetworkError when the time is up.
         """

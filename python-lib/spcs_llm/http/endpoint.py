@@ -1,6 +1,6 @@
 """One HTTP client for one endpoint: authenticated, pooled, limited, retrying. Only this module waits and tries again.
 
-It knows no kind of token: it asks its token source for headers, and tells it which headers were refused.
+It knows no kind of token: it asks its token source for headers, and reports which headers were refused.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class Endpoint:
     def open(self, http_request: HttpRequest, context: QueryContext, begin: Callable[[Stream], T]) -> T:
         """Sends a request, and leaves its answer's stream open.
 
-        What `begin` reads is asked for again when it breaks off. The rest is the caller's to read and to close, and
+        What `begin` reads is asked for again when it stops. The rest is the caller's to read and to close, and
         so are failures from then on.
 
         Args:
@@ -140,7 +140,7 @@ class Endpoint:
         return self._with_retries(http_request, context, receive)
 
     def read(self, http_request: HttpRequest, context: QueryContext, consume: Callable[[Stream], T]) -> T:
-        """Sends a request, and reads its answer as it comes. An answer that breaks off is asked for again.
+        """Sends a request, and reads its answer as it comes. An answer that stops before its end is asked for again.
 
         Args:
             http_request: The request.
@@ -295,7 +295,7 @@ def _whole_body(attempt: Attempt) -> bytes:
 
 
 def _beginning_of_body(exchange: Exchange) -> bytes:
-    """What there is of an error's body: the status says enough if it breaks off, or is not readable."""
+    """What there is of an error's body: the status says enough if it stops before its end, or is not readable."""
     body = b""
     with contextlib.suppress(SpcsError):
         for chunk in exchange.chunks():
@@ -315,7 +315,7 @@ class _Refused(Exception):
 
 
 class _NotSignedIn(Exception):
-    """There is no token to send. Signing in has retries of its own: trying it again here would multiply them."""
+    """There is no token to send. Signing in has its own retries: trying it again here would multiply them."""
 
     def __init__(self, error: SpcsError) -> None:
         super().__init__()

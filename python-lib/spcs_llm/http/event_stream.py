@@ -33,8 +33,8 @@ class LastEvent(Event):
 def events(chunks: Iterable[bytes], *, largest: int = MAX_EVENT) -> Iterator[Event]:
     """The events of a stream whose bytes may be split anywhere.
 
-    If the body ends without a blank line, what there is of an event is a LastEvent, also where the connection breaks
-    off: it comes before the NetworkError or QueryTimeout that `chunks` raises.
+    If the body ends without a blank line, what there is of an event is a LastEvent, also where the connection stops
+    before its end: it comes before the NetworkError or QueryTimeout that `chunks` raises.
 
     Args:
         chunks: The body's bytes as they come.

@@ -122,7 +122,7 @@ class Exchange:
             Its parts.
 
         Raises:
-            NetworkError: If it breaks off, or the exchange's time is up.
+            NetworkError: If it stops before its end, or the exchange's time is up.
             ModelError: If it is too large, or packed in a way that cannot be read.
         """
         size = 0
@@ -169,7 +169,7 @@ class Exchange:
         self._drained = True
 
     def drain(self) -> None:
-        """Reads the end of a body whose content is over, if it comes at once: the connection can be used again then."""
+        """Reads the end of a body after its content, if it comes at once: the connection can be used again then."""
         if self._drained or self._broken or self._socket is None:
             return
         # Where that fails it stays undrained, and closing closes the connection.
@@ -184,7 +184,7 @@ class Exchange:
         Requests ask for `identity`, which a server may disregard (RFC 9110, section 12.5.3), and some proxies compress
         all the same. Refusing what they send would make the services behind them unusable, and reading it costs no
         more than a plain body of the largest size, so one layer of gzip or deflate is read within bounds. Other
-        codings need packages that DSS does not have. What is no coding at all, such as `utf-8`, is read as it is.
+        codings need packages that DSS does not have. What is not a coding at all, such as `utf-8`, is read as it is.
 
         Args:
             chunks: The body as it comes.

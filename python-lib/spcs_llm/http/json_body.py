@@ -16,7 +16,7 @@ _MAX_DIGITS = 4300
 
 
 def refuse_html(headers: Mapping[str, str], body: bytes) -> None:
-    """Checks that an answer is not a web page: whatever its status, that is no model's answer.
+    """Checks that an answer is not a web page: whatever its status, that is not a model's answer.
 
     Args:
         headers: The answer's headers.

@@ -102,7 +102,7 @@ def _failure_of_exchange(causes: list[BaseException], host: str, answered: bool,
 
 
 def _tunnel_status(causes: list[BaseException]) -> int:
-    """The status with which a proxy refused to connect through (http.client tells it in an OSError's text), or 0."""
+    """The status with which a proxy refused to connect through (http.client gives it in an OSError's text), or 0."""
     for cause in causes:
         if isinstance(cause, OSError) and (found := _TUNNEL_REFUSED.match(str(cause))):
             return int(found[1])

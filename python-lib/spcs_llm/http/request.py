@@ -27,7 +27,7 @@ class HttpRequest:
         weight: How many queries share it.
         step: Its name in the trace, where it is not the endpoint's usual one.
         max_body: How many bytes its answer may have, where that is not `exchange.MAX_BODY`; more is a ModelError.
-        body: The body already encoded, in place of `payload`.
+        body: The body already encoded, instead of `payload`.
         headers: Headers besides those of the token and the body.
         is_probe: Whether it asks if there is such a path: a 404 is its answer, and no reason to doubt the token.
         path_of_retries: The path of further attempts, where they must say that they are such.

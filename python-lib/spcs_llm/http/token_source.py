@@ -1,4 +1,4 @@
-"""What an endpoint knows of signing in: who gives it headers, and whom it tells that they were refused."""
+"""What an endpoint knows of signing in: who gives it headers, and who is told that they were refused."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class TokenSource(Protocol):
         """The headers if they can be had at once, without signing in; None otherwise."""
 
     def refused(self, headers: Mapping[str, str], error: SpcsError) -> bool:
-        """Tells that these headers were refused. A newer token than theirs is not thrown away.
+        """Reports that these headers were refused. A newer token than theirs is not thrown away.
 
         Args:
             headers: What `headers` or `at_hand` gave.
@@ -42,10 +42,10 @@ class TokenSource(Protocol):
 
 
 class ErrorFromResponse(Protocol):
-    """Turns a response that is no success into an error."""
+    """Turns a response that is not a success into an error."""
 
     def __call__(self, status: int, headers: Mapping[str, str], body: bytes) -> SpcsError:
-        """The error behind a response that is no success."""
+        """The error behind a response that is not a success."""
 
 
 class NoToken:

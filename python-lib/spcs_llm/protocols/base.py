@@ -4,7 +4,7 @@ A service protocol translates `domain`'s types into one service's JSON and back.
 signs in, waits, retries and limits: a protocol does none of that, and knows nothing of DSS. One object serves many
 threads and model instances, so whatever it learns about its service must be safe to share.
 
-To add one: derive a class from `ServiceProtocol` in a module of its own, declare its capabilities, write the methods
+To add one: derive a class from `ServiceProtocol` in its own module, declare its capabilities, write the methods
 that these stand for, add a line to `registry.PROTOCOLS` and a choice to `llm.json`.
 """
 
@@ -74,7 +74,7 @@ class ServiceProtocol:
     """One service's language. Thread-safe. What a protocol does not override refuses in a sentence.
 
     Every method but `of` may raise SpcsError: QueryError for what of a query it cannot carry, and whatever the endpoint
-    or the service tells.
+    or the service reports.
 
     Attributes:
         capabilities: What the protocol can carry.
@@ -130,7 +130,7 @@ class ServiceProtocol:
         return self
 
     def explained(self, error: SpcsError, kind: str, chosen: str, context: QueryContext) -> SpcsError:
-        """The error that tells what one that says "no such path" comes from. Only *Automatic* looks for it."""
+        """The error that says what one that says "no such path" comes from. Only *Automatic* looks for it."""
         return error
 
     def check(self, request: ChatRequest) -> None:
@@ -195,7 +195,7 @@ class ServiceProtocol:
             Any number of deltas, then one end.
 
         Raises:
-            SpcsError: If the chat has no answer, or its answer breaks off.
+            SpcsError: If the chat has no answer, or its answer stops before its end.
         """
         yield from pieces_of(self.chat(request, context))
 

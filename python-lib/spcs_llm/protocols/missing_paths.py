@@ -20,7 +20,7 @@ _LONGEST_REASON: Final = 1000
 
 
 def names_its_reason(error: SpcsError) -> bool:
-    """Tells whether a server says what it does not have, other than the path.
+    """Decides whether a server says what it does not have, other than the path.
 
     Some answer 404 for a model that they do not serve, and 501 for a feature: the path is there.
 

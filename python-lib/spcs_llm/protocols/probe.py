@@ -51,7 +51,7 @@ class Probe:
 
         Raises:
             SpcsError: If the answer says nothing about the path: it is of the sign-in, the ingress or the network, or
-                the service is down or wants a key of its own.
+                the service is down or wants its own key.
         """
         return self._asked("POST", path)[0]
 

@@ -29,7 +29,7 @@ _COLD_START = "'Cold start wait' sets how long a query keeps trying."
 
 
 def error_within(body: Any, private: Any, *, row: bool = False) -> ServiceError | None:
-    """Reads the error that a body tells of in place of an answer.
+    """Reads the error that a body has instead of an answer.
 
     Args:
         body: The JSON of a success.
@@ -37,7 +37,7 @@ def error_within(body: Any, private: Any, *, row: bool = False) -> ServiceError 
         row: Whether `body` is one row of an answer, whose columns may have any name.
 
     Returns:
-        The error; None if the body tells of none.
+        The error; None if the body has none.
     """
     told = read_error_in_success(body, row=row)
     return None if told is None else _error(told, private)
@@ -86,7 +86,7 @@ def unexpected_reply(what: str) -> ModelError:
     """Makes the error of a success whose body is not what the API promises.
 
     Args:
-        what: A sentence that tells what is wrong with the body, and quotes nothing of it.
+        what: A sentence that says what is wrong with the body, and quotes nothing of it.
 
     Returns:
         The error, with a hint.

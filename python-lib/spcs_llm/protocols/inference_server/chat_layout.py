@@ -57,7 +57,7 @@ class ChatLayout:
     Attributes:
         column: The name of the column that the conversation goes to.
         content: What its cell holds: messages whose content is a list of parts (`PARTS`) or a text (`STRING`), or one
-            prompt in their place (`PROMPT`).
+            prompt instead (`PROMPT`).
         sampling: Where sampling settings go: to the `params` of the request (`PARAMS`) or to columns (`COLUMNS`).
     """
 
@@ -148,7 +148,7 @@ def _generation_params(request: ChatRequest) -> dict[str, Any]:
 
 
 def _stops_to_tell(requests: Sequence[ChatRequest]) -> list[str]:
-    """Stop sequences are applied to what comes back; telling them too saves tokens.
+    """Stop sequences are applied to what is returned; telling them too saves tokens.
 
     The Python engine looks for them in the prompt as well, and would stop at the first token (2.6.0,
     `huggingface/_openai_chat_wrapper.py`): not told are those that a prompt holds, and blanks, which all formats do.

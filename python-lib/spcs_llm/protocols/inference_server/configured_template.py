@@ -37,7 +37,7 @@ class Template(Protocol):
 
 
 class _NoTemplate:
-    """In place of a template where Jinja2 is missing: embeddings, and chats of messages, need none."""
+    """Instead of a template where Jinja2 is missing: embeddings, and chats of messages, need none."""
 
     name = "that needs jinja2"
     stop_strings: tuple[str, ...] = ()

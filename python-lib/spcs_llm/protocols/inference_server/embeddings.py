@@ -1,6 +1,6 @@
 """The embeddings in rows: lists of numbers, native or written as JSON or as Python does.
 
-The earlier notebook logs embedding models whose output is `str(list)`, in which `nan`, `inf` and `None` are no JSON.
+The earlier notebook logs embedding models whose output is `str(list)`, in which `nan`, `inf` and `None` are not JSON.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def _embedding(value: Any) -> Embedding:
 
 
 def _written(text: str) -> Any:
-    """The numbers in a text, or None. Python's words for what is no finite number are read, and no other code."""
+    """The numbers in a text, or None. Python's words for what is not a finite number are read, and no other code."""
     if len(text) > _MAX_WRITTEN:
         raise _too_long()
     numbers = parsed_json(text)

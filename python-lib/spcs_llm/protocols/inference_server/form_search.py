@@ -53,7 +53,7 @@ class FormSearch(Generic[F]):
             The form that was taken, and what `ask` returned.
 
         Raises:
-            SpcsError: If no form is taken: of the errors that the forms met, the one that tells most.
+            SpcsError: If no form is taken: of the errors that the forms met, the one that says most.
         """
         known = self._found.is_known
         form: F | None = self._found.value if known else self._guess.value

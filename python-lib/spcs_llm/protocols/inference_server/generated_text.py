@@ -118,7 +118,7 @@ def _has_dimensions(head: str) -> bool:
 
 
 def _in_text(value: str) -> str | None:
-    """The text in an output that is one. What is no pipeline's output is the model's own, which may well be JSON."""
+    """The text in an output that is one. What is not a pipeline's output is the model's own, which may well be JSON."""
     if _IS_WRAPPED.match(value):
         return _within(_unpacked(value))
     start = value.lstrip()[:1]
@@ -172,7 +172,7 @@ class PromptEchoFilter:
     """Whether a service repeats the prompt before its answers: it does before each, or before none.
 
     That is fixed when a model is logged (`return_full_text` of transformers' pipelines, true unless set). A prompt in
-    a chat format comes back by that alone. A user's own words may begin an answer by chance ("Hello"): they are
+    a chat format is only there for that reason. A user's own words may begin an answer by chance ("Hello"): they are
     taken off when there are enough of them, or when the service is known to repeat prompts. Thread-safe.
     """
 
@@ -283,14 +283,14 @@ def text_answers(
     """Reads the answers in what a model made of prompts.
 
     Args:
-        outputs: A pipeline's output for each prompt, or the error that is there in place of one.
+        outputs: A pipeline's output for each prompt, or the error that is there instead of one.
         prompts: The prompts, in the same order.
         stops: The query's stop sequences, at which the answers are cut here: not every service is told them.
         template: The chat template that the prompts were made with.
         echo: Takes off the prompts that the service repeats.
 
     Returns:
-        The answers, in the same order; an output without one has its error in place of it.
+        The answers, in the same order; an output without one has its error instead of it.
     """
     texts = map_rows(outputs, lambda at, output: generated_text(output))
     good = [at for at, text in enumerate(texts) if isinstance(text, str)]

@@ -1,7 +1,7 @@
 """Services of Snowflake's Model Registry, as `ModelVersion.create_service` deploys them: a path for each method.
 
 Snowflake documentation, "Real-time inference REST API"; the deployment tests of snowflake-ml-python (July 2026). How
-a query must be put depends on the model's signature: that is learnt from the first refusals, and remembered.
+a query must be put depends on the model's signature: that is learned from the first refusals, and remembered.
 """
 
 from __future__ import annotations
@@ -246,7 +246,7 @@ def _completion(
         The answer.
 
     Raises:
-        SpcsError: If the row is no chat completion, tells of an error, or has no JSON although the chat asks for it.
+        SpcsError: If the row is not a chat completion, reports an error, or has no JSON although the chat asks for it.
     """
     if not isinstance(content, Mapping) or "choices" not in content:
         raise unexpected_reply(

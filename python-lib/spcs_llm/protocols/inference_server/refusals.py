@@ -53,7 +53,7 @@ def wanted_column(error: SpcsError, sent: str) -> str | None:
         sent: The name of the column that was sent.
 
     Returns:
-        The name of the column that it wants in place of the one sent; None if its error does not name it.
+        The name of the column that it requires instead of the one sent; None if its error does not name it.
     """
     if not _is_refusal(error) or _ABOUT_COLUMNS.search(_text(error)) is None:
         return None
@@ -73,7 +73,7 @@ def name_column(error: SpcsError, sent: str) -> None:
 
 
 def most_telling(errors: Sequence[SpcsError]) -> SpcsError:
-    """Chooses the error that tells most.
+    """Chooses the error that says most.
 
     Args:
         errors: The errors that each form met, in order. There is at least one.

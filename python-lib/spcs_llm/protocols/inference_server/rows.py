@@ -1,7 +1,7 @@
 """Rows with an index, as Snowflake's inference servers take and give them: `{"data": [[0, {...}], ...]}`.
 
 Servers: snowflake-ml-python 1.3.0, `_deploy_client/image_builds/inference_server/main.py`, which numbers the rows of an
-answer anew; model serving (Snowflake documentation, "Real-time inference REST API"), which keeps their index.
+answer from the start; model serving (Snowflake documentation, "Real-time inference REST API"), which keeps their index.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def matched_rows(body: Any, count: int, payload: Any) -> list[Any | SpcsError]:
 
 
 def _in_order(rows: Sequence[tuple[int | None, Any]], count: int) -> list[Any]:
-    """Of rows that a server numbers anew, one that it drops or adds shifts the others: then no index can be trusted."""
+    """Of rows that a server numbers itself, one that it drops or adds shifts the others: no index can be trusted."""
     indexes = [index for index, _ in rows]
     if len(rows) == count and (count == 1 or _rises(indexes)):
         return [content for _, content in rows]
@@ -88,7 +88,7 @@ def map_rows(contents: Sequence[Any], read: Callable[[int, Any], T]) -> list[T |
     """Reads each row, and keeps the errors of rows in their places.
 
     Args:
-        contents: The content of each row, or the error that is there in place of one.
+        contents: The content of each row, or the error that is there instead of one.
         read: Reads a content, given its place (0 is the first) and itself. It may raise SpcsError.
 
     Returns:
@@ -106,10 +106,10 @@ def map_rows(contents: Sequence[Any], read: Callable[[int, Any], T]) -> list[T |
 def map_valid_rows(
     items: Sequence[T | SpcsError], send: Callable[[list[T]], Sequence[U]]
 ) -> list[U | SpcsError]:
-    """Sends the items that are no errors, all at once, and keeps the errors in their places.
+    """Sends the items that are not errors, all at once, and keeps the errors in their places.
 
     Args:
-        items: The items, or the errors that are there in place of them.
+        items: The items, or the errors that are there instead of them.
         send: Gives a result for each of the items that it gets, in order. It is not called if all are errors.
 
     Returns:

@@ -36,7 +36,7 @@ class EmptyStream(ServiceError):
 
 
 class UselessStream(ModelError):
-    """A stream that holds no answer, though the whole answer may be sound: an event is broken, or all are empty."""
+    """A stream without an answer, though the whole answer may be sound: an event is broken, or all are empty."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Watch:
     """What is done while an answer is read.
 
     Attributes:
-        finished: Called once, when the finish reason is there: what follows is no more than counts.
+        finished: Called once, when the finish reason is there: what follows is only counts.
         goes_on: Called once, if text follows all the same: some servers give a finish reason in each event.
         check_time: Called once in 64 events, and with each chunk of blanks before the answer. It raises QueryTimeout
             when the query's time is up: bytes that are here already are read without waiting, so that nothing else
@@ -66,7 +66,7 @@ class AnswerReader:
         watch: What is done while the answer is read.
         holds_to_request: Whether to name settings that the answer shows to have been ignored.
         as_stream: Whether a stream was asked for. Then what is empty or broken raises EmptyStream, UselessStream or
-            NamelessCall as long as no delta was handed on: the whole answer may be asked for in its place.
+            NamelessCall as long as no delta was handed on: the whole answer may be asked for instead.
     """
 
     def __init__(
@@ -112,9 +112,9 @@ class AnswerReader:
             The pieces of the answer, each as soon as it is certain.
 
         Raises:
-            NetworkError: If the answer breaks off before its finish reason. What was read of it is no answer.
+            NetworkError: If the answer stops before its finish reason. What was read of it is not an answer.
             QueryTimeout: If the query's time is up.
-            SpcsError: If the response is no answer, or tells an error.
+            SpcsError: If the response is not an answer, or reports an error.
         """
         for chunk in chunks:
             head = chunk.lstrip(_BLANK)
@@ -139,7 +139,7 @@ class AnswerReader:
             The pieces of the answer.
 
         Raises:
-            SpcsError: If the body is no answer, or tells an error.
+            SpcsError: If the body is not an answer, or reports an error.
         """
         if isinstance(body, list) and body and all(isinstance(item, dict) for item in body):
             for item in body:
@@ -178,7 +178,7 @@ class AnswerReader:
         )
 
     def lacks(self) -> str | None:
-        """Tells what the answer lacks of the things that streams are known to lose: the whole answer may have it.
+        """Finds what the answer lacks of the things that streams are known to lose: the whole answer may have it.
 
         Returns:
             "calls", "arguments", "readable arguments" or "logprobs"; None if nothing is known to be lost.
@@ -200,7 +200,7 @@ class AnswerReader:
         return None
 
     def _says_nothing(self) -> bool:
-        """Whether the answer ends without a call and without a text: its reasoning and blanks are no answer."""
+        """Whether the answer ends without a call and without a text: its reasoning and blanks are not an answer."""
         if self._finished_calls or self._finish_reason not in (None, "stop"):
             return False
         return not "".join(self._texts).strip()
@@ -208,7 +208,7 @@ class AnswerReader:
     # -- events and bodies --------------------------------------------------------------------------------
 
     def _whole(self, chunks: Iterable[bytes]) -> Any:
-        """The JSON of a body that is no event stream; a list for several objects, one after the other."""
+        """The JSON of a body that is not an event stream; a list for several objects, one after the other."""
         body = b"".join(chunks)
         try:
             return json.loads(body)
@@ -648,7 +648,7 @@ def _reason_in_camel_case(event: Any) -> Any:
 
 
 def _is_foreign(choice: Mapping[str, Any]) -> bool:
-    """Whether a choice has neither message nor delta nor text, but fields of its own with something in them."""
+    """Whether a choice has neither message nor delta nor text, but other fields with something in them."""
     if any(key in choice for key in ("delta", "message", "text")):
         return False
     known = ("index", "finish_reason", "logprobs", "stop_reason", "usage")

@@ -62,7 +62,7 @@ class Chats:
             The whole answer.
 
         Raises:
-            SpcsError: If no way to put the request brings an answer within the query's time, or the answer is no JSON
+            SpcsError: If no way to put the request brings an answer within the query's time, or the answer is not JSON
                 though the query demands JSON.
         """
 
@@ -92,8 +92,8 @@ class Chats:
             Deltas, then one end.
 
         Raises:
-            SpcsError: If no way to put the request brings an answer within the query's time, or the answer breaks off.
-                After the first delta nothing is tried again.
+            SpcsError: If no way to put the request brings an answer within the query's time, or the answer stops before
+                its end. After the first delta nothing is tried again.
         """
 
         def begin(http_request: HttpRequest, dialect: Dialect, refusals: Refusals) -> tuple[Piece, Pieces]:
@@ -178,7 +178,7 @@ class Chats:
         context: QueryContext,
         ask: Callable[[HttpRequest, Dialect, Refusals], Read],
     ) -> ChatAnswer:
-        """The whole answer in place of a streamed one that lacks something, if the whole one has it."""
+        """The whole answer instead of a streamed one that lacks something, if the whole one has it."""
         dialect = replace(dialect, whole=True)
         payload = chat_payload(request, dialect, self._server.models.name(context))
         refusals = Refusals(request, self._lessons, self._drop_refused_settings)
@@ -215,7 +215,7 @@ def _reader(
 
 
 def _held_to_json(answer: ChatAnswer, request: ChatRequest) -> ChatAnswer:
-    """Refuses an answer that is no JSON though JSON was asked for, unless the query says that this will do."""
+    """Refuses an answer that is not JSON though JSON was asked for, unless the query says that this will do."""
     wanted = request.json_format
     if wanted is None or wanted.if_supported or "responseFormat" not in answer.ignored_settings:
         return answer

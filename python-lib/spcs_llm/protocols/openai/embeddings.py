@@ -207,7 +207,7 @@ def read_embeddings(body: Any, count: int, payload: dict[str, Any]) -> list[Row]
         payload: The request's JSON, whose texts no error may quote.
 
     Returns:
-        One row for each text, in order. A text without a usable vector has an error of its own.
+        One row for each text, in order. A text without a usable vector has its own error.
 
     Raises:
         ModelError: If the answer has no rows.

@@ -27,7 +27,7 @@ def frames(data: str) -> Iterator[Any]:
         Each value, and DONE for `[DONE]`.
 
     Raises:
-        BrokenFrame: If what follows is no JSON.
+        BrokenFrame: If what follows is not JSON.
     """
     at = 0
     while True:

@@ -46,7 +46,7 @@ def data_uri(encoded: str, declared: str | None = None) -> str:
         The URI, in base64 of the usual alphabet, padded.
 
     Raises:
-        QueryError: If it is no base64, or certainly no image.
+        QueryError: If it is not base64, or certainly no image.
     """
     if encoded.startswith("data:"):
         head, _, encoded = encoded.partition(",")

@@ -1,4 +1,4 @@
-"""What was learnt of a server from what it refused, each lesson for requests like the one that was refused."""
+"""What was learned of a server from what it refused, each lesson for requests like the one that was refused."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class Lessons:
     # -- attempts that were of no use -----------------------------------------------------------------------
 
     def may_try_blindly(self, features: frozenset[str], status: int | None) -> bool:
-        """Tells whether another form may be tried where a refusal gives no reason.
+        """Decides whether another form may be tried where a refusal does not return a reason.
 
         Args:
             features: What the request has, as `dialect.features_of` names it.

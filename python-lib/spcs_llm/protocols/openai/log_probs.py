@@ -21,7 +21,7 @@ def tokens_of(log_probs: Any) -> tuple[dict[str, Any], ...]:
 
     Returns:
         One dict a token, as in `content`, with a finite log probability (a natural logarithm) and a text of whole
-        characters. The log probability is None if it is no number at all. Empty if there are no tokens.
+        characters. The log probability is None if it is not a number at all. Empty if there are no tokens.
     """
     if not isinstance(log_probs, Mapping):
         return ()

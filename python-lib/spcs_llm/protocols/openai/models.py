@@ -20,7 +20,7 @@ _MAX_LIST = 4 << 20  # bytes; the longest lists known, of gateways with thousand
 class ServedModels:
     """Which model to ask for: the configured one, or the first of the server's list. Thread-safe.
 
-    The list is asked for once by all who need it, and anew some minutes later: by then another model may be served.
+    The list is asked for once by all who need it, and again some minutes later: by then another model may be served.
 
     Args:
         endpoint: What requests are sent through.

@@ -19,7 +19,7 @@ _LONGEST_WAIT: Final = 1024  # characters; blanks without end must not be looked
 class LeadingThoughts:
     """Parts a block of thoughts that begins an answer from the answer.
 
-    Servers with a reasoning parser send reasoning in a field of its own; without one, `<think>…</think>` comes as the
+    Servers with a reasoning parser send reasoning in its own field; without one, `<think>…</think>` comes as the
     beginning of the text. Such a block anywhere else is text. A model whose chat template has written `<think>` into
     the prompt already sends no opening tag, and what it thinks cannot be told from what it says.
     """

@@ -101,7 +101,7 @@ class Step:
 
     Attributes:
         dialect: The way.
-        lesson: What is learnt if the server takes it; None if that is nothing.
+        lesson: What is learned if the server takes it; None if that is nothing.
     """
 
     dialect: Dialect

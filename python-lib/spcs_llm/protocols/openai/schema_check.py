@@ -1,6 +1,6 @@
 """Whether a value is of a JSON schema, as far as its shape goes: types, properties, items, enumerations, alternatives.
 
-Limits of values (lengths, patterns, ranges) are not looked at: hardly any engine holds a model to all of them.
+Limits of values (lengths, patterns, ranges) are not looked at: few engines hold a model to all of them.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ class Server:
 
     Attributes:
         endpoint: What requests are sent through.
-        models: Tells which model to ask for.
+        models: Knows which model to ask for.
         lessons: What the server was seen to take and to refuse.
         has_answered: Whether it has answered a request: then it speaks the protocol.
     """

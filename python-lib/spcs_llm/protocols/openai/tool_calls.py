@@ -37,7 +37,7 @@ class NamelessCall(ModelError):
 
 
 def is_nameless(first: Any) -> bool:
-    """Whether the first piece of an answer's calls is TGI's before 3.1, which never tells a name."""
+    """Whether the first piece of an answer's calls is TGI's before 3.1, which never gives a name."""
     return isinstance(first, Mapping) and _Piece.read(first).name is None
 
 
@@ -61,7 +61,7 @@ class _Piece:
             The piece.
 
         Raises:
-            TypeError: If it is no piece of a call.
+            TypeError: If it is not a piece of a call.
         """
         if not isinstance(piece, Mapping):
             raise TypeError
@@ -178,7 +178,7 @@ class ToolCalls:
                 self._go_on(call, piece)
 
     def heads(self) -> tuple[ToolCallDelta, ...]:
-        """Tells the beginnings of calls as soon as they are certain.
+        """Returns the beginnings of calls as soon as they are certain.
 
         That is so once arguments come: a name may come in pieces before them, or be said once too often.
 
@@ -199,7 +199,7 @@ class ToolCalls:
         return tuple(heads)
 
     def rest(self, calls: Sequence[ToolCall]) -> tuple[ToolCallDelta, ...]:
-        """Tells what was not yet handed on of the calls.
+        """Finds what was not yet handed on of the calls.
 
         Args:
             calls: The calls, as `finished` returned them.
@@ -243,7 +243,7 @@ class ToolCalls:
             forced: The one tool that the model had to call, if it was told.
 
         Returns:
-            The calls, each with an id of its own and the text of a JSON object as its arguments; `MAX_CALLS` at most.
+            The calls, each with its own id and the text of a JSON object as its arguments; `MAX_CALLS` at most.
 
         Raises:
             NamelessCall: If a call has no name.
@@ -407,7 +407,7 @@ class ToolCalls:
 
 
 def _text_of(pieces: list[str]) -> str:
-    """The arguments in their pieces: joined, unless that is no JSON object and they are snapshots of it."""
+    """The arguments in their pieces: joined, unless that is not a JSON object and they are snapshots of it."""
     joined = "".join(pieces)
     if len(pieces) < 2 or is_whole(joined):
         return joined
