@@ -15,7 +15,7 @@ class DeploymentError(SpcsError):
     place = "deployment"
 
     def _render_traceback_(self) -> list[str]:
-        """What IPython shows in place of a traceback: the sentence is for the reader of the notebook."""
+        """What IPython shows instead of a traceback: the sentence is for the reader of the notebook."""
         return [str(self)]
 
 
@@ -141,7 +141,7 @@ def explained(doing: str) -> Iterator[None]:
         Nothing.
 
     Raises:
-        DeploymentError: In place of the call's own error.
+        DeploymentError: Instead of the call's own error.
     """
     try:
         yield

@@ -100,7 +100,7 @@ class Credential:
 
     Attributes:
         kind: How the user signs in.
-        id: Stands for the credential in a process, and tells nothing of it.
+        id: Stands for the credential in a process, and says nothing about it.
 
     Args:
         kind: How the user signs in.

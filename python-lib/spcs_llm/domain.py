@@ -161,7 +161,7 @@ class Sampling:
         frequency_penalty: Makes tokens less likely the more often they occur.
         presence_penalty: Makes tokens less likely once they occur.
         logit_bias: What is added to a token's logit, by the token's id as text.
-        log_probs: Whether the answer tells the log probabilities of its tokens.
+        log_probs: Whether the answer has the log probabilities of its tokens.
         top_log_probs: The number of likeliest tokens to tell at each place.
         seed: Makes the choice of tokens repeatable.
     """
@@ -257,7 +257,7 @@ class ChatAnswer:
         finish_reason: Why the model stopped, in OpenAI's words (stop, length, tool_calls, content_filter), or None.
         usage: The token counts that the service gives.
         tool_calls: The calls that the model asks for.
-        reasoning: What the model wrote before its answer, where the service tells the two apart.
+        reasoning: What the model wrote before its answer, where the service distinguishes the two.
         log_probs: One dict a token, as in OpenAI's `logprobs.content`.
         ignored_settings: The query's settings, in LLM Mesh's words, that the service could not be given.
         model: The model that answered, in the service's words.
@@ -279,8 +279,8 @@ class ToolCallDelta:
 
     Attributes:
         index: The place of the call among those of the answer, from 0.
-        id: The call's id, in the piece that tells it.
-        name: The tool's name, in the piece that tells it.
+        id: The call's id, in the piece that has it.
+        name: The tool's name, in the piece that has it.
         arguments: Continues the text of the pieces before.
     """
 
@@ -309,7 +309,7 @@ class ChatDelta:
 
 @dataclass(frozen=True)
 class ChatEnd:
-    """The end of a streamed answer: what only the end tells.
+    """The end of a streamed answer: what only the end shows.
 
     Attributes:
         finish_reason: As in `ChatAnswer`.

@@ -7,7 +7,7 @@
     ├── NetworkError         network    no answer came: DNS, refused, reset, silent, proxy
     │   └── TlsError         network    the certificate is not accepted
     ├── LoginError           login      Snowflake refuses the credential, or its account does not answer as one
-    │   └── SessionExpired   login      a session or master token is over: a new one helps
+    │   └── SessionExpired   login      a session or master token has expired: a new one helps
     ├── IngressError         ingress    Snowflake's gateway in front of the service
     │   ├── TokenRefused     ingress    the token is not accepted: a new one may help
     │   ├── AccessDenied     ingress    the token is good, the role or the network is not
@@ -231,7 +231,7 @@ class LoginError(SpcsError):
 
 
 class SessionExpired(LoginError):
-    """A session or master token is over. A new one helps."""
+    """A session or master token has expired. A new one helps."""
 
 
 class IngressError(SpcsError):

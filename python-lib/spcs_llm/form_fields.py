@@ -27,7 +27,7 @@ class FormValues:
         complaints: One sentence for each value that is wrong.
 
     Args:
-        values: The form's values by the fields' names. What is no mapping counts as an empty form.
+        values: The form's values by the fields' names. What is not a mapping counts as an empty form.
     """
 
     def __init__(self, values: Any) -> None:

@@ -54,7 +54,7 @@ class QueryContext:
         busy_seconds: Its share of the time in which the service was busy (see `cost`).
         steps: What was done, for the trace.
         last_error: The last failure that was not the end.
-        number: Tells the queries of a process apart in the log.
+        number: Distinguishes the queries of a process in the log.
     """
 
     __slots__ = (
@@ -101,7 +101,7 @@ class QueryContext:
         return self.deadline - self._clock()
 
     def timeout(self, doing: str) -> QueryTimeout:
-        """The error of a query whose time is up while `doing` something; tells the last failure, if any."""
+        """The error of a query whose time is up while `doing` something; says the last failure, if any."""
         message = (
             f"No answer within the {self.seconds:g} s that a query may take: the time ran out while {doing}"
         )

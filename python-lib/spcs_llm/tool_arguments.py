@@ -1,7 +1,7 @@
 """Arguments of tool calls: read leniently from models and histories, written strictly as one JSON object.
 
 DSS's client and LangChain parse what they are given, and chat templates fail on a history that holds anything else, so
-that one call with broken arguments would end an agent's run for good.
+that one call with broken arguments would end an agent's run.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ def arguments_text(value: Any) -> str:
             not quite JSON.
 
     Returns:
-        JSON that can be written as UTF-8 and holds no NaN. A JSON object's text stays as it is. What cannot be read
-        as one object without guessing becomes `{"invalid_arguments": <the text>}`, or a list of several objects in
-        its place: the tool refuses that, and an agent can ask the model again.
+        JSON that can be written as UTF-8 and does not contain NaN. A JSON object's text stays as it is. What cannot be
+        read as one object without guessing becomes `{"invalid_arguments": <the text>}`, or a list of several objects
+        instead: the tool refuses that, and an agent can ask the model again.
     """
     if isinstance(value, str) and _is_strict(value):
         return value
@@ -45,7 +45,7 @@ def arguments_text(value: Any) -> str:
 
 
 def arguments_object(value: Any) -> dict[str, Any] | None:
-    """The arguments of a call as an object. Nothing, null and an empty list are no arguments: `{}`.
+    """The arguments of a call as an object. Nothing, null and an empty list are not arguments: `{}`.
 
     Args:
         value: The arguments as they came.
@@ -93,7 +93,7 @@ def _refused(name: str) -> Any:
 
 
 def _read(text: str) -> Any:
-    """The value in the text; 0, which is no object, when there is none or more than one."""
+    """The value in the text; 0, which is not an object, when there is none or more than one."""
     try:
         return json.loads(text, strict=False)
     except (ValueError, RecursionError):

@@ -33,7 +33,7 @@ _SNOWSIGHT = "app.snowflake.com"
 
 
 class UrlError(ValueError):
-    """The text is no usable address; the message says why, to follow the name of the field."""
+    """The text is not a usable address; the message says why, to follow the name of the field."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def parse_base_url(text: str) -> BaseUrl:
         The address.
 
     Raises:
-        UrlError: If the text is no usable address.
+        UrlError: If the text is not a usable address.
     """
     text = _INVISIBLE.sub("", text).strip().strip("\"'`<>,;").strip()
     if _DSS_VARIABLE.search(text):
@@ -143,7 +143,7 @@ def parse_endpoint_url(text: str) -> BaseUrl:
         The address.
 
     Raises:
-        UrlError: If the text is no usable address, or that of something else.
+        UrlError: If the text is not a usable address, or that of something else.
     """
     url = parse_base_url(text)
     if url.host.endswith(_ACCOUNT_DOMAINS):
@@ -159,7 +159,7 @@ def parse_endpoint_url(text: str) -> BaseUrl:
 
 
 def parse_account_url(text: str) -> BaseUrl:
-    """Reads an account's address: a URL, or an account identifier alone. Paths are dropped.
+    """Reads an account's address: a URL, or only an account identifier. Paths are dropped.
 
     Args:
         text: What a person pasted.
@@ -168,7 +168,7 @@ def parse_account_url(text: str) -> BaseUrl:
         The address.
 
     Raises:
-        UrlError: If the text is no usable address, or that of something else.
+        UrlError: If the text is not a usable address, or that of something else.
     """
     url = parse_base_url(text)
     host = url.host
@@ -238,6 +238,6 @@ def parse_hosts(text: str) -> tuple[str, ...]:
         The names in lower case, without their ports.
 
     Raises:
-        UrlError: If one of them is no usable host.
+        UrlError: If one of them is not a usable host.
     """
     return tuple(parse_base_url(item).host for item in re.split(r"[\s,;]+", text) if item)

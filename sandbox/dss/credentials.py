@@ -51,7 +51,7 @@ class OAuthSignIn:
         self._token: OAuthToken | None = None
 
     def current(self) -> OAuthToken:
-        """A token that is valid now. Raises MissingCredentialError when it has expired for good."""
+        """A token that is valid now. Raises MissingCredentialError when it has expired permanently."""
         with self._lock:
             if self._token is None or self._expired(self._token):
                 token = self._ask()

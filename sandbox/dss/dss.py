@@ -149,7 +149,7 @@ class Dss:
         A model is `{"id", "capability", "component", "params"}`: `capability` a `Capability` or its name
         (CHAT, CHAT_MULTIMODAL, TEXT_COMPLETION, EMBEDDING, RERANKING), `component` may be left out when
         the plugin has one, a PRESET in `params` is the name of a preset or a stored reference. Retries
-        concern `RetryableException` alone. Parameters that the form does not have are refused unless
+        concern `RetryableException` only. Parameters that the form does not have are refused unless
         `unknown_params`, which stands for a connection made by another version of the plugin.
         """
         plugin = self.plugin(plugin_id)

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 class QueryFailedError(Exception):
-    """A query's failure as DSS tells it to the client."""
+    """A query's failure as DSS reports it to the client."""
 
     def __init__(self, error: dict[str, Any]) -> None:
         super().__init__(error["errorMessage"])
@@ -34,7 +34,7 @@ class QueryFailedError(Exception):
 
 @dataclass(frozen=True)
 class Retries:
-    """The connection's retry settings; they concern `RetryableException` alone."""
+    """The connection's retry settings; they concern `RetryableException` only."""
 
     max_retries: int = 3
     initial_delay: float = 0.1
@@ -150,7 +150,7 @@ class Mesh:
         yield "completion-end", end
 
     def embed(self, model: Model, user: str, queries: Sequence[Any], settings: Any) -> list[dict[str, Any]]:
-        """One response per query, in order; a row without `embedding` has failed, alone."""
+        """One response per query, in order; a row without `embedding` has failed by itself."""
 
         def one(kernel: Kernel, query: Any) -> dict[str, Any]:
             trace = tracing.new_trace(tracing.EMBEDDING_QUERY, self._release)

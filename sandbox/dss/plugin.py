@@ -74,7 +74,7 @@ class InstalledPlugin:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What DSS would put up with, but its author had better mend."""
+        """What DSS accepts, but the plugin's author should correct."""
         warnings = list(self.descriptor.warnings)
         code_env = self.descriptor.code_env
         running = f"PYTHON3{sys.version_info.minor}"

@@ -1,4 +1,4 @@
-"""A model service in a process of its own, which ends when its parent does, however that ends."""
+"""A model service in a separate process, which ends when its parent does, however that ends."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def heedless_of_leavers(app: Any) -> Any:
 def listening_socket(host: str = "127.0.0.1", port: int = 0) -> socket.socket:
     """A listening socket whose connections send at once.
 
-    asyncio does that for sockets of its own making only; without it, an answer written in two parts
+    asyncio does that only for sockets that it makes; without it, an answer written in two parts
     waits 40 ms for a delayed acknowledgement.
     """
     sock = socket.create_server((host, port), backlog=512)

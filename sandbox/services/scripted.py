@@ -1,4 +1,4 @@
-"""A model that is none: its answers follow from the inputs, and its speed is what one sets.
+"""A model that is not one: its answers follow from the inputs, and its speed is what one sets.
 
 For tests of speed and of faults: `answer_to` and `vector_of` say what each input must get back.
 """

@@ -1,4 +1,4 @@
-"""An account with services in a process of its own.
+"""An account with services in a separate process.
 
     python -m sandbox.snowflake chat=smollm2:PREDICT slow=scripted:PREDICT:request_seconds=0.02
 

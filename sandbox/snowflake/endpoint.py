@@ -55,7 +55,7 @@ class Endpoint:
     # -- the life of the service -------------------------------------------------------------------
 
     def set_state(self, state: str, *, refusals: int | None = None, seconds: float | None = None) -> None:
-        """Put the service into a state; it runs again after so many refused calls or so many seconds.
+        """Put the service into a state; it runs again after a number of refused calls or of seconds.
 
         A suspended service starts to count with the first call, which resumes it; without `refusals` and
         `seconds` a state stays until the next `set_state`.

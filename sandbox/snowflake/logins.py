@@ -64,7 +64,7 @@ def _jwt(world: World, data: Mapping[str, Any]) -> Found:
 
 
 def _password(world: World, data: Mapping[str, Any]) -> Found:
-    """A programmatic access token may stand in place of the password (Snowflake docs, programmatic access tokens)."""
+    """A programmatic access token may stand instead of the password (Snowflake docs, programmatic access tokens)."""
     token = world.tokens.get(str(data.get("PASSWORD") or ""))
     if token is not None and token.kind == "pat":
         if token.user != str(data.get("LOGIN_NAME") or "").upper():

@@ -141,7 +141,7 @@ class Listener:
 
 
 class Loop:
-    """An event loop in a thread of its own, in which the listeners live."""
+    """An event loop in a separate thread, in which the listeners live."""
 
     def __init__(self, name: str = "sandbox-snowflake") -> None:
         self._loop = asyncio.new_event_loop()

@@ -1,4 +1,4 @@
-"""Embeds texts in several ways against a service of known cost, and tells how far from the best possible each is."""
+"""Embeds texts in several ways against a service of known cost, and says how far from the best possible each is."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SECONDS = 120.0
 
 @contextmanager
 def service(replicas: int = 1, *, instant: bool = False) -> Iterator[str]:
-    """The URL of a `/predict` service in a process of its own, each of whose replicas does one request at a time."""
+    """The URL of a `/predict` service in a separate process, each of whose replicas does one request at a time."""
     cost = {} if instant else {"request_seconds": REQUEST_SECONDS, "row_seconds": ROW_SECONDS}
     child = ChildService("scripted", "PREDICT", {"kind": "embedding", "replicas": replicas, **cost})
     try:

@@ -45,7 +45,7 @@ def plugin(account: dict[str, Any], url: str, **params: Any) -> Ask:
 
 
 def bare_requests(account: dict[str, Any], url: str, pool: int = 10) -> Ask:
-    """As many bytes as the plugin sends, and no more than the answer's text taken from what comes back."""
+    """As many bytes as the plugin sends, and no more than the answer's text taken from what is returned."""
     session, headers = requests.Session(), session_header(account)
     session.mount("http", requests.adapters.HTTPAdapter(pool_maxsize=pool))
     body = json.dumps({"data": [[0, {"inputs": PROMPT}]]}).encode()

@@ -1,4 +1,4 @@
-"""A service that costs next to nothing, in a process of its own, so that what is measured is the client.
+"""A service that costs next to nothing, in a separate process, so that what is measured is the client.
 
     python -m tests.benchmarks.quick_service '{"seconds": 0.021, "tls": true}'
 

@@ -1,4 +1,4 @@
-"""A Snowflake account with services, in a process of its own: its work is not counted as the client's."""
+"""A Snowflake account with services, in a separate process: its work is not counted as the client's."""
 
 from __future__ import annotations
 

@@ -1,7 +1,11 @@
-"""What people read uses none of the words that CONTRIBUTING.md asks to avoid."""
+"""What people read uses none of the words that CONTRIBUTING.md asks to avoid.
+
+People are users, administrators and contributors: documents, forms, errors, log lines and docstrings.
+"""
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections.abc import Iterator
@@ -20,6 +24,8 @@ ALLOWED = {
     "there is no": "says that something does not exist",
     "there are no": "the same",
 }
+WITH_DOCSTRINGS = ("python-lib", "sandbox", "tests/benchmarks")
+_LOGGING = ("debug", "info", "warning", "error", "exception", "log")
 _CODE = re.compile(r"```.*?```|`[^`]*`", re.DOTALL)
 
 
@@ -71,6 +77,28 @@ def _texts() -> Iterator[tuple[str, str]]:
         prose = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"]
         yield notebook.name, "\n\n".join(prose)
     yield "the errors", "\n".join(f"{known.message} {known.hint}" for known in known_errors())
+    for folder in WITH_DOCSTRINGS:
+        trees = [
+            ast.parse(path.read_text(encoding="utf-8")) for path in sorted((ROOT / folder).rglob("*.py"))
+        ]
+        yield f"docstrings in {folder}", "\n\n".join(text for tree in trees for text in _docstrings(tree))
+        if folder.startswith("python-"):
+            yield f"log lines in {folder}", "\n".join(text for tree in trees for text in _log_lines(tree))
+
+
+def _docstrings(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            yield ast.get_docstring(node) or ""
+
+
+def _log_lines(tree: ast.Module) -> Iterator[str]:
+    """The texts of calls such as `logger.info("…")` and `context.log("…")`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _LOGGING:
+            for part in ast.walk(node.args[0]) if node.args else ():
+                if isinstance(part, ast.Constant) and isinstance(part.value, str):
+                    yield part.value
 
 
 def _forms() -> list[str]:
@@ -85,6 +113,14 @@ def _forms() -> list[str]:
 def test_people_read_plain_english(where: str, text: str) -> None:
     assert text.strip(), where
     assert hits(text) == []
+
+
+def test_docstrings_and_log_lines_are_found() -> None:
+    tree = ast.parse(
+        'def f():\n    """Its own."""\n    logger.info("a line", 1)\n    context.log(f"a {2} step")\n'
+    )
+    assert list(filter(None, _docstrings(tree))) == ["Its own."]
+    assert list(_log_lines(tree)) == ["a line", "a ", " step"]
 
 
 def test_a_word_of_the_list_is_found() -> None:

@@ -75,7 +75,7 @@ class QueuedRow:
     result: Any = _PENDING
 
     def outcome(self) -> Any:
-        """Its result; or a timeout, which tells what it was waiting for."""
+        """Its result; or a timeout, which says what it was waiting for."""
         if self.result is not _PENDING:
             return self.result
         context, sent = self.waiter.context, self.sent

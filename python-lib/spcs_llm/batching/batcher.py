@@ -1,6 +1,6 @@
 """Composes requests from the queries that wait, and lets the callers send them for each other.
 
-There is no thread of its own. Whoever changes what there is to send (a query that comes, a request that ends, a caller
+There is no separate thread. Whoever changes what there is to send (a query that comes, a request that ends, a caller
 that gives up) composes the next requests, and appoints one of the waiting callers to send each.
 """
 
@@ -27,10 +27,10 @@ _HEAD_START = 0.001
 class Batcher:
     """Group commit for the rows that one credential sends to one endpoint. Thread-safe.
 
-    The first query goes at once, alone. While as many requests are in flight as the limiter allows, queries wait; each
-    request then takes its share of the callers, which is their number over the limit. Callers who were just answered
-    are likely to ask again: a request that has not got its share waits for them, but no longer than `regroup_seconds`
-    after the last answer, or after the last of them who came back. So a lone caller never waits.
+    The first query goes at once, by itself. While as many requests are in flight as the limiter allows, queries wait;
+    each request then takes its share of the callers, which is their number over the limit. Callers who were just
+    answered are likely to ask again: a request that has not got its share waits for them, but no longer than
+    `regroup_seconds` after the last answer, or after the last of them who came back. So a lone caller never waits.
     """
 
     def __init__(

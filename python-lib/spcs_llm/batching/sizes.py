@@ -75,8 +75,8 @@ class Refusal:
 class BatchSizes:
     """The number of rows per request that was found to work, by kind of request. Thread-safe.
 
-    It grows back, or one batch of large rows would make batches small for good. But not soon, as a batch too large may
-    cost a container its memory: it doubles after ten minutes, or after a hundred times what the refusal took.
+    It grows back, or one batch of large rows would make batches small permanently. But not soon, as a batch too large
+    may cost a container its memory: it doubles after ten minutes, or after a hundred times what the refusal took.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

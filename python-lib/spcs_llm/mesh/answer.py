@@ -152,7 +152,7 @@ class ChunkWriter:
     """A streamed answer's deltas as LLM Mesh's chunks.
 
     Each chunk has a text, if an empty one: the loop in Dataiku's developer guide reads `chunk.data["text"]`.
-    Reasoning goes out line by line, each line as a part of its own: of two parts with one index the later replaces
+    Reasoning goes out line by line, each line as its own part: of two parts with one index the later replaces
     the earlier when a client puts a stream together, so that pieces under one index would be lost.
     """
 

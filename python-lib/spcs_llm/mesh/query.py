@@ -82,7 +82,7 @@ def embedding_texts(query: Any) -> tuple[list[Text], bool]:
 
     Returns:
         The texts, and whether the query has the batch form. In a batch, a row without a text that can be embedded has
-        its error in place of one.
+        its error instead.
 
     Raises:
         QueryError: If a single query has no such text.
@@ -105,7 +105,7 @@ def reranking_query(query: Any) -> tuple[str, list[Text]]:
         query: LLM Mesh's dict.
 
     Returns:
-        The query's text and those of its documents. A document without a text has its error in place of one.
+        The query's text and those of its documents. A document without a text has its error instead.
 
     Raises:
         QueryError: If the query has no text or no documents.

@@ -1,7 +1,7 @@
 """The tool calls and tool outputs in a conversation: which output answers which call.
 
-Ids may be missing, or be given twice by a service that numbers the calls of each answer anew; servers and chat
-templates want each call's to be its own.
+Ids may be missing, or be given twice by a service that numbers the calls of each answer from the start; servers and
+chat templates require each call to have a different one.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What LLM Mesh can write: JSON in UTF-8, with finite numbers, counts that every program reads and whole characters.
 
-Servers send NaN and infinities as log probabilities, one half of a character in an event of its own, and counts of
+Servers send NaN and infinities as log probabilities, halves of characters in separate events, and counts of
 any length.
 """
 

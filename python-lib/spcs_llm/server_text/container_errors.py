@@ -1,10 +1,10 @@
-"""The reason in an error that a model server tells, whatever form it gives it.
+"""The reason in an error that a model server reports, whatever form it gives it.
 
-Forms: OpenAI's `error` object, which vLLM, llama.cpp, Ollama, SGLang and LiteLLM have as well; a text in its place
+Forms: OpenAI's `error` object, which vLLM, llama.cpp, Ollama, SGLang and LiteLLM have as well; a text instead
 (TGI, Text Embeddings Inference, Ollama); vLLM's earlier `{"object": "error", "message"}`; FastAPI's `detail`, a text,
 an object or a list of validation problems; problem details (RFC 7807, RFC 9457; NIM); FastChat's `error_code` beside a
 `text`; a gateway's JSON within a text within JSON. The texts in them are tracebacks, validation errors of pydantic,
-templates and dumped requests, of which one line tells something.
+templates and dumped requests, of which one line says something.
 
 What is read here is the server's own: nothing is masked, and nothing may be shown before it is.
 """
@@ -90,7 +90,7 @@ _HEADING = re.compile(r"[\w ]{1,40}:")
 
 @dataclass(frozen=True)
 class ContainerError:
-    """What a container tells of an error.
+    """What a container says about an error.
 
     Attributes:
         reason: What failed, in the server's words; "" when it gives none.
@@ -104,7 +104,7 @@ class ContainerError:
 
 
 def read_error(body: Any) -> ContainerError | None:
-    """Reads the error in a response that is no success.
+    """Reads the error in a response that is not a success.
 
     Args:
         body: The JSON of the response.
@@ -123,14 +123,14 @@ def read_error(body: Any) -> ContainerError | None:
 
 
 def read_error_in_success(body: Any, *, row: bool = False) -> ContainerError | None:
-    """Reads the error that a response of status 200 tells in place of an answer, or an event of one.
+    """Reads the error that a response of status 200 has instead of an answer, or an event of one.
 
     Args:
         body: The JSON of the response, of an event, or of a row.
         row: Whether it is a row of an answer, whose columns may have any name.
 
     Returns:
-        The error; None when the body tells none.
+        The error; None when the body has none.
     """
     if not isinstance(body, Mapping):
         return None
@@ -158,7 +158,7 @@ def _in_envelope(body: Mapping[str, Any]) -> ContainerError | None:
 
 
 def _has_error(error: Any) -> bool:
-    """Whether a field `error` tells of one: some servers send `null`, `false`, "" or {} beside a good answer."""
+    """Whether a field `error` reports one: some servers send `null`, `false`, "" or {} beside a good answer."""
     return bool(error) and not (isinstance(error, str) and error.strip().lower() in (*_NOTHING, "false"))
 
 

@@ -1,6 +1,6 @@
 """Texts that somebody else wrote, made safe to stand in an error, a trace or a log line of ours.
 
-A server chooses its messages, names and codes. A line end in one writes a line of its own into DSS's log, an escape
+A server chooses its messages, names and codes. A line end in one writes its own line into DSS's log, an escape
 sequence acts on a terminal, a control for bidirectional text reorders what is read, and markup acts where an error
 is shown in a page. Errors apply these functions when they are made, so that no place that shows one has to.
 """

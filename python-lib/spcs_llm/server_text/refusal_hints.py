@@ -1,4 +1,4 @@
-"""What to do about a refusal, as far as the server's own reason tells."""
+"""What to do about a refusal, as far as the server's own reason says."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What a forked child must not take over from its parent: locks that are held, queues and counts of other threads.
 
 DSS may fork a process in which queries are under way. In the child only the thread that forked goes on, so whatever
-the others held or waited for would stay held, and be waited for, for good.
+the others held or waited for would stay held forever.
 """
 
 from __future__ import annotations

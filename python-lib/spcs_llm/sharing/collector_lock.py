@@ -1,7 +1,7 @@
 """A lock for state that the garbage collector may change in the middle of its holder's own block.
 
 A stream that its reader dropped is closed by the collector: in any thread, between any two bytecodes, and so also in
-a thread that holds the lock at that moment. A plain lock would then wait for itself for good; a re-entrant one would
+a thread that holds the lock at that moment. A plain lock would then wait for itself forever; a re-entrant one would
 let the two blocks interleave, and lose an update.
 """
 

@@ -1,4 +1,4 @@
-"""Something that a service is asked for once by all who need it, and anew some minutes later."""
+"""Something that a service is asked for once by all who need it, and again some minutes later."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Discovery(Generic[T]):
 
     @property
     def last(self) -> tuple[T] | None:
-        """What was found, in a tuple, even if it is time to ask anew; None before that."""
+        """What was found, in a tuple, even if it is time to ask again; None before that."""
         return self._found.value or self._before
 
     def value(self, context: QueryContext) -> T:

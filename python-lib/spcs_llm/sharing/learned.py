@@ -1,4 +1,4 @@
-"""What was learnt of a service, which holds for a while only: services are updated under the same URL."""
+"""What was learned of a service, which holds for a while only: services are updated under the same URL."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Learned(Generic[T]):
     """A value that is assumed until a service teaches another, and again some minutes later. Thread-safe.
 
     Args:
-        assumed: The value as long as nothing is learnt.
+        assumed: The value as long as nothing is learned.
         seconds: How long a lesson holds. Learning the same again makes it hold for as long once more.
         clock: Seconds that never go back.
     """
@@ -36,13 +36,13 @@ class Learned(Generic[T]):
 
     @property
     def value(self) -> T:
-        """What was learnt, or what is assumed."""
+        """What was learned, or what is assumed."""
         lesson = self._lesson
         return lesson[0] if lesson is not None and self._clock() < lesson[1] else self._assumed
 
     @property
     def is_known(self) -> bool:
-        """Whether `value` was learnt and still holds."""
+        """Whether `value` was learned and still holds."""
         lesson = self._lesson
         return lesson is not None and self._clock() < lesson[1]
 
@@ -50,7 +50,7 @@ class Learned(Generic[T]):
         """Has a value hold from now on, for as long as a lesson does.
 
         Args:
-            value: What was learnt.
+            value: What was learned.
         """
         self.update(lambda _: value)
 
@@ -69,7 +69,7 @@ class Learned(Generic[T]):
             return value
 
     def forget(self, value: T) -> None:
-        """Goes back to what is assumed, unless something else than `value` was learnt in the meantime."""
+        """Goes back to what is assumed, unless something else than `value` was learned in the meantime."""
         with self._lock:
             if self._lesson is not None and self._lesson[0] == value:
                 self._lesson = None

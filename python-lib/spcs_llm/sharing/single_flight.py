@@ -1,4 +1,4 @@
-"""One thread does what several want at the same time, and tells the others what came of it."""
+"""One thread does what several want at the same time, and reports the result to the others."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class SingleFlight(Generic[T]):
 
         Raises:
             SpcsError: What `work` raises, in every thread that waits for it. Only when the time of the query that
-                runs it is over, or it fails by accident, does another thread take over.
+                runs it has ended, or it fails by accident, does another thread take over.
         """
         while True:
             flight, leads = self._board()

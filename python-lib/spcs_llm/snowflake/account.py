@@ -101,7 +101,7 @@ class Account:
         return _session(data, "token", "validityInSeconds", "masterValidityInSeconds")
 
     def renew(self, token: str, master_token: str, context: QueryContext) -> Session:
-        """A session token in place of `token`; a master token as well, where Snowflake gives a new one."""
+        """A session token instead of `token`; a master token as well, where Snowflake gives a new one."""
         body = {"oldSessionToken": token, "requestType": "RENEW"}
         path = f"/session/token-request?requestId={uuid4()}&request_guid={uuid4()}"
         SENT_SECRETS.add(token, master_token)
@@ -167,7 +167,7 @@ def authorization(token: str) -> Mapping[str, str]:
 
 
 def error_from_response(status: int, headers: Mapping[str, str], body: bytes) -> SpcsError:
-    """The error behind an account's response that is no success."""
+    """The error behind an account's response that is not a success."""
     if status == 429 or (status >= 500 and status != 513):  # 513: there is no such account
         kind = ServiceBusy if status == 429 else ServiceDown
         return kind(
@@ -262,7 +262,7 @@ def _token_in_text(reply: bytes) -> str:
 
 
 def _life_of_jwt(token: str, now: float) -> float | None:
-    """Seconds from its issue to its end, by the issuer's clock alone if it tells; None for what is no JWT."""
+    """Seconds from its issue to its end, by the issuer's clock only, if it says so; None for what is not a JWT."""
     if len(token) > _MAX_JWT:
         return None
     try:

@@ -1,4 +1,4 @@
-"""What an answer of a service's ingress means that is no success: Snowflake's gateway, or the container behind it.
+"""What an answer of a service's ingress means that is not a success: Snowflake's gateway, or the container behind it.
 
 Shapes: Snowflake documentation, "Service network communications" and "Model serving: REST"; datamasque-python
 `client/spcs.py`; relationalai 1.37, `direct_access_client.py`. The gateway's errors are JSON with `responseType` and
@@ -117,7 +117,7 @@ class _ErrorReply:
 
 @dataclass(frozen=True)
 class IngressErrors:
-    """Makes errors of responses that are no success, with hints that suit the way of signing in.
+    """Makes errors of responses that are not a success, with hints that suit the way of signing in.
 
     Attributes:
         sign_in: How the user signs in.
@@ -128,7 +128,7 @@ class IngressErrors:
     service_key: bool = False
 
     def __call__(self, status: int, headers: Mapping[str, str], body: bytes) -> SpcsError:
-        """The error behind a response. Of a web page nothing is quoted, of any other text what tells the reason."""
+        """The error behind a response. Of a web page nothing is quoted, of any other text what gives the reason."""
         reply = _json(body)
         told = _read_reply(status, headers, body, reply)
         error = self._error(told)

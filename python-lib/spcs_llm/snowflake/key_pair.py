@@ -128,7 +128,7 @@ def _refuse_kind(kind: str) -> None:
 
 
 def _unreadable(serialization: Any, der: bytes, passphrase: str | None) -> SettingsError:
-    """Why `der` holds no private key that can be read with `passphrase`, if one was given."""
+    """Why no private key can be read from `der` with `passphrase`, if one was given."""
     try:
         serialization.load_der_public_key(der)
         return _bad_key("is a public key: paste the private key that belongs to it")

@@ -119,7 +119,7 @@ def login_error(
     status: int | None = None,
     sign_in: SignInKind = SignInKind.UNKNOWN,
 ) -> LoginError:
-    """The error of a refusal. `message` is Snowflake's own; SessionExpired where a session is what is over."""
+    """The error of a refusal. `message` is Snowflake's own; SessionExpired where a session is what has expired."""
     text = plain(message or "", _MAX_TEXT).rstrip(". ")
     known = error_code(code) or ""
     if not known and (found := _CODE.search(text)):

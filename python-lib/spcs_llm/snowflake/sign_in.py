@@ -114,7 +114,7 @@ def _token(session: Session, since: float, master: _Master | None) -> Token:
 
 
 class KeyPairLogin:
-    """Tokens for one endpoint and role, each for an assertion signed anew. They cannot be renewed."""
+    """Tokens for one endpoint and role, each for an assertion signed each time. They cannot be renewed."""
 
     def __init__(
         self,

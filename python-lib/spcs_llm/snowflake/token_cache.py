@@ -65,7 +65,7 @@ class SignIn(Protocol):
     """A way to get tokens."""
 
     def credential(self) -> str:
-        """What `log_in` proves the user by, read anew.
+        """What `log_in` proves the user by, read each time.
 
         Returns:
             The credential.
@@ -230,7 +230,7 @@ class TokenCache:
 
 
 class _Allowance:
-    """A few times one after the other, and then once in each so many seconds. Used under a lock."""
+    """A few times one after the other, and then once per interval. Used under a lock."""
 
     def __init__(self, most: int, seconds_each: float, clock: Callable[[], float]) -> None:
         self._most = most
