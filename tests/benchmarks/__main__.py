@@ -19,8 +19,9 @@ ORDER = ["calls", "streamed_calls", "streaming", "throughput", "tls", "embedding
 HEAD = """# Benchmarks
 
 Written by `make bench`, on {machine}.
-Client and service have a core each. Ways are measured in turns within one run; only ratios mean something on another
-machine. Figures are medians, in brackets the least and the most.
+The client and the service each have their own core. The clients, or the ways to do the same, are measured in turns
+within one run, so compare the ratios: absolute figures differ from machine to machine. Each figure is the median,
+followed by the minimum and the maximum in parentheses.
 """
 
 

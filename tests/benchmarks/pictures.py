@@ -69,7 +69,7 @@ def _bars(benchmark: dict[str, Any], file: Path, unit: str, bound: tuple[str, fl
 
 
 def _calls(benchmark: dict[str, Any], file: Path) -> None:
-    _bars(benchmark, file, "CPU µs a call")
+    _bars(benchmark, file, "CPU µs per call")
 
 
 def _streaming(benchmark: dict[str, Any], file: Path) -> None:
@@ -96,7 +96,7 @@ def _throughput(benchmark: dict[str, Any], file: Path) -> None:
     axes.set_xticks(
         range(len(threads)), [f"{number} threads" if number != "1" else "1 thread" for number in threads]
     )
-    axes.set_ylabel("calls a second")
+    axes.set_ylabel("calls per second")
     axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
     _save(figure, file)
 
@@ -126,7 +126,7 @@ def _growth(benchmark: dict[str, Any], file: Path) -> None:
     figure = Figure(figsize=(7.2, 2.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     calls = [row["calls"] / 1000 for row in benchmark["rows"]]
-    for axes, key, label in ((left, "cpu", "CPU µs a call"), (right, "memory", "resident MB")):
+    for axes, key, label in ((left, "cpu", "CPU µs per call"), (right, "memory", "resident MB")):
         values = benchmark["series"][key]
         axes.plot(calls, values, color=OURS, marker="o", markersize=3)
         axes.set_ylim(0, max(values) * 1.25)

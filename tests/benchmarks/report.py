@@ -15,13 +15,13 @@ FOLDER = Path(__file__).parents[2] / "dist" / "benchmarks"
 Row = Mapping[str, Any]
 
 
-def record(name: str, title: str, record_step: str, rows: Sequence[Row], series: Any = None) -> None:
+def record(name: str, title: str, note: str, rows: Sequence[Row], series: Any = None) -> None:
     """Keeps the rows of one benchmark, and prints them. Keys are the columns; figures are shown to three digits.
 
     note: what was measured, in a sentence or two. series: figures for a picture, where the rows do not have them.
     """
     FOLDER.mkdir(parents=True, exist_ok=True)
-    kept = {"title": title, "note": record_step, "rows": list(rows), "series": series}
+    kept = {"title": title, "note": note, "rows": list(rows), "series": series}
     (FOLDER / f"{name}.json").write_text(json.dumps(kept, indent=1), encoding="utf-8")
     print(f"\n\n{title}")
     for line in _as_lines(rows):

@@ -74,10 +74,10 @@ def test_group_commit_comes_near_the_best_possible() -> None:
                 {
                     "replicas": replicas,
                     "callers": callers,
-                    "ms a text": round(ms[replicas, callers], 3),
+                    "ms per text": round(ms[replicas, callers], 3),
                     "times the best possible": spread(values, digits=2),
                     "aim": GOALS[replicas][callers],
-                    "rows a request": round(rows[replicas, callers], 1),
+                    "rows per request": round(rows[replicas, callers], 1),
                     "times faster than one by one": round(before / ms[replicas, callers], 1),
                 }
             )
@@ -85,10 +85,11 @@ def test_group_commit_comes_near_the_best_possible() -> None:
     record(
         "batching",
         "Single texts of many callers",
-        "A service of 20 ms a request and 1 ms a text, one request at a time on each replica, maxParallelism as many as"
-        " replicas. The best possible has every caller's text in a request, in even shares and without a pause."
-        f" One by one a text took {before:.1f} ms, with 32 threads {ms['one by one, 32 threads']:.1f}; one query of"
-        f" {10 * MAX_ROWS} texts took {one_query:.2f} times the best possible.",
+        "The service takes 20 ms per request plus 1 ms per text, and each replica handles one request at a time."
+        " *Max parallelism* is the number of replicas. In the best possible case, the texts of all callers are shared"
+        " out evenly among the requests, and the replicas never pause. Sent one by one, a text took"
+        f" {before:.1f} ms, and {ms['one by one, 32 threads']:.1f} ms with 32 threads. One query of {10 * MAX_ROWS}"
+        f" texts took {one_query:.2f} times the best possible.",
         table,
         {
             f"{replicas}, {callers}": [
@@ -123,12 +124,12 @@ def test_a_lone_caller_pays_next_to_nothing() -> None:
     )
     record(
         "lone_caller",
-        "A lone caller",
-        "What batching adds to a call that has nobody to share a request with;"
-        f" {LONE_CALLS:,} calls of each kind, in turns.",
+        "A single caller",
+        "What batching adds to a call that has no other call to share a request with, over"
+        f" {LONE_CALLS:,} calls with batching and as many without, in turns.",
         [
             {
-                "µs a call, without": wall["alone"],
+                "µs per call without batching": wall["alone"],
                 "µs added": round(wall["together"] - wall["alone"], 1),
                 "CPU µs added": round(cpu["together"] - cpu["alone"], 1),
             }

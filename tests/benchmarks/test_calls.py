@@ -70,7 +70,7 @@ def record_calls(
         for client, values in samples.items()
     }
     rows = [
-        {"client": client, "CPU µs a call": spread(values, 1e6), f"times {base}": ratios[client]}
+        {"client": client, "CPU µs per call": spread(values, 1e6), f"times {base}": ratios[client]}
         for client, values in samples.items()
     ]
     record(
@@ -93,10 +93,11 @@ def test_a_call_through_the_whole_plugin(account: dict[str, Any]) -> None:
     ratios = record_calls(
         "calls",
         "One chat call",
-        "CPU time of the calling thread, connections kept alive, through the ingress; prompt of 600 characters, answer"
-        f" of 300 words; {ROUNDS} rounds of {CALLS} calls. `requests` is a bare `Session.post` that reads the text out"
-        " of the answer. The plugin's is everything between LLM Mesh's query and response: template, token, retries,"
-        " token estimate, cost, trace. It speaks PREDICT here, OpenAI's client and LiteLLM their own protocol.",
+        "CPU time of the calling thread, through the ingress, over connections that are kept alive. The prompt has 600"
+        f" characters and the answer 300 words; there were {ROUNDS} rounds of {CALLS} calls. `requests` is a plain"
+        " `Session.post` that reads the text of the answer. The figure of the plugin includes everything between LLM"
+        " Mesh's query and its response: template, token, retries, token estimate, cost and trace. The plugin uses the"
+        " *Predict* protocol here; OpenAI's client and LiteLLM use OpenAI's API.",
         in_turns(asks, ROUNDS, CALLS),
         "requests",
     )
@@ -116,8 +117,8 @@ def test_a_call_that_is_streamed_upstream(account: dict[str, Any]) -> None:
     ratios = record_calls(
         "streamed_calls",
         "One chat call, streamed upstream",
-        "The same 300 words, a chunk each, as the plugin's OPENAI protocol asks for every chat; most of its time goes"
-        " into waking up for each chunk.",
+        "The same 300 words, each in its own chunk. The *OpenAI* protocol streams every chat in this way. Most of the"
+        " time is spent waking up for each chunk.",
         in_turns(asks, ROUNDS, CALLS // 10),
         "openai",
     )
@@ -125,7 +126,7 @@ def test_a_call_that_is_streamed_upstream(account: dict[str, Any]) -> None:
 
 
 def rate_of(ask: Ask, threads: int, seconds: float) -> float:
-    """Calls a second of that many threads."""
+    """Calls per second of that many threads."""
     counts = [0] * threads
     until = time.perf_counter() + seconds
 
@@ -170,9 +171,9 @@ def test_throughput_of_many_threads(account: dict[str, Any]) -> None:
             )
     record(
         "throughput",
-        "Calls a second of many threads",
-        "One process on one core, on the other a service that answers at once without TLS. `requests`"
-        " has a pool of as many connections as threads.",
+        "Calls per second from many threads",
+        "One process uses one core; a service on the other core answers immediately, without TLS. The connection pool"
+        " of `requests` is as large as the number of threads.",
         rows,
         series,
     )
@@ -208,13 +209,17 @@ def test_a_service_that_takes_its_time_is_kept_busy(
     for name, values in shares.items():
         reached[name] = statistics.median(values)
         rows.append(
-            {"client": name, "of the ceiling": spread(values, digits=2), "connections opened": opened[name]}
+            {
+                "client": name,
+                "share of the maximum": spread(values, digits=2),
+                "connections opened": opened[name],
+            }
         )
     record(
         "tls",
         "32 threads, TLS, answers after 21 ms",
-        f"The ceiling is {ceiling:.0f} calls a second. Client and server have a core each. Connections are"
-        " counted by the server after a first second.",
+        f"The service can answer at most {ceiling:.0f} calls per second. The client and the server each have their own"
+        " core. The server counts the connections that are opened after the first second.",
         rows,
     )
     # Where not even urllib3 reaches 0.8, the machine is what is too slow.

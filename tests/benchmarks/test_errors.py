@@ -40,7 +40,7 @@ def test_masking_is_linear_in_the_request() -> None:
     record(
         "masking",
         "Masking by the size of the request",
-        "CPU of one failed attempt whose server answers with 400 characters.",
+        "CPU time of one failed attempt, where the server's error has 400 characters.",
         [
             {"bytes": size, "chat, CPU ms": chat * 1e3, "500 rows, CPU ms": batch * 1e3}
             for size, chat, batch in zip(SIZES, chats, rows, strict=True)

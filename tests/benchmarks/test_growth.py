@@ -31,13 +31,13 @@ def test_memory_is_flat_and_time_linear() -> None:
             cpu.append(cpu_of(ask, CALLS // 10))
             memory.append(_resident())
     rows = [
-        {"calls": (tenth + 1) * CALLS // 10, "CPU µs a call": cost * 1e6, "resident MB": size / 2**20}
+        {"calls": (tenth + 1) * CALLS // 10, "CPU µs per call": cost * 1e6, "resident MB": size / 2**20}
         for tenth, (cost, size) in enumerate(zip(cpu, memory, strict=True))
     ]
     record(
         "growth",
         "100,000 calls",
-        "CPU of a call, and the process's resident memory, after each tenth of them.",
+        "CPU time per call, and the resident memory of the process, after each tenth of the calls.",
         rows,
         {"cpu": [value * 1e6 for value in cpu], "memory": [value / 2**20 for value in memory]},
     )
@@ -75,7 +75,7 @@ def test_the_import_is_cheap() -> None:
     record(
         "import",
         "Import",
-        f"Fresh interpreters, {IMPORTS} of them: `requests` first, then what the plugin adds to it.",
+        f"Measured in {IMPORTS} new interpreters: the import of `requests`, and what the import of the plugin adds.",
         [
             {
                 "requests, ms": spread(library, 1e3),

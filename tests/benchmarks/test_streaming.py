@@ -135,11 +135,12 @@ def test_a_streamed_token_costs_little(url: str) -> None:
     record(
         "streaming",
         "A streamed answer",
-        f"{TOKENS:,} tokens in a burst, a chunk each: CPU of a token, and the time until the caller has the first one.",
+        f"{TOKENS:,} tokens that the server sends without a pause, each in its own chunk: the CPU time per token, and"
+        " the time until the caller has the first one.",
         [
             {
                 "client": name,
-                "CPU µs a token": spread(columns[name][0], digits=1),
+                "CPU µs per token": spread(columns[name][0], digits=1),
                 "first token, ms": spread(columns[name][1], 1e-3, 2),
             }
             for name in clients
