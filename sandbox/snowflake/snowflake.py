@@ -227,6 +227,7 @@ class Snowflake:
         port: int = 0,
         tls: ssl.SSLContext | None = None,
         placed: Mapping[str, Any] | None = None,
+        provisioning: bool = False,
         **options: Any,
     ) -> PublicEndpoint:
         """CREATE SERVICE with one public endpoint; returns when it answers.
@@ -234,7 +235,8 @@ class Snowflake:
         `service`: "smollm2", "e5", "scripted", the URL of a running server, or a started `Service`;
         `options` go to the service. `roles` hold the service role (None: every role); `tls` is this
         endpoint's own, instead of the account's. `placed` are arguments of `Catalog.add_service`: database, schema,
-        pool, owner, granted, min_instances and so on.
+        pool, owner, granted, min_instances and so on. With `provisioning` SHOW ENDPOINTS has no host until
+        `durations.endpoint_provisioning` are over, although the endpoint answers.
         """
         if protocol not in PROTOCOLS:
             raise ValueError(f"protocol {protocol!r} is none of {PROTOCOLS}")
@@ -264,19 +266,24 @@ class Snowflake:
         listener = self._listen(name, endpoint.counters, app, lambda path: path, port, tls)
         self._closing.callback(lambda: self._loop.run(listener.close()))
         self.world.services[name] = endpoint
-        self._register(name, endpoint, placed)
+        self._register(name, endpoint, placed, provisioning)
         public = PublicEndpoint(
             endpoint, listener, self._loop, running, _scheme(tls), self._sql_services[name]
         )
         self._services[name] = public
         return public
 
-    def _register(self, name: str, endpoint: Endpoint, placed: Mapping[str, Any] | None) -> None:
+    def _register(
+        self, name: str, endpoint: Endpoint, placed: Mapping[str, Any] | None, provisioning: bool
+    ) -> None:
         """Let SQL know the service, and the ingress its state; a model server's model is in the registry as well."""
         serving = endpoint.protocol == "MODEL_SERVING"
         public_name = {"PREDICT": "predict", "MODEL_SERVING": "inference"}.get(endpoint.protocol, "api")
+        provisioned_at = self.clock() + self.world.durations.endpoint_provisioning if provisioning else 0.0
         known: dict[str, Any] = {
-            "endpoints": [ServiceEndpoint(public_name, 5000, ingress=endpoint)],
+            "endpoints": [
+                ServiceEndpoint(public_name, 5000, ingress=endpoint, provisioned_at=provisioned_at)
+            ],
             "images": images_of(endpoint.protocol, name),
             "workload": "MODEL_SERVING" if serving else "USER",
             **(placed or {}),

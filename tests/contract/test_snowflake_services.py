@@ -323,8 +323,8 @@ def test_a_state_that_a_test_set_is_what_sql_shows(sf: Snowflake, chat: PublicEn
     assert (status(sf), call(sf, chat)) == ("RUNNING", 200)
 
 
-def test_a_new_endpoint_is_provisioned_before_it_has_a_host(sf: Snowflake, chat: PublicEndpoint) -> None:
-    chat.in_sql.endpoints[0].provisioned_at = sf.clock() + sf.world.durations.endpoint_provisioning
+def test_a_new_endpoint_is_provisioned_before_it_has_a_host(sf: Snowflake) -> None:
+    chat = sf.create_service("chat", provisioning=True)
     shown = f"SHOW ENDPOINTS IN SERVICE {CHAT}"
     assert (
         one(sf, shown)["ingress_url"] == "Endpoints provisioning in progress... check back in a few minutes"

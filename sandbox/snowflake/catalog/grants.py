@@ -42,6 +42,7 @@ class Grants:
         # By object and by role: thousands of services are created and looked at.
         self._on: dict[Securable, dict[tuple[str, str], Grant]] = {}
         self._of: dict[str, dict[tuple[str, Securable], Grant]] = {}
+        self._views: dict[str, View] = {}
         self.roles: set[str] = set(SYSTEM_ROLES)
         for inner, outer in (
             ("SYSADMIN", "ACCOUNTADMIN"), ("SECURITYADMIN", "ACCOUNTADMIN"), ("USERADMIN", "SECURITYADMIN"),
@@ -62,6 +63,7 @@ class Grants:
         return role
 
     def grant(self, privilege: str, on: Securable, role: str, by: str = "ACCOUNTADMIN") -> None:
+        self._views.clear()
         held = self._of.setdefault(role, {})
         if (privilege, on) not in held:
             grant = Grant(privilege, on, role, by, self._clock())
@@ -69,6 +71,7 @@ class Grants:
             self._on.setdefault(on, {})[privilege, role] = grant
 
     def revoke(self, privilege: str, on: Securable, role: str) -> None:
+        self._views.clear()
         self._of.get(role, {}).pop((privilege, on), None)
         self._on.get(on, {}).pop((privilege, role), None)
 
@@ -106,7 +109,12 @@ class Grants:
         return known
 
     def view(self, role: str) -> View:
-        """What one role may do, worked out once for a whole statement."""
+        """What one role may do, worked out once until a grant changes."""
+        if role not in self._views:
+            self._views[role] = self._view(role)
+        return self._views[role]
+
+    def _view(self, role: str) -> View:
         roles = self.inherited(role)
         held: dict[Securable, set[str]] = {}
         for inherited in roles:
@@ -128,6 +136,9 @@ class View:
         """Whether the role has one of these privileges, or owns the object."""
         held: set[str] = self._held.get(on, set())
         return "OWNERSHIP" in held or not held.isdisjoint(privileges)
+
+    def holds_any(self, on: Securable) -> bool:
+        return bool(self._held.get(on))
 
     def sees(self, on: Securable, privileges: Iterable[str]) -> bool:
         return self._sees_all or self.holds(on, *privileges)

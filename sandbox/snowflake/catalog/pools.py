@@ -23,17 +23,22 @@ _POOL_IDS = itertools.count(1001)
 
 @dataclass(eq=False)
 class Node:
-    """A node: billed from when it is up until it ends. Times in seconds since the epoch."""
+    """A node: billed from when it is up until it ends. Times in seconds since the epoch; taken: its tenants."""
 
     family: Family
     requested_at: float
     up_at: float | None = None
     ended_at: float | None = None
+    taken: int = 0
     number: int = field(default_factory=lambda: next(_NODE_IDS))
 
     @property
     def up(self) -> bool:
         return self.up_at is not None and self.ended_at is None
+
+    @property
+    def free(self) -> bool:
+        return self.up and self.taken < self.family.instances_per_node
 
 
 class Tenant(Protocol):
@@ -42,7 +47,7 @@ class Tenant(Protocol):
     node: Node | None
 
     @property
-    def place(self) -> Callable[[float, Node], None]: ...
+    def placed(self) -> Callable[[float], None]: ...
 
 
 @dataclass(eq=False)
@@ -94,8 +99,7 @@ class ComputePool:
 
     @property
     def active_nodes(self) -> int:
-        used = {id(tenant.node) for tenant in self.tenants if tenant.node is not None}
-        return sum(node.up and id(node) in used for node in self.nodes)
+        return sum(node.up and node.taken > 0 for node in self.nodes)
 
     @property
     def idle_nodes(self) -> int:
@@ -157,7 +161,7 @@ class ComputePool:
         self.trouble = "capacity"
         self._short_since = now
         for tenant in self.tenants:
-            tenant.node = None
+            self._place(tenant, None)
         for node in list(self.nodes):
             self._end(node, now)
 
@@ -172,7 +176,7 @@ class ComputePool:
     def leave(self, tenant: Tenant, now: float) -> None:
         if tenant in self.tenants:
             self.tenants.remove(tenant)
-            tenant.node = None
+            self._place(tenant, None)
         self.settle(now)
 
     def change(self, now: float, **settings: object) -> None:
@@ -182,22 +186,21 @@ class ComputePool:
         self.updated_on = now
         self.settle(now)
 
-    def make_room(self, tenant: Tenant, now: float) -> Node:
-        """A node with a free place that is up at once, whatever the bounds: for what shall be there from the start."""
+    def make_room(self, tenant: Tenant, now: float) -> None:
+        """Place the tenant on a node that is up at once, whatever the bounds: for what is there from the start."""
         if self.suspended:
             self.suspended = self.stopping = False
             self.resumed_on = now
-        for node in self.nodes:
-            if node.up and self._room(node):
+        for node in reversed(self.nodes):
+            if node.free:
                 break
         else:
             node = Node(self.family, now, now)
             self.nodes.append(node)
         self.max_nodes = max(self.max_nodes, len(self.nodes))
-        tenant.node = node
+        self._place(tenant, node)
         self.tenants.append(tenant)
         self._quiet_since = None
-        return node
 
     def settle(self, now: float) -> None:
         """Bring as many nodes as are wanted, and place whoever waits."""
@@ -205,7 +208,7 @@ class ComputePool:
             return
         self._place_waiting(now)
         wanted = self._wanted_nodes()
-        idle = [node for node in reversed(self.nodes) if not self._used(node)]
+        idle = [node for node in reversed(self.nodes) if not node.taken]
         for node in idle[: max(0, len(self.nodes) - wanted)]:
             self._end(node, now)
         while len(self.nodes) < wanted:
@@ -238,16 +241,19 @@ class ComputePool:
     def _place_waiting(self, now: float) -> None:
         for tenant in self.tenants:
             if tenant.node is None:
-                free = next((node for node in self.nodes if node.up and self._room(node)), None)
+                free = next((node for node in self.nodes if node.free), None)
                 if free is None:
                     return
-                tenant.place(now, free)
+                self._place(tenant, free)
+                tenant.placed(now)
 
-    def _used(self, node: Node) -> bool:
-        return any(tenant.node is node for tenant in self.tenants)
-
-    def _room(self, node: Node) -> bool:
-        return sum(tenant.node is node for tenant in self.tenants) < node.family.instances_per_node
+    @staticmethod
+    def _place(tenant: Tenant, node: Node | None) -> None:
+        if tenant.node is not None:
+            tenant.node.taken -= 1
+        if node is not None:
+            node.taken += 1
+        tenant.node = node
 
     def _end(self, node: Node, now: float) -> None:
         node.ended_at = now

@@ -60,7 +60,7 @@ class Instance:
 
     number: int
     created_on: float
-    place: Callable[[float, Node], None]
+    placed: Callable[[float], None]
     node: Node | None = None
     started_on: float | None = None
     ready: bool = False
@@ -307,8 +307,7 @@ class Service:
     def _instance(self, number: int, now: float) -> Instance:
         generation = self._generation
 
-        def place(when: float, node: Node) -> None:
-            instance.node = node
+        def placed(when: float) -> None:
             self.agenda.at(when + self.durations.container_start, start)
 
         def start(when: float) -> None:
@@ -322,7 +321,7 @@ class Service:
             if generation == self._generation:
                 instance.ready = True
 
-        instance = Instance(number, now, place)
+        instance = Instance(number, now, placed)
         return instance
 
     # -- the ingress -----------------------------------------------------------------------------------

@@ -60,7 +60,8 @@ def _boolean(value: object) -> bool:
 
 def _date(value: object, zone: dt.tzinfo) -> dt.date:
     if isinstance(value, dt.datetime):
-        return (value.astimezone(zone) if value.tzinfo else value).date()
+        # A TIMESTAMP_TZ has a zone of its own; a TIMESTAMP_LTZ, which is kept in UTC, is seen in the session's.
+        return (value.astimezone(zone) if value.tzinfo is UTC else value).date()
     return value if isinstance(value, dt.date) else dt.date.fromisoformat(str(value)[:10])
 
 

@@ -174,7 +174,8 @@ class Executor:
         execution = Execution(handle, text, session, self.world.clock(), timeout, sessionless)
         self._kept[handle] = execution
         while len(self._kept) > KEPT:
-            self._kept.popitem(last=False)
+            _, oldest = self._kept.popitem(last=False)
+            self._by_request.pop((oldest.session.user, oldest.request or ""), None)
         return execution
 
     # -- running ---------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from sandbox.snowflake.sql.errors import SqlError
 from sandbox.snowflake.sql.filters import like_pattern
 from sandbox.snowflake.sql.run import Run, instant
 from sandbox.snowflake.sql.sessions import usable_roles
-from sandbox.snowflake.sql.times import added, difference, interval, part_of, truncated, zone_of
+from sandbox.snowflake.sql.times import UTC, added, difference, interval, part_of, truncated, zone_of
 
 Function = Callable[..., Any]
 
@@ -75,7 +75,8 @@ def _datediff(run: Run, part: object, start: object, end: object) -> object:
 
 
 def _date_trunc(run: Run, part: object, value: object) -> object:
-    return truncated(part_of(part), _moment(run, value), zone_of(run))
+    found = truncated(part_of(part), _moment(run, value), zone_of(run))
+    return found.astimezone(UTC) if isinstance(found, dt.datetime) and found.tzinfo else found
 
 
 def _to_char(run: Run, value: object, form: str | None = None) -> object:
@@ -89,10 +90,17 @@ def _to_char(run: Run, value: object, form: str | None = None) -> object:
     return local.strftime(form.replace('"', ""))
 
 
-def _convert_timezone(run: Run, target: str, value: object) -> object:
+def _convert_timezone(run: Run, *arguments: Any) -> object:
+    """With two arguments a time with its zone; with three, from one zone to another, a time without."""
+    *source, target, value = arguments
     moment = _moment(run, value)
     assert isinstance(moment, dt.datetime)
-    return moment.astimezone(zoneinfo.ZoneInfo(target))
+    if source:
+        there = moment.replace(tzinfo=zoneinfo.ZoneInfo(source[0]))
+        return there.astimezone(zoneinfo.ZoneInfo(target)).replace(tzinfo=None)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=zone_of(run))).astimezone(
+        zoneinfo.ZoneInfo(target)
+    )
 
 
 def _to(kind: str) -> Function:

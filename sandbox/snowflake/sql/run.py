@@ -106,12 +106,12 @@ class Run:
         return found
 
     def sees_in_schema(self, on: Securable, key: tuple[str, str, str], privileges: Iterable[str]) -> bool:
-        """Whether the role may see an object, which needs USAGE on its database and schema as well."""
+        """Whether the role may see an object, which needs a privilege on its database and on its schema as well."""
         database = self.catalog.databases.get(key[0])
         schema = database.schemas.get(key[1]) if database else None
         if database is None or schema is None:
             return False
-        inside = self.may.holds(database.securable, "USAGE") and self.may.holds(schema.securable, "USAGE")
+        inside = self.may.holds_any(database.securable) and self.may.holds_any(schema.securable)
         return (inside and self.may.holds(on, *privileges)) or self.may.manages_grants
 
     def pool(self, parts: Names) -> ComputePool:

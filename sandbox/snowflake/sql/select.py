@@ -37,7 +37,7 @@ from sandbox.snowflake.sql.results import SELECT, Column, Result
 from sandbox.snowflake.sql.run import Run
 from sandbox.snowflake.sql.system import SYSTEM, service_function
 from sandbox.snowflake.sql.table_functions import table_function
-from sandbox.snowflake.sql.times import zone_of
+from sandbox.snowflake.sql.times import UTC, zone_of
 from sandbox.snowflake.sql.views import view
 
 Row = tuple[Any, ...]
@@ -391,7 +391,13 @@ _TYPES: tuple[tuple[type, str], ...] = (
 
 def _type_of(value: object, expression: Expression) -> str:
     if isinstance(value, dt.datetime):
-        return "timestamp_ltz" if value.tzinfo else "timestamp_ntz"
+        return (
+            "timestamp_ntz"
+            if value.tzinfo is None
+            else "timestamp_ltz"
+            if value.tzinfo is UTC
+            else "timestamp_tz"
+        )
     if isinstance(expression, Call) and expression.name in ("GET", "PARSE_JSON"):
         return "variant"
     return next((name for kind, name in _TYPES if isinstance(value, kind)), "text")
