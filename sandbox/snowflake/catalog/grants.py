@@ -75,9 +75,11 @@ class Grants:
         self._of.get(role, {}).pop((privilege, on), None)
         self._on.get(on, {}).pop((privilege, role), None)
 
-    def revoke_all(self, on: Securable) -> None:
+    def revoke_all(self, on: Securable, role: str | None = None) -> None:
+        """Take every privilege on an object away, from one role or from all."""
         for grant in self.on(on):
-            self.revoke(grant.privilege, on, grant.role)
+            if role in (None, grant.role):
+                self.revoke(grant.privilege, on, grant.role)
 
     def grant_role(self, inner: str, outer: str) -> None:
         self.grant("USAGE", Securable("ROLE", inner), outer)
