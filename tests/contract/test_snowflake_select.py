@@ -8,10 +8,15 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sandbox.snowflake import ROLE, Clock, Snowflake
 from sandbox.snowflake.catalog import CPU_POOL, DATABASE, GPU_POOL, OWNER, WAREHOUSE
+from sandbox.snowflake.sql.aggregates import AGGREGATES
 from sandbox.snowflake.sql.errors import SqlError
+from sandbox.snowflake.sql.functions import CONTEXT, LENIENT, STRICT, TIMED
+from sandbox.snowflake.sql.statements import HANDLERS
 from sandbox.snowflake.world import Session
 
 HISTORY = "SNOWFLAKE.ACCOUNT_USAGE.SNOWPARK_CONTAINER_SERVICES_HISTORY"
@@ -180,3 +185,21 @@ def test_what_services_logged_and_jobs_that_ran_are_tables(sf: Snowflake) -> Non
     sf.catalog.drop_service(job)
     (row,) = sf.run_sql(history, role=OWNER)
     assert row["STATUS"] == "DELETED"
+
+
+PIECES = [
+    *HANDLERS,
+    *(name for name in (*STRICT, *LENIENT, *TIMED, *CONTEXT, *AGGREGATES) if name.isidentifier()),
+    "FROM", "WHERE", "GROUP BY", "ORDER BY", "LIMIT", "LIKE", "IN", "AS", "AND", "NOT", "UNION ALL", "CASE", "END",
+    "(", ")", ",", "*", "=", "<", "+", "/", "::", "=>", "?", ".", ":", ";", "||", "[", "]", "->>", "$1", "!",
+    "'x'", "''", "'day'", "0", "1", "2.5", "NULL", "CHAT", '"name"', "DATE", "VARCHAR", HISTORY, "CREDITS_USED",
+]  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=12))
+def test_no_statement_however_odd_makes_the_account_fail(sf: Snowflake, pieces: list[str]) -> None:
+    for text in (" ".join(pieces), "SELECT " + " ".join(pieces)):
+        try:
+            run(sf, text)
+        except SqlError as error:
+            assert error.code != "000603", (text, error)

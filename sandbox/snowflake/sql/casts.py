@@ -83,7 +83,7 @@ def as_text(value: object, zone: dt.tzinfo) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (dict, list)):
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
     if isinstance(value, dt.datetime):
         local = value.astimezone(zone) if value.tzinfo else value
         text = f"{local:%Y-%m-%d %H:%M:%S}.{local.microsecond // 1000:03d}"

@@ -45,7 +45,7 @@ def _cell(value: object, column: Column, decimals: int) -> str | None:
         )
         return _seconds(since, decimals)
     if isinstance(value, (dict, list)):
-        return json.dumps(value, ensure_ascii=False)
+        return json.dumps(value, ensure_ascii=False, default=str)
     if isinstance(value, bytes):
         return value.hex().upper()
     if isinstance(value, (int, Decimal)) and column.type == "fixed":

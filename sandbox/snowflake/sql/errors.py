@@ -73,6 +73,12 @@ def unknown_function(name: str) -> SqlError:
     return compilation("002140", "42601", f"Unknown function {name}")
 
 
+def wrong_arguments(name: str) -> SqlError:
+    return compilation(
+        "001044", "42P13", f"error line 1 at position 7\nInvalid argument types for function '{name}'"
+    )
+
+
 def invalid_argument(text: str) -> SqlError:
     return compilation("001044", "42P13", text)
 

@@ -10,7 +10,13 @@ from typing import Any
 
 from sandbox.snowflake.sql.aggregates import AGGREGATES
 from sandbox.snowflake.sql.casts import cast
-from sandbox.snowflake.sql.errors import SqlError, compilation, invalid_identifier, unknown_function
+from sandbox.snowflake.sql.errors import (
+    SqlError,
+    compilation,
+    invalid_identifier,
+    unknown_function,
+    wrong_arguments,
+)
 from sandbox.snowflake.sql.expressions import (
     Call,
     Case,
@@ -168,9 +174,11 @@ class Evaluator:
             expression = wanted.expression
             values = {i: self._order_value(expression, found, i, scopes) for i in order}
             nulls = [i for i in order if values[i] is None]
-            present = sorted(
-                (i for i in order if values[i] is not None), key=values.__getitem__, reverse=wanted.descending
-            )
+            present = [i for i in order if values[i] is not None]
+            try:
+                present.sort(key=values.__getitem__, reverse=wanted.descending)
+            except TypeError as error:
+                raise wrong_arguments("ORDER BY") from error
             order = nulls + present if wanted.nulls_first else present + nulls
         return replace(found, rows=tuple(found.rows[i] for i in order))
 
@@ -178,6 +186,9 @@ class Evaluator:
         self, expression: Expression, found: Relation, i: int, scopes: list[Scope] | None
     ) -> Any:
         if isinstance(expression, Literal) and isinstance(expression.value, int):
+            if not 1 <= expression.value <= len(found.columns):
+                text = f"ORDER BY position {expression.value} is not in the select list."
+                raise compilation("000979", "42601", text)
             return found.rows[i][expression.value - 1]
         own = Scope(found, found.rows[i], {})
         if isinstance(expression, ColumnName) and found.index(expression) is not None:
@@ -314,11 +325,15 @@ class Evaluator:
 
     def _aggregate(self, call: Call, scope: Scope) -> Any:
         rows = scope.group or ()
+        if len(call.arguments) != 1:
+            raise wrong_arguments(call.name)
         if call.arguments and isinstance(call.arguments[0], Star):
             return len(rows)
         values = [self.value(call.arguments[0], scope.at(row)) for row in rows]
         present = [value for value in values if value is not None]
-        return AGGREGATES[call.name](list(dict.fromkeys(present)) if call.distinct else present)
+        if call.distinct:
+            present = list({_hashable(value): value for value in present}.values())
+        return _applied(call.name, AGGREGATES[call.name], [present])
 
     def _logic(self, call: Call, scope: Scope) -> bool | None:
         deciding = call.name == "OR"
@@ -335,8 +350,8 @@ def _applied(name: str, function: Callable[..., Any], values: list[Any]) -> Any:
         return function(*values)
     except SqlError:
         raise
-    except (TypeError, ValueError, AttributeError, IndexError) as error:
-        raise compilation("001044", "42P13", f"invalid argument for function [{name}]: {error}") from error
+    except (TypeError, ValueError, AttributeError, IndexError, LookupError, ArithmeticError) as error:
+        raise wrong_arguments(name) from error
 
 
 def _relation(result: Result, alias: str | None) -> Relation:
