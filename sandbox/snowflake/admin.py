@@ -1,4 +1,4 @@
-"""Working the sandbox over HTTP: arm faults, move the clock, read counters. On every listener.
+"""Working the sandbox over HTTP: arm faults, move the clock, read counters, run SQL. On every listener.
 
 These calls are neither counted nor hit by faults. They issue tokens to whoever asks, so no web page in the browser of
 whoever runs the sandbox may ask: neither across origins nor by a name that it lets point to loopback.
@@ -9,63 +9,16 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Callable
-from typing import Any, Protocol
 
-from sandbox.services.scripted import Stats
-from sandbox.snowflake.clock import Clock
+from sandbox.snowflake.admin_actions import ACTIONS, Sandbox
 from sandbox.snowflake.counters import Counters
-from sandbox.snowflake.faults import Faults
 from sandbox.snowflake.reply import Reply, read_body
 from sandbox.snowflake.sql.errors import SqlError
-from sandbox.snowflake.sql.executor import Executor
-from sandbox.snowflake.sql.statement_faults import StatementFaults
 from sandbox.snowflake.wire import App, Receive, Scope, Send
 
 PREFIX = "/_sandbox/"
+CREATING = frozenset({"POST faults", "POST statement-faults", "POST tokens", "POST usage"})
 LOOPBACK = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d+)?", re.ASCII | re.IGNORECASE)
-ARMABLE = ("where", "on", "times", "skip", "chance", "reused")
-
-
-class Measured(Protocol):
-    """A service that counts its batches."""
-
-    @property
-    def stats(self) -> Stats: ...
-
-
-class Sandbox(Protocol):
-    """What these calls work: `snowflake.Snowflake`."""
-
-    faults: Faults
-
-    @property
-    def clock(self) -> Clock: ...
-
-    @property
-    def counters(self) -> dict[str, dict[str, int]]: ...
-
-    @property
-    def issue_oauth_token(self) -> Callable[..., str]: ...
-
-    @property
-    def create_pat(self) -> Callable[..., str]: ...
-
-    @property
-    def statement_faults(self) -> StatementFaults: ...
-
-    @property
-    def executor(self) -> Executor: ...
-
-    def service(self, name: str) -> Measured: ...
-
-    def run_sql(self, statement: str, *, role: str = ...) -> list[dict[str, object]]: ...
-
-    def change_service(self, name: str, **changes: Any) -> dict[str, object]: ...
-
-    def change_pool(self, name: str, **changes: Any) -> dict[str, object]: ...
-
-    def seed_usage(self, days: int = ...) -> int: ...
 
 
 def with_admin(app: App, sandbox: Sandbox, name: str) -> App:
@@ -80,9 +33,9 @@ def with_admin(app: App, sandbox: Sandbox, name: str) -> App:
             return
         try:
             body = json.loads(raw or b"{}")
+            call = f"{scope['method']} {scope['path'].removeprefix(PREFIX)}"
             # In a thread: a statement may take long, and this loop serves everybody.
-            what = scope["path"].removeprefix(PREFIX)
-            reply = await asyncio.to_thread(_act, sandbox, name, scope["method"], what, body)
+            reply = await asyncio.to_thread(_act, sandbox, name, call, body)
         except SqlError as error:
             reply = Reply.json({"error": error.message, "code": error.code}, 400)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -105,68 +58,13 @@ def _refused(scope: Scope, body: bytes) -> Reply | None:
     return None
 
 
-def _act(sandbox: Sandbox, name: str, method: str, what: str, body: Any) -> Reply:
-    if (method, what) == ("POST", "faults"):
-        for fault in body if isinstance(body, list) else [body]:
-            _arm(sandbox, name, fault)
-        return Reply.json({"faults": sandbox.faults.listed()}, 201)
-    if (method, what) == ("GET", "faults"):
-        return Reply.json({"faults": sandbox.faults.listed()})
-    if (method, what) == ("DELETE", "faults"):
-        sandbox.faults.clear()
-        return Reply.json({"faults": []})
-    if (method, what) == ("POST", "clock"):
-        sandbox.clock.advance(float(body["advance"]))
-        return Reply.json({"now": sandbox.clock()})
-    if (method, what) == ("GET", "clock"):
-        return Reply.json({"now": sandbox.clock()})
-    if (method, what) == ("GET", "counters"):
-        return Reply.json(sandbox.counters)
-    if (method, what) == ("POST", "tokens"):
-        issue = {"oauth": sandbox.issue_oauth_token, "pat": sandbox.create_pat}[body.pop("kind")]
-        return Reply.json({"token": issue(**body)}, 201)
-    if what in ("sql", "statements", "statement-faults", "services", "pools", "usage"):
-        return _act_on_sql(sandbox, method, what, body)
-    if (method, what) == ("GET", "batches"):
-        return Reply.json({"batch_sizes": sandbox.service(name).stats.batch_sizes})
-    return Reply.json({"error": f"no {method} {what} here"}, 404)
-
-
-def _act_on_sql(sandbox: Sandbox, method: str, what: str, body: Any) -> Reply:
-    if (method, what) == ("POST", "sql"):
-        return Reply.json({"rows": _plain(sandbox.run_sql(**body))})
-    if (method, what) == ("GET", "statements"):
-        return Reply.json({"statements": sandbox.executor.statements})
-    if (method, what) == ("POST", "statement-faults"):
-        for fault in body if isinstance(body, list) else [body]:
-            sandbox.statement_faults.arm(**fault)
-        return Reply.json({"faults": sandbox.statement_faults.listed()}, 201)
-    if (method, what) == ("GET", "statement-faults"):
-        return Reply.json({"faults": sandbox.statement_faults.listed()})
-    if (method, what) == ("DELETE", "statement-faults"):
-        sandbox.statement_faults.clear()
-        return Reply.json({"faults": []})
-    if (method, what) == ("POST", "services"):
-        return Reply.json(_plain(sandbox.change_service(**body)))
-    if (method, what) == ("POST", "pools"):
-        return Reply.json(_plain(sandbox.change_pool(**body)))
-    if (method, what) == ("POST", "usage"):
-        return Reply.json({"hours": sandbox.seed_usage(**body)}, 201)
-    return Reply.json({"error": f"no {method} {what} here"}, 404)
-
-
-def _plain(value: Any) -> Any:
-    """Rows with times and decimals as text."""
-    return json.loads(json.dumps(value, default=str))
-
-
-def _arm(sandbox: Sandbox, name: str, fault: dict[str, Any]) -> None:
-    """`where` is this listener unless said; everything that is not about when to strike is a parameter."""
-    when = {key: fault[key] for key in ARMABLE if key in fault}
-    params = {k: v for k, v in fault.items() if k not in ARMABLE and k not in ("kind", "params")}
-    params.update(fault.get("params", {}))
-    when.setdefault("where", name)
-    sandbox.faults.arm(fault["kind"], **when, **params)
+def _act(sandbox: Sandbox, name: str, call: str, body: object) -> Reply:
+    action = ACTIONS.get(call)
+    if action is None:
+        return Reply.json({"error": f"no {call} here"}, 404)
+    said = action(sandbox, name, body)
+    # Times and decimals of rows as text.
+    return Reply.json(json.loads(json.dumps(said, default=str)), 201 if call in CREATING else 200)
 
 
 def elsewhere_app(counters: Counters) -> App:

@@ -176,6 +176,16 @@ class Snowflake:
         session = Session(0, ADMIN, role, warehouse=warehouse)
         return self.executor.run(session, statement).table()
 
+    def seed_usage(self, days: int = 30) -> int:
+        """Give every pool with a service a past of so many days; returns how many hours the views have."""
+        with self.world.lock:
+            services = [s for s in self.catalog.services.values() if s.workload == "MODEL_SERVING"]
+            for pool in {
+                service.pool.name: service.pool for service in self.catalog.services.values()
+            }.values():
+                self.catalog.usage.seed(days, pool, services=[s for s in services if s.pool is pool])
+            return len(self.catalog.usage.hours())
+
     @property
     def statement_faults(self) -> StatementFaults:
         return self.executor.faults
@@ -312,40 +322,6 @@ class Snowflake:
 
     def service(self, name: str) -> PublicEndpoint:
         return self._services[name]
-
-    # -- what `admin` changes --------------------------------------------------------------------------
-
-    def change_service(self, name: str, **changes: Any) -> dict[str, object]:
-        """Arm a `condition` (None: recover), set a `state` of the ingress, or both; the row of SHOW SERVICES."""
-        service = self.service(name)
-        if "condition" in changes:
-            service.fall_into(changes.pop("condition"))
-        if "state" in changes:
-            service.set_state(**changes)
-        found = self.run_sql(f"DESCRIBE SERVICE {service.in_sql.full_name}")
-        return found[0]
-
-    def change_pool(self, name: str, **changes: Any) -> dict[str, object]:
-        """Run out of `capacity` (true or false), or change attributes such as max_nodes; the row of DESCRIBE."""
-        with self.world.lock:
-            pool = self.catalog.pools[name]
-            if "capacity" in changes:
-                if changes.pop("capacity"):
-                    pool.trouble = ""
-                else:
-                    self.catalog.run_out_of_capacity(pool)
-            pool.change(self.catalog.settle(), **changes)
-        return self.run_sql(f"DESCRIBE COMPUTE POOL {qualified(name)}")[0]
-
-    def seed_usage(self, days: int = 30) -> int:
-        """Give every pool with a service a past of so many days; returns how many hours the views have."""
-        with self.world.lock:
-            services = [s for s in self.catalog.services.values() if s.workload == "MODEL_SERVING"]
-            for pool in {
-                service.pool.name: service.pool for service in self.catalog.services.values()
-            }.values():
-                self.catalog.usage.seed(days, pool, services=[s for s in services if s.pool is pool])
-            return len(self.catalog.usage.hours())
 
     # -- listeners ---------------------------------------------------------------------------------
 

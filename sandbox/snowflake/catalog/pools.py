@@ -182,6 +182,8 @@ class ComputePool:
     def change(self, now: float, **settings: object) -> None:
         """ALTER COMPUTE POOL ... SET."""
         for name, value in settings.items():
+            if not hasattr(self, name):
+                raise ValueError(f"a compute pool has no {name}")
             setattr(self, name, value)
         self.updated_on = now
         self.settle(now)

@@ -16,7 +16,7 @@ from sandbox.snowflake.sql.results import MULTIPLE, Column, Result, listing
 from sandbox.snowflake.sql.run import Run
 from sandbox.snowflake.sql.statement_faults import StatementFault, StatementFaults, changed, error_of
 from sandbox.snowflake.sql.statements import HANDLERS, SESSION_STATEMENTS, WAITING, statement_of
-from sandbox.snowflake.sql.tokens import Token, split, tokens_of
+from sandbox.snowflake.sql.tokens import Token, split, statements_of
 from sandbox.snowflake.world import Session, World
 
 KEPT = 2000
@@ -195,7 +195,7 @@ class Executor:
             execution.end()
 
     def _results(self, execution: Execution, bindings: Sequence[object], count: int) -> Result:
-        statements = split(tokens_of(execution.text))
+        statements = statements_of(execution.text)
         if not statements:
             raise SqlError("000900", "42601", "SQL compilation error:\nEmpty SQL statement.")
         if count not in (0, len(statements)):
@@ -235,7 +235,7 @@ class Executor:
         for fault in met:
             self._strike(fault, run, execution)
         result = None
-        for link in _links(tokens):
+        for link in split(tokens, "->>"):
             result = self._link(execution, Reader(link, bindings), run)
             run.piped.insert(0, result)
         assert result is not None
@@ -269,13 +269,3 @@ class Executor:
     def _result_of(self, handle: str) -> Result | None:
         found = self.find(handle)
         return None if found is None else found.result
-
-
-def _links(tokens: list[Token]) -> list[list[Token]]:
-    links: list[list[Token]] = [[]]
-    for token in tokens[:-1]:
-        if token.text == "->>":
-            links.append([])
-        else:
-            links[-1].append(token)
-    return [[*link, tokens[-1]] for link in links]

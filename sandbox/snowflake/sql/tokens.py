@@ -70,13 +70,17 @@ def _unescaped(match: re.Match[str]) -> str:
     return _ESCAPES.get(match.group(1), match.group(1))
 
 
-def split(tokens: list[Token]) -> list[list[Token]]:
-    """The statements of a text, without the semicolons between them and without empty ones."""
-    statements: list[list[Token]] = [[]]
+def split(tokens: list[Token], symbol: str) -> list[list[Token]]:
+    """What stands between the symbols, each part with the token that marks the end."""
+    parts: list[list[Token]] = [[]]
     for token in tokens[:-1]:
-        if token.text == ";":
-            statements.append([])
+        if token.text == symbol:
+            parts.append([])
         else:
-            statements[-1].append(token)
-    end = tokens[-1]
-    return [[*statement, end] for statement in statements if statement]
+            parts[-1].append(token)
+    return [[*part, tokens[-1]] for part in parts]
+
+
+def statements_of(text: str) -> list[list[Token]]:
+    """The statements of a text, without empty ones."""
+    return [statement for statement in split(tokens_of(text), ";") if len(statement) > 1]
