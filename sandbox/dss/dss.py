@@ -15,12 +15,11 @@ from sandbox.dss.checks import ContractError
 from sandbox.dss.config import ConfigError, Resolver, preset_reference
 from sandbox.dss.credentials import CredentialSource, CredentialStore, Preset
 from sandbox.dss.descriptors import ParameterSet
-from sandbox.dss.forms import choices_of
+from sandbox.dss.forms import Forms
 from sandbox.dss.front import front
 from sandbox.dss.kernel import Kernel
-from sandbox.dss.kernel_process import Surroundings
+from sandbox.dss.kernel_host import KernelHost
 from sandbox.dss.knowledge_bank import Document, KnowledgeBank
-from sandbox.dss.macro_descriptor import Macro
 from sandbox.dss.macros import MacroRun, Macros
 from sandbox.dss.mesh import Mesh, Model, Retries
 from sandbox.dss.package import DataikuPackage
@@ -61,7 +60,6 @@ class Dss:
         self._models: dict[str, Model] = {}
         self._knowledge_banks: dict[tuple[str, str], KnowledgeBank] = {}
         self._users: dict[str, str] = {}
-        self._url: str | None = None
         self._data = tempfile.TemporaryDirectory(prefix="dss-data-")
         self.rights = Rights([ADMIN])
         self.sql = SqlQueries()
@@ -72,15 +70,16 @@ class Dss:
             embedding_rows=embedding_rows,
             sleep=sleep,
         )
-        self.macros = Macros(
-            self.rights,
+        self._host = KernelHost(
             self.data_folder,
-            self._macro_config,
-            self._surround,
-            self._part,
-            self.mesh.violations,
+            self._users,
+            self.plugin,
+            self._resolver,
+            lambda plugin_id: self._plugin_configs[plugin_id],
             has_fresh_oauth_credentials=self.release.has_fresh_oauth_credentials,
         )
+        self.macros = Macros(self.rights, self._host, self.mesh.violations)
+        self._forms = Forms(self._host, self.mesh.violations)
 
     @property
     def data_folder(self) -> Path:
@@ -201,8 +200,7 @@ class Dss:
 
     def form_defaults(self, plugin_id: str, macro: str) -> dict[str, Any]:
         """What the form of a macro is filled with when it opens. The API fills in nothing."""
-        params = self._macro(plugin_id, macro).params
-        return {param.name: param.default for param in params if param.has_default}
+        return self._forms.defaults(plugin_id, macro)
 
     def form_choices(
         self,
@@ -222,29 +220,9 @@ class Dss:
         which arrive with presets resolved, in a `shape`: "bare", "wrapped" in `{"config": ...}`, or not at all,
         "rootModel only". Raises ContractError where `do` raises, takes too long or gives no choices.
         """
-        found = self._macro(plugin_id, macro)
-        wanted = {param.name: param for param in found.all_params}
-        if param not in wanted or found.form is None:
-            raise ConfigError(f"{macro} has no parameter {param!r} whose choices Python gives")
-        config, plugin_config = self._macro_config(plugin_id, found, saved or {}, user)
-        with tempfile.TemporaryDirectory(dir=self.data_folder) as folder:
-            surroundings = self._surround(plugin_id, Path(folder), user, project_key)
-            try:
-                return choices_of(
-                    found.form,
-                    wanted[param],
-                    typed or {},
-                    config,
-                    plugin_config,
-                    surroundings,
-                    shape=shape,
-                    has_fresh_oauth_credentials=self.release.has_fresh_oauth_credentials,
-                )
-            except ContractError as error:
-                self.mesh.violations.append(error)
-                raise
-            finally:
-                self._part(surroundings)
+        return self._forms.choices(
+            plugin_id, macro, param, typed or {}, saved or {}, user=user, project_key=project_key, shape=shape
+        )
 
     def macro_run(self, run_id: str) -> MacroRun:
         """A run whose result nobody has fetched yet: its log and its progress, which the API does not show."""
@@ -282,11 +260,11 @@ class Dss:
         """
         with front(self) as app:
             service = LocalService(app, "sandbox-dss")
-            self._url = service.url
+            self._host.url = service.url
             try:
                 yield service.url
             finally:
-                self._url = None
+                self._host.url = None
                 service.stop(grace)
 
     def restart_kernels(self) -> None:
@@ -302,37 +280,6 @@ class Dss:
 
     def _resolver(self, plugin: InstalledPlugin) -> Resolver:
         return Resolver(plugin.descriptor, self._presets, self.credentials, self.release, self._int_as_float)
-
-    def _macro(self, plugin_id: str, macro: str) -> Macro:
-        macros = self.plugin(plugin_id).descriptor.macros
-        if macro not in macros:
-            raise ConfigError(f"{plugin_id} has no macro {macro!r}")
-        return macros[macro]
-
-    def _macro_config(
-        self, plugin_id: str, macro: Macro, given: Mapping[str, Any], user: str
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """What a macro gets of what a form or the API hands over, and the plugin's own settings."""
-        for param in macro.all_params:
-            value = given.get(param.name)
-            if param.type == "PRESET" and not (value is None or isinstance(value, Mapping)):
-                raise ConfigError(
-                    f"{param.name}: a preset is {{'mode': 'PRESET', 'name': ...}}, not {value!r}"
-                )
-        plugin = self._plugins[plugin_id]
-        resolver = self._resolver(plugin)
-        config = resolver.resolve(macro.all_params, given, user, fill=False)
-        return config, resolver.resolve(plugin.descriptor.params, self._plugin_configs[plugin_id], user)
-
-    def _surround(self, plugin_id: str, folder: Path, user: str, project_key: str) -> Surroundings:
-        """A ticket for the kernel acts as the user until it is taken back."""
-        ticket = secrets.token_hex(16)
-        self._users[ticket] = user
-        python_lib = self._plugins[plugin_id].descriptor.folder / "python-lib"
-        return Surroundings(python_lib, folder, self.data_folder, ticket, self._url, project_key)
-
-    def _part(self, surroundings: Surroundings) -> None:
-        del self._users[surroundings.ticket]
 
     def _new_kernel(self, model: Model, user: str) -> Kernel:
         plugin = self._plugins[model.plugin_id]

@@ -154,18 +154,9 @@ def confine(work: Path, data: Path) -> None:
     What a real user could do elsewhere, such as in its home, is left out: a plugin cannot count on it.
     """
     work, data = work.resolve(), data.resolve()
-    changes = frozenset(("os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.truncate", "os.chmod"))
+    changes = frozenset(("os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.chmod"))
 
-    def hook(event: str, args: tuple[Any, ...]) -> None:
-        if event == "open":
-            path, _, flags = args
-            writes = bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
-        elif event in changes:
-            path, writes = args[0], True
-        elif event in ("os.listdir", "os.scandir"):
-            path, writes = args[0], False
-        else:
-            return
+    def check(path: Any, writes: bool) -> None:
         if not isinstance(path, (str, bytes, os.PathLike)):
             return
         place = Path(os.path.realpath(os.fsdecode(path)))
@@ -173,6 +164,17 @@ def confine(work: Path, data: Path) -> None:
             return
         if writes or place.is_relative_to(data):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fsdecode(path))
+
+    def hook(event: str, args: tuple[Any, ...]) -> None:
+        if event == "open":
+            check(args[0], bool(args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)))
+        elif event in ("os.rename", "os.link", "os.symlink"):
+            check(args[0], event == "os.rename")
+            check(args[1], True)
+        elif event in changes:
+            check(args[0], True)
+        elif event in ("os.listdir", "os.scandir"):
+            check(args[0], False)
 
     sys.addaudithook(hook)
 

@@ -9,12 +9,13 @@ import logging
 import shutil
 import threading
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sandbox.dss.checks import ContractError
+from sandbox.dss.kernel_host import KernelHost
 from sandbox.dss.kernel_process import (
     KernelBrokeContractError,
     KernelEndedError,
@@ -87,35 +88,16 @@ class MacroRun:
 
 
 class Macros:
-    """The runs of all macros.
+    """The runs of all macros. Breaches of the contract go to `violations`."""
 
-    `resolve(plugin_id, macro, params, user)` makes the config and the plugin's own of what a form stores;
-    `surround(plugin_id, folder, user, project)` is what a kernel finds around it, and `part` takes its
-    ticket back. Breaches of the contract go to `violations`.
-    """
-
-    def __init__(
-        self,
-        rights: Rights,
-        data_folder: Path,
-        resolve: Callable[[str, Macro, Mapping[str, Any], str], tuple[dict[str, Any], dict[str, Any]]],
-        surround: Callable[[str, Path, str, str], Surroundings],
-        part: Callable[[Surroundings], None],
-        violations: list[ContractError],
-        *,
-        has_fresh_oauth_credentials: bool,
-    ) -> None:
+    def __init__(self, rights: Rights, host: KernelHost, violations: list[ContractError]) -> None:
         self._rights = rights
-        self._data_folder = data_folder
-        self._resolve = resolve
-        self._surround = surround
-        self._part = part
+        self._host = host
         self._violations = violations
-        self._has_fresh_oauth_credentials = has_fresh_oauth_credentials
         self._macros: dict[str, InstalledMacro] = {}
         self._runs: dict[str, MacroRun] = {}
         self._processes: dict[str, KernelProcess] = {}
-        self._threads: list[threading.Thread] = []
+        self._threads: dict[str, threading.Thread] = {}
         self._lock = threading.Lock()
 
     def install(self, plugin_id: str, macros: Mapping[str, Macro]) -> None:
@@ -154,9 +136,9 @@ class Macros:
             raise NotAllowedError(f"User {user} is not an administrator, as {macro.id} requires")
         self._rights.require(user, project_key, macro.permissions)
         admins = admin_params if self._rights.is_admin(user) else {}
-        config, plugin_config = self._resolve(installed.plugin_id, macro, {**params, **admins}, user)
+        config, plugin_config = self._host.configs(installed.plugin_id, macro, {**params, **admins}, user)
         run_id = uuid.uuid4().hex[:8]
-        folder = self._data_folder / "tmp" / "macros" / run_id
+        folder = self._host.data_folder / "tmp" / "macros" / run_id
         folder.mkdir(parents=True)
         run = MacroRun(run_id, installed, user, folder)
         # DSS copies this one file: what is beside it is not there.
@@ -168,10 +150,10 @@ class Macros:
             "config": config,
             "plugin_config": plugin_config,
             "confined_to": str(folder) if macro.impersonate else None,
-            "data_folder": str(self._data_folder),
-            "has_fresh_oauth_credentials": self._has_fresh_oauth_credentials,
+            "data_folder": str(self._host.data_folder),
+            "has_fresh_oauth_credentials": self._host.has_fresh_oauth_credentials,
         }
-        surroundings = self._surround(installed.plugin_id, folder, user, project_key)
+        surroundings = self._host.surround(installed.plugin_id, folder, user, project_key)
         process = KernelProcess(order, surroundings, run.hear)
         thread = threading.Thread(
             target=self._follow, args=(run, process, surroundings), name=f"dss-macro-{run_id}", daemon=True
@@ -179,7 +161,7 @@ class Macros:
         with self._lock:
             self._runs[run_id] = run
             self._processes[run_id] = process
-            self._threads.append(thread)
+            self._threads[run_id] = thread
         thread.start()
         return run
 
@@ -203,15 +185,15 @@ class Macros:
     def abort(self, run_id: str) -> None:
         """Kills the process. There is no hook for the macro."""
         run = self.run(run_id)
-        run.aborted = True
-        self._processes[run_id].end()
+        if process := self._processes.get(run_id):
+            run.aborted = True
+            process.end()
 
     def close(self) -> None:
-        for run_id, process in list(self._processes.items()):
-            if run := self._runs.get(run_id):
-                run.aborted = True
-            process.end()
-        for thread in self._threads:
+        threads = list(self._threads.values())
+        for run_id in list(self._processes):
+            self.abort(run_id)
+        for thread in threads:
             thread.join(10)
 
     def _follow(self, run: MacroRun, process: KernelProcess, surroundings: Surroundings) -> None:
@@ -231,5 +213,7 @@ class Macros:
             self._violations.append(broken)
             run.failure = str(broken)
         finally:
-            self._part(surroundings)
+            self._host.part(surroundings)
+            with self._lock:
+                del self._processes[run.id], self._threads[run.id]
             run.done.set()

@@ -333,6 +333,14 @@ def _is_running(pid: int) -> bool:
         return False
 
 
+def test_a_run_that_has_ended_can_be_aborted_in_vain(tmp_path: Path) -> None:
+    with scene(tmp_path, {"echo": (JSON, ECHO)}) as at:
+        macro = at.macro("echo")
+        run_id = macro.run()
+        macro.abort(run_id)
+        assert macro.get_result(run_id, as_type="json") == ["TEST", {}, {}]
+
+
 def test_closing_ends_the_runs_under_way(tmp_path: Path) -> None:
     with one(tmp_path, WAITING) as at:
         run = at.dss.macro_run(at.macro("it").run({"until": str(tmp_path / "never")}, wait=False))
@@ -368,6 +376,7 @@ PLACES = """
             "read data": attempt(lambda: (data / "secret").read_text()),
             "write data": attempt(lambda: (data / "new").write_text("x")),
             "elsewhere": attempt(lambda: pathlib.Path(self.config["elsewhere"]).write_text("x")),
+            "moved there": attempt(lambda: pathlib.Path("own").rename(self.config["elsewhere"])),
         })
 """
 
@@ -380,7 +389,7 @@ def test_an_impersonating_macro_sees_its_own_folder_only(
         (at.dss.data_folder / "secret").write_text("x")
         places = {"data": str(at.dss.data_folder), "elsewhere": str(tmp_path / "elsewhere")}
         assert at.json("it", places) == {
-            "own": "done", "read data": outcome, "write data": outcome, "elsewhere": outcome
+            "own": "done", "read data": outcome, "write data": outcome, "elsewhere": outcome, "moved there": outcome
         }  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -22,7 +23,8 @@ from spcs_llm.usage_log.lines import read_line
 from spcs_llm.usage_log.logged_model import LoggedModel
 from spcs_llm.usage_log.writer import UsageWriter
 
-LIBRARY = Path(__file__).parents[2] / "python-lib"
+ROOT = Path(__file__).parents[2]
+LIBRARY, DOCS = ROOT / "python-lib", ROOT / "docs" / "operations.md"
 NOON = datetime(2025, 11, 26, 12, tzinfo=timezone.utc)
 LONG_AGO = datetime(2000, 1, 1, tzinfo=timezone.utc)
 LINE = UsageLine(
@@ -64,6 +66,13 @@ def test_a_line_is_read_as_it_was_written(tmp_path: Path) -> None:
         .splitlines()[0]
         .startswith('{"time": "2025-11-26T12:00:00.000Z"')
     )
+
+
+def test_the_line_of_the_documentation_is_one_that_is_written() -> None:
+    (text,) = re.findall(r'^\{"time".*$', DOCS.read_text(encoding="utf-8"), re.M)
+    line = read_line(text)
+    assert line is not None
+    assert line.written().decode() == text + "\n"
 
 
 def test_lines_before_a_moment_are_left_out(tmp_path: Path) -> None:
