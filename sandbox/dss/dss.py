@@ -218,7 +218,7 @@ class Dss:
 
         `typed` is the form as it is filled in now, presets as references; `saved` the values saved before,
         which arrive with presets resolved, in a `shape`: "bare", "wrapped" in `{"config": ...}`, or not at all,
-        "rootModel only". Raises ContractError where `do` raises, takes too long or gives no choices.
+        "rootModel only". Raises ContractError where `do` raises, takes too long or does not return choices.
         """
         return self._forms.choices(
             plugin_id, macro, param, typed or {}, saved or {}, user=user, project_key=project_key, shape=shape

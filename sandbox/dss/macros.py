@@ -50,7 +50,7 @@ class InstalledMacro:
         return f"pyrunnable_{self.plugin_id}_{self.macro.id}"
 
     def definition(self, *, for_admin: bool) -> dict[str, Any]:
-        """The descriptor as the API shows it: without `adminParams` to those who are no administrators."""
+        """The descriptor as the API shows it: without `adminParams` to those who are not administrators."""
         shown = {**self.macro.raw, "runnableType": self.runnable_type, "ownerPluginId": self.plugin_id}
         return {**shown, "adminParams": self.macro.raw.get("adminParams", []) if for_admin else []}
 

@@ -82,7 +82,7 @@ def read_parameters(
 
 
 def odd_parameters(params: Iterable[Parameter], where: str) -> list[str]:
-    """What DSS would put up with, but is hardly meant."""
+    """What DSS would put up with, but is probably a mistake."""
     params = list(params)
     names = {param.name for param in params}
     odd = []

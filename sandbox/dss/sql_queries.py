@@ -1,4 +1,4 @@
-"""SQL that DSS runs for others: started, streamed, and finished; each query is a session of its own.
+"""SQL that DSS runs for others: started, streamed, and finished; each query has its own session.
 
 The preceding statements, the query and the following ones run in it; without a COMMIT among them it is rolled back.
 Source: dataiku-api-client 15.2.0, `dataikuapi/dss/sqlquery.py`; DSS documentation, SQLExecutor2.

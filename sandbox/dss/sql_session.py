@@ -57,7 +57,7 @@ class SqlSession(Protocol):
     """One session: what a statement sets is there for the next one, and what is not committed is lost."""
 
     def run(self, statement: str) -> Rows | None:
-        """None for a statement that gives no rows. Raises SqlError."""
+        """None for a statement without rows. Raises SqlError."""
         ...
 
     def close(self) -> None:

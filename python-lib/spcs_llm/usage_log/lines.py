@@ -22,7 +22,7 @@ class UsageLine:
         kind: chat, embed or rerank.
         model: The name under which the service was asked for the model, where the model's settings give one.
         endpoint: What `endpoint_mark` makes of the endpoint's host.
-        project: The key of the project, where DSS tells the process one.
+        project: The key of the project, where the environment of the process has one.
         status: ok; failed; or abandoned, for a stream that was not read to its end.
         error: What failed, as the class of the error; None if nothing did.
         rows: The texts of an embedding query; 1 for the other kinds.
@@ -59,7 +59,7 @@ class UsageLine:
 
 
 def endpoint_mark(host: str) -> str:
-    """Stands for an endpoint in the log, which holds no names of hosts.
+    """Stands for an endpoint in the log, which does not contain names of hosts.
 
     Args:
         host: The endpoint's host, such as `SHOW ENDPOINTS` has in `ingress_url`.

@@ -1,4 +1,4 @@
-"""SQL on a connection of DSS, which runs it: start, stream, verify. Each call is a database session of its own.
+"""SQL on a connection of DSS, which runs it: start, stream, verify. Each call has its own database session.
 
 Source: public copies of `dataiku/core/sql.py`; the three steps go through the public API, which has the same three.
 Values cross as tab-separated text. So a NULL text arrives as "", and a data frame's types are what pandas makes of the
