@@ -12,6 +12,7 @@ import json
 import math
 import re
 import time
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Callable
 from urllib.parse import urlencode
@@ -107,7 +108,9 @@ class SqlApiSession:
         endpoint = Endpoint(
             transport, tokens, errors, retry=retry, idle_seconds=_IDLE_SECONDS, step_name="SNOWFLAKE_SQL"
         )
-        return cls(endpoint, **how)
+        session = cls(endpoint, **how)
+        weakref.finalize(session, transport.close).atexit = False
+        return session
 
     def whose(self) -> Identity:
         if self._whose is None:
