@@ -215,6 +215,9 @@ def test_the_zip_is_installed_and_answers(tmp_path: Path) -> None:
     archive = ROOT / built.stdout.strip().splitlines()[-1]
     names = zipfile.ZipFile(archive).namelist()
     assert {"plugin.json", "release_info.json", "python-lib/spcs_llm/model.py"} <= set(names)
+    macros = {path.relative_to(ROOT).as_posix() for path in (ROOT / "python-runnables").glob("*/runnable.*")}
+    assert len(macros) >= 8
+    assert {*macros, "resource/forms/spcs_llm_services.py"} <= set(names)
     assert not [name for name in names if name.startswith(("tests/", "sandbox/", "requirements/", "."))]
     with Instance(plugin=archive) as instance:
         service = instance.snowflake.create_service("chat")

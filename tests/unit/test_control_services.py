@@ -214,6 +214,15 @@ def test_versions_name_their_services_and_not_those_that_built_them() -> None:
     assert services.read_versions(model, [{"name": "V2", "inference_services": "{"}])[0].services == ()
 
 
+def test_an_account_that_cannot_leave_jobs_out_lists_them_and_they_are_left_out_here() -> None:
+    shown = [SERVICE, {**SERVICE, "name": "NIGHTLY", "is_job": "true"}]
+    session = ScriptedSession({"SHOW SERVICES IN ACCOUNT": shown})
+    listed, rows_ = services.listed_services(session)
+    assert [service.name.name for service in listed] == ["QWEN3_4B_SERVICE"]
+    assert rows_ == 2
+    assert session.asked == ["SHOW SERVICES EXCLUDE JOBS IN ACCOUNT", "SHOW SERVICES IN ACCOUNT"]
+
+
 def test_a_named_service_is_the_one_of_exactly_this_name() -> None:
     shown = [{**SERVICE, "name": "AXB"}, {**SERVICE, "name": "A_B"}]
     session = ScriptedSession({"SHOW SERVICES LIKE 'A_B' IN SCHEMA ML.PROD": shown})

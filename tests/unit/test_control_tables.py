@@ -18,7 +18,7 @@ from spcs_llm.control.operation_table import operation_table, raise_for_failures
 from spcs_llm.control.pool_effects import PoolEffect
 from spcs_llm.errors import SpcsError
 
-from .scripted_session import JANE, ScriptedSession
+from .scripted_session import JANE, ScriptedSession, rows
 from .test_control_discovery import account
 
 DONE = Operated("ML.PROD.CHAT", "GPU", "RUNNING", "SUSPENDED", Outcome.CHANGED)
@@ -51,19 +51,38 @@ def test_each_endpoint_has_the_values_to_enter_in_the_form_of_a_model() -> None:
     assert "HIDDEN" in notes[1]["note"]
 
 
+@pytest.mark.parametrize(
+    ("account_url", "expected"),
+    [
+        ("https://myorg-prod.snowflakecomputing.com", "https://abc-myorg-prod.snowflakecomputing.app"),
+        (
+            "https://myorg-prod.privatelink.snowflakecomputing.com",
+            "https://abc.spcs.xyz.privatelink.snowflake.app",
+        ),
+    ],
+)
+def test_an_account_by_private_link_has_its_services_by_it_too(account_url: str, expected: str) -> None:
+    both = rows(
+        "name is_public ingress_url privatelink_ingress_url",
+        "api|true|abc-myorg-prod.snowflakecomputing.app|abc.spcs.xyz.privatelink.snowflake.app",
+    )
+    found = discover(account(SHOW_ENDPOINTS=both), price_list())
+    assert as_dicts(discovery_table(found, account_url, 3.0))[0]["llmEndpointUrl"] == expected
+
+
 def test_an_empty_account_says_what_the_role_needs() -> None:
     found = discover(ScriptedSession({"SHOW SERVICES": [], "SHOW COMPUTE POOLS": []}), price_list())
-    rows = as_dicts(discovery_table(found, None, 3.0))
-    assert "privilege on the service" in rows[1]["note"]
-    assert list(rows[0]) == list(COLUMNS)
+    shown = as_dicts(discovery_table(found, None, 3.0))
+    assert "privilege on the service" in shown[1]["note"]
+    assert list(shown[0]) == list(COLUMNS)
 
 
 def test_the_table_of_an_operation_has_services_pools_and_rights() -> None:
     table = operation_table(Operation(Verb.SUSPEND, False, JANE, (DONE, FAILED), (EFFECT,)))
-    rows = as_dicts(table)
-    assert [row["result"] for row in rows] == ["changed", "failed", "saved", ""]
-    assert rows[2]["creditsPerHour"] == "0.57"
-    assert "user JANE" in rows[3]["note"]
+    shown = as_dicts(table)
+    assert [row["result"] for row in shown] == ["changed", "failed", "saved", ""]
+    assert shown[2]["creditsPerHour"] == "0.57"
+    assert "user JANE" in shown[3]["note"]
 
 
 def test_a_failure_fails_the_macro_with_all_that_the_table_would_have_said() -> None:

@@ -9,10 +9,9 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from spcs_llm.control import statements
 from spcs_llm.control.macro_form import read_sign_in_settings
 from spcs_llm.control.open_session import Dss, open_session
-from spcs_llm.control.services import read_services
+from spcs_llm.control.services import listed_services
 from spcs_llm.errors import SpcsError
 from spcs_llm.form_fields import FormValues
 from spcs_llm.server_text.foreign_text import plain
@@ -84,10 +83,7 @@ def _listed(values: Mapping[str, Any], dss: Dss, seconds: float) -> list[Choice]
     if form.complaints:
         return [_line(form.complaints[0])]
     session = open_session(settings, dss, seconds)
-    services = sorted(
-        (s for s in read_services(session.rows(statements.show_services(statements.scope()))) if s.serves),
-        key=lambda service: service.name,
-    )
+    services, _ = listed_services(session)
     choices: list[Choice] = [
         {"value": s.name.sql, "label": plain(f"{s.name.sql} ({s.status})")} for s in services[:_MOST]
     ]

@@ -24,11 +24,11 @@ from spcs_llm.control.services import (
     ModelVersion,
     Pool,
     Service,
+    listed_services,
     read_containers,
     read_endpoints,
     read_models,
     read_pools,
-    read_services,
     read_versions,
 )
 from spcs_llm.control.session import Identity, SqlSession
@@ -123,9 +123,8 @@ def discover(
     asking = _Asking(clock() + seconds, workers, clock)
     identity = session.whose()
     within = statements.scope(database, schema)
-    shown = session.rows(statements.show_services(within))
-    listed = sorted((s for s in read_services(shown, database, schema) if s.serves), key=lambda s: s.name)
-    if len(shown) >= statements.MAX_SHOWN:
+    listed, shown = listed_services(session, database, schema)
+    if shown >= statements.MAX_SHOWN:
         asking.note(
             f"Snowflake lists at most {statements.MAX_SHOWN:,} services: there may be more. Look into one database or"
             " schema."

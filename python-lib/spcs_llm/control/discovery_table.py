@@ -86,7 +86,10 @@ def _form(
     endpoint: Endpoint, model: ModelVersion | None, account_url: str, rate: PoolRate | None, pool: Pool | None
 ) -> dict[str, str]:
     """The values to copy into the form of a model. What is empty keeps the form's default."""
-    url = parse_base_url(endpoint.host or endpoint.private_host or "")
+    # By a private link, where the account is reached by one.
+    hosts = [endpoint.host, endpoint.private_host]
+    host = next(filter(None, reversed(hosts) if ".privatelink." in account_url else hosts), "")
+    url = parse_base_url(host)
     chosen = model.functions[0] if model is not None and len(model.functions) == 1 else ""
     return {
         FIELDS.account.name: account_url,

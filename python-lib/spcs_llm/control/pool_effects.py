@@ -13,7 +13,7 @@ from spcs_llm.control import statements
 from spcs_llm.control.families import PriceList
 from spcs_llm.control.operated import Verb
 from spcs_llm.control.rates import PoolRate, pool_rate
-from spcs_llm.control.services import Pool, Service, read_pools, read_services
+from spcs_llm.control.services import Pool, Service, listed_services, read_pools
 from spcs_llm.control.session import SqlSession
 from spcs_llm.errors import SpcsError, SqlError
 
@@ -77,7 +77,7 @@ def pool_effects(
 def _others(session: SqlSession, pool: Pool, changed: Sequence[Service]) -> int:
     """How many other services and jobs keep the pool up, those that the role may not see included."""
     try:
-        on_pool = [s for s in read_services(session.rows(statements.show_services_on(pool.name))) if s.serves]
+        on_pool, _ = listed_services(session, pool=pool.name)
     except SqlError:
         on_pool = list(changed)
     names = {service.name for service in changed}

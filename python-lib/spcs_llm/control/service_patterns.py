@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from spcs_llm.control import statements
 from spcs_llm.control.identifiers import NotAName, QualifiedName, parts, typed
-from spcs_llm.control.services import Service, read_services
+from spcs_llm.control.services import Service, listed_services
 from spcs_llm.control.session import SqlSession
 from spcs_llm.errors import SettingsError, SqlError
 
@@ -104,12 +103,12 @@ def matching_services(session: SqlSession, patterns: Iterable[Pattern]) -> list[
         if (database, None) in scopes and schema is not None:
             continue
         try:
-            shown = session.rows(statements.show_services(statements.scope(database, schema)))
+            listed, _ = listed_services(session, database, schema)
         except SqlError as error:
             if not error.is_about_rights:
                 raise
-            shown = []  # told by the patterns that fit nothing
-        for service in read_services(shown, database, schema):
-            if service.serves and any(pattern.fits(service.name) for pattern in patterns):
+            listed = []  # told by the patterns that fit nothing
+        for service in listed:
+            if any(pattern.fits(service.name) for pattern in patterns):
                 found[service.name] = service
     return [found[name] for name in sorted(found)]

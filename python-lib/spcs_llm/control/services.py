@@ -16,6 +16,7 @@ from datetime import datetime
 from spcs_llm.control import cells, statements
 from spcs_llm.control.identifiers import NotAName, QualifiedName, qualified
 from spcs_llm.control.session import Row, SqlSession
+from spcs_llm.errors import SqlError
 from spcs_llm.server_text.foreign_text import plain
 
 SUSPENDED = ("SUSPENDED", "SUSPENDING")
@@ -344,6 +345,39 @@ def read_versions(model: QualifiedName, rows: Iterable[Row]) -> list[ModelVersio
         for row in rows
         if (version := cells.text(row, "name")) is not None
     ]
+
+
+def listed_services(
+    session: SqlSession, database: str | None = None, schema: str | None = None, *, pool: str | None = None
+) -> tuple[list[Service], int]:
+    """The services of a scope, without jobs and those that build models.
+
+    Args:
+        session: Runs the statement.
+        database: The database to look into; None for all.
+        schema: The schema to look into; None for all.
+        pool: The compute pool to look at instead.
+
+    Returns:
+        The services by name, and how many rows Snowflake listed: at most `statements.MAX_SHOWN`.
+
+    Raises:
+        SpcsError: If the statement fails.
+    """
+    statement = (
+        statements.show_services(statements.scope(database, schema))
+        if pool is None
+        else statements.show_services_on(pool)
+    )
+    try:
+        shown = session.rows(statement)
+    except SqlError as error:
+        if error.code != "001003":
+            raise
+        # An account that does not know EXCLUDE JOBS lists them; `is_job` tells them apart.
+        shown = session.rows(statement.replace(" EXCLUDE JOBS", ""))
+    found = (service for service in read_services(shown, database, schema) if service.serves)
+    return sorted(found, key=lambda service: service.name), len(shown)
 
 
 def named_service(session: SqlSession, name: QualifiedName) -> Service | None:
