@@ -219,10 +219,46 @@ def test_two_people_who_suspend_at_once_both_succeed() -> None:
 
 
 def test_somebody_who_suspends_what_is_resumed_is_told() -> None:
-    account = Account(EMBEDDING, looks=10**6)
-    account.session.answers["ALTER SERVICE"] = []
+    account = Account(EMBEDDING)
+
+    def suspend_it(statement: str) -> Any:
+        account.states["EMBED"] = "SUSPENDED"
+        return rows("instance_id container_name status message", "0|main|PENDING|Waiting")
+
+    account.session.answers["SHOW SERVICE CONTAINERS"] = suspend_it
     told = account.operate(Verb.RESUME, wait=60)
     assert told.failures[0].note == "Somebody suspended it again."
+
+
+def test_a_listing_that_is_older_than_the_resume_is_no_failure() -> None:
+    account = Account(EMBEDDING)
+    show, looks = account.session.answers["SHOW SERVICES"], []
+
+    def late(statement: str) -> Any:
+        shown = show(statement)
+        looks.append(statement)
+        if " LIKE " in statement and len(looks) < 5:
+            return [{**row, "status": "SUSPENDED"} for row in shown]
+        return shown
+
+    account.session.answers["SHOW SERVICES"] = late
+    told = account.operate(Verb.RESUME, wait=600)
+    assert (told.services[0].after, told.failures) == ("RUNNING", [])
+
+
+def test_what_somebody_else_has_just_resumed_is_waited_for_too() -> None:
+    account = Account("ML|PROD|CHAT|PENDING|GPU|false|1", looks=3)
+    told = account.operate(Verb.RESUME, wait=600)
+    assert account.altered == []
+    assert (told.services[0].after, told.services[0].outcome) == ("RUNNING", Outcome.UNCHANGED)
+    assert account.slept > 0
+
+
+def test_a_failed_service_is_suspended_since_its_nodes_are_billed() -> None:
+    account = Account("ML|PROD|CHAT|FAILED|GPU|false|1")
+    told = account.operate(Verb.SUSPEND, wait=60)
+    assert account.altered == ["ALTER SERVICE ML.PROD.CHAT SUSPEND"]
+    assert (told.services[0].after, told.failures) == ("SUSPENDED", [])
 
 
 def test_a_lost_connection_is_told_of_its_service_and_the_others_go_on() -> None:

@@ -144,3 +144,11 @@ def test_the_code_is_found_in_what_dss_and_snowpark_pass_on(text: str, code: str
         assert refused.value.code == code
         assert refused.value.statement_kind == "SHOW ENDPOINTS"
         assert str(refused.value).startswith(f"[SQL] Snowflake refuses SHOW ENDPOINTS: {shown}")
+
+
+def test_a_role_or_warehouse_that_cannot_be_used_names_the_fields() -> None:
+    error = Exception("SnowflakeSQLException: Object does not exist, or operation cannot be performed.")
+    session = ExecutorSession(Executor([], [], error), role="R", warehouse="W")
+    with pytest.raises(SqlError) as refused:
+        session.whose()
+    assert "'Role' or 'Warehouse'" in refused.value.hint

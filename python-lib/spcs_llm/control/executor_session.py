@@ -50,7 +50,7 @@ class ExecutorSession:
 
     def whose(self) -> Identity:
         if self._whose is None:
-            self._whose = identity(self.rows(WHO))
+            self._whose = identity(self.rows, WHO)
         return self._whose
 
     def rows(self, statement: str, *, bindings: Sequence[str] = ()) -> list[Row]:

@@ -81,7 +81,7 @@ def operate(
     wanted = [Pattern.read(pattern) for pattern in dict.fromkeys(patterns)]
     identity = session.whose()
     services = matching_services(session, wanted)
-    changing = [s for s in services if not verb.is_in_place(s.status) and s.status not in GIVEN_UP]
+    changing = [s for s in services if not verb.is_in_place(s.status) and not _is_beyond(verb, s.status)]
     effects = list(pool_effects(session, verb, changing, prices, identity.region or ""))
     progress(0.2)
     operated: dict[QualifiedName, Operated] = {}
@@ -116,12 +116,17 @@ def _missing(pattern: Pattern, identity: Identity) -> Operated:
     )
 
 
+def _is_beyond(verb: Verb, status: str) -> bool:
+    """Whether nothing can be done in this state. A failed service still has its nodes: it can be suspended."""
+    return status in (GIVEN_UP if verb is Verb.RESUME else ("DELETING", "DELETED"))
+
+
 def _operated(
     session: SqlSession, verb: Verb, service: Service, identity: Identity, dry_run: bool
 ) -> Operated:
     before = service.status
     one = Operated(service.name.sql, service.pool, before, before, Outcome.UNCHANGED)
-    if before in GIVEN_UP:
+    if _is_beyond(verb, before):
         return replace(
             one,
             outcome=Outcome.FAILED,

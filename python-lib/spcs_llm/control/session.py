@@ -8,7 +8,7 @@ refuses is `errors.SqlError`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Optional, Protocol
 
@@ -43,18 +43,30 @@ class Identity:
         )
 
 
-def identity(rows: Sequence[Row]) -> Identity:
-    """Reads whose rights statements run with.
+def identity(ask: Callable[[str], Sequence[Row]], who: str) -> Identity:
+    """Asks whose rights statements run with.
 
     Args:
-        rows: What `statements.WHO` gives.
+        ask: Runs a statement.
+        who: `statements.WHO`.
 
     Returns:
         The identity.
 
     Raises:
-        SqlError: If there is no row with a user.
+        SpcsError: If Snowflake refuses the role or the warehouse, or says nothing of a user.
     """
+    try:
+        rows = ask(who)
+    except SqlError as error:
+        if (
+            error.is_about_rights
+        ):  # the statement names no object: only the role or the warehouse can be meant
+            error.hint = (
+                "Correct 'Role' or 'Warehouse', or ask a Snowflake administrator to grant the user the role, and the"
+                " role USAGE on the warehouse."
+            )
+        raise
     row = rows[0] if rows else {}
     user = row.get("user")
     if not user:

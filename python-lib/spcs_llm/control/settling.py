@@ -40,11 +40,19 @@ class Settling:
         self._seconds = seconds
         self._sleep = sleep
         self._clock = clock
+        self._seen_up: set[QualifiedName] = set()
 
     def wait(self, operated: dict[QualifiedName, Operated], progress: Callable[[float], object]) -> None:
-        """Replaces the entries of services that were changed by what became of them."""
+        """Replaces entries by what became of their services.
+
+        Those that somebody else had changed before are waited for as well: a scenario that goes on needs them ready.
+
+        Args:
+            operated: The entries, which are replaced.
+            progress: Is told the share of the time that has passed, from 0 to 1.
+        """
         began = self._clock()
-        left = [name for name, one in operated.items() if one.outcome is Outcome.CHANGED]
+        left = [name for name, one in operated.items() if one.outcome in (Outcome.CHANGED, Outcome.UNCHANGED)]
         pause = _FIRST_PAUSE
         while left:
             for name in list(left):
@@ -67,14 +75,18 @@ class Settling:
             service = named_service(self._session, name)
             if service is None:
                 return replace(one, outcome=Outcome.FAILED, note="It was dropped meanwhile."), True
-            one = replace(one, after=service.status, note="")
-            if service.status in GIVEN_UP:
-                return replace(one, outcome=Outcome.FAILED, note=self._why_failed(name)), True
+            note = one.note if one.outcome is Outcome.UNCHANGED and service.status == one.after else ""
+            one = replace(one, after=service.status, note=note)
             if self._verb is Verb.SUSPEND:
                 return one, service.status == "SUSPENDED"
-            if service.is_suspended:
+            if service.status in GIVEN_UP:
+                return replace(one, outcome=Outcome.FAILED, note=self._why_failed(name)), True
+            if not service.is_suspended:
+                self._seen_up.add(name)
+                return self._resumed(name, one, service)
+            if name in self._seen_up:
                 return replace(one, outcome=Outcome.FAILED, note="Somebody suspended it again."), True
-            return self._resumed(name, one, service)
+            return one, False  # a listing may be older than the statement before it
         except SqlError as error:
             return replace(one, note=error.message), error.is_about_rights
         except SpcsError as error:
@@ -93,7 +105,7 @@ class Settling:
         if any(container.has_given_up for container in waiting):
             return replace(one, outcome=Outcome.FAILED, note="; ".join(map(str, waiting))), True
         ready = bool(containers) and not waiting and service.status == "RUNNING"
-        return replace(one, note="" if ready else "; ".join(map(str, waiting))), ready
+        return (one if ready else replace(one, note="; ".join(map(str, waiting)))), ready
 
     def _why_failed(self, name: QualifiedName) -> str:
         try:

@@ -38,7 +38,7 @@ class SnowparkSession:
 
     def whose(self) -> Identity:
         if self._whose is None:
-            self._whose = identity(self.rows(WHO))
+            self._whose = identity(self.rows, WHO)
         return self._whose
 
     def rows(self, statement: str, *, bindings: Sequence[str] = ()) -> list[Row]:

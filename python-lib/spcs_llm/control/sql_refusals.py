@@ -36,6 +36,10 @@ _SENTENCES = (
     ),
     (re.compile(r"reached its statement or warehouse timeout|statement timeout", re.I), "000630", "57014"),
 )
+_ROLE = (
+    "Enter a role that is granted to the user in 'Role', and a warehouse that it may use in 'Warehouse'. With OAuth,"
+    " the role must be the one in the scope."
+)
 _HINTS = {
     "000606": "Enter a warehouse that the role may use in 'Warehouse'.",
     "000630": "Ask for less, such as one schema or fewer days, or use a larger warehouse.",
@@ -45,9 +49,10 @@ _HINTS = {
     "002003": "Ask a Snowflake administrator to grant the role a privilege on it, or correct the name.",
     "002043": "Ask a Snowflake administrator to grant the role a privilege on it, or correct the name.",
     "003001": "Ask a Snowflake administrator to grant the role the privilege.",
-    "003013": "Enter a role that is granted to the user in 'Role'. With OAuth, it must be the one in the scope.",
+    "003013": _ROLE,
     "090105": "Enter a database.",
-    "390201": "Enter a role that is granted to the user in 'Role'.",
+    "390189": _ROLE,
+    "390201": _ROLE,
 }
 
 
