@@ -21,6 +21,14 @@ EFFECTS: dict[str, Callable[..., None]] = {}
 ADMINISTRATORS = ("ACCOUNTADMIN", "SECURITYADMIN", "USERADMIN", "SYSADMIN")
 
 
+# Which usage views the database roles of SNOWFLAKE may read, of those that this project reads (sql-reference/
+# snowflake-db-roles).
+DATABASE_ROLES = {
+    "SNOWFLAKE.USAGE_VIEWER": {"SNOWPARK_CONTAINER_SERVICES_HISTORY", "MODEL_SERVING_USAGE_HISTORY"},
+    "SNOWFLAKE.ORGANIZATION_BILLING_VIEWER": {"RATE_SHEET_DAILY"},
+}
+
+
 class Refused(Exception):
     """What Snowflake would answer with an error."""
 
@@ -112,9 +120,16 @@ class Account:
             return False
         for table in parsed.find_all(exp.Table):
             self.need_warehouse()
-            if table.catalog.upper() == "SNOWFLAKE" and "ACCOUNTADMIN" not in self.active_roles():
+            if table.catalog.upper() == "SNOWFLAKE" and not self._may_read(table.name.upper()):
                 raise Refused(f"{self.role} has no access to {table.sql()}")
         return True
+
+    def _may_read(self, view: str) -> bool:
+        """Whether the role may read a usage view: as account administrator, or by the view's database role."""
+        readers = [role for role, views in DATABASE_ROLES.items() if view in views]
+        return "ACCOUNTADMIN" in self.active_roles() or any(
+            self.may("USAGE", "DATABASE ROLE", role) for role in readers
+        )
 
     def roles_of(self, role: str) -> set[str]:
         """The role and all that it inherits."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 
-from .account import Account, Refused, effect
+from .account import DATABASE_ROLES, Account, Refused, effect
 from .grammar import Captures
 
 # What a role may be granted on an object, of what this project grants (user-guide/security-access-control-privileges).
@@ -70,6 +70,16 @@ def grant_role_to_user(account: Account, captures: Captures) -> None:
     if captures["to"] not in account.users:
         raise Refused(f"USER {captures['to']} does not exist or not authorized")
     account.users[captures["to"]].add(captures["name"])
+
+
+@effect("grant database role")
+def grant_database_role(account: Account, captures: Captures) -> None:
+    if captures["name"] not in DATABASE_ROLES:
+        raise Refused(f"Database role {captures['name']} does not exist or not authorized")
+    if "ACCOUNTADMIN" not in account.active_roles():
+        raise Refused(f"{account.role} cannot grant the database roles of SNOWFLAKE")
+    account.reach("ROLE", captures["to"])
+    account.grants.add(("USAGE", "DATABASE ROLE", captures["name"], captures["to"]))
 
 
 def may_grant(account: Account, kind: str, name: str) -> None:

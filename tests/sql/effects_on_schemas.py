@@ -152,6 +152,16 @@ def show_in_service(account: Account, captures: Captures) -> None:
     account.need("MONITOR", "SERVICE", account.full(captures["name"]))
 
 
+@effect("show endpoints")
+def show_endpoints(account: Account, captures: Captures) -> None:
+    account.need("USAGE", "SERVICE", account.full(captures["name"]))
+
+
+@effect("show nodes")
+def show_nodes(account: Account, captures: Captures) -> None:
+    account.need("USAGE", "COMPUTE POOL", captures["name"])
+
+
 @effect("service logs")
 def service_logs(account: Account, captures: Captures) -> None:
     account.need("MONITOR", "SERVICE", captures["name"])

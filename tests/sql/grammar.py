@@ -101,6 +101,7 @@ RULES = [
         "grant ownership",
         "grant-ownership",
     ),
+    Rule("grant database role", "grant-database-role", "GRANT DATABASE ROLE <name> TO ROLE <to:name>"),
     Rule(
         "grant service role",
         "grant-service-role",
@@ -216,8 +217,11 @@ RULES = [
     Rule(
         "show in service",
         "show-endpoints",
-        "SHOW { ENDPOINTS | SERVICE CONTAINERS | SERVICE INSTANCES } IN SERVICE <name>",
+        "SHOW { SERVICE CONTAINERS | SERVICE INSTANCES } IN SERVICE <name>",
     ),
+    Rule("show endpoints", "show-endpoints", "SHOW ENDPOINTS IN SERVICE <name>"),
+    Rule("show nodes", "show-nodes", "SHOW NODES IN COMPUTE POOL <name>"),
+    Rule("show all", "show-services", "SHOW SERVICES [EXCLUDE JOBS] IN ACCOUNT"),
     Rule("show images", "show-images-in-image-repository", "SHOW IMAGES IN IMAGE REPOSITORY <name>"),
     Rule("describe pool", "desc-compute-pool", "DESCRIBE COMPUTE POOL <name>"),
     Rule("show all", "show-compute-pools", "SHOW COMPUTE POOLS [LIKE <like:string>]"),

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from spcs_llm.control import statements, usage_views
+from spcs_llm.control.identifiers import qualified
+
 from . import effects_of_drops, effects_on_accounts, effects_on_schemas, script, visits  # noqa: F401 - they register statements
 from .account import Account, Refused, Thing
 
@@ -133,6 +136,43 @@ def let_another_role_call(account: Account, scripts: Scripts) -> None:
     account.execute("DROP ROLE ANALYST")
 
 
+def let_a_role_operate(account: Account, scripts: Scripts) -> None:
+    """What the macros send, by a role that owns nothing."""
+    account.sign_in_as("ADMIN", "USERADMIN")
+    account.execute("CREATE ROLE OPERATOR")
+    account.execute("GRANT ROLE OPERATOR TO USER CARL")
+    account.sign_in_as("ADMIN")
+    text = script.uncommented(scripts["grant_operator.sql"]).replace("<role>", "OPERATOR")
+    account.run(text, "grant_operator.sql")
+    account.sign_in_as("CARL", "OPERATOR")
+    account.execute(statements.show_services(statements.scope()))
+    account.execute(statements.SHOW_POOLS)
+    for pool in (GPU, CPU):
+        account.execute(statements.show_nodes(pool))
+        account.execute(statements.describe_pool(pool))
+    for name in ("QWEN3_4B_SERVICE", "GRANITE_EMBEDDING_SERVICE"):
+        service = qualified(f"{SCHEMA}.{name}")
+        account.execute(statements.show_endpoints(service))
+        account.execute(statements.show_containers(service))
+        account.execute(statements.suspend(service))
+        account.execute(statements.resume(service))
+    account.execute("USE WAREHOUSE DATAIKU_SPCS_WAREHOUSE")
+    for select in (usage_views.pool_days(30), usage_views.service_credits(30), usage_views.contract_prices()):
+        account.execute(select)
+    _expect_not_called(account, "OPERATOR")
+    account.sign_in_as("ADMIN")
+    account.execute("USE ROLE USERADMIN")
+    account.execute("DROP ROLE OPERATOR")
+
+
+def _expect_not_called(account: Account, role: str) -> None:
+    try:
+        visits.call(account, f"{SCHEMA}.QWEN3_4B_SERVICE", role)
+    except Refused:
+        return
+    raise Missing(f"{role} may call a service")
+
+
 def sign_in_without_people(account: Account, scripts: Scripts) -> None:
     account.sign_in_as("ADMIN")
     text = script.uncommented(scripts["setup_service_user.sql"]).replace("<public key>", KEY)
@@ -217,6 +257,7 @@ def from_an_empty_account(scripts: Scripts) -> Account:
     call(account, "CARL", CALLER, "QWEN3_4B_SERVICE", "GRANITE_EMBEDDING_SERVICE")
     deploy_containers(account, scripts)
     let_another_role_call(account, scripts)
+    let_a_role_operate(account, scripts)
     sign_in_without_people(account, scripts)
     check(account)
     operate(account, scripts)

@@ -164,6 +164,7 @@ FROM_EMPTY = [
     ("create_openai_services.sql", as_is),
     ("close_egress.sql", as_is),
     ("grant_caller.sql", script.uncommented),
+    ("grant_operator.sql", script.uncommented),
     ("setup_service_user.sql", script.uncommented),
     ("schedule.sql", script.uncommented),
     ("teardown.sql", as_is),
@@ -211,7 +212,9 @@ def test_setup_stops_while_a_placeholder_is_left() -> None:
         )
 
 
-@pytest.mark.parametrize("name", ["grant_caller.sql", "setup_service_user.sql", "upgrade_cleanup.sql"])
+@pytest.mark.parametrize(
+    "name", ["grant_caller.sql", "grant_operator.sql", "setup_service_user.sql", "upgrade_cleanup.sql"]
+)
 def test_other_placeholders_are_refused(name: str) -> None:
     account = ready_account()
     account.sign_in_as("ADMIN")
