@@ -27,7 +27,7 @@ COUNTS = (100, 1000)
 
 @contextlib.contextmanager
 def account(services: int) -> Iterator[dict[str, Any]]:
-    """The form of a macro that signs in to an account with so many services, in a process of its own."""
+    """The form of a macro that signs in to an account with this number of services, in a separate process."""
     command = [sys.executable, "-m", "tests.benchmarks.many_services", str(services)]
     environment = {"PYTHONPATH": f"{ROOT / 'python-lib'}:{ROOT}", "PATH": ""}
     with subprocess.Popen(

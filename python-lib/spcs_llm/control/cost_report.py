@@ -58,7 +58,7 @@ class CostReport:
         last_day: The day on which it was made.
         price: The price of a credit.
         pool_days: Each pool's credits by day.
-        known_until: Until when the view of pools tells; None if it told nothing.
+        known_until: Where the view of pools ends; None if it has no rows.
         services: The credits that are attributed to registry services.
         services_known: Whether that view could be read.
         running: The pools that the role may see, as they are now.
@@ -107,7 +107,7 @@ class CostReport:
 
     @property
     def complete_days(self) -> list[date]:
-        """The days that the view tells all of, from the first one with cost on."""
+        """The days that the view covers to their end, from the first one with a cost."""
         if self.known_until is None or not self.pool_days:
             return []
         begin = min(entry.day for entry in self.pool_days)

@@ -142,7 +142,7 @@ def _bar(
 
 
 def _still_open(report: CostReport, day: date) -> str:
-    """A mark for a day of which the view does not tell all yet."""
+    """A mark for a day that the view does not cover to its end."""
     return "" if report.known_until is None or day < report.known_until.date() else " (so far)"
 
 
@@ -255,7 +255,7 @@ def _pool_row(report: CostReport, one: PoolNow) -> list[str]:
 
 
 def _estimates(report: CostReport) -> str:
-    """What the plugin itself reckoned for queries: the part of the bill in which somebody waited for an answer."""
+    """What the plugin itself estimated for queries: the part of the bill in which somebody waited for an answer."""
     if report.estimates is None:
         return ""
     total = sum(

@@ -38,7 +38,7 @@ def open_session(settings: SignInSettings, dss: Dss, seconds: float = 300.0, **h
     Args:
         settings: Whose rights to use.
         dss: What DSS provides.
-        seconds: The most that a statement may take; a connection of DSS has limits of its own.
+        seconds: The most that a statement may take; a connection of DSS has its own limits.
         **how: As for `SqlApiSession`.
 
     Returns:

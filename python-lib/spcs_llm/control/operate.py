@@ -153,7 +153,7 @@ def _operated(
 def _after_refusal(
     session: SqlSession, verb: Verb, service: Service, identity: Identity, one: Operated, error: SqlError
 ) -> Operated:
-    """Somebody else may have done the same at the same time, which is no failure."""
+    """Looks whether somebody else has done the same at the same time. That is not a failure."""
     if error.is_about_rights:
         grant = statements.grant_operate(service.name, identity.role)
         return replace(

@@ -35,7 +35,7 @@ def operation_table(done: Operation) -> Table:
 
 
 def raise_for_failures(done: Operation) -> None:
-    """Makes the macro fail, so that a scenario sees it. A macro that raised has no result: the text tells all.
+    """Makes the macro fail, so that a scenario sees it. A macro that raised has no result, so the text says everything.
 
     Args:
         done: What was done.

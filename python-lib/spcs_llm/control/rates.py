@@ -49,7 +49,7 @@ def pool_rate(session: SqlSession, pool: Pool, prices: PriceList, region: str = 
         The rate.
 
     Raises:
-        SpcsError: If Snowflake cannot be asked. A refusal is no error: the pool's own family is taken for all nodes.
+        SpcsError: If Snowflake cannot be asked. After a refusal, the pool's own family is taken for all nodes.
     """
     nodes: list[Node] = []
     if pool.nodes:

@@ -285,7 +285,7 @@ def read_containers(rows: Iterable[Row]) -> list[Container]:
 
 
 def read_endpoints(rows: Iterable[Row]) -> list[Endpoint]:
-    """Reads the rows of SHOW ENDPOINTS. While Snowflake creates a host name, a sentence stands in its place."""
+    """Reads the rows of SHOW ENDPOINTS. While Snowflake creates a host name, SHOW has a sentence instead."""
     return [
         Endpoint(
             name,

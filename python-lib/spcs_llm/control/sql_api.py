@@ -1,8 +1,8 @@
 """A session over Snowflake's SQL API v2: statements by HTTPS, with a token and without a login.
 
 Bodies, statuses and codes: Snowflake documentation, "Snowflake SQL API", and its OpenAPI specification (`sqlapi.yaml`
-of snowflakedb/snowflake-rest-api-specs). Each statement is a session of its own for Snowflake: its role and warehouse
-stand in its body. A statement that takes longer than 45 seconds goes on in Snowflake, and is asked about until it ends.
+of snowflakedb/snowflake-rest-api-specs). Each statement is a separate session for Snowflake: its role and warehouse are
+in its body. A statement that takes longer than 45 seconds goes on in Snowflake, and is asked about until it ends.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ _ALLOW_ADDRESS = (
 
 @dataclass(frozen=True)
 class SqlApiErrors:
-    """Makes errors of responses that are no success.
+    """Makes errors of responses that do not report success.
 
     Attributes:
         sign_in: The kind of token, which decides what a hint can ask to correct.
@@ -40,7 +40,7 @@ class SqlApiErrors:
     sign_in: SignInKind
 
     def __call__(self, status: int, headers: Mapping[str, str], body: bytes) -> SpcsError:
-        """The error behind a response that is no success."""
+        """The error behind a response that does not report success."""
         reply = _json(body)
         code, words = error_code(reply.get("code")) or "", plain(reply.get("message") or "").rstrip(". ")
         if status == 429 or (status >= 500 and status != 513):

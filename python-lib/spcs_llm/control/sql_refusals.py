@@ -2,7 +2,7 @@
 
 Codes: snowflake-connector-python 4.8.1, and Snowflake documentation, "SQL API: handling responses". DSS and Snowpark
 hand over a text in which a code may stand or not; sentences are matched by their beginning, because Snowflake has
-been adding hints of its own behind them.
+been adding its own hints behind them.
 """
 
 from __future__ import annotations

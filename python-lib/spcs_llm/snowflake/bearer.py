@@ -57,7 +57,7 @@ class OAuthBearer:
 
 
 class KeyPairBearer:
-    """Assertions of a key pair, each signed anew."""
+    """Assertions of a key pair. Each is signed when it is needed."""
 
     def __init__(
         self,
