@@ -76,6 +76,7 @@ def _texts() -> Iterator[tuple[str, str]]:
         cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
         prose = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"]
         yield notebook.name, "\n\n".join(prose)
+    yield "the diagnosis", "\n".join(_said_by_the_diagnosis())
     yield "the errors", "\n".join(f"{known.message} {known.hint}" for known in known_errors())
     for folder in WITH_DOCSTRINGS:
         trees = [
@@ -99,6 +100,29 @@ def _log_lines(tree: ast.Module) -> Iterator[str]:
             for part in ast.walk(node.args[0]) if node.args else ():
                 if isinstance(part, ast.Constant) and isinstance(part.value, str):
                     yield part.value
+
+
+def _said_by_the_diagnosis() -> Iterator[str]:
+    """The texts of more than two words in the code of the diagnosis, which are no docstrings."""
+    folder = ROOT / "python-lib" / "spcs_llm" / "control"
+    for path in (*sorted((folder / "diagnosis").glob("*.py")), folder / "container_messages.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        docstrings = {
+            id(node.body[0].value)
+            for node in ast.walk(tree)
+            if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
+            and node.body
+            and isinstance(node.body[0], ast.Expr)
+        }
+        for node in ast.walk(tree):
+            if (
+                not isinstance(node, ast.Constant)
+                or not isinstance(node.value, str)
+                or id(node) in docstrings
+            ):
+                continue
+            if len(node.value.split()) > 2:
+                yield node.value
 
 
 def _forms() -> list[str]:

@@ -240,8 +240,8 @@ def _judged(timing: StreamTiming, context: QueryContext) -> Outcome:
         why = f" A stream failed before: {failure.without_quotation().message}" if failure is not None else ""
         return warning(
             f"The answer arrives as {'one piece' if count else 'no text'} after {timing.whole:.2f} s.{why}",
-            "The server does not stream, or refuses to. Start it with streaming, or use it for queries that do not need"
-            " it: an answer of more than 90 s of silence is cut by Snowflake's ingress.",
+            "The server does not stream, or refuses to. Enable streaming on the server, or use it only for answers that"
+            " take less than 90 s: Snowflake's ingress closes connections that are silent for longer.",
         )
     first, last = timing.moments[0], timing.moments[-1]
     gap = max(later - earlier for earlier, later in zip(timing.moments, timing.moments[1:]))

@@ -86,7 +86,11 @@ class SignInSteps:
         session = self._session
         if session is None:
             return self._role_of_token()
-        seen = f"The session's role is {quoted(session.role)}" if session.role else "Snowflake names no role"
+        seen = (
+            f"The session's role is {quoted(session.role)}"
+            if session.role
+            else "Snowflake does not name a role"
+        )
         if session.master_token is None:
             return warning(f"{seen}. The session has no master token to renew it by.", _FRESH_TOKENS)
         try:
@@ -105,7 +109,7 @@ class SignInSteps:
         if isinstance(sign_in, KeyPairSignIn):
             if sign_in.role:
                 return ok(f"The role is {quoted(sign_in.role)}, which the preset names.")
-            return ok("The preset names no role: Snowflake uses the user's default role.")
+            return ok("The preset does not name a role: Snowflake uses the user's default role.")
         return skipped("The role is the one to which the programmatic access token is restricted.")
 
     @property
