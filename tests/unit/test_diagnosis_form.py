@@ -44,7 +44,8 @@ def test_the_other_fields_are_those_that_the_code_reads() -> None:
     assert others.keys() == OWN.keys()
     for name, field in OWN.items():
         form = others[name]
-        assert (form["type"] in field.kinds, form["label"]) == (True, field.label)
+        kinds = ("CONNECTION",) if name == "snowflakeConnection" else field.kinds
+        assert (form["type"] in kinds, form["label"]) == (True, field.label)
         assert form.get("defaultValue") == field.absent
         assert (form.get("minI"), form.get("maxI")) == (
             getattr(field, "least", None),
@@ -53,6 +54,15 @@ def test_the_other_fields_are_those_that_the_code_reads() -> None:
         if "selectChoices" in form:
             assert [choice["value"] for choice in form["selectChoices"]] == list(field.choices())  # type: ignore[attr-defined]
         assert form["description"]
+
+
+def test_the_macro_looks_only_and_is_in_the_zip() -> None:
+    descriptor = json.loads(
+        (ROOT / "python-runnables/spcs-llm-diagnose/runnable.json").read_text(encoding="utf-8")
+    )
+    assert descriptor["permissions"] == ["READ_CONF"]
+    assert descriptor["resultType"] == "RESULT_TABLE"
+    assert "python-runnables" not in (ROOT / ".gitattributes").read_text(encoding="utf-8")
 
 
 def test_the_columns_are_those_that_are_promised() -> None:
