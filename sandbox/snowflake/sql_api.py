@@ -1,8 +1,8 @@
 """The SQL API, version 2: `/api/v2/statements`.
 
 Requests, answers and statuses: Snowflake docs, "SQL API reference" and "handling responses"; snowflake-rest-api-specs,
-`sqlapi.yaml`. Codes 391902, 390142, 390505, 333334, 000709: snowflake-control-plane facts. Which code an unknown role
-has, and what an unknown handle is answered with, are assumptions.
+`sqlapi.yaml`. Codes 390142, 390505, 333334 and 000709: the samples of those pages; 391902: reports of users. Which code
+an unknown role has, what an unknown handle is answered with, and the codes 391903 to 391906 are assumptions.
 """
 
 from __future__ import annotations

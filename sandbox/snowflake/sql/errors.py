@@ -1,8 +1,9 @@
 """Why a statement fails: code, SQLSTATE and text, as clients get them.
 
-Codes and states: snowflake-control-plane facts gathered from the drivers' error tables and public logs; Snowflake
-documentation for messages where it prints them. Since June 2026 the server adds a hint at privileges to objects that do
-not exist or are not authorized (snowflake-jdbc, pull request 2661); its exact end is an assumption.
+Codes and states: error tables of Snowflake's drivers, and logs that users of connectors made public (such as issue
+1241 of snowflake-connector-python); messages: Snowflake documentation where it prints them. Since June 2026 the server
+adds a hint at privileges to objects that do not exist or are not authorized (snowflake-jdbc, pull request 2661). The
+exact end of that hint, and the codes 001015, 001044, 3950xx and 392503, are assumptions.
 """
 
 from __future__ import annotations

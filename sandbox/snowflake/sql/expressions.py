@@ -6,6 +6,7 @@ LIKE, BETWEEN, IS NULL, CASE, casts, paths into JSON, functions and aggregates. 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Union
@@ -300,3 +301,23 @@ def _is_date_part(reader: Reader) -> bool:
 def _parenthesised(reader: Reader) -> tuple[Expression, ...]:
     arguments, _, _ = _arguments(reader)
     return arguments
+
+
+def parts_of(expression: Expression | None) -> Iterable[Expression]:
+    """An expression and everything in it."""
+    if expression is None:
+        return
+    yield expression
+    inner: list[Expression | None] = []
+    if isinstance(expression, Call):
+        inner = [*expression.arguments, *(value for _, value in expression.named)]
+    elif isinstance(expression, Cast):
+        inner = [expression.value]
+    elif isinstance(expression, Case):
+        inner = [
+            expression.subject,
+            expression.otherwise,
+            *(part for pair in expression.branches for part in pair),
+        ]
+    for part in inner:
+        yield from parts_of(part)
