@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 from decimal import Decimal, InvalidOperation
 
 from sandbox.snowflake.sql.errors import SqlError, compilation
@@ -14,6 +15,7 @@ WHOLE = frozenset({"INT", "INTEGER", "BIGINT", "SMALLINT"})
 NUMBER = frozenset({"NUMBER", "DECIMAL", "NUMERIC"}) | WHOLE
 FLOAT = frozenset({"FLOAT", "DOUBLE", "REAL"})
 TIMES = frozenset({"TIMESTAMP", "TIMESTAMP_NTZ", "TIMESTAMP_LTZ", "TIMESTAMP_TZ", "DATETIME"})
+FRACTION = re.compile(r"\.\d+")
 SEMI = frozenset({"VARIANT", "OBJECT", "ARRAY"})
 
 
@@ -68,14 +70,16 @@ def _date(value: object, zone: dt.tzinfo) -> dt.date:
 def _moment(value: object, kind: str, zone: dt.tzinfo) -> dt.datetime:
     if isinstance(value, dt.date) and not isinstance(value, dt.datetime):
         value = dt.datetime(value.year, value.month, value.day)
-    found = (
-        value
-        if isinstance(value, dt.datetime)
-        else dt.datetime.fromisoformat(str(value).replace("Z", "+00:00"))
-    )
+    found = value if isinstance(value, dt.datetime) else _parsed(str(value))
     if kind in ("TIMESTAMP_LTZ", "TIMESTAMP_TZ"):
         return (found if found.tzinfo else found.replace(tzinfo=zone)).astimezone(UTC)
     return found.astimezone(zone).replace(tzinfo=None) if found.tzinfo else found
+
+
+def _parsed(text: str) -> dt.datetime:
+    # Before Python 3.11 a fraction must have three or six digits, and Z is not a zone.
+    padded = FRACTION.sub(lambda found: found[0][:7].ljust(7, "0"), text.replace("Z", "+00:00"))
+    return dt.datetime.fromisoformat(padded)
 
 
 def as_text(value: object, zone: dt.tzinfo) -> str:

@@ -13,7 +13,6 @@ UTC = dt.timezone.utc
 PARTS = ("YEAR", "QUARTER", "MONTH", "WEEK", "DAY", "HOUR", "MINUTE", "SECOND", "MILLISECOND")
 _SECONDS = {"WEEK": 604_800, "DAY": 86_400, "HOUR": 3600, "MINUTE": 60, "SECOND": 1, "MILLISECOND": 0.001}
 _INTERVAL = re.compile(r"\s*(-?\d+)\s+([A-Za-z]+)\s*")
-Moment = "dt.date | dt.datetime"
 
 
 def zone_of(run: Run) -> dt.tzinfo:
