@@ -301,6 +301,24 @@ def test_a_call_resumes_a_suspended_service_only_where_auto_resume_is_true(
     assert (call(sf, chat), status(sf)) == (200, "RUNNING")
 
 
+def test_a_registry_service_without_a_minimum_is_suspended_after_half_an_hour_without_calls(
+    sf: Snowflake,
+) -> None:
+    bot = sf.create_service("bot", protocol="MODEL_SERVING", placed={"min_instances": 0})
+
+    def state() -> object:
+        return one(sf, f"DESCRIBE SERVICE {DATABASE}.PUBLIC.BOT")["status"]
+
+    sf.clock.advance(1000)
+    call(sf, bot)
+    assert bot.counters["forwarded"] == 1
+    sf.clock.advance(1000)
+    assert state() == "RUNNING"
+    sf.clock.advance(1000)
+    assert state() == "SUSPENDED"
+    assert (call(sf, bot), state()) == (503, "PENDING")
+
+
 def test_two_who_suspend_at_once_and_one_who_resumes_meanwhile(sf: Snowflake, chat: PublicEndpoint) -> None:
     run(sf, f"ALTER SERVICE {CHAT} SUSPEND")
     run(sf, f"ALTER SERVICE {CHAT} SUSPEND")

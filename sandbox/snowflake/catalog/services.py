@@ -28,6 +28,8 @@ from sandbox.snowflake.endpoint import Endpoint
 PROVISIONING = "Endpoints provisioning in progress... check back in a few minutes"
 # Container names of model serving: snowflake-ml-python 2.6.0, service operations.
 MODEL_SERVING_CONTAINERS = ("model-inference", "proxy", "snowflake-ingress")
+# Snowflake docs, real-time inference: a service with MIN_INSTANCES = 0 is suspended after 30 minutes without calls.
+QUIET_SECONDS = 1800.0
 _SERVICE_IDS = itertools.count(2001)
 
 
@@ -117,6 +119,7 @@ class Service:
     def __post_init__(self) -> None:
         self.updated_on = self.updated_on or self.created_on
         self._generation = 0
+        self._last_call = self.created_on
 
     # -- names and texts -------------------------------------------------------------------------------
 
@@ -177,7 +180,7 @@ class Service:
 
     def target_instances(self, now: float) -> int:
         gone = self.shown_status(now) in ("SUSPENDED", "SUSPENDING", "DONE", "DELETED")
-        return 0 if gone else self.min_instances
+        return 0 if gone else max(1, self.min_instances)
 
     def instance_status(self, instance: Instance, now: float) -> str:
         if self.is_job and self.status == "DONE":
@@ -238,11 +241,12 @@ class Service:
     def start_at_once(self, now: float) -> None:
         """Running and ready now, on a node that is there: how a test or a demo begins."""
         self._generation += 1
-        self.instances = [self._instance(number, now) for number in range(self.min_instances)]
+        self.instances = [self._instance(number, now) for number in range(max(1, self.min_instances))]
         for instance in self.instances:
             self.pool.make_room(instance, now)
             instance.started_on, instance.ready = now, True
         self.status = "RUNNING"
+        self._called(now)
 
     def resume(self, now: float) -> None:
         """PENDING until a node is there and the containers have started; ready when the model is loaded."""
@@ -297,7 +301,7 @@ class Service:
         """As many instances as MIN_INSTANCES says, if the service is not suspended."""
         if self.status not in ("PENDING", "RUNNING"):
             return
-        while len(self.instances) > self.min_instances:
+        while len(self.instances) > max(1, self.min_instances):
             self.pool.leave(self.instances.pop(), now)
         for number in range(len(self.instances), self.min_instances):
             instance = self._instance(number, now)
@@ -320,9 +324,20 @@ class Service:
         def ready(when: float) -> None:
             if generation == self._generation:
                 instance.ready = True
+                self._called(when)
 
         instance = Instance(number, now, placed)
         return instance
+
+    def _called(self, now: float) -> None:
+        """A registry service whose MIN_INSTANCES is 0 is suspended when nobody has called for half an hour."""
+        self._last_call = now
+        if self.workload == "MODEL_SERVING" and self.min_instances == 0:
+            self.agenda.at(now + QUIET_SECONDS, self._suspend_if_quiet)
+
+    def _suspend_if_quiet(self, when: float) -> None:
+        if self.status == "RUNNING" and when >= self._last_call + QUIET_SECONDS:
+            self.suspend(when)
 
     # -- the ingress -----------------------------------------------------------------------------------
 
@@ -336,6 +351,7 @@ class Service:
         if self.status != "RUNNING":
             return "no_hosts"
         if any(instance.ready for instance in self.instances):
+            self._called(now)
             return "running"
         return "loading" if self.workload == "MODEL_SERVING" else "connect_error"
 
