@@ -253,6 +253,8 @@ def _endpoint_token(questions: Sequence[str]) -> bytes:
 
 def honest_answer(request: Request) -> bytes:
     """What a good account and a good service answer."""
+    if request.body == b"{}":  # which paths are there?
+        return reply(dumped({"detail": "Field required"}), 422)
     questions = questions_in(request.body)
     if request.path == "/v1/chat/completions":
         return chunked(_openai_chat(questions), content_type="text/event-stream")

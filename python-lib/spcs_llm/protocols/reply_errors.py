@@ -25,7 +25,7 @@ _BY_STATUS: dict[int, type[ServiceError]] = {
     504: ServiceDown,
 }
 _REFUSALS = ("badrequest", "invalidrequest", "validation")  # the last is TGI's
-_COLD_START = "'Cold start wait' sets how long a query keeps trying."
+_COLD_START = "Try again in a few minutes, or ask a DSS administrator to raise 'Cold start wait'."
 
 
 def error_within(body: Any, private: Any, *, row: bool = False) -> ServiceError | None:

@@ -64,5 +64,7 @@ def refuse_json(request: ChatRequest) -> None:
 def _unsupported(message: str, capability: str) -> QueryError:
     others = " or ".join(titles_with(capability))
     return QueryError(
-        message, f"Serve the model with a server that supports it, and choose {others} as 'Service protocol'."
+        message,
+        "Use another model, or ask a DSS administrator to serve this one with a server that supports it and to choose"
+        f" {others} as 'Service protocol'.",
     )

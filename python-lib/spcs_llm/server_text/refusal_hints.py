@@ -12,7 +12,7 @@ _HINTS = tuple(
     for pattern, hint in (
         (
             r"enable-auto-tool-choice|tool-call-parser|--jinja",
-            "Tools are not enabled: start the server with the options that it names.",
+            "Tools are not enabled: ask whoever runs the service to start the server with the options that it names.",
         ),
         (
             r"context[ _](length|window|size)|maximum context|too long|exceeds? the (model|maximum)|max_input_length"

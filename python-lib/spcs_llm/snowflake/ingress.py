@@ -147,8 +147,9 @@ class IngressErrors:
             return told.error(
                 ServiceStarting,
                 "The service is not reachable yet",
-                "It is suspended, starting or failing: see SHOW SERVICE CONTAINERS IN SERVICE. 'Cold start wait'"
-                " sets how long a query keeps trying.",
+                "It is suspended, starting or failing. Try again in a few minutes, or ask a DSS administrator to raise"
+                " 'Cold start wait'. A Snowflake administrator can see its state with SHOW SERVICE CONTAINERS IN"
+                " SERVICE.",
             )
         denied = self._denied(told)
         if denied is not None:
@@ -288,7 +289,7 @@ def _failed(told: _ErrorReply) -> SpcsError:
         return told.error(
             ModelLoading,
             "The service is not ready yet",
-            "'Cold start wait' sets how long a query keeps trying.",
+            "Try again in a few minutes, or ask a DSS administrator to raise 'Cold start wait'.",
         )
     if status == 504:
         return told.error(
