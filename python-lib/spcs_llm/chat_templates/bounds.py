@@ -92,9 +92,9 @@ class Budget:
             TemplateError: If it would be longer.
         """
         if isinstance(kind, str) and length > _MAX_TEXT:
-            raise TemplateError(f"an expression of it makes a text of more than {_MAX_TEXT:,} characters")
+            raise TemplateError(f"one of its expressions builds a text of more than {_MAX_TEXT:,} characters")
         if isinstance(kind, (list, tuple)) and length > _MAX_ITEMS:
-            raise TemplateError(f"an expression of it makes a list of more than {_MAX_ITEMS:,} items")
+            raise TemplateError(f"one of its expressions builds a list of more than {_MAX_ITEMS:,} items")
 
     def _charge(self, which: int, amount: int, complaint: str) -> None:
         left = getattr(self._of_thread, "left", None)

@@ -162,7 +162,7 @@ class ChatTemplate:
             self._filled([{**turn, "content": _PLACEHOLDER} for turn in turns])
         except TemplateError as refusal:
             return refusal
-        return TemplateError("it fails with the texts of this conversation")
+        return TemplateError("it fails on this conversation")
 
     def _arranged(self, turns: list[dict[str, str]]) -> list[dict[str, str]]:
         if self._system_turn != "own":

@@ -181,7 +181,7 @@ class Adapter(HTTPAdapter):
             return self.proxy_manager_for(proxy_url)
         except (ValueError, urllib3.exceptions.HTTPError):
             raise NetworkError(
-                "The proxy that the environment names cannot be used.",
+                "The proxy that is set in the environment cannot be used.",
                 "Ask a DSS administrator to correct HTTPS_PROXY; a SOCKS proxy needs the Python package PySocks.",
                 transient=False,
             ) from None
