@@ -2,9 +2,9 @@
 
 By the event stream format of the WHATWG HTML standard (§9.2.6), with three exceptions. Until late 2025 llama.cpp's
 server told a failure in mid-stream as a field `error`, where others send an event of that name. Some gateways hand on
-the body of a failure as it is: a line that begins with `{"error"`. And an event that the end of the body leaves without
-its blank line is not thrown away: several gateways and servers never send that line after their last event, which is
-the one with the finish reason or the error.
+the body of a failure as it is, a line that begins with `{"error"`, or end with a bare `[DONE]`. And an event that the
+end of the body leaves without its blank line is not thrown away: several gateways and servers never send that line
+after their last event, which is the one with the finish reason or the error.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from spcs_llm.errors import ModelError, NetworkError, QueryTimeout
 
 MAX_EVENT = 16 * 1024 * 1024
 _BOM = b"\xef\xbb\xbf"
-_BARE_ERROR = b'{"error"'
+_BARE = (b'{"error"', b"[DONE]")  # lines that are events without saying so
 
 
 class Event(NamedTuple):
@@ -60,7 +60,7 @@ def events(chunks: Iterable[bytes], *, largest: int = MAX_EVENT) -> Iterator[Eve
     except (NetworkError, QueryTimeout) as error:
         failure = error
     rest = lines.rest()
-    if rest.startswith((b"data:", b"error:", _BARE_ERROR)):
+    if rest.startswith((b"data:", b"error:", *_BARE)):
         event = begun.with_line(rest)
         if event is not None:
             yield event
@@ -95,9 +95,9 @@ class _BegunEvent:
         """Takes in a line; the event if that was its blank one, or begins another."""
         if not line:
             return self._ended()
-        if line.startswith(_BARE_ERROR):
+        if line.startswith(_BARE):
             event = self._ended()
-            self.name, self.data, self._size = "error", [line], len(line)
+            self.name, self.data, self._size = "error" if line[:1] == b"{" else "", [line], len(line)
             return event
         field, _, value = line.partition(b":")
         if value[:1] == b" ":
