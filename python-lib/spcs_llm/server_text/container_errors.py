@@ -57,6 +57,7 @@ _GENERIC = re.compile(
     r"validation error|"
     r"internal (?:server )?error|server[_ ]error|internalservererror|invalid_request_error|invalid request|not found|"
     r"notfounderror|unauthorized|forbidden|service unavailable|bad gateway|gateway timeout|conflict|too many requests|"
+    r"the given data was invalid|one or more validation errors occurred|validation failed|invalid input|"
     r"request failed|unknown error|an error occurred|something went wrong|upstream error|api_error|apierror|"
     r"exception|failed|failure|fail|true|"
     r"(?:error from provider:?\s*)?provider returned (?:an )?error)[.!:]?",
@@ -202,6 +203,8 @@ def _reason_in_object(told: Mapping[str, Any], depth: int) -> str:
         if told.get(name) is None or (name == "text" and not isinstance(told[name], str)):
             continue
         reason = _reason(told[name], depth + 1)
+        if not reason and name == "errors" and isinstance(told[name], Mapping):
+            reason = _reason_by_field(told[name], depth + 1)
         if reason and not _GENERIC.fullmatch(reason):
             return _with_parameter(told, reason)
         if reason:
@@ -209,6 +212,13 @@ def _reason_in_object(told: Mapping[str, Any], depth: int) -> str:
     if not found:
         found = [_text(told[name]) for name in ("type", "code") if told.get(name)]
     return found[0] if found else ""
+
+
+def _reason_by_field(problems: Mapping[str, Any], depth: int) -> str:
+    """Problems under the names of the fields that have them, as Laravel and ASP.NET write them."""
+    named = list(problems.items())[:_MAX_PROBLEMS]
+    reasons = [(_text(field), _reason(problem, depth + 1)) for field, problem in named]
+    return "; ".join(f"{field}: {reason}" for field, reason in reasons if field and reason)
 
 
 def _with_parameter(told: Mapping[str, Any], reason: str) -> str:

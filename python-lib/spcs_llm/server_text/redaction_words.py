@@ -6,25 +6,28 @@ from __future__ import annotations
 # Ollama, NIM, Text Embeddings Inference and Snowflake's model serving add). An error that names one must be readable.
 API_NAMES = frozenset(
     """
-    add_generation_prompt add_special_tokens additionalProperties allOf allowed_tokens annotations anyOf arguments array
-    assistant audio auto base64 batch_size best_of body bool boolean bytes cache_prompt chat_template
-    chat_template_kwargs choices choice completion completion_tokens completions const content context_length
+    add_generation_prompt add_special_tokens additionalProperties allOf allowed_tokens annotations anyOf arguments
+    array assistant audio auto base64 batch_size best_of body bool boolean bytes cache_prompt chat_template
+    chat_template_kwargs choice choices completion completion_tokens completions const content context_length
     continue_final_message created data dataframe_records dataframe_split default delta description detail developer
-    dimensions documents echo embedding embeddings encoding_format enum error extra_body file finish_reason float
-    format frequency_penalty function function_call functions grammar guided_choice guided_grammar guided_json
-    guided_regex id ignore_eos image image_url include_stop_str_in_output index input input_type inputs instances int
-    integer items json json_object json_schema json_value keep_alive lang length length_penalty loc logit_bias logprob
-    logprobs max_completion_tokens max_input_length max_length max_model_len max_new_tokens max_output_tokens max_tokens
-    maxItems maxLength maximum message messages metadata method min_p min_tokens minimum mirostat modalities model
-    model_name models msg multimodal n name names normalize not null number num_ctx num_predict object oneOf options
-    outputs parallel_tool_calls parameters params parts passage pattern penalty_alpha predict prefix presence_penalty
-    priority prompt prompt_logprobs prompt_tokens properties quantization query raw raw_scores reasoning
-    reasoning_content reasoning_effort refusal regex repeat_penalty repetition_penalty required rerank response_format
-    return_documents return_text role safe_serialization schema score seed service_tier skip_special_tokens split stop
-    stop_sequences stop_token_ids store stream stream_options string strict structured_outputs suffix system temperature
-    text texts thinking timeout title tokens tool tool_call tool_call_id tool_calls tool_choice tools top_k top_logprobs
-    top_n top_p total_tokens transforms truncate truncate_prompt_tokens truncation truncation_direction type
-    typical_p unit_format url usage use_beam_search user user_id value video watermark with_metadata
+    dimensions documents echo embedding embeddings encoding_format enum error exclusiveMaximum exclusiveMinimum
+    extra_body file finish_reason float format frequency_penalty function function_call functions grammar
+    guided_choice guided_grammar guided_json guided_regex id ignore_eos image image_url include_stop_str_in_output
+    index input input_type inputs instances int integer items json json_object json_schema json_value keep_alive
+    lang length length_penalty loc logit_bias logprob logprobs max_completion_tokens max_input_length max_length
+    max_model_len max_new_tokens max_output_tokens max_tokens maximum maxItems maxLength maxProperties message
+    messages metadata method min_p min_tokens minimum minItems minLength minProperties mirostat modalities model
+    model_name models msg multimodal multipleOf n name names normalize not null num_ctx num_predict number object
+    oneOf options outputs parallel_tool_calls parameters params parts passage pattern patternProperties
+    penalty_alpha predict prefix prefixItems presence_penalty priority prompt prompt_logprobs prompt_tokens
+    properties propertyNames quantization query raw raw_scores reasoning reasoning_content reasoning_effort refusal
+    regex repeat_penalty repetition_penalty required rerank response_format return_documents return_text role
+    safe_serialization schema score seed service_tier skip_special_tokens split stop stop_sequences stop_token_ids
+    store stream stream_options strict string structured_outputs suffix system temperature text texts thinking
+    timeout title tokens tool tool_call tool_call_id tool_calls tool_choice tools top_k top_logprobs top_n top_p
+    total_tokens transforms truncate truncate_prompt_tokens truncation truncation_direction type typical_p
+    unevaluatedItems unevaluatedProperties uniqueItems unit_format url usage use_beam_search user user_id value
+    video watermark with_metadata
     true false none auto any object null
     """.split()  # noqa: SIM905
 )

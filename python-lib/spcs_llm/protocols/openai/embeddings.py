@@ -195,14 +195,16 @@ def _told(error: ServiceError, form: EmbeddingForm, *, truncates: bool) -> SpcsE
 
 def came_as_base64(body: Any) -> bool:
     """Whether an answer that `read_embeddings` has read holds a vector in base64."""
-    return isinstance(body, dict) and any(isinstance(item.get("embedding"), str) for item in body["data"])
+    return isinstance(body, dict) and any(
+        isinstance(item.get("embedding"), str) for item in body.get("data") or ()
+    )
 
 
 def read_embeddings(body: Any, count: int, payload: dict[str, Any]) -> list[Row]:
     """Reads an answer of `/v1/embeddings`.
 
     Args:
-        body: The answer's JSON: `{"data": [{"embedding", "index"}], "usage"}`.
+        body: The answer's JSON: `{"data": [{"embedding", "index"}], "usage"}`, or the vectors under `embeddings`.
         count: How many texts were sent.
         payload: The request's JSON, whose texts no error may quote.
 
@@ -216,7 +218,7 @@ def read_embeddings(body: Any, count: int, payload: dict[str, Any]) -> list[Row]
     error = error_within(body, payload)
     if error is not None:
         raise error
-    data = body.get("data") if isinstance(body, dict) else None
+    data = _items(body) if isinstance(body, dict) else None
     if (
         not isinstance(data, list)
         or len(data) > 2 * count
@@ -246,6 +248,18 @@ def read_embeddings(body: Any, count: int, payload: dict[str, Any]) -> list[Row]
         usage_of(body.get("usage")).prompt_tokens if count == 1 else None
     )  # it tells those of the whole request
     return [Embedding(vector, tokens) if isinstance(vector, list) else vector for vector in vectors]
+
+
+def _items(body: dict[str, Any]) -> Any:
+    """What the answer has for the texts: `data` as OpenAI has it, or `embeddings` as Ollama and Cohere have them."""
+    if "data" in body:
+        return body["data"]
+    vectors = body.get("embeddings")
+    if isinstance(vectors, dict):  # by their type
+        vectors = vectors.get("float")
+    if isinstance(vectors, list) and all(isinstance(vector, list) for vector in vectors):
+        return [{"embedding": vector} for vector in vectors]
+    return vectors
 
 
 def _vector(item: dict[str, Any]) -> list[float] | ModelError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -21,7 +22,7 @@ from spcs_llm.errors import (
 )
 from spcs_llm.protocols.openai.answer import EmptyStream, UselessStream
 from spcs_llm.protocols.openai.dialect import SETTINGS, Dialect, SchemaForm, features_of
-from spcs_llm.protocols.openai.json_schema import closed, limits_in
+from spcs_llm.protocols.openai.json_schema import LIMITS, closed, limits_in
 from spcs_llm.protocols.openai.lessons import Lesson, Lessons
 from spcs_llm.protocols.openai.tool_calls import NamelessCall
 
@@ -31,6 +32,8 @@ _ABOUT_STREAM: Final = re.compile(r"\bstream(ing|ed)?\b", _I)
 _ABOUT_FORMAT: Final = re.compile(
     r"response_format|json_schema|json_object|json schema|\bschema\b|grammar|guided|structured", _I
 )
+# No other text has these: minLength, uniqueItems and the like.
+_KEYWORDS: Final = tuple(name for name in sorted(LIMITS) if not name.islower())
 _NOT_POSSIBLE: Final = re.compile(
     r"unsupported|not (yet |currently )?(supported|permitted|allowed|implemented|available|possible)"
     r"|(does not|doesn't|do not|don't|cannot|can't|can not|could not|unable to|not able to)\b"
@@ -336,8 +339,12 @@ def refused_setting(payload: Mapping[str, Any], text: str) -> str | None:
 
 
 def refuses_format(payload: Mapping[str, Any], text: str) -> bool:
-    """Whether `payload` asks for a JSON format and a text speaks of it."""
-    return "response_format" in payload and _ABOUT_FORMAT.search(text) is not None
+    """Whether `payload` asks for a JSON format and a text speaks of it, or of a keyword of its schema."""
+    if "response_format" not in payload:
+        return False
+    return _ABOUT_FORMAT.search(text) is not None or any(
+        name in text and f'"{name}"' in json.dumps(payload["response_format"]) for name in _KEYWORDS
+    )
 
 
 def has_null_content(payload: Mapping[str, Any]) -> bool:
