@@ -1,4 +1,4 @@
-"""The statements that give a role what it needs, with the real names in place of `<service>` and `<role>`."""
+"""The statements that give a role what it needs, with the real names instead of `<service>` and `<role>`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _GRANT = "GRANT SERVICE ROLE <service>!ALL_ENDPOINTS_USAGE TO ROLE <role>"  # as
 
 
 def with_names(hint: str, facts: Facts, user: str | None = None) -> str:
-    """A hint in which names that are known stand in place of those in angle brackets.
+    """A hint in which names that are known replace those in angle brackets.
 
     Args:
         hint: The hint, which may name `<service>`, `<role>` and `<user>`.

@@ -1,4 +1,4 @@
-"""Connections that note what comes back on them, for the record of a diagnosis: statuses and names, never contents."""
+"""Connections that note what is answered on them, for the record of a diagnosis: statuses and names, never contents."""
 
 from __future__ import annotations
 
@@ -68,13 +68,13 @@ class Observations:
 
 
 def observed(observations: Observations) -> type[Transport]:
-    """The class of connections that note what comes back.
+    """The class of connections that note what is answered.
 
     Args:
         observations: What takes the notes.
 
     Returns:
-        The class, to be used in place of `Transport`.
+        The class, to be used instead of `Transport`.
     """
 
     class ObservedTransport(Transport):

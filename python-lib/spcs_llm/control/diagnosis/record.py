@@ -1,8 +1,8 @@
 """The record of a diagnosis: what it saw, as numbers and words of closed lists, to be sent to the plugin's authors.
 
-It answers what nobody could look up while this plugin was written (`docs/unverified.md`). It holds no host, name, token
-or content: a text that somebody else chose is in it only if it is one of the words of `record_words`, and a version
-only as digits.
+It answers what nobody could look up while this plugin was written (`docs/unverified.md`). It does not hold a host, a
+name, a token or content: a text that somebody else chose is in it only if it is one of the words of `record_words`, and
+a version only as digits.
 """
 
 from __future__ import annotations
