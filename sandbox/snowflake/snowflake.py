@@ -177,7 +177,7 @@ class Snowflake:
         return self.executor.run(session, statement).table()
 
     def seed_usage(self, days: int = 30) -> int:
-        """Give every pool with a service a past of so many days; returns how many hours the views have."""
+        """Add usage of the last `days` days to every pool with a service; returns how many hours the views have."""
         with self.world.lock:
             services = [s for s in self.catalog.services.values() if s.workload == "MODEL_SERVING"]
             for pool in {
@@ -246,7 +246,7 @@ class Snowflake:
         `options` go to the service. `roles` hold the service role (None: every role); `tls` is this
         endpoint's own, instead of the account's. `placed` are arguments of `Catalog.add_service`: database, schema,
         pool, owner, granted, min_instances and so on. With `provisioning` SHOW ENDPOINTS has no host until
-        `durations.endpoint_provisioning` are over, although the endpoint answers.
+        `durations.endpoint_provisioning` have passed, although the endpoint answers.
         """
         if protocol not in PROTOCOLS:
             raise ValueError(f"protocol {protocol!r} is none of {PROTOCOLS}")

@@ -1,8 +1,8 @@
 """Connections and pools of urllib3 that tell what they do, and cost a fraction of what its own do.
 
 An `HTTPAdapter` of requests does the work, one floor below `Session`, with urllib3's connecting, TLS, proxies and
-errors. What is written anew is what every call pays for: a request goes out as one text in one system call, and
-`HttpResponse` is all that there is of its answer.
+errors. Two things that every call pays for are done here instead: a request goes out as one text in one system
+call, and its answer is one object, `HttpResponse`, and not two.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def observe(exchange: Exchange | None) -> None:
 
 
 class _ObservedConnection:
-    """Tells the exchange under way which connection carries it, and sends head and body in one go."""
+    """Informs the current exchange which connection carries it, and sends head and body in one go."""
 
     response_class: Any = HttpResponse
     sock: Any

@@ -35,7 +35,7 @@ class HttpResponse(http.client.HTTPResponse):
     of what the parser of mails costs that http.client uses, and because of what that makes of broken lines: the rest of
     the head becomes a body, which urllib3 writes to its log, with whatever of the request the server quotes there.
 
-    Pools of urllib3 take it for one of their own responses, which read the same from it and cost as much again.
+    Pools of urllib3 use it like one of urllib3's responses, which would wrap it and cost as much again.
     """
 
     headers: Headers  # type: ignore[assignment]

@@ -1,4 +1,4 @@
-"""How long things take in the account, in seconds of its own clock."""
+"""How long things take in the account, in seconds on the clock of the account."""
 
 from __future__ import annotations
 

@@ -191,7 +191,7 @@ class Service:
         return {"READY": "READY", "FAILED": "FAILED", "DONE": "SUCCEEDED"}.get(state.status, "PENDING")
 
     def containers(self, instance: Instance, now: float) -> list[ContainerState]:
-        """The main container first; the others have no trouble of their own."""
+        """The main container first; only it can have a problem."""
         main, *others = self.images
         started = instance.started_on is not None
         state = "READY" if started else "PENDING"

@@ -49,7 +49,7 @@ class Execution:
         return "SUCCESS" if self.error is None else "FAILED_WITH_ERROR"
 
     async def ended(self, seconds: float) -> None:
-        """Wait for the end, for so many real seconds at most, without holding up the event loop."""
+        """Wait for the end, at most the given number of real seconds, without holding up the event loop."""
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[None] = loop.create_future()
 

@@ -285,7 +285,7 @@ def _arguments(
 
 
 def _is_date_part(reader: Reader) -> bool:
-    """DATEADD(DAY, ...): a bare word that is no column."""
+    """DATEADD(DAY, ...): a bare word that is not a column."""
     parts = {"YEAR", "MONTH", "WEEK", "DAY", "HOUR", "MINUTE", "SECOND", "MILLISECOND", "QUARTER"}
     before = reader.peek(-2).value in (
         "DATEADD",

@@ -72,7 +72,7 @@ def service_status(run: Run, name: object, timeout: object = 0) -> str:
 
 
 def wait_for_services(run: Run, seconds: object, *names: object) -> str:
-    """OK when all are ready; an error when one has failed, or when the time is over."""
+    """OK when all are ready; an error when one has failed, or when the time has passed."""
     with run.world.lock:
         services = [_named(run, name, "MONITOR") for name in names]
 

@@ -25,7 +25,7 @@ def zone_of(run: Run) -> dt.tzinfo:
 
 
 def part_of(name: object) -> str:
-    """DAY, of DAY or DAYS or 'day'; raises `SqlError` for what is no part of a date."""
+    """DAY, of DAY or DAYS or 'day'; raises `SqlError` for anything that is not a part of a date."""
     text = str(name).upper().removesuffix("S")
     if text not in PARTS:
         raise SqlError(

@@ -34,7 +34,7 @@ class Token:
 
 
 def tokens_of(text: str) -> list[Token]:
-    """All tokens and one that marks the end; raises `SqlError` for what is no token."""
+    """All tokens and one that marks the end; raises `SqlError` for anything that is not a token."""
     found: list[Token] = []
     at, line, line_start = 0, 1, 0
     while at < len(text):
