@@ -6,6 +6,7 @@ The connector is the one of the environment; version 4 and version 5 read differ
 from __future__ import annotations
 
 import datetime as dt
+import json
 import threading
 from collections.abc import Iterator
 from decimal import Decimal
@@ -76,9 +77,15 @@ def test_every_type_arrives_as_its_python_value(connection: Any) -> None:
     statement = (
         "SELECT TRUE AS YES, FALSE AS NO, 1.50 AS D, 2 AS N, 0.5::FLOAT AS R, 'x' AS S, NULL AS NOTHING,"
         " '2024-11-29'::DATE AS DAY, '2024-11-29 20:12:47.31Z'::TIMESTAMP_LTZ AS LTZ,"
-        " '2024-11-29 20:12:47.31'::TIMESTAMP_NTZ AS NTZ, PARSE_JSON('{\"a\": [1]}') AS J"
+        " '2024-11-29 20:12:47.31'::TIMESTAMP_NTZ AS NTZ, PARSE_JSON('{\"a\": [1]}') AS J,"
+        " CONVERT_TIMEZONE('Asia/Tokyo', '2024-11-29 20:12:47.31Z'::TIMESTAMP_LTZ) AS TZ,"
+        " ARRAY_CONSTRUCT(1, 'x') AS LIST, OBJECT_CONSTRUCT('k', 2) AS O"
     )
     (row,) = rows(connection, statement)
+    zoned = row.pop("TZ")
+    assert zoned == dt.datetime(2024, 11, 29, 20, 12, 47, 310_000, dt.timezone.utc)
+    assert zoned.utcoffset() == dt.timedelta(hours=9)
+    assert [json.loads(row.pop(name)) for name in ("LIST", "O")] == [[1, "x"], {"k": 2}]
     assert row.pop("LTZ") == dt.datetime(2024, 11, 29, 20, 12, 47, 310_000, dt.timezone.utc)
     assert row == {
         "YES": True, "NO": False, "D": Decimal("1.50"), "N": 2, "R": 0.5, "S": "x", "NOTHING": None,

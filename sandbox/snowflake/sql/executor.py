@@ -248,14 +248,15 @@ class Executor:
         with self.world.lock:
             now = self.world.catalog.settle()
             may = self.world.catalog.grants.view(execution.session.role)
-        deadline = None if execution.timeout is None else now + execution.timeout
-        return Run(self.world, execution.session, now, may, self._result_of, execution.stop, deadline)
+        began = execution.created_on
+        deadline = None if execution.timeout is None else began + execution.timeout
+        return Run(self.world, execution.session, now, may, began, self._result_of, execution.stop, deadline)
 
     def _strike(self, fault: StatementFault, run: Run, execution: Execution) -> None:
         if fault.kind == "error":
             raise error_of(fault)
         if fault.kind == "slow":
-            run.wait_until(lambda: False, run.now + float(fault.params.get("seconds", 60)))
+            run.wait_until(lambda: False, run.began + float(fault.params.get("seconds", 60)))
 
     def _link(self, execution: Execution, reader: Reader, run: Run) -> Result:
         words = statement_of(reader)

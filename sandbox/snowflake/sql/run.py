@@ -34,19 +34,21 @@ MODEL_PRIVILEGES = ("USAGE", "READ")
 
 @dataclass
 class Run:
-    """A statement that runs. result_of: an earlier result, by the id of its statement; now: seconds since the epoch."""
+    """A statement that runs. result_of: an earlier result, by the id of its statement.
+
+    began, now: seconds since the epoch. What takes time counts from when the statement was submitted: a clock that is
+    moved just then is not missed.
+    """
 
     world: World
     session: Session
     now: float
     may: View
+    began: float
     result_of: Callable[[str], Result | None] = lambda _: None
     stop: threading.Event = field(default_factory=threading.Event)
     deadline: float | None = None
     piped: list[Result] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.began = self.now
 
     @property
     def catalog(self) -> Catalog:

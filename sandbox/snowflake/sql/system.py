@@ -82,7 +82,7 @@ def wait_for_services(run: Run, seconds: object, *names: object) -> str:
             raise SqlError("395018", "58030", f"Service {failed[0]} has failed.")
         return all(_is_ready(service, run.now) for service in services)
 
-    if not run.wait_until(ready, run.now + float(str(seconds))):
+    if not run.wait_until(ready, run.began + float(str(seconds))):
         raise SqlError("395019", "58030", f"Timed out after {seconds} seconds waiting for services.")
     return "OK"
 
@@ -99,7 +99,7 @@ def wait(run: Run, amount: object, unit: object = "SECONDS") -> str:
     factor = {"MILLISECONDS": 0.001, "SECONDS": 1, "MINUTES": 60, "HOURS": 3600}.get(str(unit).upper())
     if factor is None:
         raise invalid_argument(f"Invalid time unit {unit}.")
-    run.wait_until(lambda: False, run.now + float(str(amount)) * factor)
+    run.wait_until(lambda: False, run.began + float(str(amount)) * factor)
     return f"waited {amount} {str(unit).lower()}"
 
 
@@ -132,7 +132,7 @@ def cancel_job(run: Run, service: Service) -> str:
 
 def wait_for(run: Run, service: Service, status: object, seconds: object) -> str:
     wanted = str(status).upper()
-    if not run.wait_until(lambda: service.shown_status(run.now) == wanted, run.now + float(str(seconds))):
+    if not run.wait_until(lambda: service.shown_status(run.now) == wanted, run.began + float(str(seconds))):
         raise SqlError("395019", "58030", f"Timed out after {seconds} seconds waiting for {service.name}.")
     return f"Service {service.name} is {wanted}."
 
