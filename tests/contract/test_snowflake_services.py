@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
+import sandbox.snowflake
 from sandbox.snowflake import ROLE, Clock, Snowflake
 from sandbox.snowflake.catalog import CONDITIONS, CPU_POOL, DATABASE, GPU_POOL, OWNER, WAREHOUSE
 from sandbox.snowflake.snowflake import PublicEndpoint
 from sandbox.snowflake.sql.errors import SqlError
+from sandbox.snowflake.sql.statement_faults import CHANGES
+from sandbox.snowflake.sql.statements import HANDLERS
 from sandbox.snowflake.world import Session
 
 CHAT = f"{DATABASE}.PUBLIC.CHAT"
@@ -437,6 +441,12 @@ def test_each_trouble_is_shown_and_the_ingress_refuses(
     assert all(line in log for line in condition.log)
     chat.fall_into(None)
     assert (status(sf), container(sf)[0], call(sf, chat)) == ("RUNNING", "READY", 200)
+
+
+def test_the_readme_names_every_trouble_and_every_kind_of_statement_fault() -> None:
+    readme = (Path(sandbox.snowflake.__file__).parent / "README.md").read_text()
+    assert [name for name in (*CONDITIONS, *CHANGES, "error", "slow") if f"`{name}`" not in readme] == []
+    assert [words for words in HANDLERS if words.split()[-1] not in readme] == []
 
 
 def test_the_log_before_a_restart_is_kept(sf: Snowflake, chat: PublicEndpoint) -> None:
