@@ -458,6 +458,16 @@ def test_a_stream_reports_an_error_in_its_middle(sf: Snowflake, header: dict[str
     assert json.loads(events[-1].removeprefix("data: "))["error"]["message"] == "out of memory"
 
 
+def test_a_buffered_stream_arrives_all_at_once_and_whole(sf: Snowflake, header: dict[str, str]) -> None:
+    chat = sf.create_service("stream", protocol="OPENAI", tokens=5)
+    flowing = call(chat, header, STREAM, "/v1/chat/completions")
+    sf.faults.arm("buffered", "stream")
+    held_back = call(chat, header, STREAM, "/v1/chat/completions")
+    assert "content-length" not in flowing.headers
+    assert int(held_back.headers["content-length"]) == len(held_back.content)
+    assert held_back.text.count("data: ") == flowing.text.count("data: ") > 5
+
+
 def test_only_a_reused_connection_is_closed(
     sf: Snowflake, chat: PublicEndpoint, header: dict[str, str]
 ) -> None:
