@@ -14,7 +14,7 @@ from spcs_llm.control.identifiers import QualifiedName
 from spcs_llm.control.operate import Operation, operate
 from spcs_llm.control.operated import Outcome, Verb
 from spcs_llm.control.service_patterns import Pattern
-from spcs_llm.errors import NetworkError, SettingsError, SqlError
+from spcs_llm.errors import LoginError, NetworkError, SettingsError, SqlError
 
 from .scripted_session import ABSENT, NO_PRIVILEGE, ScriptedSession, rows
 
@@ -330,3 +330,101 @@ def test_a_pool_that_cannot_be_seen_is_told() -> None:
     told = account.operate(Verb.SUSPEND)
     assert told.pools[0].credits_per_hour is None
     assert "USAGE or MONITOR" in told.pools[0].text
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"auto_suspend_secs": "0"}, "never suspends itself"),
+        ({"instance_family": "GPU_OF_TOMORROW"}, "the price of GPU_OF_TOMORROW is not in the plugin's list"),
+        ({"num_jobs": "2"}, "stays up for 2 other services or jobs"),
+    ],
+)
+def test_what_keeps_a_pool_billed_is_told(change: dict[str, str], told: str) -> None:
+    account = Account(CHAT)
+    account.session.answers["SHOW COMPUTE POOLS"] = [{**POOLS[0], **change}]
+    account.session.answers["SHOW NODES"] = ABSENT
+    (effect,) = account.operate(Verb.SUSPEND).pools
+    assert told in effect.text
+
+
+def test_a_pool_that_is_up_already_begins_nothing_unless_it_grows() -> None:
+    account = Account("ML|PROD|CHAT|SUSPENDED|GPU|false|2")
+    account.session.answers["SHOW COMPUTE POOLS"] = [{**POOLS[0], "max_nodes": "3"}]
+    (effect,) = account.operate(Verb.RESUME).pools
+    assert effect.credits_per_hour == 0
+    assert effect.text == (
+        "Compute pool GPU is up already, with 1 node of GPU_NV_S; up to 1.14 if each instance needs its own node."
+    )
+
+
+def test_a_pool_whose_services_cannot_be_listed_counts_the_changed_ones_only() -> None:
+    account = Account(CHAT)
+    show = account.session.answers["SHOW SERVICES"]
+    account.session.answers["SHOW SERVICES"] = lambda s: ABSENT if "COMPUTE POOL" in s else show(s)
+    (effect,) = account.operate(Verb.SUSPEND).pools
+    assert effect.credits_per_hour == pytest.approx(0.57)
+
+
+def test_a_connection_that_is_lost_over_the_pools_fails_nothing() -> None:
+    account = Account(CHAT)
+    account.session.answers["SHOW NODES"] = NetworkError("The connection was closed.")
+    told = account.operate(Verb.SUSPEND)
+    assert told.failures == []
+    assert "The connection was closed." in told.pools[0].text
+
+
+def test_a_service_that_is_dropped_while_it_is_waited_for_is_told() -> None:
+    account = Account(CHAT, looks=10**6)
+    show = account.session.answers["SHOW SERVICES"]
+    account.session.answers["SHOW SERVICES"] = lambda s: [] if " LIKE " in s else show(s)
+    assert account.operate(Verb.SUSPEND, wait=60).failures[0].note == "It was dropped meanwhile."
+
+
+def test_a_service_that_fails_while_it_is_waited_for_is_told_with_its_containers() -> None:
+    account = Account(EMBEDDING)
+    show = account.session.answers["SHOW SERVICES"]
+
+    def failing(statement: str) -> Any:
+        return (
+            [{**row, "status": "FAILED"} for row in show(statement)]
+            if " LIKE " in statement
+            else show(statement)
+        )
+
+    account.session.answers["SHOW SERVICES"] = failing
+    account.containers = rows("instance_id container_name status message", "0|main|FAILED|OOMKilled")
+    assert account.operate(Verb.RESUME, wait=60).failures[0].note == "main is FAILED: OOMKilled"
+    account = Account(EMBEDDING)
+    account.session.answers["SHOW SERVICES"] = failing
+    account.session.answers["SHOW SERVICE CONTAINERS"] = NO_PRIVILEGE
+    assert account.operate(Verb.RESUME, wait=60).failures[0].note == "Read its logs."
+
+
+def test_without_the_right_to_see_containers_running_is_enough_and_is_said() -> None:
+    account = Account(EMBEDDING)
+    account.session.answers["SHOW SERVICE CONTAINERS"] = NO_PRIVILEGE
+    told = account.operate(Verb.RESUME, wait=60)
+    assert told.failures == []
+    assert "needs MONITOR" in told.services[0].note
+
+
+@pytest.mark.parametrize(
+    ("described", "told"),
+    [
+        (rows("name state", "GPU|STARTING"), "Compute pool GPU is STARTING."),
+        (rows("name state", "GPU|ACTIVE"), "after 5 s"),
+        (NO_PRIVILEGE, "after 5 s"),
+    ],
+)
+def test_a_service_that_takes_too_long_says_what_its_pool_does(described: Any, told: str) -> None:
+    account = Account("ML|PROD|CHAT|SUSPENDED|GPU|false|1", looks=10**6)
+    account.containers = []
+    account.session.answers["DESCRIBE COMPUTE POOL"] = described
+    assert told in account.operate(Verb.RESUME, wait=5).failures[0].note
+
+
+def test_a_session_that_ends_while_services_are_changed_is_told_of_each() -> None:
+    account = Account(CHAT)
+    account.session.answers["ALTER SERVICE"] = LoginError("The session has ended.", "Sign in again.")
+    assert account.operate(Verb.SUSPEND).failures[0].note == "The session has ended. Sign in again."
