@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 from dataikuapi import DSSClient
 from dataikuapi.utils import DataikuException
 
@@ -28,6 +30,7 @@ class Scene:
     def __init__(self, sf: Snowflake, dss: Dss, url: str) -> None:
         self.sf, self.dss = sf, dss
         durations = sf.world.catalog.durations
+        durations.endpoint_provisioning = 0.0
         durations.suspending = durations.container_start = durations.model_loading = durations.node_start = (
             0.0
         )
@@ -35,7 +38,6 @@ class Scene:
         self.embed = sf.create_service(
             "embed", protocol="MODEL_SERVING", kind="embedding", placed={"pool": CPU_POOL}
         )
-        sf.clock.advance(600)  # endpoints are provisioned by now
         login = SnowflakeLogin(USER, access_token=sf.issue_oauth_token())
         connection = SnowflakeConnection("account", sf.account_url, {"*": login}, CALLER, WAREHOUSE)
         dss.create_sql_connection("account", connection)
@@ -43,6 +45,15 @@ class Scene:
         dss.set_user_credential("admin", oauth, "snowflake_oauth", OAuthToken(sf.issue_oauth_token()))
         token = dss.create_preset(PLUGIN, "programmatic-access-token", "pat")
         dss.set_user_credential("admin", token, "token", sf.create_pat())
+        key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        sf.register_public_key(USER, _public(key))
+        robot = {
+            "user": USER,
+            "privateKey": _private(key),
+            "role": CALLER,
+            "accountIdentifier": "myorg-myacct",
+        }
+        dss.create_preset(PLUGIN, "key-pair-credentials", "robot", robot)
         self.client = DSSClient(url, dss.create_api_key("admin"))
 
     @property
@@ -55,6 +66,11 @@ class Scene:
                 **account,
                 "authenticationMode": "PROGRAMMATIC_ACCESS_TOKEN",
                 "programmaticAccessToken": {"mode": "PRESET", "name": "pat"},
+            },
+            "key pair": {
+                **account,
+                "authenticationMode": "KEY_PAIR",
+                "keyPair": {"mode": "PRESET", "name": "robot"},
             },
         }
 
@@ -74,6 +90,18 @@ class Scene:
             return next(s for key, s in catalog.services.items() if key[2] == name).shown_status(now)
 
 
+def _public(key: rsa.RSAPrivateKey) -> bytes:
+    return key.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+
+
+def _private(key: rsa.RSAPrivateKey) -> str:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ).decode()
+
+
 @pytest.fixture(scope="module")
 def at() -> Iterator[Scene]:
     with contextlib.ExitStack() as undo:
@@ -84,7 +112,7 @@ def at() -> Iterator[Scene]:
         assert not dss.violations
 
 
-@pytest.mark.parametrize("way", ["connection", "oauth", "token"])
+@pytest.mark.parametrize("way", ["connection", "oauth", "token", "key pair"])
 def test_services_are_found_by_each_way_to_sign_in(at: Scene, way: str) -> None:
     chat, embed, rights = at.table("discover", at.presets[way])
     assert (chat["service"], chat["state"], chat["ready"]) == (
