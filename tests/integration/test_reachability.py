@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,8 @@ from spcs_llm.urls import parse_base_url
 from tests.integration.arena import Arena
 from tests.integration.raw_server import Proxy, RawServer, reply
 
+# Before Python 3.10, http.client leaves the answer of a proxy that refuses a tunnel to the garbage collector.
+pytestmark = pytest.mark.filterwarnings(r"ignore:.*socket.socket \[closed\]")
 PROXIES = ("http_proxy", "https_proxy", "no_proxy", "all_proxy")
 
 
@@ -30,6 +33,7 @@ def arena(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Arena]:
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
     made = Arena(monkeypatch, tmp_path)
+    made.undo.callback(gc.collect)
     with made.undo:
         yield made
 

@@ -128,11 +128,14 @@ class Diagnosis:
         Yields:
             Each finding as soon as it is there. `findings` has them all, with the names that are known in the end.
         """
-        for finding in findings_of(self._steps, self._seconds):
-            self._findings.append(finding)
-            if finding.outcome.error is not None:
-                self.subject.facts.errors[finding.step] = finding.outcome.error
-            yield finding
+        try:
+            for finding in findings_of(self._steps, self._seconds):
+                self._findings.append(finding)
+                if finding.outcome.error is not None:
+                    self.subject.facts.errors[finding.step] = finding.outcome.error
+                yield finding
+        finally:
+            self.subject.observations.close()
 
     @property
     def findings(self) -> list[Finding]:

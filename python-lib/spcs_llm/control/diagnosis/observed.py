@@ -44,6 +44,7 @@ class Observations:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._seen: list[Seen] = []
+        self._transports: list[Transport] = []
 
     def note(self, host: str, method: str, exchange: Exchange) -> None:
         headers = exchange.headers
@@ -60,6 +61,16 @@ class Observations:
         with self._lock:
             if len(self._seen) < _MAX_SEEN:
                 self._seen.append(seen)
+
+    def watch(self, transport: Transport) -> None:
+        with self._lock:
+            self._transports.append(transport)
+
+    def close(self) -> None:
+        """Ends the idle connections of all that was watched."""
+        with self._lock:
+            for transport in self._transports:
+                transport.close()
 
     @property
     def all(self) -> list[Seen]:
@@ -78,6 +89,10 @@ def observed(observations: Observations) -> type[Transport]:
     """
 
     class ObservedTransport(Transport):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            observations.watch(self)
+
         def send(self, method: str, *args: Any, **options: Any) -> Exchange:
             exchange = super().send(method, *args, **options)
             observations.note(self.url.netloc, method, exchange)
