@@ -253,9 +253,9 @@ def _endpoint_token(questions: Sequence[str]) -> bytes:
 
 def honest_answer(request: Request) -> bytes:
     """What a good account and a good service answer."""
-    if request.body == b"{}":  # which paths are there?
-        return reply(dumped({"detail": "Field required"}), 422)
     questions = questions_in(request.body)
+    if not questions and request.path in _ASKED:  # which paths are there?
+        return reply(dumped({"detail": "Field required"}), 422)
     if request.path == "/v1/chat/completions":
         return chunked(_openai_chat(questions), content_type="text/event-stream")
     if request.path not in _HONEST:
@@ -275,6 +275,8 @@ _HONEST: dict[str, Body] = {
     "/session/token-request": _renewal,
     "/oauth/token": _endpoint_token,
 }
+
+_ASKED = ("/predict", "/__call__", "/encode", "/v1/chat/completions", "/v1/embeddings", "/v1/rerank")
 
 # -- the surfaces ---------------------------------------------------------------------------------------------
 
