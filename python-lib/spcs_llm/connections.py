@@ -24,7 +24,7 @@ from spcs_llm.errors import SettingsError, SpcsError
 from spcs_llm.http.endpoint import Endpoint
 from spcs_llm.http.limits import Limiter
 from spcs_llm.http.retry import RetryBudget, RetryPolicy
-from spcs_llm.http.token_source import TokenSource
+from spcs_llm.http.token_source import NoToken, TokenSource
 from spcs_llm.http.transport import Transport
 from spcs_llm.protocols.base import NO_SUCH_PATH, ServiceProtocol
 from spcs_llm.protocols.missing_paths import names_its_reason
@@ -34,6 +34,7 @@ from spcs_llm.settings import (
     CredentialSettings,
     EndpointSettings,
     KeyPairSignIn,
+    NoSignIn,
     OAuthSignIn,
     ProtocolSettings,
     Settings,
@@ -305,6 +306,8 @@ class Connections:
         if isinstance(sign_in, TokenSignIn):
             fixed = FixedToken(sign_in.token)
             return Credential(SignInKind.TOKEN, lambda host: fixed, one_for_all=True)
+        if isinstance(sign_in, NoSignIn):
+            return Credential(SignInKind.NONE, lambda host: NoToken(), one_for_all=True)
         account_url = settings.account
         if account_url is None:
             raise SettingsError("'Snowflake account URL' is empty.")

@@ -47,21 +47,22 @@ class Model:
     """A configured model. Thread-safe. Wrong settings raise nothing here: each query does, with what is wrong.
 
     Args:
-        config: The component's settings, as DSS hands them over.
+        config: The component's settings, as DSS hands them over; or settings that were read already.
         refresh: Reads a current access token off what DSS keeps under `__credentials` (DSS 14.5 and later).
         connections: What the models of a process share.
     """
 
     def __init__(
         self,
-        config: Mapping[str, Any] | None,
+        config: Mapping[str, Any] | Settings | None,
         refresh: Callable[[Any], str] | None = None,
         connections: Connections = CONNECTIONS,
     ) -> None:
         self._problem: SpcsError | None = None
         self._ignored_so_far: set[str] = set()
         try:
-            self._settings = settings = read_settings(config)
+            settings = config if isinstance(config, Settings) else read_settings(config)
+            self._settings = settings
             self._connection = connections.connect(settings, refresh)
         except SpcsError as problem:
             self._problem = problem.again()
@@ -152,23 +153,33 @@ class Model:
         """
         with self._context("embed", trace) as context:
             texts, are_several = embedding_texts(query)
-            rows = self._embeddings(texts, embedding_settings(settings), context)
-            self._tell_ignored(_ignored_by(rows), trace)
-            if not are_several:
-                (row,) = rows
+            rows = self._embedded(texts, embedding_settings(settings), context, trace)
+            if are_several:
+                return {"responses": [failed_row(row) if isinstance(row, SpcsError) else row for row in rows]}
+            (row,) = rows
+            if isinstance(row, SpcsError):
+                raise row
+            return row
+
+    def embed_rows(self, texts: Sequence[Text], settings: Any) -> list[dict[str, Any] | SpcsError]:
+        """Embeds the texts of several rows, for a caller who needs each row's error and not only its words.
+
+        Args:
+            texts: The text of each row, or the error of a row that has none.
+            settings: LLM Mesh's dict of embedding settings.
+
+        Returns:
+            For each row, in order, what `embed` returns for its text, or the row's error.
+
+        Raises:
+            SpcsError: If the model's settings are wrong.
+        """
+        with self._context("embed", None) as context:
+            rows = self._embedded(texts, embedding_settings(settings), context, None)
+            for row in rows:
                 if isinstance(row, SpcsError):
-                    raise row
-                usage = text_usage(row.prompt_tokens, str(texts[0]))
-                return embedding_response(row, usage, self._cost(context))
-            cost = self._cost(context) / max(1, len(rows))
-            return {
-                "responses": [
-                    failed_row(self._connection.explained(row, "embed", context))
-                    if isinstance(row, SpcsError)
-                    else embedding_response(row, text_usage(row.prompt_tokens, str(text)), cost)
-                    for text, row in zip(texts, rows)
-                ]
-            }
+                    row.forget_server_text()
+            return rows
 
     def rerank(self, query: Any, settings: Any, trace: Any) -> dict[str, Any]:
         """Answers a reranking query.
@@ -233,6 +244,20 @@ class Model:
         sent = self._connection.batcher.submit_all(good, context, spec)
         rows = iter(sent)
         return [text if isinstance(text, SpcsError) else next(rows) for text in texts]
+
+    def _embedded(
+        self, texts: Sequence[Text], settings: EmbeddingSettings, context: QueryContext, trace: Any
+    ) -> list[dict[str, Any] | SpcsError]:
+        """LLM Mesh's dict or the error of each text. The texts share the cost evenly."""
+        rows = self._embeddings(texts, settings, context)
+        self._tell_ignored(_ignored_by(rows), trace)
+        cost = self._cost(context) / max(1, len(rows))
+        return [
+            self._connection.explained(row, "embed", context)
+            if isinstance(row, SpcsError)
+            else embedding_response(row, text_usage(row.prompt_tokens, str(text)), cost)
+            for text, row in zip(texts, rows)
+        ]
 
     def _rank(
         self, question: str, documents: Sequence[Text], context: QueryContext

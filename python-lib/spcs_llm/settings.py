@@ -169,7 +169,15 @@ class TokenSignIn:
     token: str = field(repr=False)
 
 
-SignIn = Union[OAuthSignIn, KeyPairSignIn, TokenSignIn]
+@dataclass(frozen=True)
+class NoSignIn:
+    """Nobody signs in: the model server runs beside its caller, with no gateway of Snowflake between them.
+
+    No field of the form chooses it. The batch gateway makes its settings with it.
+    """
+
+
+SignIn = Union[OAuthSignIn, KeyPairSignIn, TokenSignIn, NoSignIn]
 
 
 @dataclass(frozen=True)

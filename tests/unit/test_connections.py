@@ -19,6 +19,7 @@ from spcs_llm.settings import (
     CredentialSettings,
     EndpointSettings,
     KeyPairSignIn,
+    NoSignIn,
     OAuthSignIn,
     ProtocolSettings,
     Rate,
@@ -41,7 +42,12 @@ def pem() -> str:
 
 
 KEYS = pem(), pem()
-SIGN_INS: list[SignIn] = [OAuthSignIn("canary-1"), KeyPairSignIn("SVC", KEYS[0]), TokenSignIn("canary-2")]
+SIGN_INS: list[SignIn] = [
+    OAuthSignIn("canary-1"),
+    KeyPairSignIn("SVC", KEYS[0]),
+    TokenSignIn("canary-2"),
+    NoSignIn(),
+]
 
 
 def settings(

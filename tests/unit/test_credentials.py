@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from spcs_llm.errors import LoginError, NetworkError, TokenRefused
+from spcs_llm.http.token_source import NoToken
 from spcs_llm.query_context import QueryContext
 from spcs_llm.snowflake.account import EndpointToken, Session
 from spcs_llm.snowflake.sign_in import FixedToken, KeyPairLogin, OAuthLogin, WithServiceKey
@@ -233,3 +234,10 @@ def test_a_refusal_reaches_the_token_that_was_refused_and_no_newer_one(oauth: OA
 def test_a_fixed_token_beside_a_key_has_no_other_to_try() -> None:
     tokens = WithServiceKey(FixedToken("pat"), "sesame")
     assert tokens.refused(tokens.headers(QueryContext(10)), REFUSED) is False
+
+
+def test_without_a_sign_in_only_the_containers_key_is_sent() -> None:
+    tokens = WithServiceKey(NoToken(), "sesame")
+    headers = tokens.headers(QueryContext(5))
+    assert headers == tokens.at_hand() == {"Authorization": "Bearer sesame"}
+    assert tokens.refused(headers, REFUSED) is False

@@ -372,12 +372,24 @@ def test_a_refusal_without_an_owner_names_both_suspects(body: bytes, service_key
 
 @pytest.mark.parametrize("status", [302, 401])
 def test_hints_about_the_token_fit_the_way_of_signing_in(status: int) -> None:
-    hints = {kind: IngressErrors(kind)(status, {}, gateway_body()).hint for kind in SignInKind}
+    kinds = [kind for kind in SignInKind if kind is not SignInKind.NONE]
+    hints = {kind: IngressErrors(kind)(status, {}, gateway_body()).hint for kind in kinds}
     assert hints[SignInKind.TOKEN].startswith("Check that the programmatic access token")
     assert "'Scope'" in hints[SignInKind.OAUTH]
     assert "'Role'" in hints[SignInKind.KEY_PAIR]
     assert "programmatic" not in hints[SignInKind.OAUTH] + hints[SignInKind.KEY_PAIR]
     assert all("GRANT SERVICE ROLE" in hint for hint in hints.values())
+
+
+@pytest.mark.parametrize("status", [302, 307, 401, 403, 404, 413, 429, 500, 502, 503])
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"no service hosts", b"access denied", b"Network policy is required", b"<html>sign in</html>"],
+)
+def test_without_a_sign_in_no_error_blames_snowflakes_gateway_or_a_token(status: int, body: bytes) -> None:
+    error = IngressErrors(SignInKind.NONE)(status, {"Location": "https://app.snowflake.com/login"}, body)
+    for word in ("Snowflake", "token", "GRANT", "administrator", "role"):
+        assert word not in str(error).replace("SYSTEM$GET_SERVICE_LOGS", "")
 
 
 def gateway_body() -> bytes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from spcs_llm.errors import (
@@ -131,6 +131,8 @@ class IngressErrors:
         """The error behind a response. Of a web page nothing is quoted, of any other text what gives the reason."""
         reply = _json(body)
         told = _read_reply(status, headers, body, reply)
+        if self.sign_in is SignInKind.NONE:  # no gateway of Snowflake is on the way
+            told = replace(told, page="", gateway=False, container=True)
         error = self._error(told)
         error.status = status
         error.code = error.code or told.code
@@ -161,7 +163,8 @@ class IngressErrors:
         return _failed(told)
 
     def _redirected(self, told: _ErrorReply) -> SpcsError:
-        if told.status in (301, 307, 308) and _is_within_container(told.location):
+        within = told.status in (301, 307, 308) and _is_within_container(told.location)
+        if within or self.sign_in is SignInKind.NONE:
             return NotFound(
                 f"The service redirects to another path (HTTP {told.status}), and redirects are not followed.",
                 "Check the path in 'LLM endpoint URL', 'Service protocol' and 'Method name': the container serves this"

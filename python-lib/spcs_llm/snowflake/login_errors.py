@@ -21,6 +21,7 @@ class SignInKind(enum.Enum):
     OAUTH = "OAUTH"
     KEY_PAIR = "KEY_PAIR"
     TOKEN = "PROGRAMMATIC_ACCESS_TOKEN"
+    NONE = "NONE"
     UNKNOWN = ""
 
 

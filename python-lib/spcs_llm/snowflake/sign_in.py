@@ -179,7 +179,10 @@ class WithServiceKey:
         return None if token is None else self._with_key(token)
 
     def _with_key(self, token: Mapping[str, str]) -> Mapping[str, str]:
+        if not token:  # there is no sign-in
+            return {"Authorization": self._key}
         return {"Authorization": self._key, "X-SF-SPCS-Authorization": token["Authorization"]}
 
     def refused(self, headers: Mapping[str, str], error: SpcsError) -> bool:
-        return self._tokens.refused({"Authorization": headers["X-SF-SPCS-Authorization"]}, error)
+        token = headers.get("X-SF-SPCS-Authorization")
+        return self._tokens.refused({} if token is None else {"Authorization": token}, error)
