@@ -11,7 +11,9 @@ VERSION = $(shell sed -n 's/^ *"version": "\(.*\)",/\1/p' plugin.json)
 ZIP = dist/dss-plugin-snowpark-container-services-llm-$(VERSION).zip
 
 # What people install, and what builds and tests it. The other locks are old on purpose, or not ours to choose.
-AUDITED = requirements/sandbox.txt requirements/dev.txt requirements/bench.txt requirements/audit.txt
+IMAGE = resource/images/batch_gateway
+AUDITED = requirements/sandbox.txt requirements/dev.txt requirements/bench.txt requirements/audit.txt \
+	$(IMAGE)/requirements.txt
 
 # The host and path of a git remote. Users, passwords, tokens and the folders of this machine stay out of the zip.
 PUBLIC_URL = -e 's,^(https?|ssh|git)://([^/]*@)?([^/?\#"\\]+(/[^?\#"\\]*)?).*,\1://\3,p' \
@@ -87,6 +89,8 @@ lock:  ## resolve requirements/*.in anew; needs uv
 		case $$name in dev|bench|peers) with="-c requirements/sandbox.txt";; *) with=;; esac; \
 		uv pip compile -q --universal --python-version $$version --generate-hashes --no-emit-index-url \
 			--no-annotate --no-header $$with requirements/$$name.in -o requirements/$$name.txt; done
+	@uv pip compile -q --universal --python-version 3.13 --generate-hashes --no-emit-index-url --no-annotate \
+		--no-header -c requirements/sandbox.txt $(IMAGE)/requirements.in -o $(IMAGE)/requirements.txt
 
 clean:
 	rm -rf .venv .venv-demo .venvs dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

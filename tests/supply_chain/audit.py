@@ -21,7 +21,10 @@ from packaging.version import Version
 
 ROOT = Path(__file__).parents[2]
 CODE_ENVIRONMENT = ROOT / "code-env" / "python" / "spec" / "requirements.txt"
-LOCKS = tuple(sorted((ROOT / "requirements").glob("*.txt")))
+LOCKS = (
+    *sorted((ROOT / "requirements").glob("*.txt")),
+    ROOT / "resource" / "images" / "batch_gateway" / "requirements.txt",
+)
 RECORD = json.loads(Path(__file__).with_name("advisories.json").read_text())
 
 

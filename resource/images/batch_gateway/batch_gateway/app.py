@@ -1,0 +1,262 @@
+"""The gateway's HTTP: an ASGI application.
+
+    POST /chat, /complete, /embed    a batch: 200 with its values, or 202 while it runs
+    GET  the same                    the batch of that id again, as Snowflake asks after a 202
+    GET  /health                     200: the gateway runs
+    GET  /ready                      200: the model server is ready too; 503: it is not
+
+Statuses that Snowflake tries again (404, 429, 500, 502, 503, 504) stand for what another attempt can cure; 400, 413
+and 415 for what it cannot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import uuid
+from collections.abc import Awaitable, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any, Callable
+
+from batch_gateway.batches import Batch, Batches, Full, Received
+from batch_gateway.engine import Engine
+from batch_gateway.logs import fields
+from batch_gateway.rows import BadBatch
+from batch_gateway.settings import GatewaySettings
+from batch_gateway.tasks import Task
+from spcs_llm.errors import ServiceBusy
+
+logger = logging.getLogger(__name__)
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+_BATCH_ID = "sf-external-function-query-batch-id"
+_FORMAT = "sf-external-function-format"
+_SWEEP_SECONDS = 5.0
+_RETRY_AFTER = "2"
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A response.
+
+    Attributes:
+        status: The HTTP status.
+        body: JSON.
+        headers: Headers besides those of the body.
+    """
+
+    status: int
+    body: bytes = field(repr=False)
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+class Refused(Exception):
+    """A request that is answered by an error.
+
+    Attributes:
+        reply: The response.
+    """
+
+    def __init__(self, status: int, why: str, *headers: tuple[str, str]) -> None:
+        super().__init__(why)
+        self.reply = Reply(status, _json(error=why), headers)
+
+
+class _ClientLeft(Exception):
+    """Nobody is there to be answered."""
+
+
+class Gateway:
+    """The ASGI application.
+
+    Args:
+        settings: The gateway's.
+    """
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        self._limits = settings.limits
+        self._engine = Engine(settings)
+        self._batches = Batches(settings.limits, self._engine.run)
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+            return
+        try:
+            reply = await self._reply(scope, receive)
+        except Refused as refused:
+            logger.warning(
+                "A request is refused: %s",
+                refused,
+                extra=fields(path=scope["path"], status=refused.reply.status),
+            )
+            reply = refused.reply
+        except _ClientLeft:
+            return
+        except Exception:
+            logger.exception("A request failed unexpectedly", extra=fields(path=scope["path"]))
+            reply = Reply(500, _json(error="The batch gateway failed unexpectedly: see the container's log."))
+        await _send(send, reply)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        """The gateway's life, as ASGI's lifespan: it sweeps from the start to the end."""
+        await receive()
+        sweeper = asyncio.ensure_future(self._sweep())
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        sweeper.cancel()
+        self._engine.close()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(min(_SWEEP_SECONDS, self._limits.keep / 4))
+            self._batches.sweep()
+
+    async def _reply(self, scope: Message, receive: Receive) -> Reply:
+        method, path = scope["method"], scope["path"]
+        if path == "/health":
+            return Reply(200, _json(status="ok"))
+        if path == "/ready":
+            ready = await asyncio.to_thread(self._engine.is_healthy)
+            return Reply(
+                200 if ready else 503, _json(status="ready" if ready else "the model server is not ready")
+            )
+        task = self._engine.tasks.get(path)
+        if task is None:
+            raise Refused(404, f"There is no such path: use {', '.join(self._engine.tasks)}.")
+        headers = {
+            name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]
+        }
+        if method == "GET":
+            return await self._asked_again(task, headers)
+        if method != "POST":
+            raise Refused(405, "Batches are sent by POST.", ("Allow", "POST, GET"))
+        return await self._asked(task, headers, receive)
+
+    async def _asked(self, task: Task, headers: dict[str, str], receive: Receive) -> Reply:
+        if (
+            headers.get(_FORMAT, "json") != "json"
+            or headers.get("content-encoding", "identity") != "identity"
+        ):
+            raise Refused(415, "Batches are sent as JSON that is not compressed.")
+        try:
+            with self._batches.reading() as count:
+                body = await _body(receive, headers, self._limits.max_body, count)
+                received = await asyncio.to_thread(_read, body, task)
+        except Full:
+            await _drain(receive, self._limits.max_body)
+            raise _busy() from None
+        batch_id = headers.get(_BATCH_ID)
+        try:
+            batch = self._batches.begin((task.path, batch_id or f"none-{uuid.uuid4().hex}"), received)
+        except Full:
+            raise _busy() from None
+        del body, received  # a request may wait for long
+        try:
+            return await self._answer(batch, None if batch_id is None else self._limits.answer_within)
+        finally:
+            if batch_id is None:  # it cannot be asked for again
+                self._batches.forget(batch)
+
+    async def _asked_again(self, task: Task, headers: dict[str, str]) -> Reply:
+        batch = self._batches.find((task.path, headers.get(_BATCH_ID, "")))
+        if batch is None:
+            raise Refused(
+                404,
+                "This instance has no batch of that id: it was restarted, kept the batch for too long, or another"
+                " instance of the service has it.",
+            )
+        self._batches.resume(batch)
+        return await self._answer(batch, self._limits.answer_within)
+
+    async def _answer(self, batch: Batch, seconds: float | None) -> Reply:
+        await self._batches.wait(batch, seconds)
+        if batch.result is not None:
+            return Reply(200, batch.result)
+        if batch.is_running:
+            return Reply(202, _json(status="running"))
+        if batch.failure is None:  # its run failed by a fault of the gateway's
+            self._batches.forget(batch)
+            raise Refused(500, "The batch gateway failed unexpectedly: see the container's log.")
+        status = 429 if isinstance(batch.failure, ServiceBusy) else 503
+        raise Refused(status, str(batch.failure), ("Retry-After", _RETRY_AFTER))
+
+
+def _read(body: bytes, task: Task) -> Received:
+    try:
+        return Received.read(body, len(task.arguments))
+    except BadBatch as problem:
+        raise Refused(400, str(problem)) from None
+
+
+def _busy() -> Refused:
+    return Refused(
+        429,
+        "The gateway has as many rows as it can hold: send the batch again.",
+        ("Retry-After", _RETRY_AFTER),
+    )
+
+
+async def _body(receive: Receive, headers: dict[str, str], most: int, count: Callable[[int], None]) -> bytes:
+    declared = headers.get("content-length", "")
+    if declared.isdigit():
+        if int(declared) > most:
+            await _drain(receive, most)
+            raise _too_large(most)
+        count(int(declared))
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in _chunks(receive):
+        size += len(chunk)
+        if size > most:
+            await _drain(receive, most)
+            raise _too_large(most)
+        if not declared:
+            count(len(chunk))
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _too_large(most: int) -> Refused:
+    return Refused(
+        413,
+        f"The batch is larger than {most >> 20} MB: lower MAX_BATCH_ROWS of the function, or raise MAX_BODY_MEGABYTES"
+        " of the gateway.",
+    )
+
+
+async def _chunks(receive: Receive) -> Any:
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise _ClientLeft
+        more = message.get("more_body", False)
+        yield message.get("body", b"")
+
+
+async def _drain(receive: Receive, most: int) -> None:
+    """Reads on to the end of a body: a client that is still sending would see a broken connection, and no reply."""
+    size = 0
+    with contextlib.suppress(_ClientLeft):
+        async for chunk in _chunks(receive):
+            size += len(chunk)
+            if size > 4 * most:
+                return
+
+
+async def _send(send: Send, reply: Reply) -> None:
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(reply.body))]
+    headers += [(name.encode(), value.encode()) for name, value in reply.headers]
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": reply.body})
+
+
+def _json(**values: Any) -> bytes:
+    return json.dumps(values).encode()

@@ -1,0 +1,96 @@
+"""Batches of rows as Snowflake's service functions send them, and a model server that does as it is told."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Callable
+from typing import Any, Union
+
+import requests
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from sandbox.services import LocalService
+
+Said = Union[str, int, dict[str, Any]]  # an answer's text, or a status, or a whole completion
+
+
+def headers(batch_id: str | None) -> dict[str, str]:
+    """Those of Snowflake's documentation, "Service functions"."""
+    told = {
+        "Content-Type": "application/json",
+        "sf-external-function-format": "json",
+        "sf-external-function-format-version": "1.0",
+        "sf-external-function-current-query-id": "01b2c3d4-0000-0000-0000-000000000001",
+        "sf-external-function-name": "COMPLETE",
+    }
+    return told if batch_id is None else {**told, "sf-external-function-query-batch-id": batch_id}
+
+
+def post(url: str, path: str, rows: list[list[Any]], batch_id: str | None = "batch-1") -> requests.Response:
+    body = json.dumps({"data": rows}).encode()
+    return requests.post(url + path, data=body, headers=headers(batch_id), timeout=100)
+
+
+def poll(url: str, path: str, batch_id: str) -> requests.Response:
+    return requests.get(url + path, headers=headers(batch_id), timeout=100)
+
+
+def values(response: requests.Response) -> list[dict[str, Any]]:
+    assert response.status_code == 200, response.text
+    return [value for _, value in response.json()["data"]]
+
+
+class ObedientServer(LocalService):
+    """OpenAI's chats, each answered by `say(user's text)`; `healthy` is what `/health` says.
+
+    `asked` has the bodies of all chats so far, and `keys` their `Authorization`.
+    """
+
+    def __init__(self, say: Callable[[str], Said] = lambda text: f"said {text}") -> None:
+        self.say = say
+        self.healthy = True
+        self.asked: list[dict[str, Any]] = []
+        self.keys: set[str | None] = set()
+        self.gate = threading.Event()
+        self.gate.set()
+        routes = [
+            Route("/v1/chat/completions", self._chat, methods=["POST"]),
+            Route("/v1/models", self._models, methods=["GET"]),
+            Route("/health", self._health, methods=["GET"]),
+        ]
+        super().__init__(Starlette(routes=routes), "obedient-server")
+
+    def texts(self) -> list[str]:
+        return [body["messages"][-1]["content"] for body in self.asked]
+
+    async def _chat(self, request: Request) -> Response:
+        body = json.loads(await request.body())
+        self.asked.append(body)
+        self.keys.add(request.headers.get("authorization"))
+        while not self.gate.is_set():
+            await asyncio.sleep(0.005)
+        said = self.say(body["messages"][-1]["content"])
+        if isinstance(said, int):
+            return JSONResponse({"error": {"message": "told to fail"}}, status_code=said)
+        if isinstance(said, dict):
+            return _json(said)
+        message = {"role": "assistant", "content": said}
+        usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
+        choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
+        return _json({"object": "chat.completion", "model": "m", "choices": choices, "usage": usage})
+
+    async def _models(self, request: Request) -> Response:
+        return JSONResponse({"object": "list", "data": [{"id": "m", "object": "model"}]})
+
+    async def _health(self, request: Request) -> Response:
+        return JSONResponse({}, status_code=200 if self.healthy else 503)
+
+
+def _json(body: dict[str, Any]) -> Response:
+    """In ASCII: so that half a character can be sent."""
+    return Response(json.dumps(body), media_type="application/json")
