@@ -22,7 +22,9 @@ PRIVILEGES = {
         "CREATE STAGE",
         "CREATE TASK",
         "CREATE IMAGE REPOSITORY",
+        "CREATE FUNCTION",
     },
+    "FUNCTION": {"USAGE"},
     "SECRET": {"USAGE", "READ"},
     "SERVICE": {"USAGE", "MONITOR", "OPERATE"},
     "WAREHOUSE": {"USAGE", "OPERATE", "MONITOR", "MODIFY"},
@@ -96,8 +98,15 @@ def may_grant(account: Account, kind: str, name: str) -> None:
 def named(account: Account, kind: str, captures: Captures) -> str:
     if kind == "ACCOUNT":
         return ""
+    if kind == "FUNCTION":
+        return account.full(captures["name"]) + signature(captures["types"])
     in_schema = kind in ("IMAGE REPOSITORY", "SECRET", "SERVICE", "STAGE", "MODEL", "NETWORK RULE")
     return account.full(captures["name"]) if in_schema else captures["name"]
+
+
+def signature(types: list[str]) -> str:
+    """What tells a function from others of its name."""
+    return f"({', '.join(types)})"
 
 
 @effect("grant")

@@ -9,6 +9,7 @@ import yaml
 
 from . import script
 from .account import Account, Refused, effect
+from .effects_on_accounts import signature
 from .grammar import Captures
 
 
@@ -42,6 +43,8 @@ def create_service(account: Account, captures: Captures) -> None:
     if captures.get("min", 1) > captures.get("max", captures.get("min", 1)):
         raise Refused("MIN_INSTANCES is larger than MAX_INSTANCES")
     read = read_specification(account, captures)
+    if "auto suspend" in captures and read["public"]:
+        raise Refused("AUTO_SUSPEND_SECS is not for services with public endpoints")
     if read["blocks"] and captures.get("min", 1) != captures.get("max", captures.get("min", 1)):
         raise Refused("a service with block volumes needs MIN_INSTANCES = MAX_INSTANCES")
     add_service(account, name, {**captures, **read})
@@ -77,10 +80,24 @@ def read_specification(account: Account, captures: Captures) -> dict[str, Any]:
             raise Refused(f"image {container['image']} is not in the repository")
     return {
         "roles": {"ALL_ENDPOINTS_USAGE"} | {role["name"].upper() for role in read.get("serviceRoles", ())},
+        "endpoints": {endpoint["name"] for endpoint in read["spec"].get("endpoints", ())},
         "public": any(endpoint.get("public") for endpoint in read["spec"].get("endpoints", ())),
         "blocks": any(volume["source"] == "block" for volume in read["spec"].get("volumes", ())),
         "environment": read["spec"]["containers"][0].get("env", {}),
     }
+
+
+@effect("create function")
+def create_function(account: Account, captures: Captures) -> None:
+    name = create_in_schema(account, "FUNCTION", captures) + signature(captures["types"])
+    service = account.full(captures["service"])
+    account.reach("SERVICE", service)
+    thing = account.things["SERVICE", service]
+    if thing.owner not in account.active_roles():
+        account.need("ENDPOINTS", "SERVICE", service)
+    if captures["endpoint"].lower() not in thing.settings["endpoints"]:
+        raise Refused(f"{service} has no endpoint {captures['endpoint'].lower()}")
+    account.make("FUNCTION", name, {**captures, "service": service})
 
 
 @effect("suspend service")

@@ -202,6 +202,16 @@ RULES = [
         "create-service",
         f"CREATE SERVICE [IF NOT EXISTS] <name> IN COMPUTE POOL <pool:name> {_SPECIFICATION} [{_SERVICE_SETTINGS}]",
     ),
+    # The clauses have this order; CREATE OR ALTER changes those from SERVICE to BATCH_TIMEOUT_SECS.
+    Rule(
+        "create function",
+        "create-function-spcs",
+        "CREATE OR ALTER FUNCTION <name> <types:arguments> RETURNS <returns:word>"
+        " [ { CALLED ON NULL INPUT | RETURNS NULL ON NULL INPUT | STRICT } ] [ { VOLATILE | IMMUTABLE } ]"
+        " SERVICE = <service:name> ENDPOINT = <endpoint:word> [ COMMENT = <comment:string> ]"
+        " [ MAX_BATCH_ROWS = <rows:int> ] [ MAX_BATCH_RETRIES = <retries:int> ]"
+        " [ ON_BATCH_FAILURE = { ABORT | RETURN_NULL } ] [ BATCH_TIMEOUT_SECS = <timeout:int> ] AS <path:string>",
+    ),
     Rule("suspend service", "alter-service", "ALTER SERVICE [IF EXISTS] <name> SUSPEND"),
     Rule("resume service", "alter-service", "ALTER SERVICE [IF EXISTS] <name> RESUME"),
     Rule("alter service", "alter-service", f"ALTER SERVICE [IF EXISTS] <name> SET {_SERVICE_SETTINGS}"),
@@ -248,6 +258,11 @@ RULES = [
     Rule("drop table", "drop-table", "DROP TABLE [IF EXISTS] <name>"),
     # Several words make a privilege (CREATE SERVICE), several privileges a list.
     *_kinds("GRANT <privileges:privileges> ON", "<name> TO [ROLE] <to:name>", "grant", "grant-privilege"),
+    Rule(
+        "grant|FUNCTION",
+        "grant-privilege",
+        "GRANT <privileges:privileges> ON FUNCTION <name> <types:words> TO [ROLE] <to:name>",
+    ),
     Rule("grant|ACCOUNT", "grant-privilege", "GRANT <privileges:privileges> ON ACCOUNT TO [ROLE] <to:name>"),
     *_kinds("REVOKE <privileges:privileges> ON", "<name> FROM ROLE <to:name>", "revoke", "revoke-privilege"),
     Rule(

@@ -2,7 +2,7 @@
 
 `[ x ]` may be left out, `{ a | b }` is one of them, `{ a | b }...` is one or more in any order and each at most once.
 `<label:kind>` is captured under its label. Kinds: name (dotted, with `!role`), word, int, bool, string, names and
-strings (lists in parentheses), privileges (up to ON), body (`$$ … $$`).
+strings, words and arguments (lists in parentheses; of arguments, the types), privileges (up to ON), body (`$$ … $$`).
 """
 
 from __future__ import annotations
@@ -190,6 +190,12 @@ def _string(text: str) -> str:
 _STRING = _one_token("string", _string)
 
 
+def _argument(tokens: list[tuple[str, str]], at: int) -> Values:
+    """The type of an argument: `PROMPT VARCHAR`."""
+    if [kind for kind, _ in tokens[at : at + 2]] == ["word", "word"]:
+        yield at + 2, tokens[at + 1][1].upper()
+
+
 def _privileges(tokens: list[tuple[str, str]], at: int) -> Values:
     """`USAGE, MONITOR` or `ALL PRIVILEGES`, up to ON: a list of privileges."""
     words: list[str] = []
@@ -209,5 +215,7 @@ _KINDS: dict[str, Callable[[list[tuple[str, str]], int], Values]] = {
     "body": _one_token("body", lambda text: text[2:-2]),
     "names": _list(_name),
     "strings": _list(_STRING),
+    "words": _list(_one_token("word", str.upper)),
+    "arguments": _list(_argument),
     "privileges": _privileges,
 }

@@ -93,7 +93,7 @@ def deploy_with_the_notebook(account: Account) -> None:
 def deploy_containers(account: Account, scripts: Scripts) -> None:
     account.sign_in_as("ADMIN")
     account.run(scripts["create_image_repository.sql"], "create_image_repository.sql")
-    for image in ("vllm-openai:v0.30.0-cu129", "text-embeddings-inference:cpu-1.9.3"):
+    for image in ("vllm-openai:v0.30.0-cu129", "text-embeddings-inference:cpu-1.9.3", "batch-gateway:2.0.0"):
         visits.push(account, f"{SCHEMA}.IMAGES", image)
     for path in SPECIFICATIONS.glob("*.yaml"):
         visits.upload(account, f"{SCHEMA}.SPECIFICATIONS", path)
@@ -107,6 +107,29 @@ def deploy_containers(account: Account, scripts: Scripts) -> None:
         _expect(not settings["integrations"], f"{name} still reaches the internet")
     chat = account.things["SERVICE", f"{SCHEMA}.CHAT_SERVICE"].settings["environment"]
     _expect(chat["HF_HUB_OFFLINE"] == "1", "the chat service still asks Hugging Face")
+
+
+def deploy_batch_functions(account: Account, scripts: Scripts) -> None:
+    account.sign_in_as("DIANA")
+    for _ in range(2):
+        account.run(scripts["create_batch_functions.sql"], "create_batch_functions.sql")
+    for name in ("CHAT_BATCH_SERVICE", "EMBEDDING_BATCH_SERVICE"):
+        settings = account.things["SERVICE", f"{SCHEMA}.{name}"].settings
+        _expect(settings["auto suspend"] == 1800, f"{name} is never suspended")
+        _expect(settings["max"] == 1, f"{name} has instances that do not know each other's batches")
+    account.sign_in_as("ADMIN", "USERADMIN")
+    account.execute("CREATE ROLE PIPELINE")
+    account.sign_in_as("ADMIN")
+    text = script.uncommented(scripts["grant_batch_functions.sql"]).replace("<role>", "PIPELINE")
+    account.run(text, "grant_batch_functions.sql")
+    for function in (
+        "LLM_COMPLETE(VARCHAR, VARCHAR, OBJECT)",
+        "LLM_CHAT(ARRAY, OBJECT)",
+        "LLM_EMBED(VARCHAR, OBJECT)",
+    ):
+        visits.call_function(account, f"{SCHEMA}.{function}", "PIPELINE")
+    account.execute("USE ROLE USERADMIN")
+    account.execute("DROP ROLE PIPELINE")
 
 
 def sign_in_by_oauth(account: Account, user: str, integration: str, role: str) -> None:
@@ -256,6 +279,7 @@ def from_an_empty_account(scripts: Scripts) -> Account:
     deploy_with_the_notebook(account)
     call(account, "CARL", CALLER, "QWEN3_4B_SERVICE", "GRANITE_EMBEDDING_SERVICE")
     deploy_containers(account, scripts)
+    deploy_batch_functions(account, scripts)
     let_another_role_call(account, scripts)
     let_a_role_operate(account, scripts)
     sign_in_without_people(account, scripts)

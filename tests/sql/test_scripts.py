@@ -55,6 +55,9 @@ def test_every_statement_has_a_documented_syntax(name: str) -> None:
         "ALTER COMPUTE POOL P SET INITIALLY_SUSPENDED = TRUE",
         "CREATE NETWORK RULE IF NOT EXISTS R TYPE = IPV4 MODE = INGRESS VALUE_LIST = ('10.0.0.1')",
         "CREATE SERVICE S FROM @T SPECIFICATION_FILE = 'a.yaml' IN COMPUTE POOL P",
+        "CREATE OR ALTER FUNCTION F(A VARCHAR) RETURNS VARIANT ENDPOINT = e SERVICE = S AS '/'",
+        "CREATE OR ALTER FUNCTION F(A VARCHAR) RETURNS VARIANT SERVICE = S ENDPOINT = e"
+        " MAX_BATCH_RETRIES = 1 MAX_BATCH_ROWS = 1 AS '/'",
         "ALTER SERVICE S SET SCALE = 2",
         "DROP SERVICE IF EXISTS",
         "GRANT ROLE <role> TO USER ALICE",
@@ -162,6 +165,8 @@ FROM_EMPTY = [
     ("setup.sql", as_is),
     ("create_image_repository.sql", as_is),
     ("create_openai_services.sql", as_is),
+    ("create_batch_functions.sql", as_is),
+    ("grant_batch_functions.sql", script.uncommented),
     ("close_egress.sql", as_is),
     ("grant_caller.sql", script.uncommented),
     ("grant_operator.sql", script.uncommented),
@@ -213,7 +218,14 @@ def test_setup_stops_while_a_placeholder_is_left() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["grant_caller.sql", "grant_operator.sql", "setup_service_user.sql", "upgrade_cleanup.sql"]
+    "name",
+    [
+        "grant_caller.sql",
+        "grant_operator.sql",
+        "grant_batch_functions.sql",
+        "setup_service_user.sql",
+        "upgrade_cleanup.sql",
+    ],
 )
 def test_other_placeholders_are_refused(name: str) -> None:
     account = ready_account()

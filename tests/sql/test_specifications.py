@@ -15,28 +15,53 @@ import pytest
 yaml = pytest.importorskip("yaml", reason="a development package")
 jsonschema = pytest.importorskip("jsonschema", reason="a development package")
 
+from batch_gateway.engine import Engine  # noqa: E402
+from batch_gateway.settings import read_settings  # noqa: E402
 from spcs_deployment import CATALOGUE  # noqa: E402
 
 from . import record_arguments, script  # noqa: E402
+from .grammar import parse  # noqa: E402
 
-FILES = sorted((script.FOLDER.parent / "service_specs").glob("*.yaml"))
+FILES = {path.stem: path for path in (script.FOLDER.parent / "service_specs").glob("*.yaml")}
+# Called from outside of Snowflake, and by functions.
+PUBLIC, BATCH = ("embeddings", "vllm"), ("embeddings_batch", "vllm_batch")
 SCHEMA = json.loads((Path(__file__).parent / "specification_schema.json").read_text(encoding="utf-8"))
 PROGRAMS = {"vllm": "vllm", "embeddings": "text-embeddings-router"}
 _A_COMMIT = re.compile(r"--revision=[0-9a-f]{40}")
 
 
-@pytest.fixture(params=FILES, ids=lambda path: path.name)
+def read(name: str) -> Any:
+    return yaml.safe_load(FILES[name].read_text(encoding="utf-8"))
+
+
+@pytest.fixture(params=sorted(FILES))
 def spec(request: pytest.FixtureRequest) -> Any:
-    return yaml.safe_load(request.param.read_text(encoding="utf-8"))
+    return read(request.param)
+
+
+@pytest.fixture(params=PUBLIC)
+def public_spec(request: pytest.FixtureRequest) -> Any:
+    return read(request.param)
+
+
+@pytest.fixture(params=BATCH)
+def batch_spec(request: pytest.FixtureRequest) -> Any:
+    return read(request.param)
 
 
 def container(spec: Any) -> Any:
-    (only,) = spec["spec"]["containers"]
-    return only
+    """The model server's."""
+    (engine,) = [each for each in spec["spec"]["containers"] if each["name"] != "gateway"]
+    return engine
+
+
+def gateway_of(spec: Any) -> Any:
+    (gateway,) = [each for each in spec["spec"]["containers"] if each["name"] == "gateway"]
+    return gateway
 
 
 def test_there_is_one_for_chat_and_one_for_embeddings() -> None:
-    assert [path.stem for path in FILES] == ["embeddings", "vllm"]
+    assert sorted(FILES) == sorted((*PUBLIC, *BATCH))
 
 
 def test_it_has_documented_fields_only(spec: Any) -> None:
@@ -56,7 +81,7 @@ def test_it_has_documented_fields_only(spec: Any) -> None:
     ids=str,
 )
 def test_the_schema_refuses_what_is_not_documented(path: tuple[Any, ...], wrong: Any) -> None:
-    spec = copy.deepcopy(yaml.safe_load(FILES[1].read_text(encoding="utf-8")))
+    spec = copy.deepcopy(read("vllm"))
     place = spec
     for step in path[:-1]:
         place = place[step]
@@ -65,7 +90,8 @@ def test_the_schema_refuses_what_is_not_documented(path: tuple[Any, ...], wrong:
         jsonschema.validate(spec, SCHEMA)
 
 
-def test_one_public_http_endpoint_is_the_port_that_the_server_listens_at(spec: Any) -> None:
+def test_one_public_http_endpoint_is_the_port_that_the_server_listens_at(public_spec: Any) -> None:
+    spec = public_spec
     (endpoint,) = spec["spec"]["endpoints"]
     assert endpoint["public"] is True
     assert endpoint["protocol"] == "HTTP"
@@ -73,8 +99,62 @@ def test_one_public_http_endpoint_is_the_port_that_the_server_listens_at(spec: A
     assert container(spec)["readinessProbe"]["port"] == endpoint["port"]
 
 
-def test_the_role_of_callers_has_the_endpoint_and_nothing_else(spec: Any) -> None:
-    assert spec["serviceRoles"] == [{"name": "caller", "endpoints": [spec["spec"]["endpoints"][0]["name"]]}]
+def test_the_role_of_callers_has_the_endpoint_and_nothing_else(public_spec: Any) -> None:
+    (endpoint,) = public_spec["spec"]["endpoints"]
+    assert public_spec["serviceRoles"] == [{"name": "caller", "endpoints": [endpoint["name"]]}]
+
+
+# -- with the batch gateway ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_the_model_server_beside_the_gateway_is_that_of_the_public_service(name: str) -> None:
+    assert container(read(f"{name}_batch")) == container(read(name))
+    assert read(f"{name}_batch")["spec"]["volumes"] == read(name)["spec"]["volumes"]
+
+
+def test_only_functions_reach_the_gateway_at_the_port_that_it_listens_at(batch_spec: Any) -> None:
+    settings = read_settings(gateway_of(batch_spec)["env"])
+    (endpoint,) = batch_spec["spec"]["endpoints"]
+    assert (endpoint["public"], endpoint["protocol"], endpoint["port"]) == (False, "HTTP", settings.port)
+    assert gateway_of(batch_spec)["readinessProbe"] == {"port": settings.port, "path": "/ready"}
+    assert batch_spec["serviceRoles"] == [{"name": "batch", "endpoints": [endpoint["name"]]}]
+    assert "resourceManagement" not in batch_spec["spec"], "its conditions count requests from outside only"
+
+
+def test_the_gateway_asks_the_model_server_beside_it_as_that_is_started(batch_spec: Any) -> None:
+    settings, arguments = read_settings(gateway_of(batch_spec)["env"]), container(batch_spec)["args"]
+    assert f"--port={settings.model.endpoint.url.port}" in arguments
+    assert settings.health_path == container(batch_spec)["readinessProbe"]["path"]
+    limits = [each.partition("=")[2] for each in arguments if each.startswith("--max-client-batch-size=")]
+    assert all(settings.rows_per_request <= int(limit) for limit in limits)
+    names = [each.partition("=")[2] for each in arguments if each.startswith("--served-model-name=")]
+    assert [settings.model.protocol.model_name] == (names or [None])
+
+
+def test_the_gateways_memory_holds_what_it_may_hold(batch_spec: Any) -> None:
+    settings = read_settings(gateway_of(batch_spec)["env"])
+    assert gateway_of(batch_spec)["resources"]["limits"]["memory"] == "1Gi"
+    assert settings.limits.max_held * 2 <= 1 << 30
+
+
+def test_the_image_of_the_gateway_has_the_plugins_version(batch_spec: Any) -> None:
+    version = json.loads((script.FOLDER.parents[1] / "plugin.json").read_text(encoding="utf-8"))["version"]
+    assert gateway_of(batch_spec)["image"].endswith(f"/batch-gateway:{version}")
+    assert gateway_of(batch_spec)["mountSessionToken"] is False
+
+
+def test_the_functions_have_the_paths_and_arguments_of_the_gateway() -> None:
+    found = {}
+    for statement in script.statements(script.read("create_batch_functions.sql")):
+        if statement.text.startswith("CREATE OR ALTER FUNCTION"):
+            _, captures = parse(statement.text)
+            found[captures["path"]] = (len(captures["types"]), captures["returns"], captures["endpoint"])
+    tasks = Engine(read_settings({"LLM_ENDPOINT_URL": "http://127.0.0.1:8000"})).tasks
+    assert found == {path: (len(task.arguments), "VARIANT", "BATCH") for path, task in tasks.items()}
+
+
+# -- all ----------------------------------------------------------------------------------------------------
 
 
 def test_every_volume_is_mounted(spec: Any) -> None:
@@ -94,7 +174,7 @@ def test_image_and_weights_are_pinned(spec: Any) -> None:
 
 def test_vllm_is_newer_than_its_known_holes() -> None:
     # CVE-2026-22807: code of a model repository runs without trust_remote_code, fixed in 0.14.0.
-    image = container(yaml.safe_load(FILES[1].read_text(encoding="utf-8")))["image"]
+    image = container(read("vllm"))["image"]
     version = re.search(r":v(\d+)\.(\d+)\.", image)
     assert version and (int(version[1]), int(version[2])) >= (0, 14)
     assert f":v{record_arguments.recorded()['vllm']['version']}-" in image
@@ -104,8 +184,8 @@ def test_the_container_gets_no_token_of_snowflake(spec: Any) -> None:
     assert container(spec)["mountSessionToken"] is False
 
 
-def test_it_is_suspended_when_nobody_calls(spec: Any) -> None:
-    conditions = spec["spec"]["resourceManagement"]["autoScalingPolicies"]["suspend"]["allConditions"]
+def test_it_is_suspended_when_nobody_calls(public_spec: Any) -> None:
+    conditions = public_spec["spec"]["resourceManagement"]["autoScalingPolicies"]["suspend"]["allConditions"]
     # Snowflake advises both: new connections, and those that are open.
     assert {each["metricCondition"]["metricName"] for each in conditions} == {
         "network.ingress.cps",
@@ -139,14 +219,14 @@ def test_vllm_accepts_the_arguments_of_the_catalogue(key: str) -> None:
 
 def test_the_model_is_vllms_first_argument() -> None:
     # `vllm serve` takes the model by position; `--model` will be removed.
-    chat = container(yaml.safe_load(FILES[1].read_text(encoding="utf-8")))
+    chat = container(read("vllm"))
     assert chat["command"] == ["vllm", "serve"]
     assert re.fullmatch(r"[\w.-]+/[\w.-]+", chat["args"][0])
 
 
 def test_the_embedding_server_fits_its_node() -> None:
     # It warms up with one text of --max-batch-tokens: the attention scores of a layer, in 32 bits, for 12 heads, twice.
-    embeddings = container(yaml.safe_load(FILES[0].read_text(encoding="utf-8")))
+    embeddings = container(read("embeddings"))
     (tokens,) = [int(a.partition("=")[2]) for a in embeddings["args"] if a.startswith("--max-batch-tokens=")]
     gibibytes = tokens**2 * 4 * 12 * 2 / 2**30
     assert gibibytes < 1

@@ -56,6 +56,20 @@ def call(account: Account, service: str, role: str) -> None:
         raise Refused(f"503: {thing.owner} lost USAGE on the pool")
 
 
+def call_function(account: Account, function: str, role: str) -> None:
+    """A function in a query of a role. Its service is called with the rights of the function's owner."""
+    thing = account.things.get(("FUNCTION", function))
+    if thing is None or not account.may("USAGE", "FUNCTION", function, role):
+        raise Refused(f"Unknown function {function}")
+    database, schema, _ = function.split(".")
+    for kind, name in (("DATABASE", database), ("SCHEMA", f"{database}.{schema}")):
+        if not account.may("USAGE", kind, name, role):
+            raise Refused(f"{role} lacks USAGE on {kind} {name}")
+    service = account.things["SERVICE", thing.settings["service"]]
+    if service.owner != thing.owner:
+        raise Refused(f"{thing.owner} may not use {thing.settings['service']}")
+
+
 def upload(account: Account, stage: str, path: Path) -> None:
     """Put a file on a stage, uncompressed, as Snowsight does."""
     account.need("WRITE", "STAGE", stage)

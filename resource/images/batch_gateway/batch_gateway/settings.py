@@ -52,7 +52,7 @@ class VARIABLES:
     cold_start_wait = _variable(FIELDS.cold_start_wait, absent=15.0)
     health_path = TextField("HEALTH_PATH", "HEALTH_PATH", "/health")
     host = TextField("HOST", "HOST", "0.0.0.0")  # noqa: S104 - a container is reached from outside of it
-    port = WholeField[int]("PORT", "PORT", 8080, least=0, most=65_535)
+    port = WholeField[int]("PORT", "PORT", 9090, least=0, most=65_535)
     answer_within = NumberField(
         "ANSWER_WITHIN_SECONDS", "ANSWER_WITHIN_SECONDS", 20.0, least=0.1, most=29, unit=" seconds"
     )
