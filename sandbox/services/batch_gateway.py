@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -14,22 +15,32 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "resource" / "images" / "batch_gateway"
 READY_SECONDS = 60.0
-# As `python -m batch_gateway`, and ends with this process, however that ends.
-_PROGRAM = (
-    "import runpy; from sandbox.services.__main__ import follow_parent; follow_parent();"
-    " runpy.run_module('batch_gateway', run_name='__main__')"
-)
+# As `python -m batch_gateway`, and ends with its standard input, that is with this process, however that ends.
+# It imports nothing else, so that it runs where only the packages of the image are.
+_PROGRAM = """
+import os, runpy, threading
+
+def follow_parent():
+    while os.read(0, 4096):
+        pass
+    os._exit(1)
+
+threading.Thread(target=follow_parent, daemon=True).start()
+runpy.run_module("batch_gateway", run_name="__main__")
+"""
 
 
 class BatchGateway:
-    """`variables` are the gateway's settings; `python` runs it, with what its image installs at least.
+    """`variables` are the gateway's settings; with a LOG_LEVEL above INFO it does not say where it listens.
+
+    `python` runs it, and needs no packages but those of its image.
 
     `log` has the lines that it has written so far.
     """
 
     def __init__(self, engine_url: str, python: str = sys.executable, **variables: Any) -> None:
         settings = {"LLM_ENDPOINT_URL": engine_url, "HOST": "127.0.0.1", "PORT": 0, **variables}
-        path = os.pathsep.join(map(str, (ROOT / "python-lib", FOLDER, ROOT)))
+        path = os.pathsep.join(map(str, (ROOT / "python-lib", FOLDER)))
         self._process = subprocess.Popen(
             [python, "-c", _PROGRAM],
             cwd=ROOT,
@@ -43,7 +54,9 @@ class BatchGateway:
         self._port: queue.Queue[int | None] = queue.Queue()
         self._reader = threading.Thread(target=self._read, name="batch-gateway", daemon=True)
         self._reader.start()
-        port = self._port.get(timeout=READY_SECONDS)
+        port = None
+        with contextlib.suppress(queue.Empty):
+            port = self._port.get(timeout=READY_SECONDS)
         if port is None:
             self.stop()
             raise RuntimeError("the batch gateway did not start:\n" + "".join(self.log[-20:]))
