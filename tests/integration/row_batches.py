@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Union
 
 import requests
 from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from sandbox.services import LocalService
 
+# Snowflake documentation, "Service functions".
+RETRIED = (404, 429, 500, 502, 503, 504)
 Said = Union[str, int, dict[str, Any]]  # an answer's text, or a status, or a whole completion
 
 
@@ -45,8 +47,29 @@ def values(response: requests.Response) -> list[dict[str, Any]]:
     return [value for _, value in response.json()["data"]]
 
 
+def as_snowflake(
+    url: str, path: str, rows: list[list[Any]], batch_id: str, between: Callable[[], None] = lambda: None
+) -> list[dict[str, Any]]:
+    """Sends a batch until it is answered: asks by GET after a 202, and again after a status that is tried again.
+
+    `between` is called before each retry. Unlike Snowflake, it retries for as long as it takes, and at once.
+    """
+    response = post(url, path, rows, batch_id)
+    for _ in range(500):
+        if response.status_code == 202:
+            response = poll(url, path, batch_id)
+        elif response.status_code in RETRIED:
+            between()
+            response = post(url, path, rows, batch_id)
+        else:
+            break
+    return values(response)
+
+
 class ObedientServer(LocalService):
     """OpenAI's chats, each answered by `say(user's text)`; `healthy` is what `/health` says.
+
+    Vectors are the length of the text and 0.5; a request with the text "break" breaks its connection.
 
     `asked` has the bodies of all chats so far, and `keys` their `Authorization`.
     """
@@ -60,6 +83,7 @@ class ObedientServer(LocalService):
         self.gate.set()
         routes = [
             Route("/v1/chat/completions", self._chat, methods=["POST"]),
+            Route("/v1/embeddings", self._embeddings, methods=["POST"]),
             Route("/v1/models", self._models, methods=["GET"]),
             Route("/health", self._health, methods=["GET"]),
         ]
@@ -84,11 +108,24 @@ class ObedientServer(LocalService):
         choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
         return _json({"object": "chat.completion", "model": "m", "choices": choices, "usage": usage})
 
+    async def _embeddings(self, request: Request) -> Response:
+        texts = json.loads(await request.body())["input"]
+        if "break" in texts:
+            return StreamingResponse(_broken(), headers={"content-length": "100"})
+        data = [{"index": i, "embedding": [float(len(text)), 0.5]} for i, text in enumerate(texts)]
+        return _json({"object": "list", "data": data, "model": "m"})
+
     async def _models(self, request: Request) -> Response:
         return JSONResponse({"object": "list", "data": [{"id": "m", "object": "model"}]})
 
     async def _health(self, request: Request) -> Response:
         return JSONResponse({}, status_code=200 if self.healthy else 503)
+
+
+async def _broken() -> AsyncIterator[bytes]:
+    """Ends before its length: the server closes the connection."""
+    yield b"{"
+    raise ClientDisconnect  # which the server takes for a caller that left
 
 
 def _json(body: dict[str, Any]) -> Response:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ import requests
 from sandbox.services import ScriptedService
 from sandbox.services.batch_gateway import FOLDER, ROOT, BatchGateway
 from sandbox.services.scripted import POISON, answer_to, vector_of
-from tests.integration.row_batches import ObedientServer, headers, poll, post, values
+from tests.integration.row_batches import ObedientServer, as_snowflake, headers, poll, post, values
 from tests.waiting import wait_for
 
 Start = Callable[..., BatchGateway]
@@ -187,6 +188,17 @@ def test_a_text_that_cannot_be_embedded_fails_by_itself(gateway_for: Start, scri
     assert [value["answer"] is None for value in found] == [i in (2, 5) for i in range(8)]
 
 
+def test_a_text_that_breaks_the_connection_fails_no_text_of_the_same_request(
+    gateway_for: Start, server: ObedientServer
+) -> None:
+    gateway = gateway_for(server.url, MAX_BATCH_SIZE=4)
+    found = values(
+        post(gateway.url, "/embed", [[i, text] for i, text in enumerate(["a", "break", "ccc", "d"])])
+    )
+    assert [value["answer"] for value in found] == [[1.0, 0.5], None, [3.0, 0.5], [1.0, 0.5]]
+    assert "closed the connection" in found[1]["error"]
+
+
 # -- the same batch again ---------------------------------------------------------------------------------
 
 
@@ -335,6 +347,46 @@ def test_a_busy_model_server_is_a_429(gateway_for: Start, server: ObedientServer
     assert "429" in value["error"]
 
 
+def test_random_faults_lose_and_double_no_row(gateway_for: Start, server: ObedientServer) -> None:
+    chance = random.Random(7)
+    asked_for: list[str] = []
+
+    def say(text: str) -> str | int:
+        fate = chance.random()
+        if fate < 0.03:
+            return 500
+        if fate < 0.06:
+            return 429
+        if fate < 0.08:
+            server.healthy = False
+            return 503
+        if fate > 0.9:
+            server.healthy = True
+        asked_for.append(text)
+        return f"said {text}"
+
+    server.say = say
+    gateway = gateway_for(server.url, COLD_START_WAIT_SECONDS=0, ANSWER_WITHIN_SECONDS=0.2, MAX_PARALLELISM=8)
+
+    def recover() -> None:
+        server.healthy = True
+
+    def one(number: int) -> list[dict[str, Any]]:
+        rows = [[i, f"{number}.{i}"] for i in range(25)]
+        return as_snowflake(gateway.url, "/complete", rows, f"batch {number}", between=recover)
+
+    with ThreadPoolExecutor(4) as callers:
+        batches = list(callers.map(one, [*range(12), *range(12)]))  # each twice
+    assert batches[:12] == batches[12:]
+    for number, found in enumerate(batches[:12]):
+        assert len(found) == 25
+        for i, value in enumerate(found):
+            answered = value["answer"] == f"said {number}.{i}" and value["error"] is None
+            assert answered or (value["answer"] is None and value["error"])
+    assert len(asked_for) == len(set(asked_for)), "a row that was answered was asked again"
+    assert any("cannot be answered now" in line for line in gateway.log), "no batch had to be sent again"
+
+
 # -- bounds -----------------------------------------------------------------------------------------------
 
 
@@ -461,6 +513,12 @@ def test_a_malformed_body_is_a_400_that_says_why(idle_gateway: BatchGateway, bod
     response = requests.post(f"{idle_gateway.url}/complete", data=body, headers=headers("bad"), timeout=60)
     assert response.status_code == 400, response.text
     assert why in response.json()["error"]
+
+
+def test_headers_may_be_as_long_as_a_statement(idle_gateway: BatchGateway) -> None:
+    long = {"sf-context-current-statement": "SELECT " + "x" * 300_000}
+    response = requests.post(f"{idle_gateway.url}/complete", data=b'{"data": []}', headers=long, timeout=60)
+    assert response.json() == {"data": []}
 
 
 def test_other_requests_are_refused_by_their_statuses(gateway_for: Start, server: ObedientServer) -> None:

@@ -18,6 +18,7 @@ from spcs_llm.errors import SettingsError
 logger = logging.getLogger("batch_gateway")
 
 _KEEP_ALIVE_SECONDS = 120
+_MOST_BYTES_OF_HEADERS = 1 << 20  # a context header can hold the text of a whole statement
 _GRACE_SECONDS = 20  # for requests in flight, when the container is told to stop
 
 
@@ -52,6 +53,7 @@ def server(settings: GatewaySettings) -> uvicorn.Server:
             log_config=None,
             access_log=False,
             server_header=False,
+            h11_max_incomplete_event_size=_MOST_BYTES_OF_HEADERS,
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=_GRACE_SECONDS,
         )

@@ -99,7 +99,7 @@ class Batch:
         self.result: bytes | None = None
         self.failure: SpcsError | None = None
         self.running: asyncio.Task[None] | None = None
-        self._body_size = received.size
+        self._size = received.size
 
     @property
     def path(self) -> str:
@@ -117,7 +117,18 @@ class Batch:
     @property
     def size(self) -> int:
         """Bytes that it holds, about: its rows while it may need them, and its answers."""
-        return _OVERHEAD + (len(self.result) if self.result is not None else self._body_size)
+        return _OVERHEAD + (len(self.result) if self.result is not None else self._size)
+
+    def take(self, place: int, answer: Answer) -> None:
+        """Keeps a row's answer.
+
+        Args:
+            place: The row's place.
+            answer: What it got; it takes the place of an earlier outage.
+        """
+        earlier = self.answers[place]
+        self._size += len(answer.value) - (len(earlier.value) if earlier is not None else 0)
+        self.answers[place] = answer
 
     def unanswered(self) -> list[int]:
         """The places of rows that have no answer, or none but an outage."""

@@ -82,7 +82,7 @@ class Engine:
         ]
         for call in asyncio.as_completed(calls):
             for place, answer in await call:
-                batch.answers[place] = answer
+                batch.take(place, answer)
         batch.settle(batch.outage())
 
     def _ask(self, batch: Batch, task: Task, places: Sequence[int]) -> list[tuple[int, Answer]]:
@@ -90,16 +90,19 @@ class Engine:
         if batch.halted:
             return []
         answers = task.ask([batch.rows[place] for place in places])
-        if any(answer.is_outage for answer in answers):
-            if self.is_healthy():
-                answers = [
-                    replace(answer, is_outage=False) if _is_the_rows_own(answer, batch.runs) else answer
-                    for answer in answers
-                ]
-            elif not batch.halted:
+        if not any(answer.is_outage for answer in answers):
+            return list(zip(places, answers))
+        if not self.is_healthy():
+            if not batch.halted:
                 batch.halted = True
                 logger.warning("The model server is not healthy", extra=fields(batch=batch.name))
-        return list(zip(places, answers))
+            return list(zip(places, answers))
+        if len(places) > 1:  # one of the rows may have broken the request of all
+            return [found for place in places for found in self._ask(batch, task, [place])]
+        return [
+            (place, replace(answer, is_outage=False) if _is_the_rows_own(answer, batch.runs) else answer)
+            for place, answer in zip(places, answers)
+        ]
 
     def close(self) -> None:
         """Drops the rows that wait. Those that are being asked are not waited for."""

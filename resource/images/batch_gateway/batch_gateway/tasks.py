@@ -164,9 +164,14 @@ class Embed(Task):
         except Exception as error:  # noqa: BLE001 - one call's failure is its rows' only
             return [_failed(_unexpected(error))] * len(rows)
         return [
-            _failed(row) if isinstance(row, SpcsError) else _answer(_value_of(row["embedding"], row))
+            _failed(row) if isinstance(row, SpcsError) else _answer(_value_of(_short(row["embedding"]), row))
             for row in found
         ]
+
+
+def _short(vector: Sequence[float]) -> list[float]:
+    """The vector with nine significant digits: all that 32 bits hold, in half as many characters."""
+    return [float(f"{number:.9g}") for number in vector]
 
 
 def _text(argument: Any) -> str | QueryError:
