@@ -1,4 +1,4 @@
-"""Reads and validates a plugin's descriptors: plugin.json, llm.json, runnable.json,
+"""Reads and validates a plugin's descriptors: plugin.json, llm.json, runnable.json, webapp.json,
 parameter-set.json, desc.json.
 
 DSS tolerates comments in them and unknown keys. What DSS could not use is refused; what it would ignore
@@ -16,6 +16,7 @@ from typing import Any
 
 from sandbox.dss.macro_descriptor import Macro, read_macro
 from sandbox.dss.parameters import DescriptorError, Parameter, odd_parameters, read_parameters
+from sandbox.dss.webapp_descriptor import Webapp, read_webapp
 
 INTERPRETERS = frozenset(f"PYTHON3{minor}" for minor in range(6, 15))
 _COMPONENT_KEYS = frozenset({"meta", "params", "paramsPythonSetup", "paramsModule", "paramsTemplate"})
@@ -52,6 +53,7 @@ class PluginDescriptor:
     parameter_sets: Mapping[str, ParameterSet]
     components: Mapping[str, Component]
     macros: Mapping[str, Macro]
+    webapps: Mapping[str, Webapp]
     code_env: CodeEnv | None
     warnings: tuple[str, ...]
 
@@ -103,12 +105,16 @@ class _Reader:
             path.parent.name: self._macro(path, parameter_sets)
             for path in sorted(self._folder.glob("python-runnables/*/runnable.json"))
         }
+        webapps = {
+            path.parent.name: self._webapp(path)
+            for path in sorted(self._folder.glob("webapps/*/webapp.json"))
+        }
         if not components and not macros:
             raise DescriptorError("the plugin has no python-llms/<component>/llm.json, and no macro")
         code_env = self._code_env()
         return PluginDescriptor(
-            self._folder, plugin_id, version, params, parameter_sets, components, macros, code_env,
-            tuple(self._warnings),
+            self._folder, plugin_id, version, params, parameter_sets, components, macros, webapps,
+            code_env, tuple(self._warnings),
         )  # fmt: skip
 
     def _label(self, raw: Mapping[str, Any], where: str) -> str:
@@ -145,6 +151,14 @@ class _Reader:
         _check_presets(macro.all_params, parameter_sets, where)
         self._warnings += [*odd_parameters(macro.all_params, where), *macro.warnings]
         return macro
+
+    def _webapp(self, path: Path) -> Webapp:
+        where = f"webapps/{path.parent.name}"
+        raw = read_json(path)
+        self._label(raw, where)
+        webapp = read_webapp(raw, path.parent, where)
+        self._warnings += [*odd_parameters(webapp.params, where), *webapp.warnings]
+        return webapp
 
     def _parameters(
         self,

@@ -28,6 +28,7 @@ from sandbox.dss.plugin import Capability, InstalledPlugin, PluginError, install
 from sandbox.dss.release import Release
 from sandbox.dss.rights import Rights
 from sandbox.dss.sql_queries import Connection, SqlQueries
+from sandbox.dss.webapps import Browsers, RunningWebapp, Webapps
 from sandbox.services.local import LocalService
 
 ADMIN = "admin"
@@ -80,6 +81,8 @@ class Dss:
         )
         self.macros = Macros(self.rights, self._host, self.mesh.violations)
         self._forms = Forms(self._host, self.mesh.violations)
+        self.browsers = Browsers()
+        self.webapps = Webapps(self.data_folder, self._host.surround, self._host.part, self.mesh.violations)
 
     @property
     def data_folder(self) -> Path:
@@ -96,6 +99,7 @@ class Dss:
 
     def close(self) -> None:
         """Stops the kernels, unloads the plugins; `sys.path` and `sys.modules` are as before."""
+        self.webapps.close()
         self.macros.close()
         self.sql.close()
         self.mesh.close()
@@ -164,6 +168,44 @@ class Dss:
     def give_rights(self, user: str, project_key: str, *permissions: str) -> None:
         """ADMIN, WRITE_CONF or READ_CONF of a project. The user `admin` has all rights, others none by themselves."""
         self.rights.give(user, project_key, permissions)
+
+    def put_in_groups(self, user: str, *groups: str) -> None:
+        self.browsers.put_in_groups(user, groups)
+
+    def start_webapp(
+        self,
+        plugin_id: str,
+        webapp: str,
+        project_key: str,
+        config: Mapping[str, Any] | None = None,
+        *,
+        run_as: str = ADMIN,
+        public: bool = False,
+        impersonates: Sequence[str] = (),
+    ) -> RunningWebapp:
+        """A visual webapp of a project, with its backend running. Only while `serve` runs.
+
+        `impersonates` are the groups whose users the run-as user may act as in webapps.
+        """
+        webapps = self.plugin(plugin_id).descriptor.webapps
+        if webapp not in webapps:
+            raise ConfigError(f"{plugin_id} has no webapp {webapp!r}")
+        return self.webapps.start(
+            plugin_id,
+            webapps[webapp],
+            project_key,
+            config or {},
+            run_as,
+            public=public,
+            impersonates=impersonates,
+        )
+
+    def webapp_url(self, running: RunningWebapp, user: str | None = None) -> str:
+        """The address of the page; for a user, one that signs a browser in on its way."""
+        if self._url is None:
+            raise RuntimeError("this DSS is not served")
+        page = f"/webapps/{running.project_key}/{running.id}/"
+        return f"{self._url}/sign-in/{self.browsers.sign_in(user)}?to={page}" if user else self._url + page
 
     def create_api_key(self, user: str = ADMIN) -> str:
         """A key that makes calls as this user. Works as API key, API ticket and bearer token."""

@@ -1,4 +1,6 @@
-"""DSS's public API for models and knowledge banks, for the real `dataikuapi` client; `front_macros` has the rest.
+"""DSS's public API for models and knowledge banks, for the real `dataikuapi` client.
+
+`front_macros` and `front_webapps` have the rest.
 
 Source of paths and bodies: dataiku-api-client 12.5 to 15.2. The client sends JSON without a Content-Type.
 """
@@ -20,7 +22,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from sandbox.dss import front_macros
+from sandbox.dss import front_macros, front_webapps
 from sandbox.dss.front_errors import Body, dss_error, json_body
 from sandbox.dss.knowledge_bank import KnowledgeBank, SearchError
 from sandbox.dss.mesh import Mesh, Model, QueryFailedError
@@ -44,7 +46,7 @@ WORKERS = 256
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-class Backend(front_macros.Backend, Protocol):
+class Backend(front_macros.Backend, front_webapps.Backend, Protocol):
     """What stands behind the API: `dss.Dss`."""
 
     mesh: Mesh
@@ -68,8 +70,11 @@ def front(dss: Backend) -> Iterator[Starlette]:
         api = _Api(dss, workers)
         yield Starlette(
             routes=[
-                Route(PREFIX + path, api.authenticated(handler), methods=[method])
-                for method, path, handler in api.routes()
+                *(
+                    Route(PREFIX + path, api.authenticated(handler), methods=[method])
+                    for method, path, handler in api.routes()
+                ),
+                *api.webapps.for_browsers(),
             ],
             exception_handlers={HTTPException: dss_error, Exception: dss_error},
         )
@@ -79,6 +84,7 @@ class _Api:
     def __init__(self, dss: Backend, workers: ThreadPoolExecutor) -> None:
         self._dss = dss
         self._workers = workers
+        self.webapps = front_webapps.WebappRoutes(dss)
 
     def routes(self) -> list[tuple[str, str, Handler]]:
         llms = "/projects/{project}/llms"
@@ -94,6 +100,7 @@ class _Api:
             ("GET", bank, self._knowledge_bank),
             ("POST", f"{bank}/search", self._search),
             *front_macros.MacroRoutes(self._dss, self._wait).routes(),
+            *self.webapps.for_kernels(),
         ]
 
     def authenticated(self, handler: Handler) -> Handler:
@@ -108,7 +115,8 @@ class _Api:
 
     async def _auth_info(self, request: Request) -> Response:
         user = request.state.user
-        groups = ["administrators"] if self._dss.rights.is_admin(user) else []
+        groups = [*self._dss.browsers.groups_of(user)]
+        groups += ["administrators"] if self._dss.rights.is_admin(user) else []
         return JSONResponse(
             {"authIdentifier": user, "associatedDSSUser": user, "groups": groups, "via": ["API key"]}
         )

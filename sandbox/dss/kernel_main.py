@@ -1,4 +1,6 @@
-"""What a kernel process runs: one macro, or the Python of a form. It knows nothing of the sandbox, only `dataiku`.
+"""What a kernel process runs: one macro, the Python of a form, or a webapp's backend.
+
+It knows nothing of the sandbox, only `dataiku`.
 
 Its order is the first line of standard input; the process ends when that is closed. What it has to say goes, a JSON
 object a line, to the file descriptor that its argument names: a plugin may print whatever it likes.
@@ -54,7 +56,7 @@ def main() -> None:
 
         del dataiku.core.plugin.OAuthCredentials
     try:
-        work = {"macro": run_macro, "form": run_form}[order["kind"]]
+        work = {"macro": run_macro, "form": run_form, "webapp": run_webapp}[order["kind"]]
         channel.say(result=work(order, channel))
     except BrokenContract as broken:
         channel.say(broken=broken.rule, found=str(broken))
@@ -93,6 +95,27 @@ def run_form(order: Message, channel: Channel) -> Message:
         return {"form": json.loads(json.dumps(choices, allow_nan=False))}
     except (TypeError, ValueError) as error:
         raise BrokenContract("is-json", f"do() gave what is not JSON: {error}") from None
+
+
+def run_webapp(order: Message, channel: Channel) -> Message:
+    """Serves `backend.py`, in whose globals DSS puts Flask's `app`. Only the host's proxy knows the port."""
+    import flask
+    from werkzeug.serving import make_server
+
+    app = flask.Flask("backend", static_folder=None)
+    app.add_url_rule("/__ping", "__ping", lambda: "pong")
+    names = {"app": app, "__name__": "__main__", "__file__": order["file"]}
+    code = Path(order["file"]).read_text(encoding="utf-8")
+    exec(compile(code, order["file"], "exec"), names)
+    if names["app"] is not app:
+        raise BrokenContract(
+            "injected-app", "backend.py has an app of its own: DSS's health check finds nothing"
+        )
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    channel.say(port=server.server_port)
+    server.serve_forever()
+    return {"kind": "nothing"}
 
 
 def _module(file: str) -> Any:

@@ -36,7 +36,8 @@ class KernelBrokeContractError(Exception):
 class Surroundings:
     """What the process finds in its environment.
 
-    `backend` is the URL of this DSS, None where it is not served; `ticket` carries a user's rights.
+    `backend` is the URL of this DSS, None where it is not served; `ticket` carries a user's rights; `more` are
+    variables of one kind of kernel.
     """
 
     python_lib: Path
@@ -45,6 +46,7 @@ class Surroundings:
     ticket: str = field(repr=False)
     backend: str | None = None
     project_key: str | None = None
+    more: Mapping[str, str] = field(default_factory=dict)
 
     def variables(self) -> dict[str, str]:
         kept = {
@@ -59,6 +61,7 @@ class Surroundings:
             "DIP_HOME": str(self.data_folder),
             "TMPDIR": str(self.folder),
             "DKU_API_TICKET": self.ticket,
+            **self.more,
         }
         if self.project_key is not None:
             variables["DKU_CURRENT_PROJECT_KEY"] = self.project_key

@@ -74,7 +74,7 @@ def _rows(found: Discovery, one: FoundService, account_url: str, credit_price: f
         notes.append("The price of its nodes is not confirmed by Snowflake's own table.")
     for endpoint in one.endpoints or ():
         why_not = _STILL_CREATED if endpoint.is_provisioning else "" if endpoint.is_public else _NOT_PUBLIC
-        form = {} if why_not else _form(endpoint, model, account_url, rate, pool)
+        form = {} if why_not else form_values(endpoint, model, account_url, rate, pool)
         yield _row(**common, endpoint=endpoint.name, **form, note=" ".join([*notes, why_not]).strip())
     if not one.endpoints:
         if one.endpoints is not None:
@@ -82,11 +82,21 @@ def _rows(found: Discovery, one: FoundService, account_url: str, credit_price: f
         yield _row(**common, note=" ".join(notes))
 
 
-def _form(
+def form_values(
     endpoint: Endpoint, model: ModelVersion | None, account_url: str, rate: PoolRate | None, pool: Pool | None
 ) -> dict[str, str]:
-    """The values to copy into the form of a model. What is empty keeps the form's default."""
-    # By a private link, where the account is reached by one.
+    """The values to copy into the form of a model.
+
+    Args:
+        endpoint: The endpoint, which has a host name.
+        model: The model version that the service serves, if it is one of the registry.
+        account_url: The account's URL. The endpoint's host is that of the private link where this one is.
+        rate: What the compute pool costs now.
+        pool: The compute pool.
+
+    Returns:
+        The values by the names of the form's fields. What is empty keeps the form's default.
+    """
     hosts = [endpoint.host, endpoint.private_host]
     host = next(filter(None, reversed(hosts) if ".privatelink." in account_url else hosts), "")
     url = parse_base_url(host)

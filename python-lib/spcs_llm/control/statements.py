@@ -18,6 +18,13 @@ WHO = (
     'CURRENT_ORGANIZATION_NAME() AS "organization", CURRENT_ACCOUNT_NAME() AS "account", CURRENT_REGION() AS "region"'
 )
 SHOW_POOLS = "SHOW COMPUTE POOLS"
+# Of the metrics that services can report (Snowflake documentation, "Monitoring services", platform metrics).
+SHOWN_METRICS = (
+    "container.cpu.usage",
+    "container.memory.usage",
+    "container.gpu.utilization",
+    "container.gpu.memory.usage",
+)
 
 # Words of statements that name no object of an account: what may be told of a statement.
 _WORDS = re.compile(
@@ -156,6 +163,25 @@ def grant_database_role(database_role: str, role: str | None) -> str:
     return f"GRANT DATABASE ROLE SNOWFLAKE.{database_role} TO ROLE {quoted(role) if role else '<role>'}"
 
 
-def logs(service: QualifiedName, container: str, lines: int = 200) -> str:
+def logs(service: QualifiedName, container: str, lines: int = 200, instance: str = "0") -> str:
     """The last lines of a container's log."""
-    return f"SELECT SYSTEM$GET_SERVICE_LOGS({literal(service.sql)}, '0', {literal(container)}, {lines})"
+    return f"SELECT SYSTEM$GET_SERVICE_LOGS({literal(service.sql)}, {literal(instance)}, {literal(container)}, {lines})"
+
+
+def events(service: QualifiedName, count: int = 50) -> str:
+    """What happened to a service in the last day. It needs MONITOR on the service, and an event table that collects."""
+    return (
+        'SELECT TIMESTAMP AS "timestamp", SEVERITY AS "severity", EVENT_NAME AS "event", EVENT_DETAILS AS "details", '  # noqa: S608 - quoted
+        f'CONTAINER_NAME AS "container" FROM TABLE({service.sql}!SPCS_GET_EVENTS()) '
+        f'ORDER BY "timestamp" DESC LIMIT {count}'
+    )
+
+
+def metrics(service: QualifiedName, count: int = 600) -> str:
+    """What a service used in the last day. It needs MONITOR on it, and `platformMonitor` in its specification."""
+    return (
+        'SELECT TIMESTAMP AS "timestamp", METRIC_NAME AS "metric", VALUE AS "value", UNIT AS "unit", '  # noqa: S608 - quoted
+        f'CONTAINER_NAME AS "container" FROM TABLE({service.sql}!SPCS_GET_METRICS()) '
+        f"WHERE METRIC_NAME IN ({', '.join(map(literal, SHOWN_METRICS))}) "
+        f'ORDER BY "timestamp" DESC LIMIT {count}'
+    )

@@ -58,6 +58,23 @@ class ServiceCredits:
 
 
 @dataclass(frozen=True)
+class ServiceDay:
+    """The credits that Snowflake attributes to a registry service on one day, in UTC.
+
+    Attributes:
+        database: The database of its model, as the view has it.
+        schema: The schema of its model.
+        service: The service's name.
+    """
+
+    day: date
+    database: str
+    schema: str
+    service: str
+    credits: float
+
+
+@dataclass(frozen=True)
 class CreditPrice:
     """The price of a credit.
 
@@ -90,6 +107,18 @@ def service_credits(days: int) -> str:
         "FROM SNOWFLAKE.ACCOUNT_USAGE.MODEL_SERVING_USAGE_HISTORY "
         "WHERE START_TIME >= DATEADD('day', :days, CURRENT_DATE()) AND INVOCATION_TYPE = 'SPCS' "
         'GROUP BY 1, 2, 3, 4 ORDER BY "credits" DESC LIMIT 500',
+        days,
+    )
+
+
+def service_days(days: int) -> str:
+    """The credits that are attributed to each registry service, by day."""
+    return _looking_back(
+        'SELECT CAST(START_TIME AS DATE) AS "day", DATABASE_NAME AS "database", SCHEMA_NAME AS "schema", '
+        'SERVICE_NAME AS "service", SUM(CREDITS) AS "credits" '
+        "FROM SNOWFLAKE.ACCOUNT_USAGE.MODEL_SERVING_USAGE_HISTORY "
+        "WHERE START_TIME >= DATEADD('day', :days, CURRENT_DATE()) AND INVOCATION_TYPE = 'SPCS' "
+        "GROUP BY 1, 2, 3, 4 ORDER BY 1 LIMIT 10000",
         days,
     )
 
@@ -137,6 +166,18 @@ def read_service_credits(rows: Iterable[Row]) -> list[ServiceCredits]:
         for row in rows
         if (credits := cells.number(row, "credits")) is not None
     ]
+
+
+def read_service_days(rows: Iterable[Row]) -> list[ServiceDay]:
+    """Reads the rows of `service_days`."""
+    found = []
+    for row in rows:
+        when, credits = cells.moment(row, "day"), cells.number(row, "credits")
+        service = cells.text(row, "service")
+        if when is not None and credits is not None and service is not None:
+            database, schema = cells.text(row, "database") or "", cells.text(row, "schema") or ""
+            found.append(ServiceDay(when.date(), database, schema, service, credits))
+    return found
 
 
 def read_price(rows: Iterable[Row]) -> CreditPrice | None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 
 from spcs_llm.control import statements
 from spcs_llm.control.cells import text
+from spcs_llm.control.container_logs import shown_line
 from spcs_llm.control.container_messages import hint_for_message, hint_for_pool
 from spcs_llm.control.diagnosis.finding import OK, WARNING, Outcome, ok, quoted, skipped, warning
 from spcs_llm.control.diagnosis.subject import Subject
@@ -16,7 +16,7 @@ from spcs_llm.control.services import GIVEN_UP, Container, Service, read_contain
 from spcs_llm.control.session import Row, SqlSession
 from spcs_llm.errors import ModelError, NotFound, SpcsError, SqlError
 from spcs_llm.query_context import QueryContext
-from spcs_llm.server_text.foreign_text import plain, without_markup
+from spcs_llm.server_text.foreign_text import without_markup
 
 _NO_SQL = "Not looked up."
 _NOT_SEEN = "The user who calls the service cannot see its state, and does not have to."
@@ -27,11 +27,6 @@ _TRUTH_VALUES = ("auto_resume", "is_public", "is_job", "is_exclusive")
 _MAX_SEARCHED = 500
 _MAX_LINE = 300
 _LOG_LINES = 1000
-# What model servers write about a request may quote it: vLLM logs prompts, uvicorn's debug output bodies.
-_ABOUT_A_REQUEST = re.compile(
-    r"\b(?:prompts?|messages|inputs?|content|received request|generated|text)\b[\"']?\s*[:=]|received request",
-    re.IGNORECASE,
-)
 
 
 class ServiceSteps:
@@ -205,9 +200,7 @@ class ServiceSteps:
 
 
 def _shown(line: str) -> str:
-    if _ABOUT_A_REQUEST.search(line):
-        return "(a line about a request)"
-    return without_markup(plain(line, _MAX_LINE))
+    return without_markup(shown_line(line, _MAX_LINE))
 
 
 def _description(container: Container) -> str:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+import threading
 from typing import Any
+
+# The ticket of the viewer for whom a webapp's backend works at the moment, by thread.
+impersonated = threading.local()
 
 
 def api_client() -> Any:
     """The real client of the public API, as the user whom the kernel works for."""
     import dataikuapi
 
-    return dataikuapi.DSSClient(backend_url(), internal_ticket=_environment("DKU_API_TICKET"))
+    ticket = getattr(impersonated, "ticket", None) or _environment("DKU_API_TICKET")
+    return dataikuapi.DSSClient(backend_url(), internal_ticket=ticket)
 
 
 def default_project_key() -> str:

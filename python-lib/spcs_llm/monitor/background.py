@@ -1,0 +1,189 @@
+"""Work that one thread repeats for everybody who looks at its result, and only while somebody does."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable, Generic, TypeVar
+
+from spcs_llm.errors import SpcsError
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+_LONG_SECONDS = 60.0
+_IDLE_SECONDS = 300.0
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why there is nothing newer.
+
+    Attributes:
+        message: What failed.
+        hint: What to do about it; it may be empty.
+    """
+
+    message: str
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class State(Generic[T]):
+    """What a viewer gets.
+
+    Attributes:
+        value: The last result; None before the first.
+        age: Seconds since it was asked for; None before the first.
+        problem: Why there is nothing newer; None if all is well.
+        version: Another number for each result.
+    """
+
+    value: T | None
+    age: float | None
+    problem: Problem | None
+    version: int
+
+
+class Background(Generic[T]):
+    """Repeats work in a thread while results are asked for. Thread-safe.
+
+    Args:
+        name: The thread's name.
+        work: Makes the next result. It may call its argument with what is known so far.
+        period: Seconds between the starts of two runs.
+        retry: Seconds to the next run after a failure; they double with each further one, up to ten times as many.
+        idle: The work rests when nobody has asked for so many seconds.
+        clock: Seconds that never go back.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        work: Callable[[Callable[[T], None]], T],
+        period: float,
+        retry: float,
+        idle: float = _IDLE_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._name = name
+        self._work = work
+        self._period = period
+        self._retry = retry
+        self._idle = idle
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._asked_at = self._clock()
+        self._soon = False
+        self._began_at: float | None = None
+        self._kept: tuple[T, float] | None = None
+        self._problem: Problem | None = None
+        self._failures = 0
+        self._version = 0
+
+    def ask(self, *, soon: bool = False) -> State[T]:
+        """What is known. Nobody waits here for Snowflake.
+
+        Args:
+            soon: Whether the next run should begin now, because something has changed.
+
+        Returns:
+            The last result, and how old it is.
+        """
+        with self._changed:
+            rested = self._clock() - self._asked_at >= self._idle
+            self._asked_at = self._clock()
+            self._soon |= soon
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._repeat, name=self._name, daemon=True)
+                self._thread.start()
+            elif soon or rested:
+                self._changed.notify_all()
+            return self._state()
+
+    def wait(self, until: Callable[[State[T]], bool], seconds: float) -> State[T]:
+        """What is known as soon as it is good enough, or when the time is up.
+
+        Args:
+            until: Whether it is good enough.
+            seconds: How long to wait at most.
+
+        Returns:
+            The state.
+        """
+        self.ask()
+        with self._changed:
+            self._changed.wait_for(lambda: until(self._state()), seconds)
+            return self._state()
+
+    def _state(self) -> State[T]:
+        now = self._clock()
+        problem = self._problem
+        if self._began_at is not None and now - self._began_at > _LONG_SECONDS:
+            problem = Problem(
+                f"Snowflake has not answered for {now - self._began_at:.0f} s.",
+                "If this lasts, ask a DSS administrator to test the Snowflake connection, and restart the webapp's"
+                " backend.",
+            )
+        if self._kept is None:
+            return State(None, None, problem, self._version)
+        value, at = self._kept
+        return State(value, max(0.0, now - at), problem, self._version)
+
+    def _repeat(self) -> None:
+        while True:
+            with self._changed:
+                self._began_at = began = self._clock()
+                self._soon = False
+            try:
+                self._keep(self._work(self._keep), None)
+                self._failures = 0
+            except SpcsError as error:
+                self._fail(Problem(error.message, error.hint))
+            except Exception as error:  # noqa: BLE001 - the thread serves everybody, and must go on
+                self._fail(_unexpected(self._name, error))
+            with self._changed:
+                self._began_at = None
+                self._changed.notify_all()
+                self._rest(began)
+
+    def _rest(self, began: float) -> None:
+        """Until the next run is due and somebody looks."""
+        pause = self._period
+        if self._failures:
+            pause = min(self._retry * 2 ** (self._failures - 1), 10 * self._retry)
+        while not self._soon:
+            now = self._clock()
+            if now - self._asked_at >= self._idle:
+                self._changed.wait()
+            elif began + pause > now:
+                self._changed.wait(began + pause - now)
+            else:
+                return
+
+    def _keep(self, value: T, problem: Problem | None = None) -> None:
+        with self._changed:
+            self._kept = (value, self._clock())
+            self._problem = problem
+            self._version += 1
+            self._changed.notify_all()
+
+    def _fail(self, problem: Problem) -> None:
+        with self._changed:
+            self._failures += 1
+            self._problem = problem
+            self._version += 1
+
+
+def _unexpected(name: str, error: Exception) -> Problem:
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{type(error).__name__} in {Path(frame.filename).name}, line {frame.lineno}"
+    logger.error("The webapp's thread %s failed unexpectedly: %s.", name, place)
+    return Problem(
+        f"The webapp failed unexpectedly ({place}).", "Please report this to the plugin's authors."
+    )

@@ -1,0 +1,33 @@
+"""Joins the backend to the `dataiku` package, which `backend.py` hands in: no library module imports it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from spcs_llm.monitor.prompts import Mesh, Prompts
+from spcs_llm.monitor.webapp import Monitor, Surroundings, register
+
+
+def serve(app: Any, dataiku: Any, config: Any) -> Monitor:
+    """Makes the webapp's backend of the application that DSS provides.
+
+    Args:
+        app: The application of Flask that DSS puts into `backend.py`.
+        dataiku: The package `dataiku`.
+        config: The webapp's settings.
+
+    Returns:
+        What the routes share.
+    """
+
+    def identify(headers: Any) -> Any:
+        return dataiku.api_client().get_auth_info_from_browser_headers(headers)
+
+    mesh = Mesh(
+        lambda: dataiku.WebappImpersonationContext(),  # versions without it fail when it is needed
+        lambda: dataiku.api_client(),
+        lambda: dataiku.default_project_key(),
+    )
+    return register(
+        app, Surroundings(config, lambda name: dataiku.SQLExecutor2(connection=name), identify, Prompts(mesh))
+    )

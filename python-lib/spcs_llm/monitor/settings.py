@@ -1,0 +1,86 @@
+"""The settings of the webapp, as its form in DSS leaves them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from spcs_llm.control.macro_form import MacroFields
+from spcs_llm.errors import SettingsError
+from spcs_llm.form_fields import Field, FormValues, Unfit
+
+MAX_DAYS = 90
+
+
+@dataclass(frozen=True)
+class GroupsField(Field["tuple[str, ...]"]):
+    """Names of groups: a list, or a text with a name on each line or between commas."""
+
+    kinds: ClassVar[tuple[str, ...]] = ("STRINGS",)
+
+    def _parsed(self, value: Any) -> tuple[str, ...]:
+        listed = value.replace(",", "\n").splitlines() if isinstance(value, str) else value
+        if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
+            raise Unfit("must be names of groups")
+        return tuple(dict.fromkeys(name.strip() for name in listed if name.strip()))
+
+
+class MonitorFields:
+    """The fields of the form. Those that macros have as well are the same objects."""
+
+    connection = MacroFields.connection
+    role = MacroFields.role
+    warehouse = MacroFields.warehouse
+    operator_groups = GroupsField("operatorGroups", "Operator groups", ())
+    days = MacroFields.days
+    credit_price = MacroFields.credit_price
+
+
+@dataclass(frozen=True)
+class MonitorSettings:
+    """What the webapp looks at, and who may change something.
+
+    Attributes:
+        connection: The Snowflake connection of DSS.
+        role: The role, as SHOW prints it; None for the connection's.
+        warehouse: The warehouse, as SHOW prints it; None for the connection's.
+        operator_groups: Members of these groups of DSS may suspend and resume services.
+        days: How many days of cost to show.
+        credit_price: USD for a credit; None for the contract's, where it is visible.
+    """
+
+    connection: str
+    role: str | None
+    warehouse: str | None
+    operator_groups: tuple[str, ...]
+    days: int
+    credit_price: float | None
+
+
+def read_monitor(config: Any) -> MonitorSettings:
+    """Reads the form of the webapp.
+
+    Args:
+        config: What DSS hands over. It may be anything.
+
+    Returns:
+        The settings.
+
+    Raises:
+        SettingsError: If any of them is wrong. It has every complaint.
+    """
+    form = FormValues(config)
+    connection = MonitorFields.connection.read(form)
+    if connection is None and not form.complaints:
+        form.complain(MonitorFields.connection, "is empty: select a connection in the webapp's settings")
+    settings = MonitorSettings(
+        connection or "",
+        MonitorFields.role.read(form),
+        MonitorFields.warehouse.read(form),
+        MonitorFields.operator_groups.read(form),
+        min(MonitorFields.days.read(form), MAX_DAYS),
+        MonitorFields.credit_price.read(form),
+    )
+    if form.complaints:
+        raise SettingsError(" ".join(form.complaints))
+    return settings
