@@ -130,7 +130,7 @@ class WebappRoutes:
         running = self._seen(request)
         if running.port is None:
             raise HTTPException(502, "The backend of the webapp does not run")
-        headers = [(k, v) for k, v in request.headers.items() if k.lower() not in _HOP_BY_HOP]
+        headers = [(k, v) for k, v in request.headers.raw if k.decode("latin-1").lower() not in _HOP_BY_HOP]
         url = f"http://127.0.0.1:{running.port}/{request.path_params['path']}"
         try:
             answer = await self._client.request(

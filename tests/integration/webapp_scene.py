@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
+import json
+import logging
+import os
+import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import requests
+from werkzeug.serving import make_server
 
 from sandbox.dss import Dss, SnowflakeConnection, SnowflakeLogin
 from sandbox.dss.webapps import COOKIE, RunningWebapp
@@ -16,6 +23,7 @@ from sandbox.snowflake.catalog import CALLER, CPU_POOL, WAREHOUSE
 from tests.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
+logging.getLogger("werkzeug").setLevel(logging.ERROR)
 PLUGIN, WEBAPP, PROJECT = "snowpark-container-services-llm", "spcs-llm-services", "OPS"
 OPERATOR, STRANGER = "olga", "stan"
 CHAT, EMBED = "DATAIKU_SPCS.PUBLIC.CHAT", "DATAIKU_SPCS.PUBLIC.EMBED"
@@ -47,6 +55,14 @@ class Browser:
         return self.http.post(f"{self._url}/api/{path}", json=body, headers=told, timeout=30)
 
 
+@dataclass
+class Quick:
+    """A backend in this process: what its routes share, and the statements that it has sent."""
+
+    monitor: Any
+    asked: list[str]
+
+
 class Scene:
     """A DSS with this plugin and an account with two services. `start` makes a webapp of it."""
 
@@ -72,6 +88,57 @@ class Scene:
     def start(self, *, public: bool = False, **config: Any) -> RunningWebapp:
         values = {"snowflakeConnection": "account", "operatorGroups": ["ops"], **config}
         return self.dss.start_webapp(PLUGIN, WEBAPP, PROJECT, values, public=public, impersonates=["readers"])
+
+    @contextlib.contextmanager
+    def quick(
+        self, running: RunningWebapp, look_seconds: float = 0.2, **surroundings: Any
+    ) -> Iterator[Quick]:
+        """The same webapp, with a backend in this process that looks at the account more often."""
+        import dataiku  # the sandbox's
+        import flask
+
+        monitor = importlib.import_module("spcs_llm.monitor.webapp")
+        prompts = importlib.import_module("spcs_llm.monitor.prompts")
+        for name, value in {**running.surroundings.variables()}.items():
+            if name.startswith("DKU_"):
+                os.environ[name] = value
+        asked: list[str] = []
+
+        class Counting:
+            def __init__(self, connection: str) -> None:
+                self._executor = dataiku.SQLExecutor2(connection=connection)
+
+            def query_to_iter(self, query: str, pre_queries: list[str] | None = None) -> Any:
+                asked.append(query)
+                return self._executor.query_to_iter(query, pre_queries=pre_queries)
+
+        def identify(headers: Any) -> Any:
+            return dataiku.api_client().get_auth_info_from_browser_headers(headers)
+
+        config = json.loads(running.surroundings.more["DKU_CUSTOM_WEBAPP_CONFIG"])
+        mesh = prompts.Mesh(
+            dataiku.WebappImpersonationContext, dataiku.api_client, dataiku.default_project_key
+        )
+        around = monitor.Surroundings(
+            config, Counting, identify, prompts.Prompts(mesh), look_seconds=look_seconds, **surroundings
+        )
+        app = flask.Flask("backend", static_folder=None)
+        shared = monitor.register(app, around)
+        server = make_server("127.0.0.1", 0, app, threaded=True)
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        port, running.port = running.port, server.server_port
+        try:
+            yield Quick(shared, asked)
+        finally:
+            running.port = port
+            server.shutdown()
+            thread.join(10)
+            server.server_close()
+            shared.account.close()
+            shared.cost.close()
+            for name in [name for name in os.environ if name.startswith("DKU_")]:
+                del os.environ[name]
 
     def browser(self, running: RunningWebapp, user: str | None) -> Browser:
         url = f"{self.url}/web-apps-backends/{running.project_key}/{running.id}"

@@ -1,0 +1,661 @@
+/* The page "Model services": no library, nothing fetched from outside. All that Snowflake or a container wrote is put
+   into the page as text, never as markup. */
+(function () {
+  "use strict";
+
+  const LIST_SECONDS = 10, SERVICE_SECONDS = 5, SOON_SECONDS = 1, AWAY_SECONDS = 15, OLD_SECONDS = 90, PAGE_ROWS = 25;
+  const SVG = "http://www.w3.org/2000/svg";
+  const backend = (path) => window.getWebAppBackendUrl("/api/" + path);
+
+  /* The page keeps to itself: from here on it may ask its own backend, and nothing else. */
+  function keepToOurselves() {
+    const origin = new URL(backend("me"), document.baseURI).origin;
+    const meta = document.createElement("meta");
+    meta.httpEquiv = "Content-Security-Policy";
+    meta.content = "default-src 'none'; style-src 'self' 'unsafe-inline'; connect-src " + origin +
+      "; base-uri 'none'; form-action 'none'; object-src 'none'";
+    document.head.append(meta);
+  }
+
+  // -- making elements, of texts only ---------------------------------------------------------------------
+
+  function fill(element, properties, children) {
+    for (const [name, value] of Object.entries(properties || {})) {
+      if (value === null || value === undefined || value === false) continue;
+      if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+      else element.setAttribute(name, value === true ? "" : String(value));
+    }
+    for (const child of children.flat(Infinity)) {
+      if (child === null || child === undefined || child === false) continue;
+      element.append(child instanceof Node ? child : document.createTextNode(String(child)));
+    }
+    return element;
+  }
+  const h = (tag, properties, ...children) => fill(document.createElement(tag), properties, children);
+  const s = (tag, properties, ...children) => fill(document.createElementNS(SVG, tag), properties, children);
+  const byId = (id) => document.getElementById("spcs-" + id);
+  const main = () => byId("main");
+
+  /* New content for an element. Whoever was on a control of the old one is on the same control of the new one. */
+  function show(element, ...children) {
+    const active = document.activeElement;
+    const key = element.contains(active) ? active.getAttribute("data-key") : null;
+    const scrolled = Array.from(element.querySelectorAll("[data-scroll]"), (e) => [e.dataset.scroll, e.scrollTop, e.scrollLeft]);
+    element.replaceChildren(...children.flat(Infinity).filter((c) => c !== null && c !== undefined && c !== false));
+    for (const [name, top, left] of scrolled) {
+      const again = element.querySelector('[data-scroll="' + CSS.escape(name) + '"]');
+      if (again) { again.scrollTop = top; again.scrollLeft = left; }
+    }
+    if (key) {
+      const again = element.querySelector('[data-key="' + CSS.escape(key) + '"]');
+      if (again) again.focus({ preventScroll: true });
+      else main().focus({ preventScroll: true });
+    }
+  }
+
+  // -- numbers and times, as the viewer writes them --------------------------------------------------------
+
+  const NONE = "–";
+  const whole = new Intl.NumberFormat();
+  const digits = new Intl.NumberFormat(undefined, { minimumFractionDigits: 2, maximumFractionDigits: 2 });
+  const many = new Intl.NumberFormat(undefined, { maximumSignificantDigits: 3 });
+  const moment = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+  const momentWithZone = new Intl.DateTimeFormat(undefined, {
+    year: "numeric", month: "short", day: "numeric", hour: "numeric", minute: "2-digit", second: "2-digit", timeZoneName: "short",
+  });
+  const dayOnly = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", timeZone: "UTC" });
+  const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
+  const number = (value, format = digits) => (isNumber(value) ? format.format(value) : NONE);
+  const day = (text) => dayOnly.format(new Date(text + "T00:00:00Z"));
+  function time(text, format = moment) {
+    const at = text ? new Date(text) : null;
+    return at && !Number.isNaN(at.getTime()) ? format.format(at) : NONE;
+  }
+  function money(amount, currency, places) {
+    if (!isNumber(amount)) return NONE;
+    const about = { style: "currency", currency: currency || "USD", currencyDisplay: "code" };
+    if (places !== undefined) about.maximumFractionDigits = places;
+    try { return new Intl.NumberFormat(undefined, about).format(amount); } catch { return digits.format(amount) + " " + currency; }
+  }
+  function seconds(value, places = 0) {
+    const [amount, unit] = value < 90 ? [value, "second"] : value < 5400 ? [value / 60, "minute"] : [value / 3600, "hour"];
+    return new Intl.NumberFormat(undefined, { style: "unit", unit, unitDisplay: "long", maximumFractionDigits: value < places ? 1 : 0 }).format(amount);
+  }
+
+  // -- asking the backend ----------------------------------------------------------------------------------
+
+  class Refused extends Error {
+    constructor(message, hint, status) { super(message); this.hint = hint || ""; this.status = status; }
+  }
+  let me = { user: null, operator: false, csrf: null, problem: null };
+
+  async function ask(path, body, isRetry) {
+    const options = { credentials: "same-origin", cache: "no-store", headers: { Accept: "application/json" } };
+    if (body !== undefined) {
+      options.method = "POST";
+      options.body = JSON.stringify(body);
+      options.headers["Content-Type"] = "application/json";
+      options.headers["X-CSRF-Token"] = me.csrf || "";
+    }
+    let response, answer;
+    try { response = await fetch(backend(path), options); } catch {
+      throw new Refused("The webapp's backend cannot be reached.", "Check your connection to DSS. If this lasts, ask a DSS administrator to start the webapp's backend.", 0);
+    }
+    try { answer = await response.json(); } catch {
+      throw new Refused("DSS answers with HTTP " + response.status + ".", "Sign in to DSS again. If this lasts, ask a DSS administrator to look at the log of the webapp's backend.", response.status);
+    }
+    if (!response.ok) {
+      if (response.status === 403 && body !== undefined && !isRetry) {
+        const before = me.csrf; // the backend may have been restarted since
+        me = await ask("me");
+        if (me.csrf !== before) return ask(path, body, true);
+      }
+      const error = answer.error || {};
+      throw new Refused(error.message || answer.message || "DSS answers with HTTP " + response.status + ".", error.hint, response.status);
+    }
+    return answer;
+  }
+  const query = (path, values) => path + "?" + new URLSearchParams(values);
+
+  // -- how old the data is ---------------------------------------------------------------------------------
+
+  let seen = null; // { at, problem, value }: `at` is of the clock that never goes back
+  function note(answer) {
+    seen = { at: isNumber(answer.age) ? performance.now() / 1000 - answer.age : null, problem: answer.problem };
+    showAge();
+  }
+  function away(error) {
+    seen = { at: seen ? seen.at : null, problem: { message: error.message, hint: error.hint } };
+    showAge();
+  }
+  function showAge() {
+    const age = byId("age"), problem = byId("problem");
+    const old = seen && seen.at !== null ? performance.now() / 1000 - seen.at : null;
+    const isOld = Boolean(seen && seen.problem) || (old !== null && old > OLD_SECONDS);
+    const text = old === null ? "" : (isOld ? "⚠ Old data: " : "") + "seen " + seconds(Math.max(0, old)) + " ago";
+    if (age.textContent !== text) age.textContent = text;
+    age.classList.toggle("old", isOld && old !== null);
+    const told = seen && seen.problem;
+    const key = told ? told.message + "\n" + told.hint : "";
+    if (problem.dataset.told !== key) {
+      problem.dataset.told = key;
+      problem.hidden = !told;
+      const since = told && old !== null ? " What you see is from " + momentWithZone.format(new Date(Date.now() - old * 1000)) + "." : "";
+      show(problem, told && h("p", {}, told.message + since), told && told.hint && h("p", {}, told.hint));
+    }
+  }
+  const say = (text) => { byId("live").textContent = text; };
+
+  // -- parts of pages --------------------------------------------------------------------------------------
+
+  const WORDS = { running: "Running", starting: "Starting", failed: "Failed", suspended: "Suspended", ok: "OK", warning: "Warning", skipped: "Skipped" };
+  /* Each state has a shape of its own, besides its colour. */
+  function shape(kind) {
+    const drawn = {
+      running: () => s("circle", { cx: 8, cy: 8, r: 6.5, fill: "currentColor" }),
+      starting: () => [s("circle", { cx: 8, cy: 8, r: 6, fill: "none", stroke: "currentColor", "stroke-width": 2 }), s("path", { d: "M8 2a6 6 0 0 1 0 12z", fill: "currentColor" })],
+      failed: () => s("path", { d: "M8 1l7.5 14H.5zM7.2 6v4.5h1.6V6zM7.2 11.7v1.6h1.6v-1.6z", fill: "currentColor", "fill-rule": "evenodd" }),
+      suspended: () => s("path", { d: "M3 2h3.6v12H3zM9.4 2H13v12H9.4z", fill: "currentColor" }),
+      ok: () => s("path", { d: "M2 8.5l4 4L14 4", fill: "none", stroke: "currentColor", "stroke-width": 2.6 }),
+      skipped: () => s("path", { d: "M2 8h12", stroke: "currentColor", "stroke-width": 2.6 }),
+    };
+    drawn.warning = drawn.failed;
+    return s("svg", { viewBox: "0 0 16 16", "aria-hidden": "true" }, (drawn[kind] || drawn.skipped)());
+  }
+  const STATES = { ok: "running", warning: "starting", failed: "failed", skipped: "suspended" };
+  const state = (kind, text) => h("span", { class: "state " + (STATES[kind] || kind) }, shape(kind), text || WORDS[kind] || kind);
+  const told = (error) => h("div", { class: "note", role: "alert" }, h("p", {}, error.message), error.hint && h("p", {}, error.hint));
+  const card = (title, ...children) => h("section", { class: "card" }, h("h3", {}, title), children);
+  const wideCard = (title, ...children) => h("section", { class: "card all" }, h("h3", {}, title), children);
+  const facts = (pairs) => h("dl", {}, pairs.filter((p) => p && p[1] !== null && p[1] !== undefined && p[1] !== "").map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
+  const serviceUrl = (id) => "#/service/" + encodeURIComponent(id);
+  const table = (name, head, rows, key) => h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": name, "data-scroll": key || name, "data-key": "table " + (key || name) },
+    h("table", {}, h("thead", {}, h("tr", {}, head)), h("tbody", {}, rows)));
+  const th = (text, isNumber_) => h("th", { scope: "col", class: isNumber_ && "number" }, text);
+
+  async function copy(text, button) {
+    try { await navigator.clipboard.writeText(text); } catch {
+      const field = h("textarea", { "aria-hidden": "true", class: "unseen", tabindex: -1 });
+      field.value = text;
+      document.querySelector(".spcs").append(field);
+      field.select();
+      const done = document.execCommand("copy");
+      field.remove();
+      button.focus();
+      if (!done) { say("Your browser does not let this page copy. Select the text, and copy it."); return; }
+    }
+    button.textContent = "Copied";
+    say("Copied.");
+  }
+
+  // -- operators -------------------------------------------------------------------------------------------
+
+  function operateButton(row, isSmall) {
+    if (!me.operator) return null;
+    const verb = row.kind === "suspended" ? "resume" : "suspend";
+    return h("button", {
+      type: "button", class: isSmall && "small", "data-key": verb + " " + row.id,
+      "aria-label": (verb === "resume" ? "Resume " : "Suspend ") + row.id, onclick: () => operate(verb, row),
+    }, verb === "resume" ? "Resume…" : "Suspend…");
+  }
+
+  async function operate(verb, row) {
+    const dialog = byId("dialog"), back = document.activeElement && document.activeElement.getAttribute("data-key");
+    const word = verb === "resume" ? "Resume" : "Suspend";
+    const title = h("h2", { id: "spcs-dialog-title" }, word + " " + row.id + "?");
+    const close = () => dialog.close();
+    dialog.onclose = () => {
+      const again = back && main().querySelector('[data-key="' + CSS.escape(back) + '"]');
+      (again || main()).focus();
+    };
+    const cancel = (text) => h("button", { type: "button", onclick: close, autofocus: true }, text);
+    show(dialog, title, h("p", { role: "status" }, "Asking Snowflake what this means…"), h("div", { class: "buttons" }, cancel("Cancel")));
+    dialog.showModal();
+    let preview;
+    try { preview = await ask("operation/preview", { verb, service: row.id }); } catch (error) {
+      show(dialog, title, told(error), h("div", { class: "buttons" }, cancel("Close")));
+      return;
+    }
+    const cost = preview.effects.reduce((sum, effect) => sum + (effect.cost || 0), 0);
+    const known = preview.effects.every((effect) => isNumber(effect.cost));
+    const price = money(cost, preview.currency) + " per hour";
+    const what = !known ? "What this means for the bill is not known in full."
+      : verb === "suspend" ? (cost ? "This saves " + price + "." : "This saves nothing by itself.")
+        : (cost ? "This costs " + price + "." : "This costs nothing more.");
+    const confirm = h("button", { type: "button", class: "main", onclick: () => carryOut() }, word + (known && cost && verb === "suspend" ? ", and save " + price : ""));
+    const buttons = h("div", { class: "buttons" }, cancel("Cancel"), confirm);
+    show(dialog, title, h("p", {}, h("strong", {}, what)), preview.effects.map((effect) => h("p", {}, effect.text)),
+      h("p", { class: "quiet" }, "The service is " + preview.before + ". Rights used: " + preview.identity + "."), buttons);
+    buttons.firstChild.focus();
+
+    async function carryOut() {
+      confirm.disabled = true;
+      try {
+        const done = await ask("operation", { confirmation: preview.confirmation });
+        say(row.id + ": " + (done.outcome === "changed" ? "now " + done.after : done.note || done.outcome));
+        dialog.close();
+        poll(true);
+      } catch (error) {
+        show(dialog, title, told(error), h("div", { class: "buttons" }, cancel("Close")));
+        poll(true);
+      }
+    }
+  }
+
+  // -- the page of all services ----------------------------------------------------------------------------
+
+  const list = { search: "", kind: "", sort: "state", order: "asc", page: 1, last: "", asked: 0 };
+  const COLUMNS = [
+    ["service", "Service"], ["state", "State"], ["ready", "Ready", true], ["pool", "Compute pool"],
+    ["credits", "Cost per hour", true], ["since", "Since"], ["owner", "Owner"],
+  ];
+
+  function servicesPage() {
+    list.last = "";
+    let waiting;
+    const search = h("input", {
+      type: "search", value: list.search, autocomplete: "off", spellcheck: "false",
+      oninput: (event) => {
+        list.search = event.target.value; list.page = 1;
+        clearTimeout(waiting);
+        waiting = setTimeout(() => poll(true), 200);
+      },
+    });
+    show(main(), h("h2", { class: "unseen" }, "Services"),
+      h("div", { id: "spcs-sums", class: "tiles" }),
+      h("div", { class: "bar", role: "search" }, h("label", {}, "Search", search), h("p", { class: "quiet", id: "spcs-found", role: "status" })),
+      h("div", { id: "spcs-rows" }, h("p", { class: "quiet" }, "Looking at the account for the first time…")),
+      h("div", { id: "spcs-notes" }));
+  }
+
+  async function refreshServices() {
+    const wanted = query("overview", { search: list.search, kind: list.kind, sort: list.sort, order: list.order, page: list.page, size: PAGE_ROWS });
+    const asked = ++list.asked, answer = await ask(wanted);
+    if (!byId("rows") || asked !== list.asked) return SOON_SECONDS; // a later question has been put meanwhile
+    note(answer);
+    if (!answer.known) {
+      if (answer.problem) show(byId("rows"), h("p", { class: "quiet" }, "Nothing has been seen yet."));
+      return SOON_SECONDS;
+    }
+    list.page = answer.page;
+    const { age, version, problem, ...rest } = answer;
+    const now = JSON.stringify([rest, wanted, me.operator]);
+    if (now !== list.last) { list.last = now; showServices(answer); }
+    const isNew = answer.rows.some((row) => row.ready === null && row.kind !== "suspended");
+    return age > 30 && !problem ? SOON_SECONDS : isNew ? 3 : LIST_SECONDS;
+  }
+
+  function showServices(answer) {
+    const { sums } = answer, currency = sums.price.currency;
+    const pick = (kind) => h("button", {
+      type: "button", class: "tile", "aria-pressed": String(list.kind === kind), "data-key": "kind " + kind,
+      onclick: () => { list.kind = list.kind === kind ? "" : kind; list.page = 1; poll(true); },
+    }, h("b", {}, number(sums[kind], whole)), state(kind));
+    show(byId("sums"), pick("running"), pick("starting"), pick("failed"), pick("suspended"),
+      h("div", { class: "tile" }, h("b", {}, money(sums.cost, currency)), h("span", {}, "per hour now, " + number(sums.credits) + " credits")),
+      h("div", { class: "tile" }, h("b", {}, number(sums.nodes, whole)), h("span", {}, "nodes, " + number(sums.idleNodes, whole) + " of them idle")),
+      sums.uncalled ? h("div", { class: "tile" }, h("b", {}, number(sums.uncalled, whole)), h("span", {}, "run, and nobody called them")) : null);
+    const count = answer.found === sums.services ? number(sums.services, whole) + " services" : number(answer.found, whole) + " of " + number(sums.services, whole) + " services";
+    if (byId("found").textContent !== count) byId("found").textContent = count;
+    if (!sums.services) show(byId("rows"), nothingYet(answer));
+    else if (!answer.rows.length) {
+      show(byId("rows"), h("p", {}, "No service fits. ", h("button", { type: "button", "data-key": "all", onclick: () => { list.search = ""; list.kind = ""; route(); } }, "Show all")));
+    } else show(byId("rows"), servicesTable(answer, currency), pager(answer));
+    show(byId("notes"), answer.notes.map((text) => h("div", { class: "note" }, h("p", {}, text))),
+      h("p", { class: "quiet" }, "Rights used: " + answer.identity + ". A credit costs " + money(sums.price.amount, currency) + " (" + sums.price.source + ")."));
+  }
+
+  const nothingYet = (answer) => h("div", { class: "card" }, h("h3", {}, "No service yet"),
+    h("p", {}, "The notebook ", h("code", {}, "Deploy_LLMs_to_Snowpark_Container_Services.ipynb"), " of this plugin deploys one. It appears here within a minute."),
+    h("p", {}, "If there are services already, the role does not see them: it needs a privilege on each, such as USAGE or MONITOR."),
+    h("p", { class: "quiet" }, "Rights used: " + answer.identity + "."));
+
+  function servicesTable(answer, currency) {
+    const head = COLUMNS.map(([key, label, isNumber_]) => h("th", {
+      scope: "col", class: isNumber_ && "number", "aria-sort": list.sort === key ? (list.order === "asc" ? "ascending" : "descending") : "none",
+    }, h("button", { type: "button", "data-key": "sort " + key, onclick: () => sortBy(key) }, label)));
+    if (me.operator) head.push(th("Change"));
+    const rows = answer.rows.map((row) => h("tr", {},
+      h("td", { class: "wide" }, h("a", { href: serviceUrl(row.id), "data-key": "open " + row.id }, row.name), h("small", {}, row.place), row.model && h("small", {}, "Model " + row.model), row.endpoint && h("small", {}, row.endpoint)),
+      h("td", { class: "wide" }, state(row.kind, row.state), row.trouble && h("small", { class: "trouble" }, row.trouble), row.uncalled && h("small", {}, "Runs, and nobody called it")),
+      h("td", { class: "number" }, number(row.ready, whole) + " of " + number(row.wanted, whole)),
+      h("td", { class: "wide" }, row.pool || NONE, h("small", {}, [row.family, row.gpu, row.poolState].filter(Boolean).join(", "))),
+      h("td", { class: "number" }, money(row.cost, currency), h("small", {}, number(row.credits) + " credits")),
+      h("td", {}, time(row.since)),
+      h("td", { class: "wide" }, row.owner || NONE),
+      me.operator ? h("td", {}, operateButton(row, true)) : null));
+    return table("Services", head, rows, "services");
+  }
+
+  function sortBy(key) {
+    list.order = list.sort === key && list.order === "asc" ? "desc" : "asc";
+    list.sort = key; list.page = 1;
+    poll(true);
+  }
+
+  function pager(answer) {
+    if (answer.pages < 2) return null;
+    const to = (page, label) => h("button", {
+      type: "button", "data-key": label, disabled: page < 1 || page > answer.pages, onclick: () => { list.page = page; poll(true); },
+    }, label);
+    return h("nav", { class: "pages", "aria-label": "Pages of services" }, to(answer.page - 1, "Previous"),
+      h("span", {}, "Page " + number(answer.page, whole) + " of " + number(answer.pages, whole)), to(answer.page + 1, "Next"));
+  }
+
+  // -- the page of one service -----------------------------------------------------------------------------
+
+  const one = { id: null, last: "", kind: null, diagnosis: null, gone: false };
+
+  function servicePage(id) {
+    Object.assign(one, { id, last: "", kind: null, diagnosis: null, gone: false });
+    show(main(), h("p", {}, h("a", { href: "#/services" }, "← All services")), h("h2", {}, id),
+      h("div", { id: "spcs-service" }, h("p", { class: "quiet" }, "Loading…")));
+  }
+
+  async function refreshService() {
+    const id = one.id;
+    let answer;
+    try { answer = await ask(query("service", { name: id })); } catch (error) {
+      if (one.id !== id || !byId("service")) return SOON_SECONDS;
+      if (error.status === 404) {
+        if (!one.gone) { one.gone = true; one.last = ""; show(byId("service"), told(error)); say(error.message); }
+        return LIST_SECONDS;
+      }
+      if (error.status === 503 && !one.last) { show(byId("service"), h("p", { class: "quiet" }, error.message)); return SOON_SECONDS; }
+      throw error;
+    }
+    if (me.user !== null && (!one.diagnosis || one.diagnosis.started)) one.diagnosis = await ask(query("diagnosis", { name: id }));
+    if (one.id !== id || !byId("service")) return SOON_SECONDS;
+    note(answer);
+    if (one.kind && one.kind !== answer.kind) say(id + " is " + answer.row.state + " now.");
+    one.kind = answer.kind; one.gone = false;
+    const { age, version, problem, ...rest } = answer;
+    const now = JSON.stringify([rest, one.diagnosis, me]);
+    if (now !== one.last) { one.last = now; show(byId("service"), serviceParts(answer)); }
+    if (one.diagnosis && one.diagnosis.started && !one.diagnosis.done) return SOON_SECONDS;
+    const waiting = me.user !== null && answer.logs === null && !answer.missing.logs && answer.kind !== "suspended";
+    return waiting && !problem ? SOON_SECONDS : SERVICE_SECONDS;
+  }
+
+  function serviceParts(answer) {
+    const { row, service, pool } = answer;
+    return [
+      h("div", { class: "bar" }, state(answer.kind, row.state), h("span", {}, number(row.ready, whole) + " of " + number(row.wanted, whole) + " instances ready"), operateButton(row)),
+      row.trouble && h("div", { class: "note" }, h("p", {}, row.trouble)),
+      answer.notes.filter((text) => text !== row.trouble).map((text) => h("div", { class: "note" }, h("p", {}, text))),
+      h("div", { class: "cards" },
+        card("Now", facts([
+          ["Owner", row.owner], ["Model", row.model], ["Since", time(row.since)], ["Created", time(service.createdOn)],
+          ["Last resumed", service.resumedOn && time(service.resumedOn)], ["Last suspended", service.suspendedOn && time(service.suspendedOn)],
+          ["Instances", number(service.minInstances, whole) + " to " + number(service.maxInstances, whole)],
+          ["Suspends itself", service.autoSuspendSeconds ? "after " + seconds(service.autoSuspendSeconds) + " without requests" : "never"],
+          ["Resumed by a request", service.autoResume === null ? null : service.autoResume ? "yes" : "no"],
+          ["Its share of the pool", number(row.credits) + " credits per hour"],
+        ])),
+        card("Compute pool", pool ? facts([
+          ["Name", pool.name], ["State", pool.state], ["Instance family", [pool.family, pool.gpu].filter(Boolean).join(", ")],
+          ["Nodes", number(pool.nodes, whole) + " of at most " + number(pool.maxNodes, whole) + ", " + number(pool.idleNodes, whole) + " idle"],
+          ["All of the pool now", number(pool.credits) + " credits per hour" + (pool.confirmed ? "" : " (a price that is not confirmed)")],
+          ["Suspends itself", pool.autoSuspendSeconds ? seconds(pool.autoSuspendSeconds) + " after its last service" : "never"],
+          ["What to do", pool.hint],
+        ]) : h("p", { class: "quiet" }, "The role does not see " + (row.pool || "its compute pool") + ".")),
+        containersCard(answer), diagnosisCard(), formCards(answer), costCard(answer), useCard(answer), eventsCard(answer), logCards(answer)),
+    ];
+  }
+
+  function containersCard(answer) {
+    if (answer.containers === null) return null;
+    if (!answer.containers.length) return wideCard("Containers", h("p", { class: "quiet" }, "There is no container now."));
+    const kind = (c) => (c.ready ? "running" : c.state === "FAILED" || c.restarts > 2 ? "failed" : "starting");
+    return wideCard("Containers", table("Containers", [th("Instance"), th("Container"), th("State"), th("Message and what to do"), th("Restarts", true)],
+      answer.containers.map((c) => h("tr", {}, h("td", {}, c.instance), h("td", { class: "wide" }, c.name, h("small", {}, c.image)), h("td", {}, state(kind(c), c.state)),
+        h("td", { class: "wide" }, c.message, c.hint && h("small", {}, c.hint)),
+        h("td", { class: "number" }, number(c.restarts, whole), c.exitCode && h("small", {}, "exit code " + c.exitCode))))));
+  }
+
+  function diagnosisCard() {
+    if (me.user === null) return null;
+    const run = one.diagnosis, isRunning = Boolean(run && run.started && !run.done);
+    const button = h("button", { type: "button", "data-key": "diagnose", "aria-disabled": isRunning ? "true" : null, onclick: isRunning ? null : diagnose }, isRunning ? "Diagnosing…" : "Diagnose");
+    const steps = run && run.started ? h("ol", { class: "steps" }, run.planned.map((name, index) => {
+      const step = run.steps[index];
+      if (!step) return h("li", { class: "quiet" }, name + (index === run.steps.length ? ": under way…" : ": waits"));
+      return h("li", {}, state(step.result), " ", h("strong", {}, step.step), " (" + seconds(step.seconds, 10) + ")", h("p", {}, step.seen), step.hint && h("p", {}, h("strong", {}, "What to do: "), step.hint));
+    })) : h("p", { class: "quiet" }, "Looks at the service, its log and the way to its endpoint. The macro “Diagnose an endpoint” also signs in and sends a query.");
+    return card("Diagnose", button, steps);
+  }
+
+  async function diagnose() {
+    try { one.diagnosis = await ask("diagnosis", { service: one.id }); say("The diagnosis has started."); } catch (error) {
+      one.diagnosis = { started: true, done: true, planned: ["Start"], steps: [{ step: "Start", result: "failed", seen: error.message, hint: error.hint, seconds: 0 }] };
+    }
+    poll(true);
+  }
+
+  const formCards = (answer) => answer.form.map((form) => card("For the form of a model: endpoint " + form.endpoint,
+    h("p", { class: "quiet" }, "Administration > Connections > your Custom LLM connection > Add model"),
+    h("dl", {}, form.values.map((field) => [h("dt", {}, field.label), h("dd", {}, h("code", {}, field.value), " ",
+      h("button", { type: "button", class: "small", "data-key": "copy " + form.endpoint + " " + field.name, "aria-label": "Copy " + field.label, onclick: (event) => copy(field.value, event.target) }, "Copy"))]))));
+
+  function costCard(answer) {
+    const cost = answer.cost;
+    if (!cost) return card("Cost by day", h("p", { class: "quiet" }, "Not known yet."));
+    const total = cost.days.reduce((sum, entry) => sum + entry.cost, 0);
+    const about = cost.of === "service" ? "What Snowflake attributes to this service: " : "Snowflake does not give the cost of this service by itself. All of compute pool " + cost.name + ": ";
+    return card("Cost by day", h("p", {}, about + money(total, cost.currency) + " in " + number(cost.days.length, whole) + " days."),
+      bars(cost.days.map((entry) => entry.day), [{ name: cost.name, values: cost.days.map((entry) => entry.cost) }], cost.currency, "Cost by day"));
+  }
+
+  function useCard(answer) {
+    if (answer.missing.metrics) return card("Use of CPU, memory and GPU", h("p", { class: "quiet" }, answer.missing.metrics));
+    if (!answer.metrics || !answer.metrics.length) return answer.metrics ? card("Use of CPU, memory and GPU", h("p", { class: "quiet" }, "There are no metrics of the last day.")) : null;
+    return card("Use of CPU, memory and GPU", answer.metrics.map((series) => {
+      const values = series.points.map((point) => point[1]), last = values[values.length - 1];
+      const name = series.name + (series.container ? " of " + series.container : "");
+      return h("div", {}, h("p", {}, name + ": " + number(last, many) + " " + series.unit + " at " + time(series.points[values.length - 1][0]) + ", at most " + number(Math.max(...values), many)), line(values, name));
+    }));
+  }
+
+  function eventsCard(answer) {
+    if (answer.missing.events) return wideCard("Events", h("p", { class: "quiet" }, answer.missing.events));
+    if (!answer.events) return null;
+    if (!answer.events.length) return wideCard("Events", h("p", { class: "quiet" }, "There are no events of the last day."));
+    return wideCard("Events", table("Events", [th("When"), th("Severity"), th("Event"), th("State"), th("Message")],
+      answer.events.map((e) => h("tr", {}, h("td", {}, time(e.at)), h("td", {}, e.severity), h("td", { class: "wide" }, e.event), h("td", {}, e.status), h("td", { class: "wide" }, e.message)))));
+  }
+
+  function logCards(answer) {
+    if (answer.missing.logs && !(answer.logs || []).length) return wideCard("Log", h("p", { class: "quiet" }, answer.missing.logs));
+    return (answer.logs || []).map((log) => wideCard("Log of container " + log.container,
+      h("pre", { tabindex: 0, role: "region", "aria-label": "Log of container " + log.container, "data-scroll": "log " + log.container, "data-key": "log " + log.container }, log.lines.length ? log.lines.join("\n") : "It is empty.")));
+  }
+
+  // -- charts: bars differ in their marks as well as in their colours --------------------------------------
+
+  let patterns = 0;
+  function pattern(index, id) {
+    const marks = [
+      [], [s("path", { class: "mark", d: "M0 8L8 0" })], [s("path", { class: "mark", d: "M0 0L8 8" })], [s("circle", { class: "dot", cx: 4, cy: 4, r: 1.6 })],
+      [s("path", { class: "mark", d: "M0 4H8" })], [s("path", { class: "mark", d: "M4 0V8" })], [s("path", { class: "mark", d: "M0 4H8M4 0V8" })], [s("path", { class: "mark", d: "M0 8L8 0M0 0L8 8" })], [s("path", { class: "mark", d: "M2 2h4v4H2z" })],
+    ];
+    return s("pattern", { id, width: 8, height: 8, patternUnits: "userSpaceOnUse" }, s("rect", { width: 8, height: 8, class: "f" + index }), marks[index]);
+  }
+
+  function bars(days, series, currency, name) {
+    const width = 720, height = 220, left = 64, bottom = 24, top = 10, prefix = "spcs-p" + ++patterns + "-";
+    const totals = days.map((_, at) => series.reduce((sum, one_) => sum + one_.values[at], 0));
+    const most = Math.max(...totals, 0) || 1, step = (width - left) / Math.max(1, days.length), scale = (height - top - bottom) / most;
+    const every = Math.ceil(days.length / 6), drawn = [];
+    days.forEach((date, at) => {
+      let y = height - bottom;
+      series.forEach((one_, index) => {
+        const tall = one_.values[at] * scale;
+        if (tall <= 0) return;
+        y -= tall;
+        drawn.push(s("rect", { x: left + at * step + step * 0.1, y, width: step * 0.8, height: tall, fill: "url(#" + prefix + index + ")" },
+          s("title", {}, day(date) + ", " + (one_.name || "others") + ": " + money(one_.values[at], currency))));
+      });
+      if (at % every === 0) drawn.push(s("text", { x: left + (at + 0.5) * step, y: height - 7, "text-anchor": at > days.length - 3 ? "end" : "middle" }, day(date)));
+    });
+    const amount = Math.max(...totals, 0);
+    return s("svg", { class: "chart", viewBox: "0 0 " + width + " " + height, role: "img", "aria-label": name + ": at most " + money(amount, currency) + " a day. The table has the figures." },
+      s("defs", {}, series.map((_, index) => pattern(Math.min(index, 8), prefix + index))),
+      s("path", { class: "axis", d: "M" + left + " " + top + "V" + (height - bottom) + "H" + width, fill: "none" }),
+      s("text", { x: 0, y: top + 8 }, amount ? money(amount, currency, 0) : ""), s("text", { x: 0, y: height - bottom }, money(0, currency, 0)), drawn);
+  }
+
+  const legend = (series) => h("ul", { class: "legend" }, series.map((one_, index) => {
+    const id = "spcs-p" + ++patterns;
+    return h("li", {}, s("svg", { viewBox: "0 0 16 16", "aria-hidden": "true" }, s("defs", {}, pattern(Math.min(index, 8), id)), s("rect", { width: 16, height: 16, fill: "url(#" + id + ")" })), one_.name || "Others");
+  }));
+
+  function line(values, name) {
+    const most = Math.max(...values, 0) || 1, step = 300 / Math.max(1, values.length - 1);
+    const path = values.map((value, at) => (at ? "L" : "M") + (at * step).toFixed(1) + " " + (46 - (44 * value) / most).toFixed(1)).join("");
+    return s("svg", { class: "chart", viewBox: "0 0 300 48", role: "img", "aria-label": name + " over time" }, s("path", { class: "line", d: path }));
+  }
+
+  // -- the page of cost ------------------------------------------------------------------------------------
+
+  const cost = { by: "pool", last: "" };
+
+  function costPage() {
+    cost.last = "";
+    show(main(), h("h2", {}, "Cost"), h("div", { id: "spcs-cost" }, h("p", { class: "quiet" }, "Reading Snowflake's usage views for the first time. This can take a minute…")));
+  }
+
+  async function refreshCost() {
+    const answer = await ask(query("cost", { by: cost.by }));
+    if (!byId("cost")) return SOON_SECONDS;
+    if (!answer.known) {
+      if (answer.problem) show(byId("cost"), told(answer.problem));
+      return answer.problem ? LIST_SECONDS : SOON_SECONDS;
+    }
+    const { age, version, problem, ...rest } = answer;
+    seen = { at: null, problem };
+    showAge();
+    const now = JSON.stringify(rest);
+    if (now !== cost.last) { cost.last = now; show(byId("cost"), costParts(answer), h("p", { class: "quiet" }, "Read from Snowflake at " + time(new Date(Date.now() - age * 1000).toISOString()) + ".")); }
+    return 60;
+  }
+
+  function costParts(answer) {
+    const currency = answer.price.currency, price = answer.price.amount;
+    const tile = (value, text) => h("div", { class: "tile" }, h("b", {}, value), h("span", {}, text));
+    const series = answer.series.map((one_) => ({ name: one_.name, values: one_.credits.map((credits) => credits * price) }));
+    const by = (key, label) => h("button", { type: "button", "data-key": "by " + key, "aria-pressed": String(answer.by === key), class: answer.by === key && "main", onclick: () => { cost.by = key; poll(true); } }, label);
+    const days = answer.days.length - 1, share = answer.nodes ? answer.idleNodes / answer.nodes : null;
+    return [
+      h("div", { class: "tiles" }, tile(money(answer.cost, currency), "in " + number(days, whole) + " days, " + number(answer.credits) + " credits"),
+        tile(money(answer.monthCost, currency, 0), "a month, if it goes on like this"), tile(money(answer.costPerHour, currency), "per hour now"),
+        tile(share === null ? NONE : new Intl.NumberFormat(undefined, { style: "percent" }).format(share), "of nodes idle now")),
+      h("div", { class: "bar" }, h("div", { role: "group", "aria-label": "Group by" }, by("pool", "By compute pool"), " ", by("service", "By service")),
+        h("a", { href: backend("cost.csv"), download: "model-services-cost.csv" }, "Download as CSV")),
+      answer.by === "service" && h("p", { class: "quiet" }, "What Snowflake attributes to services of the Model Registry. It is an estimate, and part of the pools' cost; other services are not in it."),
+      series.length ? [bars(answer.days, series, currency, "Cost by day"), legend(series), costTable(answer, price, currency)] : h("p", {}, "There is no cost in these days, as far as the role may see."),
+      answer.missing.map((m) => h("div", { class: "note" }, h("p", {}, "Missing: " + m.what + ". " + m.why), m.hint && h("p", {}, m.hint))),
+      h("p", { class: "quiet" }, (answer.knownUntil ? "Snowflake's view shows cost until " + time(answer.knownUntil) + ". " : "") + "Days are days in UTC. A credit costs " + money(price, currency) + " (" + answer.price.source + ")."),
+    ];
+  }
+
+  const costTable = (answer, price, currency) => h("details", { "data-scroll": "figures" }, h("summary", { "data-key": "figures" }, "Figures"),
+    table("Cost by day", [th("Day"), answer.series.map((one_) => th(one_.name || "Others", true)), th("All", true)],
+      answer.days.map((date, at) => h("tr", {}, h("th", { scope: "row" }, day(date)), answer.series.map((one_) => h("td", { class: "number" }, money(one_.credits[at] * price, currency))),
+        h("td", { class: "number" }, money(answer.series.reduce((sum, one_) => sum + one_.credits[at], 0) * price, currency)))), "cost"));
+
+  // -- the page to try a model -----------------------------------------------------------------------------
+
+  async function tryPage() {
+    show(main(), h("h2", {}, "Try a model"), h("div", { id: "spcs-try" }, h("p", { class: "quiet" }, "Asking LLM Mesh for the models that you may use…")));
+    let models;
+    try { models = (await ask("models")).models; } catch (error) {
+      if (byId("try")) show(byId("try"), told(error));
+      return;
+    }
+    if (!byId("try")) return;
+    if (!models.length) {
+      show(byId("try"), h("p", {}, "There is no custom model that you may use. An administrator adds one under Administration > Connections > Custom LLM."));
+      return;
+    }
+    const model = h("select", { required: true }, models.map((one_) => h("option", { value: one_.id }, one_.name)));
+    const prompt = h("textarea", { rows: 5, maxlength: 8000, required: true });
+    const send = h("button", { type: "submit", class: "main" }, "Ask");
+    const result = h("div", { id: "spcs-answer" });
+    const form = h("form", { class: "ask", onsubmit: async (event) => {
+      event.preventDefault();
+      send.disabled = true;
+      show(result, h("p", { class: "quiet", role: "status" }, "The model is answering. A service that is suspended or starting takes minutes…"));
+      try { show(result, answerParts(await ask("prompt", { model: model.value, prompt: prompt.value }))); say("The model has answered."); } catch (error) { show(result, told(error)); }
+      send.disabled = false;
+    } }, h("p", { class: "quiet" }, "The query goes through LLM Mesh with your own rights, and costs what a query costs."),
+    h("label", {}, "Model", model), h("label", {}, "Prompt", prompt), h("div", {}, send));
+    show(byId("try"), form, result);
+  }
+
+  function answerParts(answer) {
+    const all = Math.max(1, ...answer.trace.map((span) => span.begin + span.length));
+    const rows = answer.trace.map((span) => h("tr", {}, h("td", { class: "d" + Math.min(span.depth, 3) }, span.name), h("td", { class: "number" }, number(span.length, whole) + " ms"),
+      h("td", {}, s("svg", { class: "span", viewBox: "0 0 100 8", preserveAspectRatio: "none", "aria-hidden": "true" }, s("rect", { class: "f0", x: (100 * span.begin) / all, y: 0, width: Math.max(0.8, (100 * span.length) / all), height: 8 })))));
+    return [
+      wideCard("Answer", h("p", { class: "answer" }, answer.text)),
+      wideCard("What it took", facts([
+        ["Time", number(answer.seconds) + " s"], ["Tokens", number(answer.promptTokens, whole) + " in, " + number(answer.completionTokens, whole) + " out" + (answer.tokensAreEstimated ? " (estimated)" : "")],
+        ["Estimated cost", isNumber(answer.cost) ? money(answer.cost, "USD", 7) : NONE],
+      ])),
+      rows.length ? wideCard("Trace", table("Trace", [th("Step"), th("Time", true), th("When")], rows, "trace")) : null,
+    ];
+  }
+
+  // -- which page, and when it asks again ------------------------------------------------------------------
+
+  const PAGES = { services: [servicesPage, refreshServices], service: [servicePage, refreshService], cost: [costPage, refreshCost], try: [tryPage, null] };
+  let refresh = null, timer = 0, turn = 0;
+
+  function route() {
+    const [, name, argument] = (location.hash || "#/services").split("/");
+    let value = "";
+    try { value = decodeURIComponent(argument || ""); } catch { /* not a name */ }
+    const page = PAGES[name] && (name !== "service" || value) ? name : "services";
+    for (const link of document.querySelectorAll(".spcs nav a")) {
+      const isHere = link.getAttribute("href") === "#/" + (page === "service" ? "services" : page);
+      if (isHere) link.setAttribute("aria-current", "page"); else link.removeAttribute("aria-current");
+    }
+    document.title = { services: "Model services", service: value + " – Model services", cost: "Cost – Model services", try: "Try a model – Model services" }[page];
+    refresh = PAGES[page][1];
+    if (page !== "service") one.id = null;
+    byId("age").textContent = "";
+    PAGES[page][0](value);
+    poll(true);
+  }
+
+  async function poll(isNow) {
+    clearTimeout(timer);
+    if (!refresh || (document.hidden && !isNow)) return;
+    const mine = ++turn, refreshing = refresh;
+    let pause;
+    try {
+      if (me.user === null && me.csrf === null && !me.asked) me = { ...(await ask("me")), asked: true };
+      pause = await refreshing();
+    } catch (error) {
+      away(error instanceof Refused ? error : new Refused("The page failed unexpectedly (" + error.name + ").", "Reload the page."));
+      if (!(error instanceof Refused)) console.error(error);
+      pause = AWAY_SECONDS;
+    }
+    if (mine === turn) timer = setTimeout(poll, pause * 1000);
+  }
+
+  function start() {
+    document.documentElement.lang = "en";
+    if (typeof window.getWebAppBackendUrl !== "function") {
+      show(main(), h("p", {}, "This page works within DSS: open it from a project's webapps."));
+      return;
+    }
+    keepToOurselves();
+    byId("skip").addEventListener("click", (event) => { event.preventDefault(); main().focus(); });
+    window.addEventListener("hashchange", () => { route(); main().focus({ preventScroll: true }); window.scrollTo(0, 0); });
+    document.addEventListener("visibilitychange", () => { if (!document.hidden) poll(true); });
+    setInterval(() => { if (seen && seen.at !== null && refresh && refresh !== refreshCost) showAge(); }, 1000);
+    route();
+  }
+  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start); else start();
+})();

@@ -85,6 +85,7 @@ class Background(Generic[T]):
         self._problem: Problem | None = None
         self._failures = 0
         self._version = 0
+        self._closed = False
 
     def ask(self, *, soon: bool = False) -> State[T]:
         """What is known. Nobody waits here for Snowflake.
@@ -99,6 +100,8 @@ class Background(Generic[T]):
             rested = self._clock() - self._asked_at >= self._idle
             self._asked_at = self._clock()
             self._soon |= soon
+            if self._closed:
+                return self._state()
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._repeat, name=self._name, daemon=True)
                 self._thread.start()
@@ -106,20 +109,11 @@ class Background(Generic[T]):
                 self._changed.notify_all()
             return self._state()
 
-    def wait(self, until: Callable[[State[T]], bool], seconds: float) -> State[T]:
-        """What is known as soon as it is good enough, or when the time is up.
-
-        Args:
-            until: Whether it is good enough.
-            seconds: How long to wait at most.
-
-        Returns:
-            The state.
-        """
-        self.ask()
+    def close(self) -> None:
+        """Ends the thread after the run that is under way."""
         with self._changed:
-            self._changed.wait_for(lambda: until(self._state()), seconds)
-            return self._state()
+            self._closed = True
+            self._changed.notify_all()
 
     def _state(self) -> State[T]:
         now = self._clock()
@@ -136,7 +130,7 @@ class Background(Generic[T]):
         return State(value, max(0.0, now - at), problem, self._version)
 
     def _repeat(self) -> None:
-        while True:
+        while not self._closed:
             with self._changed:
                 self._began_at = began = self._clock()
                 self._soon = False
@@ -157,7 +151,7 @@ class Background(Generic[T]):
         pause = self._period
         if self._failures:
             pause = min(self._retry * 2 ** (self._failures - 1), 10 * self._retry)
-        while not self._soon:
+        while not (self._soon or self._closed):
             now = self._clock()
             if now - self._asked_at >= self._idle:
                 self._changed.wait()

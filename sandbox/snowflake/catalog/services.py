@@ -82,7 +82,10 @@ class ContainerState:
 
 @dataclass(eq=False)
 class Service:
-    """A service or a job. workload: as in OF TYPE; images: of its containers, by container name."""
+    """A service or a job. workload: as in OF TYPE; images: of its containers, by container name.
+
+    metrics: seconds ago, name, value and unit of what it used; extra_log: lines of its log besides the usual ones.
+    """
 
     database: str
     schema: str
@@ -114,6 +117,8 @@ class Service:
     condition: Condition | None = None
     instances: list[Instance] = field(default_factory=list)
     previous_log: tuple[str, ...] = ()
+    metrics: tuple[tuple[float, str, float, str], ...] = ()
+    extra_log: tuple[str, ...] = ()
     number: int = field(default_factory=lambda: next(_SERVICE_IDS))
 
     def __post_init__(self) -> None:
@@ -230,7 +235,7 @@ class Service:
         lines = ["INFO: Started server process [1]"]
         if self.condition is not None:
             return [*lines, *self.condition.log]
-        lines += ["INFO: Application startup complete."]
+        lines += ["INFO: Application startup complete.", *self.extra_log]
         for endpoint in self.endpoints:
             if endpoint.ingress is not None:
                 lines += [f'INFO: "{call.method} {call.path} HTTP/1.1"' for call in endpoint.ingress.received]

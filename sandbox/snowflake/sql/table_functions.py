@@ -20,6 +20,10 @@ EVENTS = columns(
     "TIMESTAMP timestamp_ntz:9", "SEVERITY", "EVENT_NAME", "EVENT_DETAILS object", "INSTANCE_ID null",
     "CONTAINER_NAME null", "RECORD object", "RECORD_ATTRIBUTES object",
 )  # fmt: skip
+METRICS = columns(
+    "TIMESTAMP timestamp_ntz:9", "METRIC_NAME", "VALUE", "UNIT null", "INSTANCE_ID null", "CONTAINER_NAME null",
+    "RESOURCE object", "RECORD object", "RECORD_ATTRIBUTES object",
+)  # fmt: skip
 JOBS = columns(
     "QUERY_ID null", "ID fixed", "NAME", "DATABASE_NAME", "SCHEMA_NAME", "CREATED_TIME timestamp_ltz",
     "COMPLETED_TIME timestamp_ltz null", "DELETED_TIME timestamp_ltz null", "STATUS", "MESSAGE null",
@@ -37,11 +41,12 @@ def table_function(run: Run, name: str, plain: Sequence[Any], named: Mapping[str
     if name == "SNOWFLAKE.SPCS.GET_JOB_HISTORY":
         return _jobs(run, int(named.get("RESULT_LIMIT", 100)))
     owner, separator, function = name.partition("!")
-    if not separator or function not in ("SPCS_GET_LOGS", "SPCS_GET_EVENTS"):
+    told = {"SPCS_GET_LOGS": _logs, "SPCS_GET_EVENTS": _events, "SPCS_GET_METRICS": _metrics}
+    if not separator or function not in told:
         raise unknown_function(name)
     service = run.service(tuple(owner.split(".")))
     run.require(service.securable, "service", service.name, "MONITOR")
-    return _logs(run, service) if function == "SPCS_GET_LOGS" else _events(service)
+    return told[function](run, service)
 
 
 def _logs(run: Run, service: Service) -> Result:
@@ -53,7 +58,18 @@ def _logs(run: Run, service: Service) -> Result:
     return listing(LOGS, rows, SELECT)
 
 
-def _events(service: Service) -> Result:
+def _metrics(run: Run, service: Service) -> Result:
+    """What a test or a demo says that the service used; without `platformMonitor` a service has none."""
+    container = next(iter(service.images))
+    rows: list[list[Any]] = []
+    for seconds_ago, name, value, unit in service.metrics:
+        when = instant(run.now - seconds_ago)
+        assert when is not None
+        rows.append([when.replace(tzinfo=None), name, str(value), unit, "0", container, {}, {}, {}])
+    return listing(METRICS, rows, SELECT)
+
+
+def _events(run: Run, service: Service) -> Result:
     moments = [("ready", "READY", service.created_on), ("resuming", "PENDING", service.resumed_on)]
     moments += [("suspended", "SUSPENDED", service.suspended_on)]
     rows: list[list[Any]] = []

@@ -1,0 +1,318 @@
+"""The page of the webapp in a real browser, served as the sandbox's DSS serves it.
+
+They need Playwright, in an environment of their own, and a Chromium: `make test-browser`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+playwright = pytest.importorskip(
+    "playwright.sync_api", reason="Playwright is in requirements/browser.txt only"
+)
+axe = pytest.importorskip("axe_playwright_python", reason="axe is in requirements/browser.txt only")
+
+from tests.integration.webapp_scene import CHAT, EMBED, OPERATOR, STRANGER, Scene, scene  # noqa: E402
+from tests.waiting import wait_for  # noqa: E402
+
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+AXE = (Path(axe.__file__).parent / "axe.min.js").read_text()
+HOSTILE = '<img src=x onerror="window.hacked=1"><script>window.hacked=2</script>'
+pytestmark = [
+    pytest.mark.timeout(180),
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine"),
+]
+
+
+@pytest.fixture(scope="module")
+def at() -> Iterator[Scene]:
+    with scene() as made:
+        with made.sf.world.lock:
+            catalog = made.sf.world.catalog
+            services = {key[2]: service for key, service in catalog.services.items()}
+            catalog.usage.seed(20, services["CHAT"].pool)
+            catalog.usage.seed(20, services["EMBED"].pool, services=[services["EMBED"]])
+            services["CHAT"].extra_log = (HOSTILE, "password=hunter2-hunter2")
+            services["CHAT"].metrics = tuple(
+                (60.0 * n, "container.gpu.utilization", 0.5 + n % 3 / 10, "ratio") for n in range(30)
+            )
+        yield made
+
+
+@pytest.fixture(scope="module")
+def running(at: Scene) -> Iterator[Any]:
+    started = at.start()
+    with at.quick(started, look_seconds=0.5):
+        yield started
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+class Tab:
+    """A page of one user. What goes wrong in it is collected, and must be nothing in the end."""
+
+    def __init__(self, chromium: Any, at: Scene, running: Any, user: str | None, **context: Any) -> None:
+        self.context = chromium.new_context(**{"locale": "en-GB", "timezone_id": "Europe/Paris", **context})
+        self.page = self.context.new_page()
+        self.page.set_default_timeout(30_000)
+        self.troubles: list[str] = []
+        self.asked: list[str] = []
+        self.page.on("pageerror", lambda error: self.troubles.append(str(error)))
+        self.page.on("console", self._heard)
+        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.goto(at.dss.webapp_url(running, user))
+
+    def _heard(self, message: Any) -> None:
+        if message.type == "error" and "the server responded with a status" not in message.text:
+            self.troubles.append(message.text)
+
+    def open(self, hash: str) -> None:
+        self.page.evaluate("hash => { location.hash = hash }", hash)
+
+    def findings(self) -> list[str]:
+        """What axe finds, against WCAG 2.2 A and AA and its own best practices for pages."""
+        self.page.evaluate(AXE)  # by the protocol of the debugger, which no policy of the page stops
+        result = self.page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
+        return [
+            f"{found['id']}: {node['target']} {node['failureSummary']}"
+            for found in result["violations"]
+            for node in found["nodes"]
+        ]
+
+    def close(self) -> None:
+        self.context.close()
+        assert self.troubles == []
+
+
+@pytest.fixture
+def tab(chromium: Any, at: Scene, running: Any) -> Iterator[Any]:
+    tabs: list[Tab] = []
+
+    def opened(user: str | None = STRANGER, of: Any = running, **context: Any) -> Tab:
+        tabs.append(Tab(chromium, at, of, user, **context))
+        return tabs[-1]
+
+    yield opened
+    for one in tabs:
+        one.close()
+    with at.sf.world.lock:
+        now = at.sf.world.catalog.settle()
+        for service in at.sf.world.catalog.services.values():
+            service.fall_into(None)
+            service.resume(now)
+
+
+def test_a_stranger_sees_services_and_no_button_to_change_them(tab: Any) -> None:
+    page = tab().page
+    page.get_by_role("link", name="CHAT").wait_for()
+    assert page.get_by_role("button", name=f"Suspend {CHAT}").count() == 0
+    assert page.get_by_role("row").count() == 3, "a header and two services"
+    assert "USD 1.89" in page.locator("#spcs-sums").inner_text()
+    assert page.locator("html").get_attribute("lang") == "en"
+
+
+def test_every_view_and_theme_is_accessible_to_axe(tab: Any, at: Scene) -> None:
+    for scheme in ("light", "dark"):
+        one = tab(OPERATOR, color_scheme=scheme)
+        page = one.page
+        page.get_by_role("link", name="CHAT").wait_for()
+        assert one.findings() == []
+        page.get_by_role("button", name=f"Suspend {CHAT}").click()
+        page.get_by_role("button", name="and save").wait_for()
+        assert one.findings() == []
+        page.keyboard.press("Escape")
+        one.open(f"#/service/{CHAT}")
+        page.get_by_text("Log of container").wait_for()
+        page.get_by_role("button", name="Diagnose").click()
+        page.get_by_text("Request without a token").wait_for()
+        assert one.findings() == []
+        one.open("#/cost")
+        page.get_by_text("Figures").click()
+        assert one.findings() == []
+        one.open("#/try")
+        page.get_by_text("no custom model").wait_for()
+        assert one.findings() == []
+
+
+def test_markup_of_a_log_is_text_and_credentials_are_masked(tab: Any) -> None:
+    one = tab()
+    one.open(f"#/service/{CHAT}")
+    log = one.page.get_by_role("region", name="Log of container main")
+    log.wait_for()
+    assert HOSTILE in log.inner_text()
+    assert "hunter2" not in one.page.content()
+    assert one.page.evaluate("window.hacked") is None
+    assert log.locator("img, script").count() == 0
+
+
+def test_nothing_is_fetched_from_anywhere_else_and_the_page_forbids_it(tab: Any, at: Scene) -> None:
+    one = tab()
+    one.page.get_by_role("link", name="CHAT").wait_for()
+    assert [url for url in one.asked if not url.startswith(at.url)] == []
+    policy = one.page.locator("meta[http-equiv=Content-Security-Policy]").get_attribute("content")
+    assert "default-src 'none'" in policy
+    other = at.chat.url
+    outcome = one.page.evaluate("url => fetch(url).then(() => 'fetched', () => 'stopped')", other)
+    assert outcome == "stopped"
+    one.troubles.clear()  # the browser tells of what it stopped
+
+
+def test_an_operator_suspends_and_resumes_and_is_told_the_saving(tab: Any, at: Scene) -> None:
+    page = tab(OPERATOR).page
+    page.get_by_role("button", name=f"Suspend {CHAT}").click()
+    confirm = page.get_by_role("button", name="Suspend, and save USD 1.71 per hour")
+    confirm.wait_for()
+    assert at.status("CHAT") == "RUNNING"
+    confirm.click()
+    page.get_by_role("button", name=f"Resume {CHAT}").wait_for()
+    assert at.status("CHAT") == "SUSPENDED"
+    page.get_by_role("button", name=f"Resume {CHAT}").click()
+    page.get_by_role("dialog").get_by_role("button", name="Resume").click()
+    page.get_by_role("button", name=f"Suspend {CHAT}").wait_for()
+    assert at.status("CHAT") == "RUNNING"
+
+
+def test_a_service_that_breaks_while_one_looks_is_shown_with_what_to_do(tab: Any, at: Scene) -> None:
+    one = tab()
+    one.open(f"#/service/{EMBED}")
+    page = one.page
+    page.get_by_text("Log of container model-inference").wait_for()
+    with at.sf.world.lock:
+        service = next(s for key, s in at.sf.world.catalog.services.items() if key[2] == "EMBED")
+        service.fall_into("out_of_memory")
+    page.locator("#spcs-service").get_by_text("Raise the memory").first.wait_for()
+    page.locator(".state.failed").first.wait_for()
+    assert "is" in page.locator("#spcs-live").inner_text()
+
+
+def test_a_service_that_is_dropped_while_one_looks_is_named(tab: Any, at: Scene) -> None:
+    with at.sf.world.lock:
+        service = at.sf.world.catalog.add_service("SHORT_LIVED")
+    one = tab()
+    one.page.get_by_role("link", name="SHORT_LIVED").click()
+    one.page.get_by_role("heading", name="Compute pool").wait_for()
+    with at.sf.world.lock:
+        at.sf.world.catalog.drop_service(service)
+    one.page.get_by_text("It may have been dropped").wait_for()
+
+
+def test_the_keyboard_is_enough(tab: Any, at: Scene) -> None:
+    """Nothing but keys, from the address bar to a service that is suspended, and back to where one was."""
+    page = tab(OPERATOR).page
+    page.get_by_role("link", name="CHAT").wait_for()
+
+    def until(name: str, key: str = "Tab") -> None:
+        for _ in range(40):
+            page.keyboard.press(key)
+            told = page.evaluate(
+                "() => { const e = document.activeElement; return e.getAttribute('aria-label') || e.textContent }"
+            )
+            if told.startswith(name):
+                return
+        raise AssertionError(f"{name} cannot be reached with {key}")
+
+    until("Skip to the content")
+    page.keyboard.press("Enter")
+    until("CHAT")
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name=CHAT).wait_for()
+    until("Suspend")
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="and save").wait_for()
+    assert page.evaluate("document.activeElement.textContent") == "Cancel", "the safe choice comes first"
+    until("Suspend, and save")
+    page.keyboard.press("Enter")
+    wait_for(lambda: at.status("CHAT") == "SUSPENDED")
+    page.get_by_role("dialog").wait_for(state="hidden")
+    page.get_by_role("button", name="Resume").wait_for()
+    until("Cost", "Shift+Tab")
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="By service").wait_for()
+    until("By service")
+    page.keyboard.press("Space")
+    page.get_by_text("What Snowflake attributes").wait_for()
+    assert page.evaluate("document.activeElement.textContent") == "By service", "the focus stays where it was"
+
+
+def test_while_snowflake_is_away_the_page_says_so_and_keeps_its_data(tab: Any, at: Scene) -> None:
+    page = tab().page
+    page.get_by_role("link", name="CHAT").wait_for()
+    at.sf.statement_faults.arm("error", "^SHOW SERVICES", times=None, code="000603", message="Gone fishing")
+    try:
+        page.get_by_role("alert").get_by_text("Gone fishing").wait_for()
+        assert "Old data" in page.locator("#spcs-age").inner_text()
+        assert page.get_by_role("link", name="CHAT").is_visible()
+    finally:
+        at.sf.statement_faults.clear()
+    page.get_by_role("alert").wait_for(state="hidden")
+
+
+def test_numbers_and_times_are_written_as_the_viewer_writes_them(tab: Any) -> None:
+    german = tab(locale="de-DE", timezone_id="Asia/Tokyo").page
+    german.get_by_role("link", name="CHAT").wait_for()
+    assert "1,89" in german.locator("#spcs-sums").inner_text()
+
+
+def test_someone_without_services_is_told_where_they_come_from(tab: Any, at: Scene) -> None:
+    from sandbox.dss import SnowflakeConnection, SnowflakeLogin
+
+    at.sf.world.add_user("NORA", "NOTHING", password="pw")
+    login = SnowflakeLogin("NORA", password="pw")
+    at.dss.create_sql_connection(
+        "bare", SnowflakeConnection("bare", at.sf.account_url, {"*": login}, "NOTHING")
+    )
+    page = tab(of=at.start(snowflakeConnection="bare")).page
+    page.get_by_role("heading", name="No service yet").wait_for()
+    assert "role NOTHING" in page.locator("#spcs-rows").inner_text()
+
+
+def test_a_thousand_services_are_searched_sorted_and_paged(tab: Any, at: Scene) -> None:
+    with at.sf.world.lock:
+        made = [
+            at.sf.world.catalog.add_service(
+                f"S{n:04}", pool="DATAIKU_CPU_X64_XS_EMBED_COMPUTE_POOL", running=False
+            )
+            for n in range(998)
+        ]
+    try:
+        page = tab().page
+        page.get_by_text("1,000 services").wait_for()
+        assert page.get_by_role("row").count() == 26
+        page.get_by_text("Page 1 of 40").wait_for()
+        page.get_by_role("button", name="Next").click()
+        page.get_by_text("Page 2 of 40").wait_for()
+        page.get_by_role("searchbox", name="Search").fill("s0777")
+        page.get_by_text("1 of 1,000 services").wait_for()
+        page.get_by_role("link", name="S0777").wait_for()
+        page.get_by_role("searchbox", name="Search").fill("")
+        page.get_by_role("button", name="Service", exact=True).click()
+        page.get_by_role("columnheader", name="Service").and_(
+            page.locator("[aria-sort=ascending]")
+        ).wait_for()
+        page.get_by_role("button", name="Running").click()
+        page.get_by_text("2 of 1,000 services").wait_for()
+    finally:
+        with at.sf.world.lock:
+            for service in made:
+                at.sf.world.catalog.drop_service(service)
