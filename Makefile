@@ -1,4 +1,4 @@
-# make demo | serve | test | test-unit | coverage | test-all | test-real | soak | bench | peers
+# make demo | serve | test | test-unit | test-browser | coverage | test-all | test-real | soak | bench | peers
 #      lint | audit | plugin | release-check | licences | lock | clean
 
 PYTHON ?= $(shell for p in python3.12 python3.11 python3.13 python3; do \
@@ -12,14 +12,16 @@ ZIP = dist/dss-plugin-snowpark-container-services-llm-$(VERSION).zip
 
 # What people install, and what builds and tests it. The other locks are old on purpose, or not ours to choose.
 IMAGE = resource/images/batch_gateway
-AUDITED = requirements/sandbox.txt requirements/dev.txt requirements/bench.txt requirements/audit.txt \
-	$(IMAGE)/requirements.txt
+AUDITED = requirements/sandbox.txt requirements/dev.txt requirements/browser.txt requirements/bench.txt \
+	requirements/audit.txt $(IMAGE)/requirements.txt
 
 # The host and path of a git remote. Users, passwords, tokens and the folders of this machine stay out of the zip.
 PUBLIC_URL = -e 's,^(https?|ssh|git)://([^/]*@)?([^/?\#"\\]+(/[^?\#"\\]*)?).*,\1://\3,p' \
 	-e 's,^([^/@:]+@)?([^/@:]+):([^/?\#"\\:@][^?\#"\\:@]*)$$,ssh://\2/\3,p'
 
-.PHONY: demo serve test test-unit coverage test-all test-real soak bench peers \
+CHROMIUM ?= $(shell command -v chromium || command -v google-chrome || command -v chromium-browser)
+
+.PHONY: demo serve test test-unit test-browser coverage test-all test-real soak bench peers \
 	lint audit plugin release-check licences lock clean
 
 demo: .venv-demo/installed  ## every kind of query against real models, and the macros, on this machine
@@ -30,12 +32,21 @@ serve: .venv-demo/installed  ## the same, kept running for your own calls
 
 test: .venv/installed  ## the proof that all of it works
 	$(DEV) -m pytest $(PARALLEL) $(EVERYTHING)
+	@$(MAKE) --no-print-directory test-browser
 
 coverage: .venv/installed  ## the same tests; fails where they leave too much of the plugin's code unexecuted
 	$(DEV) -m pytest $(PARALLEL) $(EVERYTHING) --cov --cov-report=term
 
 test-unit: .venv/installed  ## the fast part, for while you edit
 	$(DEV) -m pytest $(PARALLEL) tests/unit
+
+test-browser:  ## the webapp's page in a real Chromium; says so where there is none
+	@if [ -z "$(CHROMIUM)" ]; then \
+		echo "There is no Chromium on this machine: the tests in a browser (tests/browser) were left out."; \
+	else \
+		$(MAKE) --no-print-directory .venvs/browser/installed && \
+		CHROMIUM="$(CHROMIUM)" .venvs/browser/bin/python -m pytest tests/browser; \
+	fi
 
 test-all: .venv/installed  ## the plugin in the sandbox on every Python that is here, with the oldest and newest libraries
 	$(DEV) -m tests.compatibility
@@ -57,7 +68,7 @@ lint: .venv/installed
 	$(DEV) -m ruff check .
 	$(DEV) -m ruff format --check .
 	$(DEV) -m mypy
-	.venv/bin/vermin --quiet --violations --no-tips --target=3.9- python-lib python-llms python-runnables resource/forms
+	.venv/bin/vermin --quiet --violations --no-tips --target=3.9- python-lib python-llms python-runnables webapps resource/forms
 	.venv/bin/codespell
 	.venv/bin/check-jsonschema -q --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	.venv/bin/check-jsonschema -q --builtin-schema vendor.dependabot .github/dependabot.yml
@@ -84,9 +95,9 @@ licences: .venv/installed  ## writes docs/licences.md
 	$(DEV) -m tests.supply_chain.licences
 
 lock:  ## resolve requirements/*.in anew; needs uv
-	@for name in sandbox dev bench peers audit matrix oldest real-llama-cpp real-transformers; do \
+	@for name in sandbox dev browser bench peers audit matrix oldest real-llama-cpp real-transformers; do \
 		case $$name in matrix|oldest) version=3.9;; *) version=3.11;; esac; \
-		case $$name in dev|bench|peers) with="-c requirements/sandbox.txt";; *) with=;; esac; \
+		case $$name in dev|browser|bench|peers) with="-c requirements/sandbox.txt";; *) with=;; esac; \
 		uv pip compile -q --universal --python-version $$version --generate-hashes --no-emit-index-url \
 			--no-annotate --no-header $$with requirements/$$name.in -o requirements/$$name.txt; done
 	@uv pip compile -q --universal --python-version 3.13 --generate-hashes --no-emit-index-url --no-annotate \
@@ -100,6 +111,9 @@ clean:
 
 .venv/installed: requirements/dev.txt requirements/models.txt
 	@$(call install,.venv,requirements/dev.txt,about a minute)
+
+.venvs/browser/installed: requirements/browser.txt requirements/models.txt
+	@$(call install,.venvs/browser,requirements/browser.txt,about a minute)
 
 .venvs/bench/installed: requirements/bench.txt requirements/models.txt
 	@$(call install,.venvs/bench,requirements/bench.txt,two minutes)

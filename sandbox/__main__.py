@@ -10,13 +10,17 @@ import time
 from rich.console import Console
 
 from sandbox.demo import demo, started
-from sandbox.instance import PROJECT
+from sandbox.furniture import furnish
+from sandbox.instance import PROJECT, VIEWER
 from sandbox.loopback import bypass_proxies
 from sandbox.models import CHAT, CHAT_OPENAI, EMBEDDING
+from sandbox.snowflake import USER
 
 
 def serve(console: Console) -> None:
     with started(console) as instance:
+        furnish(instance)
+        webapp = instance.start_webapp()
         console.print(
             f"""
 DSS listens at {instance.url}. In another shell, with .venv-demo/bin/python:
@@ -27,6 +31,12 @@ DSS listens at {instance.url}. In another shell, with .venv-demo/bin/python:
     print(llm.new_completion().with_message("Hello").execute().text)
 
 Models: {CHAT}, {CHAT_OPENAI}, {EMBEDDING}
+
+The webapp Model services, as ALICE, who may suspend and resume services, and as BOB, who may look:
+
+    {instance.dss.webapp_url(webapp, USER)}
+    {instance.dss.webapp_url(webapp, VIEWER)}
+
 Ctrl-C stops it.""",
             soft_wrap=True,
         )

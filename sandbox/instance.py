@@ -11,10 +11,12 @@ from typing import Any
 import dataikuapi
 
 from sandbox.dss import Dss, OAuthToken, SnowflakeConnection, SnowflakeLogin
+from sandbox.dss.webapps import RunningWebapp
 from sandbox.snowflake import USER, PublicEndpoint, Snowflake
-from sandbox.snowflake.catalog import WAREHOUSE
+from sandbox.snowflake.catalog import CALLER, WAREHOUSE
 
 PROJECT = "DEMO"
+VIEWER = "BOB"  # looks at the webapp; ALICE may also suspend and resume
 _PLUGIN = Path(__file__).parents[1]
 
 
@@ -95,6 +97,20 @@ class Instance:
         table = macro.get_result(run_id, as_type="json")
         names = [column["name"] for column in table["columns"]]
         return [dict(zip(names, record)) for record in table["records"]]
+
+    def start_webapp(self) -> RunningWebapp:
+        """The webapp *Model services*, over a Snowflake connection of DSS. ALICE is an operator, BOB is not."""
+        login = SnowflakeLogin(USER, access_token=self.snowflake.issue_oauth_token())
+        account = SnowflakeConnection("account", self.snowflake.account_url, {"*": login}, CALLER, WAREHOUSE)
+        self.dss.create_sql_connection("account", account)
+        self.dss.put_in_groups(USER, "operators", "people")
+        self.dss.put_in_groups(VIEWER, "people")
+        for user in (USER, VIEWER):
+            self.dss.give_rights(user, PROJECT, "READ_CONF")
+        config = {"snowflakeConnection": "account", "operatorGroups": ["operators"]}
+        return self.dss.start_webapp(
+            self.plugin_id, "spcs-llm-services", PROJECT, config, impersonates=["people"]
+        )
 
     def llm(self, llm_id: str) -> Any:
         """The client's handle on a model."""

@@ -38,6 +38,7 @@ _MEANINGS = {
     "model": "The model answered, but not with an answer that can be used.",
     "SQL": "A statement of a macro. Usually a matter of privileges, which a Snowflake administrator can grant.",
     "macro": "A macro that did not do all that it was asked to. The message names what failed and who can help.",
+    "webapp": "A request of the webapp *Model services*. The page shows these messages without the brackets.",
     "plugin": "The plugin itself.",
 }
 

@@ -69,6 +69,9 @@ def _texts() -> Iterator[tuple[str, str]]:
     yield "CONTRIBUTING.md", before + table.partition("\n\n")[2]
     for form in ("plugin.json", *_forms()):
         yield form, "\n".join(_strings(json.loads((ROOT / form).read_text(encoding="utf-8"))))
+    for page in sorted(ROOT.glob("webapps/*/app.js")):
+        sentences = re.findall(r'"((?:[^"\\\n]|\\.)* (?:[^"\\\n]|\\.)*)"', page.read_text(encoding="utf-8"))
+        yield str(page.relative_to(ROOT)), "\n\n".join(sentences)
     for script in sorted((ROOT / "resource/sql").glob("*.sql")):
         comments = re.findall(r"--(.*)", script.read_text(encoding="utf-8"))
         yield str(script.relative_to(ROOT)), "\n".join(comments)
@@ -130,7 +133,9 @@ def _forms() -> list[str]:
     assert len(found) == 4
     macros = [*ROOT.glob("python-runnables/*/runnable.json")]
     assert len(macros) >= 4
-    return sorted(str(path.relative_to(ROOT)) for path in [*found, *macros])
+    webapps = [*ROOT.glob("webapps/*/webapp.json")]
+    assert webapps
+    return sorted(str(path.relative_to(ROOT)) for path in [*found, *macros, *webapps])
 
 
 @pytest.mark.parametrize(("where", "text"), [pytest.param(*each, id=each[0]) for each in _texts()])

@@ -53,6 +53,8 @@ FORBIDDEN = {
     "spcs_llm.chat_templates": ("spcs_llm.protocols", "spcs_llm.mesh", "spcs_llm.snowflake", "spcs_llm.http"),
     "spcs_llm.server_text": ("spcs_llm.protocols", "spcs_llm.mesh", "spcs_llm.snowflake", "spcs_llm.http"),
     "spcs_llm.sharing": ("spcs_llm.protocols", "spcs_llm.mesh", "spcs_llm.snowflake", "spcs_llm.http"),
+    "spcs_llm.control": ("spcs_llm.monitor", "spcs_llm.mesh", "spcs_deployment"),
+    "spcs_llm.monitor": ("spcs_llm.mesh", "spcs_llm.protocols", "spcs_llm.batching", "spcs_deployment"),
     "spcs_deployment": ("spcs_llm.http", "spcs_llm.protocols", "spcs_llm.mesh", "spcs_llm.snowflake"),
 }
 # Who may import what does not come with Python, and the modules of Python that open connections. All others: nobody.
@@ -64,6 +66,7 @@ PLACES = {
     "ssl": ("spcs_llm.http",),
     "urllib.request": (),
     "jinja2": ("spcs_llm.chat_templates.jinja_sandbox",),
+    "flask": ("spcs_llm.monitor.webapp",),
     "snowflake": ("spcs_deployment.session",),
 }
 

@@ -41,7 +41,7 @@ _UNSETTLED, _SETTLED, _LASTING, _REFUSED = 15.0, 300.0, 1800.0, 600.0
 _CLOSER, _TELEMETRY = 10.0, 60.0
 _NEVER_ASKED = 50.0  # as if it were overdue so many times
 _ODD_REFUSALS = 3
-_PASSES = 2  # answers bring further questions: a container's name its log, a model its versions
+_FOR_OPEN_PAGES = 8  # statements that are kept for what the answers of a look bring up
 _MAX_MODELS = 500
 _LOG_LINES, _LOGGED_CONTAINERS = 200, 4
 
@@ -150,8 +150,12 @@ class Lookout:
     ) -> None:
         """Asks for what is overdue, the most overdue first, within the budget."""
         odd, left = 0, self.budget
-        for _ in range(_PASSES):
-            due = self._due(session, identity, services, pools, watched)[:left]
+        for last in (
+            False,
+            True,
+        ):  # answers bring further questions: a container's name its log, a model its versions
+            kept_back = _FOR_OPEN_PAGES if watched and not last else 0
+            due = self._due(session, identity, services, pools, watched)[: left - kept_back]
             left -= len(due)
             for question in due:
                 if self.clock() - began > _SECONDS_PER_LOOK:
@@ -215,7 +219,7 @@ class Lookout:
             if not service.is_suspended:
                 yield _Question(
                     ("containers", name),
-                    _asking(session, statements.show_containers(name), read_containers),
+                    _asking(session, partial(statements.show_containers, name), read_containers),
                     state,
                     _UNSETTLED if name in watched or not self._is_settled(name) else _SETTLED,
                     name in watched,
@@ -225,7 +229,7 @@ class Lookout:
             provisioning = isinstance(endpoints, tuple) and any(e.is_provisioning for e in endpoints)
             yield _Question(
                 ("endpoints", name),
-                _asking(session, statements.show_endpoints(name), read_endpoints),
+                _asking(session, partial(statements.show_endpoints, name), read_endpoints),
                 service.created_on,
                 _TELEMETRY if provisioning else _LASTING,
                 name in watched,
@@ -241,7 +245,7 @@ class Lookout:
             if pool.nodes:
                 yield _Question(
                     ("nodes", name),
-                    _asking(session, statements.show_nodes(name), read_nodes),
+                    _asking(session, partial(statements.show_nodes, name), read_nodes),
                     (pool.state, pool.nodes),
                     _SETTLED,
                     refused=lambda error: (),
@@ -252,7 +256,7 @@ class Lookout:
             return
         yield _Question(
             ("models",),
-            _asking(session, statements.show_models(statements.scope()), read_models),
+            _asking(session, partial(statements.show_models, statements.scope()), read_models),
             None,
             _REFUSED,
             refused=lambda error: (),
@@ -260,7 +264,7 @@ class Lookout:
         for model in (self._value("models") or ())[:_MAX_MODELS]:
             yield _Question(
                 ("versions", model),
-                _asking(session, statements.show_versions(model), partial(read_versions, model)),
+                _asking(session, partial(statements.show_versions, model), partial(read_versions, model)),
                 None,
                 2 * _LASTING,
                 refused=lambda error: (),
@@ -275,15 +279,17 @@ class Lookout:
             for container in [c for c in containers if c.instance_id == first][:_LOGGED_CONTAINERS]:
                 yield _Question(
                     ("log", name, container.name),
-                    _asking(session, statements.logs(name, container.name, _LOG_LINES, first), _read_log),
+                    _asking(
+                        session, partial(statements.logs, name, container.name, _LOG_LINES, first), _read_log
+                    ),
                     None,
                     _CLOSER,
                     True,
                     lambda error: error,
                 )
-        wanted: tuple[tuple[str, str, Callable[[Iterable[Row]], Any]], ...] = (
-            ("events", statements.events(name), read_events),
-            ("metrics", statements.metrics(name), read_series),
+        wanted: tuple[tuple[str, Callable[[], str], Callable[[Iterable[Row]], Any]], ...] = (
+            ("events", partial(statements.events, name), read_events),
+            ("metrics", partial(statements.metrics, name), read_series),
         )
         for what, statement, read in wanted:
             yield _Question(
@@ -405,11 +411,13 @@ def _why_no_containers(name: QualifiedName, identity: Identity, error: SqlError)
     return f"Its containers cannot be seen. {error.message}"
 
 
-def _asking(session: SqlSession, statement: str, read: Callable[[Iterable[Row]], Any]) -> Callable[[], Any]:
+def _asking(
+    session: SqlSession, statement: Callable[[], str], read: Callable[[Iterable[Row]], Any]
+) -> Callable[[], Any]:
     """Asks when it is called. Lists are kept as tuples."""
 
     def ask() -> Any:
-        found = read(session.rows(statement))
+        found = read(session.rows(statement()))
         return tuple(found) if isinstance(found, list) else found
 
     return ask

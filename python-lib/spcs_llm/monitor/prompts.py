@@ -111,14 +111,14 @@ class Prompts:
                 f"DSS does not let this webapp act as you ({type(error).__name__}).",
                 "Ask a DSS administrator to let the webapp's run-as user impersonate your group: 'Impersonation in"
                 " webapps', in the security settings of a group of that user.",
-                place="DSS",
+                place="webapp",
             ) from None
         try:
             return call(self._mesh.client().get_project(self._mesh.project_key()))
         except SpcsError:
             raise
         except Exception as error:  # noqa: BLE001 - DSS's own code
-            raise SpcsError(f"DSS refuses it: {_safe(str(error), private)}", place="DSS") from None
+            raise SpcsError(f"DSS refuses it: {_safe(str(error), private)}", place="webapp") from None
         finally:
             context.__exit__(None, None, None)
 
@@ -134,7 +134,7 @@ def _answered(project: Any, model: str, prompt: str) -> dict[str, Any]:
     told: Mapping[str, Any] = raw if isinstance(raw, Mapping) else {}
     if not response.success:
         raise SpcsError(
-            f"The query failed. {_safe(str(told.get('errorMessage') or ''), prompt)}".strip(), place="DSS"
+            f"The query failed. {_safe(str(told.get('errorMessage') or ''), prompt)}".strip(), place="webapp"
         )
     return {
         "text": str(response.text),
@@ -184,4 +184,4 @@ def _number(value: Any) -> float | None:
 
 
 def _safe(text: str, private: str) -> str:
-    return without_secrets(without_private_text(plain(text, 1000), private))
+    return without_secrets(without_private_text(plain(text, 1000), {"messages": [{"content": private}]}))

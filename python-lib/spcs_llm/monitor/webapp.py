@@ -74,15 +74,6 @@ class Surroundings:
     look_seconds: float = LOOK_SECONDS
 
 
-class _Refused(Exception):
-    """A request that is refused: the HTTP status, and the reason."""
-
-    def __init__(self, status: int, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.status = status
-        self.hint = hint
-
-
 class Monitor:
     """What the routes share.
 
@@ -159,28 +150,31 @@ class Monitor:
         """Who sends this request; refused if DSS does not know."""
         viewer = self.viewers.viewer(_headers())
         if viewer.user is None:
-            raise _Refused(401, "DSS does not know who you are.", "Sign in to DSS, and open this page again.")
+            raise _unknown()
         return viewer
 
     def writer(self) -> Viewer:
         """Who sends this request, which is no page of another site's; refused if DSS does not know."""
         viewer = self.viewers.viewer(_headers(), fresh=True)
         if viewer.user is None:
-            raise _Refused(401, "DSS does not know who you are.", "Sign in to DSS, and open this page again.")
+            raise _unknown()
         if request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
-            raise _Refused(403, "This request comes from another site.")
+            raise SpcsError("This request comes from another site.", status=403, place="webapp")
         if not request.is_json or not self.viewers.is_csrf_token(viewer, request.headers.get(CSRF_HEADER)):
-            raise _Refused(403, "This request does not come from the page.", "Reload the page.")
+            raise SpcsError(
+                "This request does not come from the page.", "Reload the page.", status=403, place="webapp"
+            )
         return viewer
 
     def operator(self) -> Viewer:
         """Who sends this request; refused unless a member of the operator groups."""
         viewer = self.writer()
         if not viewer.is_operator(self.settings.operator_groups):
-            raise _Refused(
-                403,
+            raise SpcsError(
                 "Your groups may look at services, and not suspend or resume them.",
                 "Ask the owner of this webapp to add one of your groups to 'Operator groups' in its settings.",
+                status=403,
+                place="webapp",
             )
         return viewer
 
@@ -190,21 +184,34 @@ class Monitor:
         if state.value is None:
             problem = state.problem
             if problem is not None:
-                raise _Refused(503, problem.message, problem.hint)
-            raise _Refused(
-                503, "The account is being looked at for the first time.", "Try again in a moment."
+                raise SpcsError(problem.message, problem.hint, status=503, place="webapp")
+            raise SpcsError(
+                "The account is being looked at for the first time.",
+                "Try again in a moment.",
+                status=503,
+                place="webapp",
             )
         try:
             name = qualified(text if isinstance(text, str) else "")
         except NotAName:
-            raise _Refused(400, "This is not the full name of a service.") from None
+            raise SpcsError("This is not the full name of a service.", status=400, place="webapp") from None
         if name not in state.value.services:
-            raise _Refused(
-                404,
+            raise SpcsError(
                 f"There is no service {name.sql}, or not any longer.",
                 "It may have been dropped, or the role may have lost its privileges on it.",
+                status=404,
+                place="webapp",
             )
         return state, name
+
+
+def _unknown() -> SpcsError:
+    return SpcsError(
+        "DSS does not know who you are.",
+        "Sign in to DSS, and open this page again.",
+        status=401,
+        place="webapp",
+    )
 
 
 def _headers() -> Mapping[str, str]:
@@ -249,14 +256,14 @@ def routes(monitor: Monitor) -> Blueprint:
         response.headers.update(_HEADERS)
         return response
 
-    @api.errorhandler(_Refused)
-    def _refused(error: _Refused) -> tuple[Response, int]:
-        return _error(error.status, str(error), error.hint)
-
     @api.errorhandler(SpcsError)
     def _failed(error: SpcsError) -> tuple[Response, int]:
         status = 400 if isinstance(error, (QueryError, SettingsError)) else 502
-        return _error(429 if isinstance(error, ServiceBusy) else status, error.message, error.hint)
+        if isinstance(error, ServiceBusy):
+            status = 429
+        if error.place == "webapp" and error.status is not None:
+            status = error.status
+        return _error(status, error.message, error.hint)
 
     @api.errorhandler(Exception)
     def _unexpected(error: Exception) -> tuple[Response, int]:
@@ -267,7 +274,7 @@ def routes(monitor: Monitor) -> Blueprint:
             500, f"The webapp failed unexpectedly ({place}).", "Please report this to the plugin's authors."
         )
 
-    @api.get("/me")
+    @api.route("/me", methods=["GET"])
     def _me() -> Response:
         viewer, settings = monitor.viewers.viewer(_headers()), monitor.settings
         monitor.account.ask()
@@ -282,7 +289,7 @@ def routes(monitor: Monitor) -> Blueprint:
             else {"message": monitor.problem.message, "hint": monitor.problem.hint},
         )
 
-    @api.get("/overview")
+    @api.route("/overview", methods=["GET"])
     def _overview() -> Response:
         state = monitor.account.ask()
         if state.value is None:
@@ -306,7 +313,7 @@ def routes(monitor: Monitor) -> Blueprint:
             notes=list(state.value.notes),
         )
 
-    @api.get("/service")
+    @api.route("/service", methods=["GET"])
     def _service() -> Response:
         viewer = monitor.viewers.viewer(_headers())
         state, name = monitor.service(request.args.get("name"))
@@ -321,7 +328,7 @@ def routes(monitor: Monitor) -> Blueprint:
             page["notes"].append("Sign in to DSS to see logs, events and metrics.")
         return jsonify(**_told(state), **page)
 
-    @api.get("/cost")
+    @api.route("/cost", methods=["GET"])
     def _cost() -> Response:
         state = monitor.cost.ask()
         if state.value is None:
@@ -331,22 +338,24 @@ def routes(monitor: Monitor) -> Blueprint:
             **_told(state), known=True, **cost_page(state.value, SERVICE if by == SERVICE else POOL)
         )
 
-    @api.get("/cost.csv")
+    @api.route("/cost.csv", methods=["GET"])
     def _cost_csv() -> Response:
         state = monitor.cost.ask()
         if state.value is None:
-            raise _Refused(503, "The cost is not known yet.", "Try again in a moment.")
+            raise SpcsError(
+                "The cost is not known yet.", "Try again in a moment.", status=503, place="webapp"
+            )
         response = Response(cost_csv(state.value), mimetype="text/csv")
         response.headers["Content-Disposition"] = 'attachment; filename="model-services-cost.csv"'
         return response
 
-    @api.get("/diagnosis")
+    @api.route("/diagnosis", methods=["GET"])
     def _diagnosis() -> Response:
         monitor.known_viewer()
         _, name = monitor.service(request.args.get("name"))
         return jsonify(**monitor.diagnoses.shown(name))
 
-    @api.post("/diagnosis")
+    @api.route("/diagnosis", methods=["POST"])
     def _start_diagnosis() -> Response:
         monitor.writer()
         state, name = monitor.service(_body().get("service"))
@@ -355,7 +364,7 @@ def routes(monitor: Monitor) -> Blueprint:
         hosts = [e.host or e.private_host or "" for e in endpoints if e.is_public]
         return jsonify(**monitor.diagnoses.start(name, filter(None, hosts)))
 
-    @api.post("/operation/preview")
+    @api.route("/operation/preview", methods=["POST"])
     def _preview() -> Response:
         viewer = monitor.operator()
         _, name = monitor.service(_body().get("service"))
@@ -363,7 +372,7 @@ def routes(monitor: Monitor) -> Blueprint:
         assert viewer.user is not None  # noqa: S101 - `operator` refuses otherwise
         return jsonify(**monitor.operations.preview(viewer.user, _verb(_body().get("verb")), name, price))
 
-    @api.post("/operation")
+    @api.route("/operation", methods=["POST"])
     def _operation() -> Response:
         viewer = monitor.operator()
         assert viewer.user is not None  # noqa: S101 - `operator` refuses otherwise
@@ -371,12 +380,12 @@ def routes(monitor: Monitor) -> Blueprint:
         monitor.account.ask(soon=True)
         return jsonify(**done)
 
-    @api.get("/models")
+    @api.route("/models", methods=["GET"])
     def _models() -> Response:
         monitor.known_viewer()
         return jsonify(models=monitor.prompts.models())
 
-    @api.post("/prompt")
+    @api.route("/prompt", methods=["POST"])
     def _prompt() -> Response:
         monitor.writer()
         body = _body()
@@ -387,7 +396,7 @@ def routes(monitor: Monitor) -> Blueprint:
 
 def _verb(text: object) -> Verb:
     if text not in ("suspend", "resume"):
-        raise _Refused(400, "A service can be suspended or resumed.")
+        raise SpcsError("A service can be suspended or resumed.", status=400, place="webapp")
     return Verb.SUSPEND if text == "suspend" else Verb.RESUME
 
 

@@ -1,0 +1,438 @@
+"""The webapp's knowledge of an account: how it is kept up to date, and by how many statements."""
+
+from __future__ import annotations
+
+import threading
+import tracemalloc
+from collections.abc import Callable
+from datetime import datetime, timezone
+from typing import Any
+
+import pytest
+
+from spcs_llm.control.families import price_list
+from spcs_llm.control.identifiers import QualifiedName, qualified
+from spcs_llm.control.session import Row
+from spcs_llm.errors import NetworkError, ServiceBusy, SpcsError
+from spcs_llm.monitor.account import Account
+from spcs_llm.monitor.background import Background
+from spcs_llm.monitor.cost import stacked
+from spcs_llm.monitor.cost_page import _cell
+from spcs_llm.monitor.lookout import STATEMENTS_PER_LOOK, Lookout
+from spcs_llm.monitor.overview import Price, Selection, rows_of, selected, sums_of
+from spcs_llm.monitor.prompts import Mesh, Prompts
+from spcs_llm.monitor.settings import read_monitor
+from spcs_llm.monitor.viewers import NOBODY, Viewer, Viewers
+from spcs_llm.monitor.watches import Watches
+from tests.unit.scripted_session import ABSENT, NO_PRIVILEGE, ScriptedSession, rows
+from tests.waiting import wait_for
+
+PRICE = Price(3.0, "USD", "as entered")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Town:
+    """An account with as many services as one likes, by its answers to statements."""
+
+    def __init__(self, services: int = 2, **answers: Any) -> None:
+        self.names = [f"S{number:04}" for number in range(services)]
+        self.status = dict.fromkeys(self.names, "RUNNING")
+        self.container = dict.fromkeys(self.names, "READY|Running|0")
+        self.answers: dict[str, Any] = {
+            "SHOW SERVICES": self._services,
+            "SHOW COMPUTE POOLS": lambda _: rows(
+                "name state instance_family min_nodes max_nodes active_nodes idle_nodes num_services num_jobs",
+                f"POOL|ACTIVE|GPU_NV_S|1|4|2|1|{len(self.names)}|0",
+            ),
+            "SHOW NODES": rows("instance_family", "GPU_NV_S", "GPU_NV_S"),
+            "SHOW SERVICE CONTAINERS": self._containers,
+            "SHOW ENDPOINTS": rows(
+                "name port protocol is_public ingress_url", "api|80|HTTP|true|a-b.snowflakecomputing.app"
+            ),
+            "SHOW MODELS": [],
+            "SELECT SYSTEM$GET_SERVICE_LOGS": rows("log", "INFO: ready"),
+            'SELECT TIMESTAMP AS "timestamp", SEVERITY': [],
+            'SELECT TIMESTAMP AS "timestamp", METRIC_NAME': [],
+            **answers,
+        }
+        self.session = ScriptedSession(self.answers)
+        self.clock = Clock()
+        self.watched: list[QualifiedName] = []
+        self.lookout = Lookout(lambda: self.session, price_list(), lambda: self.watched, self.clock)
+
+    def _services(self, _: str) -> list[Row]:
+        head = "name status database_name schema_name compute_pool owner current_instances target_instances created_on"
+        return rows(
+            head, *(f"{n}|{self.status[n]}|DB|SC|POOL|OWNER|1|1|2026-11-01 00:00:00" for n in self.names)
+        )
+
+    def _containers(self, statement: str) -> list[Row]:
+        name = statement.rpartition(".")[2]
+        return rows(
+            "instance_id container_name status message restart_count", f"0|main|{self.container[name]}"
+        )
+
+    def look(self, seconds: float = 20.0) -> tuple[Account, list[str]]:
+        """A look, and the statements that it took."""
+        self.session.asked.clear()
+        account = self.lookout.look()
+        self.clock.now += seconds
+        return account, list(self.session.asked)
+
+
+def name_of(number: int) -> QualifiedName:
+    return qualified(f"DB.SC.S{number:04}")
+
+
+# -- statements --------------------------------------------------------------------------------------------
+
+
+def test_a_thousand_services_are_looked_at_within_the_same_budget() -> None:
+    town = Town(1000)
+    counts = [len(town.look()[1]) for _ in range(105)]
+    assert max(counts) == STATEMENTS_PER_LOOK + 2
+    account, _ = town.look()
+    assert all(f.containers is not None and f.endpoints is not None for f in account.services.values())
+
+
+def test_once_all_is_known_a_look_takes_two_statements() -> None:
+    town = Town(3)
+    town.look()
+    assert [len(town.look()[1]) for _ in range(5)] == [2] * 5
+
+
+def test_a_service_that_changes_is_asked_for_again_at_once() -> None:
+    town = Town(30)
+    for _ in range(5):
+        town.look()
+    town.status["S0007"], town.container["S0007"] = "PENDING", "PENDING|Waiting to start|0"
+    account, asked = town.look()
+    assert [s for s in asked if "CONTAINERS" in s] == ["SHOW SERVICE CONTAINERS IN SERVICE DB.SC.S0007"]
+    assert account.services[name_of(7)].ready == 0
+    assert [s for s in town.look()[1] if "CONTAINERS" in s] == [
+        "SHOW SERVICE CONTAINERS IN SERVICE DB.SC.S0007"
+    ]
+
+
+def test_logs_events_and_metrics_are_asked_for_only_while_a_page_is_open() -> None:
+    town = Town(2)
+    town.look()
+    town.watched = [name_of(1)]
+    account, asked = town.look()
+    assert sum("LOGS" in s for s in asked) == sum("EVENTS" in s for s in asked) == 1
+    assert account.closer[name_of(1)].logs == {"main": ("INFO: ready",)}
+    town.watched = []
+    account, asked = town.look()
+    assert (len(asked), dict(account.closer)) == (2, {})
+
+
+def test_an_open_page_comes_before_a_thousand_others() -> None:
+    town = Town(1000)
+    town.watched = [name_of(999)]
+    account, _ = town.look()
+    assert account.services[name_of(999)].containers is not None
+    assert account.closer[name_of(999)].logs is not None
+
+
+def test_without_rights_the_grant_is_told_and_the_rest_is_there() -> None:
+    town = Town(2, **{"SHOW SERVICE CONTAINERS": NO_PRIVILEGE})
+    account, _ = town.look()
+    (note,) = account.services[name_of(0)].notes
+    assert "GRANT MONITOR ON SERVICE DB.SC.S0000 TO ROLE ANALYST" in note
+    assert account.services[name_of(0)].endpoints
+    assert [len(town.look()[1]) for _ in range(3)] == [2] * 3, (
+        "what is refused is not asked for at every look"
+    )
+
+
+def test_events_that_an_account_does_not_collect_are_explained() -> None:
+    town = Town(1, **{'SELECT TIMESTAMP AS "timestamp", SEVERITY': ABSENT})
+    town.watched = [name_of(0)]
+    account, _ = town.look()
+    assert "LOG_EVENT_LEVEL" in account.closer[name_of(0)].notes["events"]
+
+
+def test_a_lost_session_is_opened_again() -> None:
+    town = Town(1)
+    opened: list[int] = []
+    town.lookout.open_session = lambda: opened.append(1) or town.session
+    town.look()
+    good, town.answers["SHOW SERVICES"] = town.answers["SHOW SERVICES"], NetworkError("The host is gone.")
+    with pytest.raises(NetworkError):
+        town.look()
+    town.answers["SHOW SERVICES"] = good
+    assert town.look()[0].services
+    assert len(opened) == 2
+
+
+def test_what_was_dropped_is_forgotten() -> None:
+    town = Town(50)
+    for _ in range(8):
+        town.look()
+    town.names = town.names[:1]
+    town.look()
+    assert {key[1] for key in town.lookout._kept if key[0] == "containers"} == {name_of(0)}
+
+
+def test_twelve_hours_of_looking_take_no_more_memory_than_one() -> None:
+    town = Town(20)
+    town.watched = [name_of(3)]
+
+    def looks(hours: int) -> None:
+        for number in range(hours * 180):
+            town.status[f"S{number % 20:04}"] = "RUNNING" if number % 3 else "PENDING"
+            town.look()
+
+    looks(1)
+    tracemalloc.start()
+    try:
+        looks(1)
+        before = tracemalloc.get_traced_memory()[0]
+        looks(11)
+        assert tracemalloc.get_traced_memory()[0] < 1.2 * before + 200_000
+    finally:
+        tracemalloc.stop()
+
+
+# -- the thread --------------------------------------------------------------------------------------------
+
+
+def test_nobody_waits_and_all_get_the_same() -> None:
+    going, clock, runs = threading.Event(), Clock(), []
+
+    def work(publish: Callable[[int], None]) -> int:
+        going.wait()
+        runs.append(1)
+        return len(runs)
+
+    background = Background("test", work, 20, 20, clock=clock)
+    assert background.ask().value is None
+    wait_for(lambda: background._began_at is not None)
+    clock.now += 61
+    told = background.ask().problem
+    assert told is not None
+    assert "has not answered for 61 s" in told.message
+    going.set()
+    wait_for(lambda: background.ask().value == 2)  # another look was due long ago
+    clock.now += 5
+    state = background.ask()
+    assert (state.value, state.age, state.problem, runs) == (2, 5, None, [1, 1])
+    background.close()
+
+
+def test_what_is_known_stays_when_it_cannot_be_renewed_and_a_bug_is_told_by_its_place() -> None:
+    failures: list[Exception] = []
+
+    def work(publish: Callable[[int], None]) -> int:
+        if failures:
+            raise failures[-1]
+        return 7
+
+    background = Background("test", work, 0.01, 0.01)
+    wait_for(lambda: background.ask().value == 7)
+    failures.append(SpcsError("Gone.", "Wait."))
+    wait_for(lambda: background.ask().problem is not None)
+    assert background.ask().value == 7
+    failures.append(KeyError("secret"))
+    wait_for(lambda: "KeyError" in str(background.ask().problem))
+    assert "secret" not in str(background.ask().problem)
+    failures.clear()
+    wait_for(lambda: background.ask().problem is None)
+    background.close()
+
+
+def test_it_rests_while_nobody_looks_and_begins_again_at_once() -> None:
+    clock, runs = Clock(), []
+
+    def work(publish: Callable[[int], None]) -> int:
+        runs.append(clock())
+        return len(runs)
+
+    background = Background("test", work, 0.001, 1, idle=300, clock=clock)
+    background.ask()
+    wait_for(lambda: background._began_at is None and runs)
+    clock.now += 301  # the period is over, too: but nobody has asked
+    before = len(runs)
+    thread = background._thread
+    assert thread is not None
+    state = background.ask()
+    assert state.age is not None
+    wait_for(lambda: len(runs) > before)
+    background.close()
+
+
+def test_a_clock_that_jumps_makes_no_age_negative() -> None:
+    clock = Clock()
+    background = Background("test", lambda publish: 1, 20, 20, clock=clock)
+    wait_for(lambda: background.ask().value == 1)
+    clock.now -= 500
+    assert background.ask().age == 0
+    background.close()
+
+
+# -- the pages ---------------------------------------------------------------------------------------------
+
+
+def test_kinds_shares_and_sums() -> None:
+    town = Town(4)
+    town.status["S0001"], town.container["S0001"] = "PENDING", "PENDING|Waiting to start|0"
+    town.status["S0002"], town.container["S0002"] = "PENDING", "FAILED|OOMKilled|5"
+    town.status["S0003"] = "SUSPENDED"
+    account, _ = town.look()
+    found = rows_of(account, None, PRICE)
+    assert [row["kind"] for row in found] == ["running", "starting", "failed", "suspended"]
+    assert [row["credits"] for row in found] == [pytest.approx(1.14 / 3)] * 3 + [0.0]
+    assert "Raise the memory" in found[2]["trouble"]
+    sums = sums_of(account, found, PRICE)
+    assert (sums["services"], sums["failed"], sums["nodes"], sums["idleNodes"]) == (4, 1, 3, 1)
+    assert sums["credits"] == pytest.approx(1.14), "a pool counts once, however many services are on it"
+    assert selected(found, Selection(kind="failed"))["found"] == 1
+
+
+def test_a_share_is_not_guessed_where_services_are_hidden() -> None:
+    town = Town(2)
+    town.answers["SHOW COMPUTE POOLS"] = rows(
+        "name state instance_family active_nodes num_services", "POOL|ACTIVE|GPU_NV_S|2|9"
+    )
+    account, _ = town.look()
+    assert [row["credits"] for row in rows_of(account, None, PRICE)] == [None, None]
+
+
+def test_bars_name_the_dearest_and_sum_up_the_rest() -> None:
+    day = datetime(2026, 11, 1, tzinfo=timezone.utc).date()
+    found = stacked(((day, f"P{n}", float(n)) for n in range(12)), most=3)
+    assert list(found) == ["P11", "P10", "P9", ""]
+    assert found[""][day] == sum(range(9))
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(A1)", "\tx"])
+def test_no_cell_of_the_csv_begins_a_formula(name: str) -> None:
+    assert _cell(name) == f"'{name}"
+
+
+# -- who looks ---------------------------------------------------------------------------------------------
+
+
+def test_dss_is_asked_again_after_half_a_minute_and_before_each_change() -> None:
+    clock, groups, asked = Clock(), ["ops"], []
+
+    def identify(headers: Any) -> Any:
+        asked.append(headers)
+        return {"authIdentifier": "olga", "groups": list(groups)}
+
+    viewers, headers = Viewers(identify, clock), {"Cookie": "session=1"}
+    assert viewers.viewer(headers) == Viewer("olga", frozenset(["ops"]))
+    groups.clear()
+    assert viewers.viewer(headers).groups, "what DSS said half a minute ago is good enough to look"
+    assert not viewers.viewer(headers, fresh=True).groups
+    clock.now += 31
+    viewers.viewer(headers)
+    assert len(asked) == 3
+    assert viewers.viewer({"Cookie": "session=2"}) and len(asked) == 4, (
+        "another browser is asked for by itself"
+    )
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        None,
+        [],
+        {},
+        {"authIdentifier": None},
+        {"authIdentifier": ""},
+        {"authIdentifier": ["a"]},
+        ValueError("no"),
+    ],
+)
+def test_whatever_dss_says_of_a_stranger_it_is_nobody(told: Any) -> None:
+    def identify(headers: Any) -> Any:
+        if isinstance(told, Exception):
+            raise told
+        return told
+
+    viewer = Viewers(identify).viewer({})
+    assert viewer == NOBODY
+    assert not viewer.is_operator(("",)) and not viewer.is_operator(())
+
+
+def test_pages_that_nobody_looks_at_are_closed_after_a_minute() -> None:
+    clock = Clock()
+    watches = Watches(clock)
+    assert watches.add(name_of(1)) and not watches.add(name_of(1))
+    for number in range(20):
+        watches.add(name_of(number))
+    assert len(watches.open()) == 10
+    clock.now += 61
+    assert watches.open() == []
+
+
+# -- the form, and prompts ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("groups", "expected"),
+    [(None, ()), ("", ()), (["a", " b ", "a"], ("a", "b")), ("a, b\nc", ("a", "b", "c")), ([], ())],
+)
+def test_groups_are_read_as_dss_leaves_them(groups: Any, expected: tuple[str, ...]) -> None:
+    settings = read_monitor({"snowflakeConnection": "sf", "operatorGroups": groups, "days": "7"})
+    assert (settings.operator_groups, settings.days) == (expected, 7)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [None, {}, {"snowflakeConnection": "sf", "operatorGroups": 7}, {"snowflakeConnection": "sf", "days": 0}],
+)
+def test_a_form_that_cannot_be_used_is_refused(config: Any) -> None:
+    with pytest.raises(SpcsError, match=r"'(Snowflake connection|Operator groups|Days)'"):
+        read_monitor(config)
+
+
+class Impersonation:
+    def __enter__(self) -> Impersonation:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        return None
+
+
+def test_no_more_than_four_prompts_are_asked_at_once_and_errors_do_not_quote_them() -> None:
+    going = threading.Event()
+
+    class Project:
+        def get_llm(self, id: str) -> Any:
+            going.wait(20)
+            raise RuntimeError("bad prompt: 'tell me of the zebras in the garden'")
+
+    class Client:
+        def get_project(self, key: str) -> Project:
+            return Project()
+
+    prompts = Prompts(Mesh(Impersonation, Client, lambda: "P"))
+    errors: list[SpcsError] = []
+
+    def ask() -> None:
+        try:
+            prompts.ask("custom:a:b", "tell me of the zebras in the garden")
+        except SpcsError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    wait_for(lambda: not prompts._places.acquire(blocking=False) or prompts._places.release())
+    with pytest.raises(ServiceBusy):
+        prompts.ask("custom:a:b", "hello")
+    going.set()
+    for thread in threads:
+        thread.join()
+    assert len(errors) == 4
+    assert not [error for error in errors if "zebras" in str(error)]
+    assert all("DSS refuses it" in error.message for error in errors)
