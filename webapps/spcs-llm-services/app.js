@@ -315,15 +315,17 @@
       scope: "col", class: isNumber_ && "number", "aria-sort": list.sort === key ? (list.order === "asc" ? "ascending" : "descending") : "none",
     }, h("button", { type: "button", "data-key": "sort " + key, onclick: () => sortBy(key) }, label)));
     if (me.operator) head.push(th("Change"));
-    const rows = answer.rows.map((row) => h("tr", {},
+    const why = (row) => [row.trouble && h("p", { class: "trouble" }, row.trouble), row.uncalled && h("p", {}, "It runs, and Snowflake's view shows no call of it.")].filter(Boolean);
+    const rows = answer.rows.map((row) => [h("tr", { class: why(row).length ? "first" : null },
       h("td", { class: "wide" }, h("a", { href: serviceUrl(row.id), "data-key": "open " + row.id }, row.name), h("small", {}, row.place), row.model && h("small", {}, "Model " + row.model), row.endpoint && h("small", {}, row.endpoint)),
-      h("td", { class: "wide" }, state(row.kind, row.state), row.trouble && h("small", { class: "trouble" }, row.trouble), row.uncalled && h("small", {}, "Runs, and nobody called it")),
+      h("td", {}, state(row.kind, row.state)),
       h("td", { class: "number" }, number(row.ready, whole) + " of " + number(row.wanted, whole)),
       h("td", { class: "wide" }, row.pool || NONE, h("small", {}, [row.family, row.gpu, row.poolState].filter(Boolean).join(", "))),
       h("td", { class: "number" }, money(row.cost, currency), h("small", {}, number(row.credits) + " credits")),
       h("td", {}, time(row.since)),
       h("td", { class: "wide" }, row.owner || NONE),
-      me.operator ? h("td", {}, operateButton(row, true)) : null));
+      me.operator ? h("td", {}, operateButton(row, true)) : null),
+    why(row).length ? h("tr", {}, h("td", { colspan: head.length, class: "more" }, why(row))) : null]);
     return table("Services", head, rows, "services");
   }
 
