@@ -202,10 +202,14 @@ class Dss:
 
     def webapp_url(self, running: RunningWebapp, user: str | None = None) -> str:
         """The address of the page; for a user, one that signs a browser in on its way."""
-        if self._url is None:
+        if self._host.url is None:
             raise RuntimeError("this DSS is not served")
         page = f"/webapps/{running.project_key}/{running.id}/"
-        return f"{self._url}/sign-in/{self.browsers.sign_in(user)}?to={page}" if user else self._url + page
+        return (
+            f"{self._host.url}/sign-in/{self.browsers.sign_in(user)}?to={page}"
+            if user
+            else self._host.url + page
+        )
 
     def create_api_key(self, user: str = ADMIN) -> str:
         """A key that makes calls as this user. Works as API key, API ticket and bearer token."""

@@ -1,6 +1,6 @@
 """Writes docs/images: what the webapp looks like, taken in a real Chromium from the sandbox.
 
-    .venvs/browser/bin/python -m tests.browser.screenshots
+.venvs/browser/bin/python -m tests.browser.screenshots
 """
 
 from __future__ import annotations
@@ -51,7 +51,9 @@ def main() -> int:
 
 def _take(browser: Any, url: str, scheme: str) -> None:
     size = {"width": 1180, "height": 700}
-    context = browser.new_context(color_scheme=scheme, viewport=size, locale="en-GB", timezone_id="Europe/Paris")
+    context = browser.new_context(
+        color_scheme=scheme, viewport=size, locale="en-GB", timezone_id="Europe/Paris"
+    )
     page = context.new_page()
     page.goto(url)
     page.get_by_text("MINILM_MODEL").wait_for()

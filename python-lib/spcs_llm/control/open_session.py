@@ -12,7 +12,7 @@ from spcs_llm.control.session import SqlSession
 from spcs_llm.control.sql_api import SqlApiSession
 from spcs_llm.errors import SettingsError
 from spcs_llm.http.token_source import TokenSource
-from spcs_llm.settings import CredentialSettings, KeyPairSignIn, TokenSignIn
+from spcs_llm.settings import CredentialSettings, KeyPairSignIn, OAuthSignIn, TokenSignIn
 from spcs_llm.snowflake.bearer import FixedBearer, KeyPairBearer, OAuthBearer
 from spcs_llm.snowflake.login_errors import SignInKind
 from spcs_llm.snowflake.token_cache import TokenCache
@@ -80,4 +80,6 @@ def _tokens(
         return FixedBearer(sign_in.token), SignInKind.TOKEN
     if isinstance(sign_in, KeyPairSignIn):
         return TokenCache(KeyPairBearer(key_pair_of(sign_in, account))), SignInKind.KEY_PAIR
-    return TokenCache(OAuthBearer(token_reader(sign_in, refresh))), SignInKind.OAUTH
+    if isinstance(sign_in, OAuthSignIn):
+        return TokenCache(OAuthBearer(token_reader(sign_in, refresh))), SignInKind.OAUTH
+    raise SettingsError("'Snowflake connection' is empty, and there is no sign-in of the plugin either.")

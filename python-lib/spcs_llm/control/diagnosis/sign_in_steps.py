@@ -10,7 +10,7 @@ from spcs_llm.control.diagnosis.finding import Outcome, ok, quoted, skipped, war
 from spcs_llm.control.diagnosis.subject import Subject
 from spcs_llm.errors import SpcsError
 from spcs_llm.query_context import QueryContext
-from spcs_llm.settings import KeyPairSignIn, OAuthSignIn
+from spcs_llm.settings import KeyPairSignIn, OAuthSignIn, TokenSignIn
 from spcs_llm.snowflake.account import Account, Session
 from spcs_llm.snowflake.sign_in import OAuthLogin
 from spcs_llm.urls import BaseUrl
@@ -47,8 +47,10 @@ class SignInSteps:
             assertion = key_pair_of(sign_in, self._url).assertion(time.time())
             self._credential = assertion
             return ok(f"The private key of user {quoted(sign_in.user)} can be used, and signs a JWT.")
-        if not isinstance(sign_in, OAuthSignIn):
+        if isinstance(sign_in, TokenSignIn):
             return ok(f"DSS gives a programmatic access token of {len(sign_in.token)} characters.")
+        if not isinstance(sign_in, OAuthSignIn):
+            return ok("The settings have no sign-in.")
         login = OAuthLogin(
             self._login_api, token_reader(sign_in, self._subject.refresh), signed_in=lambda token: None
         )
