@@ -84,7 +84,7 @@ def _is_of_an_error(key: str) -> bool:
 def test_every_step_that_an_answer_names_is_one() -> None:
     steps = {step.name for step in Diagnosis(Subject({}))._steps}
     others = {*LABELS.values(), "Snowflake connection", "Log lines", "Fail if there is a problem"}
-    others |= {"Log each step of queries", "Max batch size"}
+    others |= {"Log each step of queries", "Suspend services", "Cost report"}
     named = {name for *_, answer in ROWS for name in re.findall(r"(?<!\*)\*([A-Z][^*]+)\*(?!\*)", answer)}
     assert named - steps - others == set()
     assert len(named & steps) > 8
