@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -169,3 +170,25 @@ def test_a_diagnosis_ends_in_its_time(snowflake: Snowflake) -> None:
     assert results["Request without a token"].result == SKIPPED
     assert "has taken the 1 s" in results["Request without a token"].seen
     assert len(diagnosis.findings) == diagnosis.count
+
+
+def test_what_queries_cost_is_told_one_by_one_and_several_at_once(snowflake: Snowflake) -> None:
+    made = snowflake.create_service("costly", "scripted", "OPENAI", replicas=8, request_seconds=0.1)
+    rates = {"spcsCreditsPerHourCost": 2, "snowflakeCreditCost": 4, "nodeCount": 1, "maxParallelism": 8}
+    diagnosis = diagnose(config(snowflake, llmEndpointUrl=made.url, **rates))
+    (cost,) = [each.seen for each in diagnosis.findings if each.step == "Cost"]
+    alone, together, hour = (float(number) for number in re.findall(r"USD ([\d.e-]*\d)", cost))
+    assert hour == 8
+    assert (
+        alone >= 1000 * 0.1 * 8 / 3600
+    )  # each query keeps the service busy for at least a tenth of a second
+    assert together < alone / 2
+
+
+def test_a_service_that_is_slow_is_not_compared(snowflake: Snowflake) -> None:
+    made = snowflake.create_service("slow", "scripted", "OPENAI", request_seconds=1.0)
+    diagnosis = diagnose(config(snowflake, llmEndpointUrl=made.url), limit=5.0)
+    found = {each.step: each for each in diagnosis.findings}
+    assert found["Query"].result == OK
+    assert found["Parallelism"].result == SKIPPED
+    assert "too long" in found["Parallelism"].seen
