@@ -14,6 +14,7 @@ from spcs_llm.control.diagnosis.subject import Facts, Subject
 from spcs_llm.control.identifiers import QualifiedName
 from spcs_llm.errors import NetworkError, NotFound, ServiceStarting
 from spcs_llm.query_context import QueryContext
+from spcs_llm.server_text.redaction import SENT_SECRETS
 from tests.unit.scripted_session import ABSENT, NO_PRIVILEGE, ScriptedSession, rows
 
 HOST = "abc-myorg-prod.snowflakecomputing.app"
@@ -212,3 +213,16 @@ def test_what_is_not_known_has_no_hint() -> None:
     assert hint_for_message("Running") == ""
     assert hint_for_pool("P", "ACTIVE") == ""
     assert hint_for_message("something new", "FAILED") != ""
+
+
+def test_a_token_in_a_log_is_masked() -> None:
+    token = "ver:1-hint:1000001-ETMsDgAAA-canary-of-some-length"
+    SENT_SECRETS.add(token)
+    log = f'Authorization: Snowflake Token="{token}"\n\x1b[31mERROR\x1b[0m <b>done</b>'
+    made = steps(session(more={"SELECT SYSTEM$GET_SERVICE_LOGS": [{"log": log}]}), log_lines=5)
+    made.state(QueryContext(10))
+    shown = made.log(QueryContext(10)).seen
+    assert "canary" not in shown
+    assert "\x1b" not in shown
+    assert "<b>" not in shown
+    assert "ERROR" in shown
