@@ -55,6 +55,10 @@ class FormValues:
         """
         self.complaints.append(f"'{field.label}' {problem}.")
 
+    def complaints_about(self, field: Field[Any]) -> list[str]:
+        """What is wrong with a field so far."""
+        return [complaint for complaint in self.complaints if complaint.startswith(f"'{field.label}' ")]
+
 
 @dataclass(frozen=True)
 class Field(Generic[T]):

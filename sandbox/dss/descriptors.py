@@ -16,6 +16,7 @@ from typing import Any
 
 from sandbox.dss.macro_descriptor import Macro, read_macro
 from sandbox.dss.parameters import DescriptorError, Parameter, odd_parameters, read_parameters
+from sandbox.dss.recipe_descriptor import Recipe, read_recipe
 from sandbox.dss.webapp_descriptor import Webapp, read_webapp
 
 INTERPRETERS = frozenset(f"PYTHON3{minor}" for minor in range(6, 15))
@@ -54,6 +55,7 @@ class PluginDescriptor:
     components: Mapping[str, Component]
     macros: Mapping[str, Macro]
     webapps: Mapping[str, Webapp]
+    recipes: Mapping[str, Recipe]
     code_env: CodeEnv | None
     warnings: tuple[str, ...]
 
@@ -109,11 +111,17 @@ class _Reader:
             path.parent.name: self._webapp(path)
             for path in sorted(self._folder.glob("webapps/*/webapp.json"))
         }
-        if not components and not macros:
-            raise DescriptorError("the plugin has no python-llms/<component>/llm.json, and no macro")
+        recipes = {
+            path.parent.name: self._recipe(path, parameter_sets)
+            for path in sorted(self._folder.glob("custom-recipes/*/recipe.json"))
+        }
+        if not components and not macros and not recipes:
+            raise DescriptorError(
+                "the plugin has no python-llms/<component>/llm.json, no macro and no recipe"
+            )
         code_env = self._code_env()
         return PluginDescriptor(
-            self._folder, plugin_id, version, params, parameter_sets, components, macros, webapps,
+            self._folder, plugin_id, version, params, parameter_sets, components, macros, webapps, recipes,
             code_env, tuple(self._warnings),
         )  # fmt: skip
 
@@ -159,6 +167,15 @@ class _Reader:
         webapp = read_webapp(raw, path.parent, where)
         self._warnings += [*odd_parameters(webapp.params, where), *webapp.warnings]
         return webapp
+
+    def _recipe(self, path: Path, parameter_sets: Mapping[str, ParameterSet]) -> Recipe:
+        where = f"custom-recipes/{path.parent.name}"
+        raw = read_json(path)
+        self._label(raw, where)
+        recipe = read_recipe(raw, path.parent, self._folder / "resource", where)
+        _check_presets(recipe.params, parameter_sets, where)
+        self._warnings += recipe.warnings
+        return recipe
 
     def _parameters(
         self,

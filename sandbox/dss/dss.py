@@ -25,6 +25,7 @@ from sandbox.dss.mesh import Mesh, Model, Retries
 from sandbox.dss.package import DataikuPackage
 from sandbox.dss.parameters import Parameter
 from sandbox.dss.plugin import Capability, InstalledPlugin, PluginError, install
+from sandbox.dss.recipes import RecipeRun, Recipes, SqlDataset
 from sandbox.dss.release import Release
 from sandbox.dss.rights import Rights
 from sandbox.dss.sql_queries import Connection, SqlQueries
@@ -83,6 +84,7 @@ class Dss:
         self._forms = Forms(self._host, self.mesh.violations)
         self.browsers = Browsers()
         self.webapps = Webapps(self.data_folder, self._host.surround, self._host.part, self.mesh.violations)
+        self.recipes = Recipes(self.sql, self.data_folder, self._host.part)
 
     @property
     def data_folder(self) -> Path:
@@ -101,6 +103,7 @@ class Dss:
         """Stops the kernels, unloads the plugins; `sys.path` and `sys.modules` are as before."""
         self.webapps.close()
         self.macros.close()
+        self.recipes.close()
         self.sql.close()
         self.mesh.close()
         for plugin in reversed(self._plugins.values()):
@@ -164,6 +167,14 @@ class Dss:
     def create_sql_connection(self, name: str, connection: Connection) -> None:
         """A SQL connection, such as a `SnowflakeConnection`, for macros and for `client.sql_query`."""
         self.sql.add(name, connection)
+
+    def create_dataset(
+        self, project_key: str, name: str, connection: str, table: str, **how: Any
+    ) -> SqlDataset:
+        """A dataset that is a table of a SQL connection; `how` as in `SqlDataset`."""
+        dataset = SqlDataset(f"{project_key}.{name}", connection, table, **how)
+        self.recipes.add(dataset)
+        return dataset
 
     def give_rights(self, user: str, project_key: str, *permissions: str) -> None:
         """ADMIN, WRITE_CONF or READ_CONF of a project. The user `admin` has all rights, others none by themselves."""
@@ -259,20 +270,53 @@ class Dss:
         user: str = ADMIN,
         project_key: str = "TEST",
         shape: str = "bare",
+        inputs: Sequence[Mapping[str, str]] = (),
     ) -> list[dict[str, Any]]:
         """What the form offers for a parameter with dynamic choices, by calling the plugin's `do`.
 
         `typed` is the form as it is filled in now, presets as references; `saved` the values saved before,
         which arrive with presets resolved, in a `shape`: "bare", "wrapped" in `{"config": ...}`, or not at all,
-        "rootModel only". Raises ContractError where `do` raises, takes too long or does not return choices.
+        "rootModel only". `inputs` are those of a recipe: role, type, fullName. Raises ContractError where `do` raises,
+        takes too long or does not return choices.
         """
         return self._forms.choices(
-            plugin_id, macro, param, typed or {}, saved or {}, user=user, project_key=project_key, shape=shape
+            plugin_id,
+            macro,
+            param,
+            typed or {},
+            saved or {},
+            user=user,
+            project_key=project_key,
+            shape=shape,
+            inputs=inputs,
         )
 
     def macro_run(self, run_id: str) -> MacroRun:
         """A run whose result nobody has fetched yet: its log and its progress, which the API does not show."""
         return self.macros.run(run_id)
+
+    def start_recipe(
+        self,
+        plugin_id: str,
+        recipe: str,
+        roles: Mapping[str, Sequence[str]],
+        params: Mapping[str, Any],
+        *,
+        user: str = ADMIN,
+        project_key: str = "TEST",
+    ) -> RecipeRun:
+        """Runs a recipe of a plugin on datasets of the project, by role. Values that are left out stay out."""
+        found = self._host.recipe(plugin_id, recipe)
+        _known_names(found.params, params, recipe)
+        config, plugin_config = self._host.configs(plugin_id, found, params, user)
+        named = {role: [f"{project_key}.{name}" for name in names] for role, names in roles.items()}
+        return self.recipes.start(
+            found,
+            named,
+            config,
+            plugin_config,
+            lambda folder: self._host.surround(plugin_id, folder, user, project_key),
+        )
 
     # -- what the public API needs
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,12 +50,14 @@ class Forms:
         user: str,
         project_key: str,
         shape: str,
+        inputs: Sequence[Mapping[str, str]] = (),
     ) -> list[dict[str, Any]]:
         """Calls `do` in a process. `typed` is the form as it is now, `saved` what was saved, presets as references.
 
-        `shape` is one of `SHAPES`, in which the saved values arrive, presets resolved. Raises ContractError.
+        `shape` is one of `SHAPES`, in which the saved values arrive, presets resolved. `inputs` are those of a recipe.
+        Raises ContractError.
         """
-        found = self._host.macro(plugin_id, macro)
+        found = self._host.component(plugin_id, macro)
         wanted = {param.name: param for param in found.all_params if param.raw.get("getChoicesFromPython")}
         if param not in wanted or found.form is None:
             raise ConfigError(f"{macro} has no parameter {param!r} whose choices Python gives")
@@ -72,7 +74,7 @@ class Forms:
             },
             "config": shaped,
             "plugin_config": plugin_config,
-            "inputs": [],
+            "inputs": [dict(one) for one in inputs],
             "confined_to": None,
             "data_folder": str(self._host.data_folder),
             "has_fresh_oauth_credentials": self._host.has_fresh_oauth_credentials,

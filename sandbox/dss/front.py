@@ -105,7 +105,8 @@ class _Api:
 
     def authenticated(self, handler: Handler) -> Handler:
         async def handle(request: Request) -> Response:
-            user = self._dss.user_of(_presented_key(request))
+            request.state.key = _presented_key(request)
+            user = self._dss.user_of(request.state.key)
             if user is None:
                 raise HTTPException(401, "Invalid API key")
             request.state.user = user

@@ -17,6 +17,7 @@ from sandbox.dss.config import ConfigError
 from sandbox.dss.credentials import CredentialStore, MissingCredentialError
 from sandbox.dss.front_errors import json_body, json_object
 from sandbox.dss.macros import MacroFailedError, Macros, UnknownRunError
+from sandbox.dss.recipes import FragmentRefusedError, Recipes, UnknownDatasetError
 from sandbox.dss.rights import NotAllowedError, Rights
 from sandbox.dss.sql_queries import SqlQueries, UnknownQueryError
 from sandbox.dss.sql_session import SqlError
@@ -27,6 +28,8 @@ Wait = Callable[..., Awaitable[Any]]
 _STATUS: dict[type[Exception], int] = {
     UnknownRunError: 404,
     UnknownQueryError: 404,
+    UnknownDatasetError: 404,
+    FragmentRefusedError: 400,
     NotAllowedError: 403,
     ConfigError: 400,
     MissingCredentialError: 400,
@@ -40,6 +43,7 @@ class Backend(Protocol):
 
     macros: Macros
     sql: SqlQueries
+    recipes: Recipes
     rights: Rights
     credentials: CredentialStore
 
@@ -74,6 +78,8 @@ class MacroRoutes:
             ("GET", "/sql/queries/{query}/stream", self._stream_query),
             ("GET", "/sql/queries/{query}/finish-streaming", self._finish_query),
             ("POST", "/kernels/oauth-credentials", self._oauth_credentials),
+            ("POST", "/kernels/dataset", self._dataset),
+            ("POST", "/kernels/recipe-fragment", self._fragment),
         ]
 
     async def _list(self, request: Request) -> Response:
@@ -152,3 +158,21 @@ class MacroRoutes:
         body = await json_body(request, "handle", str)
         with as_http_errors():
             return JSONResponse(await self._wait(self._dss.credentials.fetch, body["handle"]))
+
+    async def _dataset(self, request: Request) -> Response:
+        """Not of the public API either: for `dataiku.Dataset`."""
+        body = await json_body(request, "dataset", str)
+        with as_http_errors():
+            dataset = self._dss.recipes.dataset(body["dataset"])
+        return JSONResponse(dataset.location() if body.get("what") == "location" else dataset.config())
+
+    async def _fragment(self, request: Request) -> Response:
+        """Not of the public API either: for `SQLExecutor2.exec_recipe_fragment`."""
+        order = await json_body(request, "query", str)
+        user = request.state.user
+        is_admin = self._dss.rights.is_admin(user)
+        with as_http_errors():
+            await self._wait(
+                lambda: self._dss.recipes.execute_fragment(request.state.key, order, user, is_admin=is_admin)
+            )
+        return JSONResponse({})

@@ -1,4 +1,4 @@
-"""Where the kernels of macros and forms are started: what they are told, and what they find around them."""
+"""Where the kernels of macros, recipes and forms are started: what they are told, and what they find around them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from sandbox.dss.config import ConfigError, Resolver
 from sandbox.dss.kernel_process import Surroundings
 from sandbox.dss.macro_descriptor import Macro
 from sandbox.dss.plugin import InstalledPlugin
+from sandbox.dss.recipe_descriptor import Recipe
 
 
 class KernelHost:
@@ -45,10 +46,22 @@ class KernelHost:
             raise ConfigError(f"{plugin_id} has no macro {name!r}")
         return macros[name]
 
+    def recipe(self, plugin_id: str, name: str) -> Recipe:
+        recipes = self._plugin_of(plugin_id).descriptor.recipes
+        if name not in recipes:
+            raise ConfigError(f"{plugin_id} has no recipe {name!r}")
+        return recipes[name]
+
+    def component(self, plugin_id: str, name: str) -> Macro | Recipe:
+        """A recipe or a macro, which have forms alike."""
+        if name in self._plugin_of(plugin_id).descriptor.recipes:
+            return self.recipe(plugin_id, name)
+        return self.macro(plugin_id, name)
+
     def configs(
-        self, plugin_id: str, macro: Macro, given: Mapping[str, Any], user: str
+        self, plugin_id: str, macro: Macro | Recipe, given: Mapping[str, Any], user: str
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """What a macro gets of what a form or the API hands over, and the plugin's own settings.
+        """What a macro or recipe gets of what a form or the API hands over, and the plugin's own settings.
 
         Raises ConfigError, MissingCredentialError.
         """

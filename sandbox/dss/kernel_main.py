@@ -1,4 +1,4 @@
-"""What a kernel process runs: one macro, the Python of a form, or a webapp's backend.
+"""What a kernel process runs: one macro, one recipe, the Python of a form, or a webapp's backend.
 
 It knows nothing of the sandbox, only `dataiku`.
 
@@ -14,6 +14,7 @@ import inspect
 import json
 import logging
 import os
+import runpy
 import sys
 import threading
 import traceback
@@ -56,7 +57,9 @@ def main() -> None:
 
         del dataiku.core.plugin.OAuthCredentials
     try:
-        work = {"macro": run_macro, "form": run_form, "webapp": run_webapp}[order["kind"]]
+        work = {"macro": run_macro, "form": run_form, "recipe": run_recipe, "webapp": run_webapp}[
+            order["kind"]
+        ]
         channel.say(result=work(order, channel))
     except BrokenContract as broken:
         channel.say(broken=broken.rule, found=str(broken))
@@ -86,6 +89,13 @@ def run_macro(order: Message, channel: Channel) -> Message:
         channel.say(progress=done)
 
     return _written(macro.run(progress))
+
+
+def run_recipe(order: Message, channel: Channel) -> Message:
+    """A recipe is a script: `__name__` is `__main__`, and what it leaves in its globals is of no matter."""
+    os.environ.update(order["environment"])
+    runpy.run_path(order["file"], run_name="__main__")
+    return {"kind": "nothing"}
 
 
 def run_form(order: Message, channel: Channel) -> Message:

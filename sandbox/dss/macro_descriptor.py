@@ -76,7 +76,7 @@ def read_macro(raw: Mapping[str, Any], folder: Path, resource: Path, where: str)
     for flag in ("impersonate", "requiresGlobalAdmin"):
         if not isinstance(raw.get(flag, False), bool):
             raise DescriptorError(f"{where}: {flag} is {raw[flag]!r}, not true or false")
-    form = _form(raw.get("paramsPythonSetup"), resource, where)
+    form = form_of(raw.get("paramsPythonSetup"), resource, where)
     params = _params(raw, "params", where, form)
     admin_params = _params(raw, "adminParams", where, form)
     for name in {param.name for param in params} & {param.name for param in admin_params}:
@@ -93,7 +93,8 @@ def _params(raw: Mapping[str, Any], key: str, where: str, form: Path | None) -> 
     return read_parameters(raw.get(key) or [], where, types=_TYPES, has_setup=form is not None)
 
 
-def _form(setup: Any, resource: Path, where: str) -> Path | None:
+def form_of(setup: Any, resource: Path, where: str) -> Path | None:
+    """The Python of a form, with its `do`. Raises DescriptorError."""
     if not setup:
         return None
     path = resource / str(setup)

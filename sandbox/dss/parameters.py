@@ -25,6 +25,8 @@ PROJECT_TYPES = frozenset(
         "MANAGED_FOLDER", "PROJECT", "SAVED_MODEL", "SCENARIO",
     }
 )  # fmt: skip
+# Columns of a dataset that plays a role in a recipe.
+RECIPE_TYPES = frozenset({"COLUMN", "COLUMNS"})
 _DEFAULT_TYPES: Mapping[str, tuple[type, ...]] = {
     **dict.fromkeys(("STRING", "TEXTAREA", "PASSWORD", "SELECT", "DATE"), (str,)),
     **dict.fromkeys(("INT", "DOUBLE"), (int, float)),

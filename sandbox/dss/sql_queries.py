@@ -57,14 +57,17 @@ class SqlQueries:
             if is_admin or connection.usable_by is None or user in connection.usable_by
         ]
 
-    def start(self, order: Mapping[str, Any], user: str, *, is_admin: bool) -> dict[str, Any]:
-        """Waits until the database answers. Raises UnknownQueryError, NotAllowedError, SqlError."""
-        name = str(order.get("connection"))
+    def open(self, name: str, user: str, *, is_admin: bool) -> SqlSession:
+        """A session on a connection. Raises UnknownQueryError, NotAllowedError, SqlError."""
         if name not in self._connections:
             raise UnknownQueryError(f"Connection not found: {name}")
         if name not in self.names(user, is_admin=is_admin):
             raise NotAllowedError(f"User {user} may not use the connection {name}")
-        session = self._connections[name].open(user)
+        return self._connections[name].open(user)
+
+    def start(self, order: Mapping[str, Any], user: str, *, is_admin: bool) -> dict[str, Any]:
+        """Waits until the database answers. Raises UnknownQueryError, NotAllowedError, SqlError."""
+        session = self.open(str(order.get("connection")), user, is_admin=is_admin)
         post_queries = order.get("postQueries") or []
         try:
             for statement in order.get("preQueries") or []:

@@ -248,6 +248,8 @@ def _logout(world: World) -> Handler:
         token = world.live_session(bearer(request))
         assert token.session is not None
         token.session.closed = True
+        if world.tables is not None:
+            world.tables.store.forget(token.session)
         world.counters.add("logout")
         return _ok(None)
 

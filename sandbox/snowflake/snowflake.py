@@ -157,6 +157,9 @@ class Snowflake:
         """Cuts off whoever is still being answered. Closing twice does nothing."""
         self.executor.close()
         self._closing.close()
+        if self.world.tables is not None:
+            self.world.tables.store.close()
+            self.world.tables = None
 
     # -- what a caller needs -----------------------------------------------------------------------
 
@@ -185,6 +188,14 @@ class Snowflake:
             }.values():
                 self.catalog.usage.seed(days, pool, services=[s for s in services if s.pool is pool])
             return len(self.catalog.usage.hours())
+
+    @property
+    def tables(self) -> Any:
+        """The tables of the account (`tables.Tables`), which need duckdb."""
+        tables = self.world.open_tables()
+        if tables is None:
+            raise RuntimeError("tables need the packages duckdb and sqlglot")
+        return tables
 
     @property
     def statement_faults(self) -> StatementFaults:

@@ -250,7 +250,10 @@ class Executor:
             may = self.world.catalog.grants.view(execution.session.role)
         began = execution.created_on
         deadline = None if execution.timeout is None else began + execution.timeout
-        return Run(self.world, execution.session, now, may, began, self._result_of, execution.stop, deadline)
+        return Run(
+            self.world, execution.session, now, may, began, self._result_of, execution.stop, deadline,
+            text=execution.text, query_id=execution.handle,
+        )  # fmt: skip
 
     def _strike(self, fault: StatementFault, run: Run, execution: Execution) -> None:
         if fault.kind == "error":

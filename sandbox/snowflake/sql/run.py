@@ -38,6 +38,8 @@ class Run:
 
     began, now: seconds since the epoch. What takes time counts from when the statement was submitted: a clock that is
     moved just then is not missed.
+
+    text: as it was sent; query_id: the statement's id.
     """
 
     world: World
@@ -49,6 +51,8 @@ class Run:
     stop: threading.Event = field(default_factory=threading.Event)
     deadline: float | None = None
     piped: list[Result] = field(default_factory=list)
+    text: str = ""
+    query_id: str = ""
 
     @property
     def catalog(self) -> Catalog:

@@ -91,9 +91,14 @@ def _use_schema(run: Run, parts: tuple[str, ...], *, is_schema: bool) -> None:
 
 
 def transaction(reader: Reader, run: Run) -> Result:
-    """BEGIN, COMMIT and ROLLBACK: connectors commit when they close. There is nothing to hold together here."""
+    """BEGIN, COMMIT and ROLLBACK: connectors commit when they close. Only changes of tables are held together."""
+    word = reader.peek(-1).value
     reader.take("TRANSACTION")
     reader.end()
+    if run.world.tables is not None and word == "COMMIT":
+        run.world.tables.store.commit(run.session)
+    elif run.world.tables is not None and word == "ROLLBACK":
+        run.world.tables.store.roll_back(run.session)
     return done(kind=TRANSACTION)
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sandbox.snowflake.sql import grants, models, objects, pools, services, sessions
+from sandbox.snowflake.sql import grants, models, objects, pools, services, sessions, table_statements
 from sandbox.snowflake.sql.call import call
 from sandbox.snowflake.sql.reader import Reader
 from sandbox.snowflake.sql.results import Result
 from sandbox.snowflake.sql.run import Run
-from sandbox.snowflake.sql.select import select
 
 Handler = Callable[[Reader, Run], Result]
 
@@ -51,12 +50,18 @@ HANDLERS: dict[str, Handler] = {
     "BEGIN": sessions.transaction,
     "COMMIT": sessions.transaction,
     "ROLLBACK": sessions.transaction,
-    "SELECT": select,
-    "WITH": select,
+    "SELECT": table_statements.select_anything,
+    "WITH": table_statements.select_anything,
+    "CREATE": table_statements.create,
+    "DROP TABLE": table_statements.drop_table,
+    "INSERT": table_statements.change,
+    "UPDATE": table_statements.change,
+    "DELETE": table_statements.change,
+    "SHOW USER FUNCTIONS": table_statements.show_user_functions,
     "CALL": call,
 }
 # These let go of the account while they wait, and take it for each look.
-WAITING = frozenset({"SELECT", "WITH", "CALL"})
+WAITING = frozenset({"SELECT", "WITH", "CALL", "CREATE", "DROP TABLE", "INSERT", "UPDATE", "DELETE"})
 # Not allowed in a single statement of the SQL API (Snowflake docs, SQL API, limitations).
 SESSION_STATEMENTS = frozenset({"USE", "ALTER SESSION", "BEGIN", "COMMIT", "ROLLBACK"})
 _BY_LENGTH = sorted(HANDLERS, key=lambda words: -len(words.split()))

@@ -25,6 +25,25 @@ class SQLExecutor2:
             raise NotImplementedError("this stand-in has connections only, no datasets")
         self._connection = connection
 
+    @staticmethod
+    def exec_recipe_fragment(
+        output_dataset: Any,
+        query: str,
+        pre_queries: Sequence[str] = (),
+        post_queries: Sequence[str] = (),
+        overwrite_output_schema: bool = True,
+        drop_partitioned_on_schema_mismatch: bool = False,
+    ) -> None:
+        """INSERT INTO … SELECT into an output of the recipe, whose table DSS makes. Only inside a recipe."""
+        order = {
+            "outputDataset": output_dataset.full_name,
+            "query": query,
+            "preQueries": list(pre_queries),
+            "postQueries": list(post_queries),
+            "overwriteOutputSchema": overwrite_output_schema,
+        }
+        api_client()._perform_json("POST", "/kernels/recipe-fragment", body=order)
+
     def query_to_iter(
         self,
         query: str,

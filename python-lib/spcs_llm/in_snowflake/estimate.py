@@ -1,0 +1,119 @@
+"""What a job costs: its rows, the seconds of a row, and what nodes and warehouse cost while it runs, multiplied.
+
+Credits of warehouses: Snowflake documentation, "Understanding compute cost", by size. Nodes: `control.rates`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from spcs_llm.control import cells
+from spcs_llm.control.families import PriceList
+from spcs_llm.control.identifiers import literal
+from spcs_llm.control.rates import pool_rate
+from spcs_llm.control.services import Service, named_pool
+from spcs_llm.control.session import SqlSession
+from spcs_llm.errors import SettingsError, SqlError
+
+_SIZES = ("X-SMALL", "SMALL", "MEDIUM", "LARGE", "X-LARGE", "2X-LARGE", "3X-LARGE", "4X-LARGE")
+
+
+@dataclass(frozen=True)
+class Rate:
+    """What runs while a job runs.
+
+    Attributes:
+        pool_credits: Credits per hour of the compute pool's nodes; None if they cannot be seen.
+        warehouse_credits: Credits per hour of the warehouse; None if its size cannot be seen.
+        credit_price: USD per credit.
+    """
+
+    pool_credits: float | None
+    warehouse_credits: float | None
+    credit_price: float
+
+    @property
+    def usd_per_hour(self) -> float | None:
+        """USD per hour; None if a part cannot be seen."""
+        if self.pool_credits is None or self.warehouse_credits is None:
+            return None
+        return (self.pool_credits + self.warehouse_credits) * self.credit_price
+
+    def cost(self, seconds: float) -> float | None:
+        """USD for so many seconds; None if a part cannot be seen."""
+        hourly = self.usd_per_hour
+        return None if hourly is None else hourly * seconds / 3600
+
+    def __str__(self) -> str:
+        if self.usd_per_hour is None:
+            missing = "compute pool" if self.pool_credits is None else "warehouse"
+            return f"the cost per hour is not known, as the {missing} cannot be seen"
+        return (
+            f"{self.pool_credits:.2f} credits an hour for the compute pool's nodes and {self.warehouse_credits:.2f} "
+            f"for the warehouse, USD {self.usd_per_hour:,.2f} an hour"
+        )
+
+
+def read_rate(session: SqlSession, service: Service, prices: PriceList, credit_price: float) -> Rate:
+    """Looks at what runs while the job runs.
+
+    Args:
+        session: Runs the statements.
+        service: The service.
+        prices: What a node of each instance family costs.
+        credit_price: USD per credit.
+
+    Returns:
+        The rate. What the role may not see is None.
+    """
+    return Rate(_pool_credits(session, service, prices), _warehouse_credits(session), credit_price)
+
+
+def _pool_credits(session: SqlSession, service: Service, prices: PriceList) -> float | None:
+    try:
+        pool = named_pool(session, service.pool) if service.pool else None
+        if pool is None:
+            return None
+        return pool_rate(session, pool, prices, session.whose().region or "").credits_per_hour
+    except SqlError:
+        return None
+
+
+def _warehouse_credits(session: SqlSession) -> float | None:
+    name = session.whose().warehouse
+    if name is None:
+        return None
+    try:
+        rows = session.rows(f"SHOW WAREHOUSES LIKE {literal(name)}")
+    except SqlError:
+        return None
+    sizes = [cells.text(row, "size") for row in rows if row.get("name") == name]
+    size = (sizes[0] or "").upper() if sizes else ""
+    return float(2 ** _SIZES.index(size)) if size in _SIZES else None
+
+
+def check_limit(limit: float | None, cost: float | None, rows: int, rate: Rate) -> None:
+    """Refuses a job that would cost more than the limit.
+
+    Args:
+        limit: USD; None for no limit.
+        cost: The estimate in USD; None if it is not known.
+        rows: The rows that are left.
+        rate: What it was calculated with.
+
+    Raises:
+        SettingsError: If the job costs more, or nobody can say.
+    """
+    if limit is None:
+        return
+    if cost is None:
+        raise SettingsError(
+            f"'Cost limit' cannot be kept: {rate}.",
+            "Ask a Snowflake administrator to grant the role MONITOR on the compute pool and the warehouse, or empty "
+            "'Cost limit'.",
+        )
+    if cost > limit:
+        raise SettingsError(
+            f"'Cost limit' is USD {limit:,.2f}, and the {rows:,} rows that are left would cost about USD {cost:,.2f}.",
+            "Raise 'Cost limit', set 'Row limit', or use fewer tokens. The rows of the sample are kept.",
+        )

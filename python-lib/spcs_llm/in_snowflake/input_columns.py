@@ -1,0 +1,98 @@
+"""The columns of the input table, and the text that a cell of each type becomes in a prompt.
+
+The text does not depend on the session's formats: NULL is an empty text, dates and times are ISO 8601, arrays and
+objects are JSON. Types: Snowflake documentation, "INFORMATION_SCHEMA.COLUMNS" and "Summary of data types".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from spcs_llm.control import cells
+from spcs_llm.control.identifiers import QualifiedName, literal, quoted
+from spcs_llm.control.session import Row
+
+_TIMESTAMP = 'YYYY-MM-DD"T"HH24:MI:SS.FF3'
+_FORMATS = {
+    "DATE": "YYYY-MM-DD",
+    "TIME": "HH24:MI:SS.FF3",
+    "TIMESTAMP_NTZ": _TIMESTAMP,
+    "TIMESTAMP_LTZ": _TIMESTAMP + "TZH:TZM",
+    "TIMESTAMP_TZ": _TIMESTAMP + "TZH:TZM",
+}
+_AS_THEY_ARE = ("TEXT", "VARCHAR", "STRING", "CHAR")
+_BY_CAST = ("NUMBER", "FLOAT", "DECFLOAT", "BOOLEAN", "VARIANT")
+_AS_JSON = ("OBJECT", "ARRAY")
+
+
+@dataclass(frozen=True)
+class InputColumn:
+    """A column of the input table.
+
+    Attributes:
+        name: The name, as the table has it.
+        type: Snowflake's type, such as TEXT or TIMESTAMP_NTZ.
+    """
+
+    name: str
+    type: str
+
+    @property
+    def has_text(self) -> bool:
+        """Whether its cells can stand in a prompt or in a key."""
+        return self.type in (*_AS_THEY_ARE, *_BY_CAST, *_AS_JSON, *_FORMATS, "BINARY")
+
+    def sql(self, table: str) -> str:
+        """The column as a statement has it."""
+        return f"{table}.{quoted(self.name)}"
+
+    def text(self, table: str) -> str:
+        """The expression for a cell's text, which is never NULL.
+
+        Args:
+            table: The alias of the table.
+
+        Returns:
+            An expression of type VARCHAR.
+        """
+        column = self.sql(table)
+        if self.type in _FORMATS:
+            column = f"TO_VARCHAR({column}, '{_FORMATS[self.type]}')"
+        elif self.type in _AS_JSON:
+            column = f"TO_JSON({column})"
+        elif self.type == "BINARY":
+            column = f"HEX_ENCODE({column})"
+        elif self.type not in _AS_THEY_ARE:
+            column = f"TO_VARCHAR({column})"
+        return f"COALESCE({column}, '')"
+
+
+def columns_statement(table: QualifiedName) -> str:
+    """The statement that lists the columns of a table with their types."""
+    return (
+        f'SELECT COLUMN_NAME AS "name", DATA_TYPE AS "type" FROM {quoted(table.database)}.INFORMATION_SCHEMA.COLUMNS '
+        f"WHERE TABLE_SCHEMA = {literal(table.schema)} AND TABLE_NAME = {literal(table.name)} ORDER BY ORDINAL_POSITION"
+    )
+
+
+def read_columns(rows: Iterable[Row]) -> list[InputColumn]:
+    """Reads the rows of `columns_statement`."""
+    return [
+        InputColumn(name, (cells.text(row, "type") or "").upper())
+        for row in rows
+        if (name := row.get("name")) is not None
+    ]
+
+
+def key_text(columns: Iterable[InputColumn], table: str) -> str:
+    """The expression for a text that differs wherever the cells of one of these columns differ.
+
+    Args:
+        columns: The key columns.
+        table: The alias of the table.
+
+    Returns:
+        An expression of type VARCHAR: each cell's text behind its length.
+    """
+    return " || ".join(f"LENGTH({column.text(table)}) || ':' || {column.text(table)}" for column in columns)

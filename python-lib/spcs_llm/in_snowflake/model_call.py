@@ -1,0 +1,166 @@
+"""Finds out how the chosen service is called, and makes it ready to answer."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from spcs_llm.control.families import PriceList
+from spcs_llm.control.identifiers import QualifiedName, quoted
+from spcs_llm.control.operate import operate
+from spcs_llm.control.operated import Outcome, Verb
+from spcs_llm.control.services import Service, named_service
+from spcs_llm.control.session import SqlSession
+from spcs_llm.errors import ServiceStarting, SettingsError, SqlError
+from spcs_llm.in_snowflake.form import JobSettings
+from spcs_llm.in_snowflake.signature import (
+    Call,
+    Form,
+    Function,
+    Sampling,
+    UnfitFunction,
+    form_of,
+    functions_in_service,
+    method_of,
+    read_functions,
+    user_functions,
+)
+
+logger = logging.getLogger(__name__)
+
+METHODS = {True: "__CALL__", False: "ENCODE"}
+COLD_START_SECONDS = 1800.0
+MOST_AT_ONCE = 8
+
+
+def find_service(session: SqlSession, settings: JobSettings) -> Service:
+    """The service of the form.
+
+    Args:
+        session: Runs the statement.
+        settings: The settings.
+
+    Returns:
+        The service.
+
+    Raises:
+        SettingsError: If the role sees none of this name.
+    """
+    try:
+        service = named_service(session, settings.service)
+    except SqlError as error:
+        if not error.is_about_rights:
+            raise
+        service = None
+    if service is None:
+        role = session.whose().role
+        usage = f"GRANT USAGE ON SERVICE {settings.service.sql} TO ROLE {quoted(role) if role else '<role>'}"
+        raise SettingsError(
+            f"'Service': role {role or 'of this session'} sees no service {settings.service.sql}.",
+            f"Correct the name, or ask a Snowflake administrator: {usage}, and USAGE on its database and schema.",
+        )
+    return service
+
+
+def find_call(session: SqlSession, settings: JobSettings) -> Call:
+    """How the service is called.
+
+    Args:
+        session: Runs the statement.
+        settings: The settings.
+
+    Returns:
+        The call.
+
+    Raises:
+        SettingsError: If the service has no such method, or one that takes something else.
+    """
+    sampling = Sampling(settings.temperature, settings.max_tokens) if settings.is_chat else None
+    if settings.function is not None:
+        function, sql = _user_function(session, settings.function), settings.function.sql
+    else:
+        function = _method(session, settings)
+        sql = method_of(settings.service, function.name)
+    try:
+        form = form_of(function, chat=settings.is_chat)
+    except UnfitFunction as problem:
+        raise SettingsError(f"'Method or function' is {function.name}, which {problem}.") from None
+    return Call(sql, form, sampling, stops=bool(settings.stops), structured=settings.schema is not None)
+
+
+def _method(session: SqlSession, settings: JobSettings) -> Function:
+    wanted = settings.method or METHODS[settings.is_chat]
+    try:
+        known = read_functions(session.rows(functions_in_service(settings.service)))
+    except SqlError as error:
+        logger.info("The methods of %s cannot be listed: %s", settings.service.sql, error.message)
+        known = []
+    by_name = {function.name.upper(): function for function in known}
+    if by_name and wanted.upper() not in by_name:
+        raise SettingsError(
+            f"'Method or function' is {wanted}, and {settings.service.sql} has only {', '.join(by_name)}."
+        )
+    return by_name.get(wanted.upper(), Function(wanted, None))
+
+
+def _user_function(session: SqlSession, name: QualifiedName) -> Function:
+    known = [f for f in read_functions(session.rows(user_functions(name))) if f.name == name.name]
+    if not known:
+        role = session.whose().role
+        grant = f"GRANT USAGE ON FUNCTION {name.sql}(…) TO ROLE {quoted(role) if role else '<role>'}"
+        raise SettingsError(
+            f"'Method or function': role {role or 'of this session'} sees no function {name.sql}.",
+            f"Correct the name, or ask a Snowflake administrator: {grant}.",
+        )
+    return known[0]
+
+
+def uses_messages(call: Call) -> bool:
+    """Whether the call has messages, whose content some models take as text and others as parts."""
+    return call.form in (Form.PARAMS, Form.COLUMNS, Form.OPTIONS)
+
+
+def statements_at_once(service: Service) -> int:
+    """How many statements the instances of a service can take at once."""
+    counts = (service.current_instances, service.min_instances, 1)
+    return min(MOST_AT_ONCE, max(count or 0 for count in counts))
+
+
+def make_ready(
+    session: SqlSession,
+    name: QualifiedName,
+    prices: PriceList,
+    sleep: Callable[[float], Any] = time.sleep,  # noqa: TID251 - a job waits here, no query does
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
+    """Resumes the service if it is suspended, and waits until its containers are ready.
+
+    Args:
+        session: Runs the statements.
+        name: The service.
+        prices: What a node of each instance family costs.
+        sleep: Makes the pauses between two looks.
+        clock: Seconds that never go back.
+
+    Raises:
+        ServiceStarting: If it is not ready in time, or may not be resumed.
+    """
+    service = named_service(session, name)
+    if service is not None and not service.is_suspended:
+        return
+    logger.info("Service %s is suspended: it is resumed now, which starts billing.", name.sql)
+    done = operate(
+        session,
+        Verb.RESUME,
+        [name.sql],
+        prices,
+        dry_run=False,
+        wait=COLD_START_SECONDS,
+        sleep=sleep,
+        clock=clock,
+    )
+    for one in done.services:
+        if one.outcome in (Outcome.FAILED, Outcome.WAITING):
+            raise ServiceStarting(f"Service {name.sql} is suspended and does not start. {one.note}")

@@ -1,0 +1,84 @@
+"""Why a slice's statement failed, and what helps: a smaller slice, another try, or nobody but an administrator.
+
+Texts and codes: Snowflake documentation, "Troubleshooting external functions" and "Service functions"; 100351 and
+100287 as users report them. A service's own words may quote a row, so they stand in a failed row's reason only, never
+in a log.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+
+from spcs_llm.errors import SpcsError, SqlError
+from spcs_llm.server_text.foreign_text import plain
+
+MAX_REASON = 300
+_SERVICE_CODES = ("100351", "100287", "100335", "100352")
+_SERVICE_WORDS = re.compile(
+    r"remote service error|external function|service function|timeout was reached|batch (?:failed|timed out)",
+    re.I,
+)
+_SAID = re.compile(r"remote service error:\s*(.*)", re.I | re.S)
+_AWAY = re.compile(r"remote service error:\s*(?:404|429|502|503|504)\b|timeout was reached|no hosts", re.I)
+_TOO_LONG = ("000630", "000604")
+_PASSING = ("000603", "000625", "300010")
+
+
+class Remedy(Enum):
+    """What helps after a failure."""
+
+    DIVIDE = "the service refuses a row: smaller slices show which"
+    WAIT = "the service does not answer: it may be starting"
+    SHORTEN = "the statement took too long: smaller slices are shorter"
+    REPEAT = "Snowflake failed by itself: the same may succeed"
+    STOP = "somebody has to do something"
+
+
+def remedy(error: SpcsError) -> Remedy:
+    """What helps.
+
+    Args:
+        error: What the statement of a slice raised.
+
+    Returns:
+        The remedy.
+    """
+    if not isinstance(error, SqlError):
+        return Remedy.REPEAT
+    if error.is_about_rights or error.lacks_warehouse:
+        return Remedy.STOP
+    words = error.server_text
+    if error.code in _TOO_LONG:
+        return Remedy.SHORTEN
+    if _AWAY.search(words):
+        return Remedy.WAIT
+    if error.code in _SERVICE_CODES or _SERVICE_WORDS.search(words):
+        return Remedy.DIVIDE
+    return Remedy.REPEAT if error.code is None or error.code in _PASSING else Remedy.STOP
+
+
+def row_reason(error: SpcsError) -> str:
+    """Why one row failed, for its entry in the failures: with the service's words."""
+    match = _SAID.search(error.server_text)
+    said = plain(match[1] if match else error.server_text, MAX_REASON)
+    return f"The service refuses the row: {said}"
+
+
+def told(error: SpcsError) -> str:
+    """A failure for a log or an error: without the service's words, which may quote a row.
+
+    Args:
+        error: The failure.
+
+    Returns:
+        A sentence.
+    """
+    words = error.server_text
+    match = re.search(r"remote service error:\s*(\d{3})\b", words, re.I)
+    if match:
+        return f"The service answers with HTTP status {match[1]}."
+    if remedy(error) in (Remedy.DIVIDE, Remedy.WAIT):
+        code = f" (code {error.code})" if isinstance(error, SqlError) and error.code else ""
+        return f"The service does not answer as a service function must{code}."
+    return error.message

@@ -1,0 +1,101 @@
+"""Prompts with `{{column}}` placeholders, as pieces of text and columns.
+
+An unclosed `{{` is text, and so is one behind a backslash. A name may stand in double quotes, as in SQL.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+_PLACEHOLDER = re.compile(r'(\\?)\{\{[ \t]*("(?:[^"\n]|"")+"|[^{}"\s][^{}"\n]*?)[ \t]*\}\}')
+_ESCAPED = "\\{{"
+
+
+@dataclass(frozen=True)
+class ColumnPiece:
+    """A place where the text of a column is put.
+
+    Attributes:
+        name: The column's name, as it was written.
+    """
+
+    name: str
+
+
+class UnknownColumn(ValueError):
+    """A placeholder that names no column of the input."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+@dataclass(frozen=True)
+class Template:
+    """A prompt: texts and columns by turns.
+
+    Attributes:
+        pieces: The pieces in their order. Neighbouring texts are joined.
+    """
+
+    pieces: tuple[str | ColumnPiece, ...]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that are put in, each once, as they were written."""
+        return tuple(dict.fromkeys(piece.name for piece in self.pieces if isinstance(piece, ColumnPiece)))
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The texts between the columns."""
+        return tuple(piece for piece in self.pieces if isinstance(piece, str))
+
+
+def read_template(text: str) -> Template:
+    """Reads a prompt.
+
+    Args:
+        text: What was typed.
+
+    Returns:
+        Its pieces. Every text has some.
+    """
+    pieces: list[str | ColumnPiece] = []
+    at = 0
+    for match in _PLACEHOLDER.finditer(text):
+        if match[1]:
+            continue  # escaped: it stays in the text, without its backslash
+        _add_text(pieces, text[at : match.start()])
+        name = match[2]
+        pieces.append(ColumnPiece(name[1:-1].replace('""', '"') if name.startswith('"') else name))
+        at = match.end()
+    _add_text(pieces, text[at:])
+    return Template(tuple(pieces))
+
+
+def _add_text(pieces: list[str | ColumnPiece], text: str) -> None:
+    if text:
+        pieces.append(text.replace(_ESCAPED, "{{"))
+
+
+def resolved(name: str, columns: Sequence[str]) -> str:
+    """The column that a name means: exactly, or else the only one that differs from it in case.
+
+    Args:
+        name: What was typed.
+        columns: The columns of the input.
+
+    Returns:
+        The column's name in the table.
+
+    Raises:
+        UnknownColumn: If there is none, or more than one.
+    """
+    if name in columns:
+        return name
+    alike = [column for column in columns if column.upper() == name.upper()]
+    if len(alike) != 1:
+        raise UnknownColumn(name)
+    return alike[0]
