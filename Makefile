@@ -68,7 +68,8 @@ lint: .venv/installed
 	$(DEV) -m ruff check .
 	$(DEV) -m ruff format --check .
 	$(DEV) -m mypy
-	.venv/bin/vermin --quiet --violations --no-tips --target=3.9- python-lib python-llms python-runnables webapps resource/forms
+	.venv/bin/vermin --quiet --violations --no-tips --target=3.9- python-lib python-llms python-runnables \
+		custom-recipes webapps resource/forms
 	.venv/bin/codespell
 	.venv/bin/check-jsonschema -q --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	.venv/bin/check-jsonschema -q --builtin-schema vendor.dependabot .github/dependabot.yml

@@ -11,7 +11,8 @@ import json
 import re
 import threading
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -155,6 +156,15 @@ class Recipes:
         self._threads.append(thread)
         thread.start()
         return run
+
+    @contextmanager
+    def flow(self, ticket: str, inputs: Sequence[str], outputs: Sequence[str]) -> Iterator[None]:
+        """While it lasts, whoever has this ticket is a recipe with these datasets, without a process of its own."""
+        self._flows[ticket] = _Flow([self.dataset(n) for n in inputs], [self.dataset(n) for n in outputs])
+        try:
+            yield
+        finally:
+            self._flows.pop(ticket, None)
 
     def abort(self, run: RecipeRun) -> None:
         """Kills the process. There is no hook for the recipe."""

@@ -30,6 +30,7 @@ from sandbox.snowflake.catalog import (
     sql_name,
 )
 from sandbox.snowflake.catalog import Service as SqlService
+from sandbox.snowflake.catalog.objects import CHAT_FUNCTION, ENCODE_FUNCTION, Function
 from sandbox.snowflake.clock import Clock
 from sandbox.snowflake.counters import Counters
 from sandbox.snowflake.endpoint import (
@@ -287,7 +288,9 @@ class Snowflake:
         listener = self._listen(name, endpoint.counters, app, lambda path: path, port, tls)
         self._closing.callback(lambda: self._loop.run(listener.close()))
         self.world.services[name] = endpoint
-        self._register(name, endpoint, placed, provisioning)
+        embeds = service == "e5" or options.get("signature") == "embedding"
+        function = ENCODE_FUNCTION if embeds else CHAT_FUNCTION
+        self._register(name, endpoint, placed, function, provisioning=provisioning)
         public = PublicEndpoint(
             endpoint, listener, self._loop, running, _scheme(tls), self._sql_services[name]
         )
@@ -295,7 +298,13 @@ class Snowflake:
         return public
 
     def _register(
-        self, name: str, endpoint: Endpoint, placed: Mapping[str, Any] | None, provisioning: bool
+        self,
+        name: str,
+        endpoint: Endpoint,
+        placed: Mapping[str, Any] | None,
+        function: Function,
+        *,
+        provisioning: bool,
     ) -> None:
         """Let SQL know the service, and the ingress its state; a model server's model is in the registry as well."""
         serving = endpoint.protocol == "MODEL_SERVING"
@@ -315,8 +324,9 @@ class Snowflake:
                 model = f"{service.name}_MODEL"
                 service.managing_object = ("MODEL", qualified(service.database, service.schema, model))
                 self.world.catalog.add_model(
-                    model, database=service.database, schema=service.schema, services=[service.full_name]
-                )
+                    model, database=service.database, schema=service.schema, functions=[function],
+                    services=[service.full_name],
+                )  # fmt: skip
 
         def state() -> str:
             with self.world.lock:

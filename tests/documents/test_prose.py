@@ -134,8 +134,9 @@ def _forms() -> list[str]:
     macros = [*ROOT.glob("python-runnables/*/runnable.json")]
     assert len(macros) >= 4
     webapps = [*ROOT.glob("webapps/*/webapp.json")]
-    assert webapps
-    return sorted(str(path.relative_to(ROOT)) for path in [*found, *macros, *webapps])
+    recipes = [*ROOT.glob("custom-recipes/*/recipe.json")]
+    assert webapps and recipes
+    return sorted(str(path.relative_to(ROOT)) for path in [*found, *macros, *webapps, *recipes])
 
 
 @pytest.mark.parametrize(("where", "text"), [pytest.param(*each, id=each[0]) for each in _texts()])

@@ -15,6 +15,7 @@ SHOWN = [
         "python-lib",
         "python-llms",
         "python-runnables",
+        "custom-recipes",
         "resource",
         "requirements",
         "sandbox",

@@ -156,11 +156,11 @@ def test_no_imports_go_in_a_circle() -> None:
 def test_only_the_files_that_dss_runs_import_dataiku() -> None:
     imports = {
         path.relative_to(ROOT).parts[0]
-        for folder in ("python-lib", "python-llms", "python-runnables", "resource/forms")
+        for folder in ("python-lib", "python-llms", "python-runnables", "custom-recipes", "resource/forms")
         for path in (ROOT / folder).rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, (ast.Import, ast.ImportFrom))
         for name in _imported_by(node)
         if within(name, ("dataiku", "dataikuapi"))
     }
-    assert imports == {"python-llms", "python-runnables", "resource"}
+    assert imports == {"python-llms", "python-runnables", "custom-recipes", "resource"}

@@ -140,35 +140,38 @@ def value(position: int, parsed: str, fields: str) -> str:
     return f"GET({parsed}, {fields}[{position}]:name::VARCHAR)"
 
 
-def problem(fields: Sequence[AnswerField], parsed: str, names: str) -> str:
+def problem(fields: Sequence[AnswerField], parsed: str, values: Sequence[str], names: str) -> str:
     """The expression for what is wrong with an answer.
 
     Args:
         fields: The fields.
-        parsed: The expression for the answer, as VARIANT.
-        names: The expression for what `names_json` gave, as VARIANT.
+        parsed: The column of the answer, as VARIANT.
+        values: The column of each field's value, as VARIANT.
+        names: The column of what `names_json` gave, as VARIANT.
 
     Returns:
         An expression of type VARCHAR: a sentence, or NULL for a good answer.
     """
     cases = [f"WHEN {parsed} IS NULL OR TYPEOF({parsed}) <> 'OBJECT' THEN 'The answer is not a JSON object.'"]
-    for position, field in enumerate(fields):
-        found = value(position, parsed, names)
-        told = f"'The field ' || {names}[{position}]:name::VARCHAR || "
-        absent = f"TYPEOF({found}) IS NULL"
-        null = f"TYPEOF({found}) = 'NULL_VALUE'"
-        if field.required:
-            cases.append(f"WHEN {absent} THEN {told}'is missing.'")
-        if not field.nullable:
-            cases.append(f"WHEN {null} THEN {told}'is null.'")
-        kinds = ", ".join(f"'{kind}'" for kind in _TYPES[field.json_type][1])
-        cases.append(
-            f"WHEN NOT ({absent} OR {null}) AND TYPEOF({found}) NOT IN ({kinds}) "
-            f"THEN {told}'is not of type {field.json_type}.'"
-        )
-        if field.choices is not None:
-            allowed = f"ARRAY_CONTAINS({found}, {names}[{position}]:choices::ARRAY)"
-            cases.append(
-                f"WHEN NOT ({absent} OR {null}) AND NOT {allowed} THEN {told}'is none of its choices.'"
-            )
+    for position, (field, found) in enumerate(zip(fields, values)):
+        cases += _cases(field, found, f"{names}[{position}]")
     return "CASE " + " ".join(cases) + " ELSE NULL END"
+
+
+def _cases(field: AnswerField, found: str, described: str) -> list[str]:
+    told = f"'The field ' || {described}:name::VARCHAR || "
+    absent, null = f"TYPEOF({found}) IS NULL", f"TYPEOF({found}) = 'NULL_VALUE'"
+    kinds = ", ".join(f"'{kind}'" for kind in (*_TYPES[field.json_type][1], "NULL_VALUE"))
+    cases = [
+        f"WHEN TYPEOF({found}) NOT IN ({kinds}) THEN {told}' is not of type {field.json_type}.'",
+    ]
+    if field.required:
+        cases.append(f"WHEN {absent} THEN {told}' is missing.'")
+    if not field.nullable:
+        cases.append(f"WHEN {null} THEN {told}' is null.'")
+    if field.choices is not None:
+        allowed = f"ARRAY_CONTAINS({found}, {described}:choices::ARRAY)"
+        cases.append(
+            f"WHEN TYPEOF({found}) <> 'NULL_VALUE' AND NOT {allowed} THEN {told}' is none of its choices.'"
+        )
+    return cases

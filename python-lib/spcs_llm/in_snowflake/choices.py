@@ -70,6 +70,7 @@ def _within(seconds: float, executor: Callable[[], Executor]) -> list[Choice]:
 
     def ask() -> None:
         try:
+            executor()  # what DSS refuses here is not about the services
             found.append(_listed(JobSession(executor)))
         except SpcsError as error:
             found.append([_line(f"{error.message} {error.hint}")])

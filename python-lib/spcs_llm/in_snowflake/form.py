@@ -307,6 +307,7 @@ def _content(form: FormValues, task: str) -> tuple[Template | None, str | None]:
     if not template.columns:
         form.complain(
             RecipeFields.template,
-            "names no column, so that each row would get the same prompt: write {{column}} where one is to be put",
+            "does not contain a column, so that each row would get the same prompt: write {{column}} where one is to "
+            "be put",
         )
     return template, None

@@ -20,6 +20,7 @@ from spcs_llm.in_snowflake.engine import Engine, Statements
 from spcs_llm.in_snowflake.estimate import Rate, check_limit, read_rate
 from spcs_llm.in_snowflake.form import VECTOR, JobSettings, RecipeFields, raise_for
 from spcs_llm.in_snowflake.input_columns import columns_statement, read_columns
+from spcs_llm.in_snowflake.insertion import answers_of
 from spcs_llm.in_snowflake.model_call import (
     find_call,
     find_service,
@@ -30,14 +31,6 @@ from spcs_llm.in_snowflake.model_call import (
 from spcs_llm.in_snowflake.outputs import Outputs
 from spcs_llm.in_snowflake.questions import Questions, job_key, plan_questions
 from spcs_llm.in_snowflake.refused_slices import Remedy, remedy
-from spcs_llm.in_snowflake.responses import (
-    chat_problem,
-    embedding_problem,
-    finish_reason,
-    text,
-    tokens,
-    vector,
-)
 from spcs_llm.in_snowflake.session import JobSession
 from spcs_llm.in_snowflake.settings_table import create_statements
 from spcs_llm.in_snowflake.signature import Call
@@ -55,6 +48,7 @@ logger = logging.getLogger(__name__)
 
 PROBE_ROWS, SAMPLE_ROWS = 4, 16
 FINISHED = "FINISHED"
+_OTHER_TYPE = "Expression type does not match column data type"  # Snowflake's words of code 002023
 
 Write = Callable[[str, str, "list[str]"], None]
 
@@ -292,18 +286,13 @@ class Job:
         Returns:
             An INSERT.
         """
-        tables, chat = self._tables, self._settings.is_chat
-        answer = text("C.RESPONSE") if chat else vector("C.RESPONSE")
-        error = chat_problem("C.RESPONSE", self._settings.fields) if chat else embedding_problem("C.RESPONSE")
-        finish, used = (finish_reason("C.RESPONSE"), tokens("C.RESPONSE")) if chat else ("NULL", "NULL")
-        return (
-            f"INSERT INTO {tables.answers} (ROW_KEY, PROMPT_KEY, ANSWER, ERROR, FINISH_REASON, TOKENS) "
-            f"SELECT C.ROW_KEY, C.PROMPT_KEY, {answer}, {error}, {finish}, {used} "
-            f"FROM (SELECT Q.ROW_KEY, Q.PROMPT_KEY, {call.sql} AS RESPONSE "
+        tables = self._tables
+        asked = (
+            f"SELECT Q.ROW_KEY, Q.PROMPT_KEY, {call.sql} AS RESPONSE "
             f"FROM {tables.questions} AS Q CROSS JOIN {tables.settings} AS P "
-            f"WHERE P.RUN_ID = '{self._run_id}' AND {part.condition} AND {unanswered(tables)}) AS C "
-            f"CROSS JOIN {tables.settings} AS P"
+            f"WHERE P.RUN_ID = '{self._run_id}' AND {part.condition} AND {unanswered(tables)}"
         )
+        return answers_of(self._settings, tables, asked)
 
     def _answer(self, engine: Engine, call: Call, rate: Rate) -> int:
         """Measures a sample, checks the cost, and answers the rest. Returns how many rows were asked for."""
@@ -364,11 +353,7 @@ class Job:
 
     def _finish(self, questions: Questions, rate: Rate, asked: int, began: float) -> Report:
         counts = self._counts()
-        written = Outputs(self._settings, questions, self._tables, self._dimensions())
-        apart = self._place.failures is not None
-        self._place.write("output", written.answers(with_failures=not apart), self._session.before)
-        if apart:
-            self._place.write("failures", written.failures(), self._session.before)
+        self._write(Outputs(self._settings, questions, self._tables, self._dimensions()))
         self._check_outputs(counts)
         self._clean_up(counts["failed"])
         seconds = self._clock() - began
@@ -377,6 +362,25 @@ class Job:
         )
         self._tell(report, counts)
         return report
+
+    def _write(self, written: Outputs) -> None:
+        """DSS makes the tables. Which columns it makes for arrays and vectors is not documented: they may be text."""
+        try:
+            self._write_as(written)
+        except Exception as error:
+            if _OTHER_TYPE not in str(error):
+                raise
+            logger.warning(
+                "DSS makes text columns for arrays and vectors, so they are written as JSON text: read them with "
+                "PARSE_JSON(…)::ARRAY."
+            )
+            self._write_as(replace(written, as_text=True))
+
+    def _write_as(self, written: Outputs) -> None:
+        apart = self._place.failures is not None
+        self._place.write("output", written.answers(with_failures=not apart), self._session.before)
+        if apart:
+            self._place.write("failures", written.failures(), self._session.before)
 
     def _counts(self) -> dict[str, int]:
         rows = self._session.rows(output_queries.summary(self._tables))

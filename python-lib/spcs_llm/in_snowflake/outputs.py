@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from spcs_llm.control.identifiers import QualifiedName, quoted
-from spcs_llm.in_snowflake.answer_fields import value
+from spcs_llm.in_snowflake.answer_fields import AnswerField, value
 from spcs_llm.in_snowflake.form import VECTOR, JobSettings
 from spcs_llm.in_snowflake.questions import Questions
 from spcs_llm.in_snowflake.work_tables import WorkTables, best_answers
@@ -20,12 +20,14 @@ class Outputs:
         questions: The questions.
         tables: The job's tables.
         dimensions: The length of the vectors; None for chats.
+        as_text: Whether arrays, objects and vectors are written as JSON text: DSS may make text columns for them.
     """
 
     settings: JobSettings
     questions: Questions
     tables: WorkTables
     dimensions: int | None = None
+    as_text: bool = False
 
     def answers(self, *, with_failures: bool) -> str:
         """The query for the output.
@@ -52,20 +54,33 @@ class Outputs:
         return quoted(f"{self.settings.output}_error")
 
     def _kept(self) -> list[str]:
-        return [f"Q.K_{i} AS {quoted(column.name)}" for i, column in enumerate(self.questions.kept)]
+        nested = ("ARRAY", "OBJECT", "VARIANT") if self.as_text else ()
+        return [
+            (f"TO_JSON(Q.K_{i})" if column.type in nested else f"Q.K_{i}") + f" AS {quoted(column.name)}"
+            for i, column in enumerate(self.questions.kept)
+        ]
 
     def _answer_columns(self) -> list[str]:
         settings = self.settings
         if settings.fields:
             return [
-                f"{self._good(value(i, 'TRY_PARSE_JSON(R.ANSWER)', 'PARSE_JSON(P.FIELDS)'))}::{field.column_type} "
-                f"AS {quoted(field.name)}"
-                for i, field in enumerate(settings.fields)
+                f"{self._field(i, field)} AS {quoted(field.name)}" for i, field in enumerate(settings.fields)
             ]
         answer = self._good("R.ANSWER")
-        if self.dimensions is not None and settings.vector_type == VECTOR:
-            answer = f"{answer}::VECTOR(FLOAT, {self.dimensions})"
+        if self.dimensions is not None:
+            answer = self._vector(answer, self.dimensions)
         return [f"{answer} AS {quoted(settings.output)}"]
+
+    def _field(self, position: int, field: AnswerField) -> str:
+        found = self._good(value(position, "TRY_PARSE_JSON(R.ANSWER)", "PARSE_JSON(P.FIELDS)"))
+        if self.as_text and field.column_type in ("ARRAY", "OBJECT"):
+            return f"TO_JSON({found})"
+        return f"{found}::{field.column_type}"
+
+    def _vector(self, answer: str, dimensions: int) -> str:
+        if self.as_text:
+            return f"TO_JSON({answer})"
+        return f"{answer}::VECTOR(FLOAT, {dimensions})" if self.settings.vector_type == VECTOR else answer
 
     @staticmethod
     def _good(expression: str) -> str:

@@ -1,24 +1,21 @@
 """What a response holds: the answer, why there is none, and what it cost in tokens. Expressions over a VARIANT.
 
 Responses: the OpenAI chat signature and text generation of snowflake-ml-python 2.6.0, sentence transformers, and
-functions that return a text or `{"error": …}` as a value.
+functions that return a text, `{"answer": …}` or `{"error": …}` as a value.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from spcs_llm.in_snowflake.answer_fields import AnswerField, problem
-
 MAX_REASON = 500  # characters of a service's own words in a failed row
 
 _TEXT = (
-    "COALESCE({r}:choices[0]:message:content::VARCHAR, {r}:outputs[0]:generated_text::VARCHAR, "
+    "COALESCE({r}:choices[0]:message:content::VARCHAR, {r}:answer::VARCHAR, {r}:outputs[0]:generated_text::VARCHAR, "
     "{r}:generated_text::VARCHAR, {r}:outputs::VARCHAR, {r}:output::VARCHAR, {r}:text::VARCHAR, "
     "CASE WHEN TYPEOF({r}) = 'VARCHAR' THEN {r}::VARCHAR ELSE NULL END)"
 )
 _VECTOR = (
     "CASE WHEN TYPEOF({r}) = 'ARRAY' THEN {r}::ARRAY WHEN TYPEOF({r}:output) = 'ARRAY' THEN {r}:output::ARRAY "
+    "WHEN TYPEOF({r}:answer) = 'ARRAY' THEN {r}:answer::ARRAY "
     "WHEN TYPEOF({r}:embedding) = 'ARRAY' THEN {r}:embedding::ARRAY "
     "WHEN TYPEOF({r}:data[0]:embedding) = 'ARRAY' THEN {r}:data[0]:embedding::ARRAY "
     "WHEN TYPEOF({r}:outputs) = 'ARRAY' THEN {r}:outputs::ARRAY ELSE NULL END"
@@ -37,41 +34,41 @@ def vector(response: str) -> str:
 
 def finish_reason(response: str) -> str:
     """The expression for why the model stopped, such as length."""
-    return f"{response}:choices[0]:finish_reason::VARCHAR"
+    return f"LOWER(COALESCE({response}:choices[0]:finish_reason::VARCHAR, {response}:finishReason::VARCHAR))"
 
 
 def tokens(response: str) -> str:
     """The expression for the number of tokens, in and out."""
-    return f"{response}:usage:total_tokens::NUMBER"
+    return f"COALESCE({response}:usage:total_tokens::NUMBER(38, 0), {response}:totalTokens::NUMBER(38, 0))"
 
 
-def chat_problem(response: str, fields: Sequence[AnswerField]) -> str:
+def chat_problem(response: str, answer: str, finish: str, otherwise: str, *, structured: bool) -> str:
     """The expression for why a row failed.
 
     Args:
-        response: The response.
-        fields: What the answer must have; empty for any text.
+        response: The column of the response.
+        answer: The column of its text.
+        finish: The column of why the model stopped.
+        otherwise: The expression for what else may be wrong with the answer.
+        structured: Whether the answer must fit a schema.
 
     Returns:
         An expression of type VARCHAR: a sentence, or NULL.
     """
-    cases = [*_service_problems(response), f"WHEN {text(response)} IS NULL THEN 'The answer has no text.'"]
-    if fields:
+    cases = [*_service_problems(response), f"WHEN {answer} IS NULL THEN 'The answer has no text.'"]
+    if structured:
         cases.append(
-            f"WHEN {finish_reason(response)} = 'length' "
+            f"WHEN {finish} = 'length' "
             "THEN 'The answer was cut: it has as many tokens as ''Maximum output tokens'' allows.'"
         )
-    otherwise = (
-        problem(fields, f"TRY_PARSE_JSON({text(response)})", "PARSE_JSON(P.FIELDS)") if fields else "NULL"
-    )
     return f"CASE {' '.join(cases)} ELSE {otherwise} END"
 
 
-def embedding_problem(response: str) -> str:
-    """The expression for why a row has no vector: a sentence, or NULL."""
+def embedding_problem(response: str, answer: str) -> str:
+    """The expression for why a row has no vector, of the columns of both: a sentence, or NULL."""
     cases = [
         *_service_problems(response),
-        f"WHEN {vector(response)} IS NULL THEN 'The response does not contain a vector.'",
+        f"WHEN {answer} IS NULL THEN 'The response does not contain a vector.'",
     ]
     return f"CASE {' '.join(cases)} ELSE NULL END"
 

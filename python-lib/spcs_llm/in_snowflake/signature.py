@@ -30,6 +30,7 @@ class Form(Enum):
     OPTIONS = "messages, and an object of settings"
     TEXT = "a text"
     TEXT_OPTIONS = "a text, and an object of settings"
+    TEXT_SYSTEM_OPTIONS = "a text, a system prompt, and an object of settings"
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,8 @@ def form_of(function: Function, *, chat: bool) -> Form:
     if first in _TEXT:
         if len(types) == 2 and types[1] in ("OBJECT", "VARIANT"):
             return Form.TEXT_OPTIONS
+        if chat and len(types) == 3 and types[1] in _TEXT and types[2] in ("OBJECT", "VARIANT"):
+            return Form.TEXT_SYSTEM_OPTIONS
         return Form.TEXT
     wanted = "messages (ARRAY) or a text (VARCHAR)" if chat else "a text (VARCHAR)"
     raise UnfitFunction(f"takes {', '.join(types) or 'nothing'}, and not {wanted}")
@@ -146,6 +149,8 @@ class Call:
             return self._text()
         if self.form is Form.TEXT_OPTIONS:
             return f"{self._text()}, {self._options()}"
+        if self.form is Form.TEXT_SYSTEM_OPTIONS:
+            return f"Q.PROMPT, IFF(P.HEAD_TEXT = '', NULL, P.HEAD_TEXT), {self._options()}"
         if self.form is Form.OPTIONS:
             return f"{self._messages()}, {self._options()}"
         if self.form is Form.COLUMNS:

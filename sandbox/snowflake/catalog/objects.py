@@ -126,3 +126,7 @@ CHAT_FUNCTION = Function(
     ),
 )  # fmt: skip
 """The signature of a chat model, as snowflake-ml-python 2.6.0 makes it (`OPENAI_CHAT_SIGNATURE`)."""
+# Sentence transformers: snowflake-ml-python 2.6.0, the handler's default method.
+ENCODE_FUNCTION = Function(
+    "ENCODE", (("SENTENCE", "VARCHAR"), ("TRUNCATE_DIM", "NUMBER")), "OBJECT", "encode"
+)

@@ -6,6 +6,7 @@ what it does not know with a warning only, so that here every node is either kno
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -24,7 +25,7 @@ ALIKE: tuple[type[exp.Expression], ...] = (
     exp.Or, exp.Not, exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Is, exp.In, exp.Between, exp.Add, exp.Sub,
     exp.Mul, exp.Neg, exp.DPipe, exp.Case, exp.If, exp.Coalesce, exp.Count, exp.CountIf, exp.Distinct, exp.Sum, exp.Min,
     exp.Max, exp.RowNumber, exp.Window, exp.Length, exp.ColumnDef, exp.Union, exp.Values,
-    exp.Tuple, exp.HexDecodeString, exp.With, exp.CTE, exp.Anonymous, exp.Avg,
+    exp.Tuple, exp.HexDecodeString, exp.With, exp.CTE, exp.Anonymous, exp.Avg, exp.Lower, exp.Upper,
 )  # fmt: skip
 _DATES = {
     "YYYY-MM-DD": "%Y-%m-%d",
@@ -62,10 +63,23 @@ MACROS = (
 )
 
 
+# sqlglot takes some names of methods, such as ENCODE, for functions of SQL with rules of their own.
+_METHODS = re.compile(
+    r"""'(?:[^'\\]|\\.|'')*'|"(?:[^"]|"")*"(?!\s*!)|!\s*(?P<name>[A-Za-z_][\w$]*)\s*\(""", re.DOTALL
+)
+
+
+METHOD = "sf_method_"
+
+
+def _marked_method(piece: re.Match[str]) -> str:
+    return f"!{METHOD}{piece['name'].upper()}(" if piece["name"] else piece[0]
+
+
 def parse(text: str) -> exp.Expression:
     """One statement; unquoted names in capitals. Raises `SqlError`."""
     try:
-        (tree,) = sqlglot.parse(text, dialect="snowflake")
+        (tree,) = sqlglot.parse(_METHODS.sub(_marked_method, text), dialect="snowflake")
     except (SqlglotError, ValueError):
         raise syntax_error(1, 0, text.split(None, 1)[0] if text.split() else "<EOF>") from None
     if tree is None:

@@ -15,7 +15,7 @@ from sandbox.snowflake.catalog.grants import Securable
 from sandbox.snowflake.sql.errors import SqlError, does_not_exist, insufficient, unknown_function
 from sandbox.snowflake.sql.results import Column, Result, done, listing
 from sandbox.snowflake.sql.run import Run
-from sandbox.snowflake.tables.dialect import duckdb_sql, parse, unknown
+from sandbox.snowflake.tables.dialect import METHOD, duckdb_sql, parse, unknown
 from sandbox.snowflake.tables.functions import ServiceFunction, method
 from sandbox.snowflake.tables.service_calls import Batches, call_service
 from sandbox.snowflake.tables.store import Store, insert_pairs
@@ -142,6 +142,7 @@ class Tables:
 
         def work(cursor: Any) -> int:
             self._stage_calls(tree, cursor, run, query_id)
+            self._check_types(tree, cursor)
             cursor.execute(duckdb_sql(tree))
             (count,) = cursor.fetchone()
             return int(count)
@@ -149,6 +150,22 @@ class Tables:
         count = self.store.change(run.session, work)
         verb = {exp.Insert: "inserted", exp.Update: "updated", exp.Delete: "deleted"}[type(tree)]
         return listing((Column(f"number of rows {verb}", "fixed", False),), [[count]], INSERTED)
+
+    def _check_types(self, tree: exp.Expression, cursor: Any) -> None:
+        """Arrays, objects and vectors do not become text by themselves. (A VARIANT would; here it is one of them.)"""
+        if not isinstance(tree, exp.Insert) or not isinstance(tree.this, exp.Schema):
+            return
+        target = tree.find(exp.Table)
+        assert target is not None
+        kinds = self.known[self._key_of(target, None)].columns
+        cursor.execute(f"DESCRIBE {duckdb_sql(tree.expression)}")
+        for column, (_, found, *_) in zip(tree.this.expressions, cursor.fetchall()):
+            if kinds.get(column.name) == "TEXT" and (found == "JSON" or found.endswith("]")):
+                text = (
+                    "Expression type does not match column data type, expecting VARCHAR(16777216) but got ARRAY for "
+                    f"column {column.name}"
+                )
+                raise SqlError("002023", "22000", f"SQL compilation error:\n{text}")
 
     def create_table(self, run: Run, text: str, query_id: str) -> Result:
         tree = parse(text)
@@ -358,7 +375,7 @@ def _names(node: exp.Expression) -> list[str]:
 
 def _method_name(written: exp.Expression) -> str:
     name = written.this
-    return name.name if isinstance(name, exp.Expression) else str(name).upper()
+    return name.name if isinstance(name, exp.Expression) else str(name).removeprefix(METHOD)
 
 
 def _arguments(written: exp.Expression) -> tuple[list[Any], dict[str, Any]]:

@@ -1,0 +1,536 @@
+"""The recipe *Run a model inside Snowflake*, over HTTP to an account that runs its SQL and sends rows to services."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from sandbox.services.scripted import POISON, answer_to, vector_of
+from sandbox.snowflake.catalog import CALLER, DATABASE, SCHEMA
+from spcs_llm.errors import SpcsError
+from tests.integration.in_snowflake import CHAT, EMBED, PLUGIN, PROJECT, PROMPT, RECIPE, Scene, scene
+from tests.waiting import wait_for
+
+pytest.importorskip("duckdb")
+
+EMBEDDING = {"task": "EMBEDDING", "service": EMBED, "keyColumns": ["id"], "textColumn": "text"}
+HOSTILE = [
+    "it's \"quoted\"", "$$ $1 $x", "${projectKey} ${x}", "{{text}} {{ }} {{", "\\ \\n \\' \\\\", "a\x00b",
+    "; DROP TABLE x --", "\u2028\u2029\ud7ff\U0001f600", "? ?1 :x", "/* -- */ // #", "", " ",
+    "\n\r\t", "%s %(x)s {0}",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Scene]:
+    with scene() as made:
+        yield made
+
+
+@pytest.fixture
+def at(shared: Scene) -> Iterator[Scene]:
+    yield shared
+    shared.sf.statement_faults.clear()
+    shared.sf.tables.batches.faults.clear()
+    for key in [key for key in shared.sf.tables.known if key[2].startswith("SPCS_LLM_")]:
+        shared.sf.run_sql(f'DROP TABLE IF EXISTS "{key[0]}"."{key[1]}"."{key[2]}"', role=CALLER)
+
+
+def answers(at: Scene, column: str = "answer") -> dict[int, Any]:
+    return {int(row["id"]): row[column] for row in at.output}
+
+
+# -- what it does ----------------------------------------------------------------------------------
+
+
+def test_every_row_is_answered_in_the_process_that_dss_starts(at: Scene) -> None:
+    at.fill([(i, f"ticket {i}") for i in range(150)])
+    run = at.succeed(PROMPT)
+    assert answers(at) == {i: answer_to(f"ticket {i}") for i in range(150)}
+    assert at.failures == []
+    assert at.work_tables == []
+    assert "150 rows: 150 answered, 0 failed." in run.log
+    assert "The rest costs about USD" in run.log
+    assert f"role {CALLER}" in run.log
+
+
+def test_the_input_stays_as_it_is_and_only_chosen_columns_are_kept(at: Scene) -> None:
+    at.fill([(1, "a", "x"), (2, "b", "y")], {"id": "NUMBER", "text": "VARCHAR", 'odd "name"': "VARCHAR"})
+    at.here({**PROMPT, "keptColumns": ['odd "name"', "id"], "outputColumn": "select"})
+    assert [list(row) for row in at.output] == [['odd "name"', "id", "select"]] * 2
+    assert len(at.table("INPUT")) == 2
+
+
+def test_a_column_named_select_is_read_and_written(at: Scene) -> None:
+    at.fill([(1, "hello")], {"id": "NUMBER", "select": "VARCHAR"})
+    at.here({**PROMPT, "promptTemplate": "Say {{select}}."})
+    assert answers(at) == {1: answer_to("Say hello.")}
+
+
+def test_hostile_cells_and_prompts_reach_the_model_as_they_are_and_no_statement_holds_them(at: Scene) -> None:
+    at.fill(list(enumerate(HOSTILE)))
+    marked = "".join(HOSTILE) + " hostile mark "
+    seen = len(at.sf.executor.statements)
+    at.here({**PROMPT, "promptTemplate": marked.replace("{{", "\\{{") + "{{text}}", "systemPrompt": marked})
+    assert answers(at) == {i: answer_to(marked + text) for i, text in enumerate(HOSTILE)}
+    statements = at.sf.executor.statements[seen:]
+    assert not any("hostile mark" in text or "${" in text or "$$" in text for text in statements)
+
+
+def test_prompts_and_cells_of_a_megabyte_arrive_whole(at: Scene) -> None:
+    at.fill([(1, "ß" * 500_000), (2, "b" * 2_000_000)])
+    prompt = "ä" * 500_000
+    at.here({**PROMPT, "promptTemplate": prompt + "{{text}}"})
+    assert answers(at) == {1: answer_to(prompt + "ß" * 500_000), 2: answer_to(prompt + "b" * 2_000_000)}
+    assert max(map(len, at.sf.executor.statements)) < 1_000_000
+
+
+def test_nulls_numbers_dates_and_variants_have_a_defined_text(at: Scene) -> None:
+    columns = {
+        "id": "NUMBER", "n": "NUMBER(10, 2)", "f": "FLOAT", "b": "BOOLEAN", "d": "DATE", "t": "TIMESTAMP_NTZ",
+        "l": "TIMESTAMP_LTZ", "v": "VARIANT", "a": "ARRAY", "s": "VARCHAR", "h": "BINARY",
+    }  # fmt: skip
+    row = (
+        1, "1.50", 2.0, True, "2024-02-29", "2024-02-29 01:02:03.004", "2024-02-29 01:02:03.004+02:00",
+        {"k": [1, None]}, ["x"], None, b"\x01\xff",
+    )  # fmt: skip
+    at.fill([row], columns)
+    at.here({**PROMPT, "promptTemplate": "|".join(f"{{{{{name}}}}}" for name in columns)})
+    times = "2024-02-29|2024-02-29T01:02:03.004|2024-02-28T23:02:03.004+00:00"
+    expected = f'1|1.50|2|true|{times}|{{"k":[1,null]}}|["x"]||01FF'
+    assert answers(at) == {1: answer_to(expected)}
+
+
+def test_what_is_sent_is_what_the_form_says(at: Scene) -> None:
+    at.fill([(1, "q")])
+    asked: list[Any] = []
+    model = at.model
+    original, model.chat = model.chat, _recorded(model.chat, asked)
+    try:
+        at.here(
+            {
+                **PROMPT, "systemPrompt": "Be brief.", "examples": [{"input": "1", "output": "one"}],
+                "temperature": "0", "maxOutputTokens": 300.0, "stopSequences": ["END", "${x}"],
+            }
+        )  # fmt: skip
+    finally:
+        model.chat = original
+    (messages, settings), *_ = asked
+    assert [(m["role"], m["content"][0]["text"]) for m in messages] == [
+        ("system", "Be brief."), ("user", "1"), ("assistant", "one"), ("user", "q"),
+    ]  # fmt: skip
+    assert settings["max_completion_tokens"] == 300
+    assert settings["temperature"] == 0
+    assert settings["stop"] == ["END", "${x}"]
+
+
+def _recorded(chat: Any, asked: list[Any]) -> Any:
+    async def recorded(messages: Any, settings: Any) -> Any:
+        asked.append((messages, settings))
+        return await chat(messages, settings)
+
+    return recorded
+
+
+def test_a_model_that_takes_text_instead_of_parts_is_asked_with_text(at: Scene) -> None:
+    at.fill([(i, f"t{i}") for i in range(9)])
+    at.here({**PROMPT, "service": f"{CHAT.rpartition('.')[0]}.TEXT_CHAT"})
+    assert answers(at) == {i: answer_to(f"t{i}") for i in range(9)}
+
+
+SCHEMA_OF_TICKETS = {
+    "type": "object",
+    "properties": {
+        "team": {"type": "string", "enum": ["billing", "it"]}, "urgent": {"type": "boolean"},
+        "score": {"type": "number"}, "count": {"type": "integer"}, "tags": {"type": "array"},
+        "note": {"type": ["string", "null"]},
+    },
+    "required": ["team", "urgent"],
+}  # fmt: skip
+GOOD = {"team": "it", "urgent": True, "score": 1.5, "count": 3, "tags": ["a"], "note": None}
+
+
+def _answering(at: Scene, answer: Any) -> Any:
+    """Lets the model answer with what `answer` makes of the text."""
+    model = at.model
+
+    async def chat(messages: Any, settings: Any) -> Any:
+        text = messages[-1]["content"][0]["text"]
+        message = {"role": "assistant", "content": answer(text)}
+        choices = [{"index": 0, "message": message, "finish_reason": "length" if "CUT" in text else "stop"}]
+        usage = {"total_tokens": 5}
+        return {"id": "1", "object": "o", "created": 1, "model": "m", "choices": choices, "usage": usage}
+
+    return pytest.MonkeyPatch.context(), model, chat
+
+
+@pytest.mark.parametrize("native", [True, False], ids=["native", "text"])
+def test_fields_of_a_schema_become_typed_columns(at: Scene, native: bool) -> None:
+    at.fill([(1, "x")])
+    patching, model, chat = _answering(at, lambda text: json.dumps(GOOD))
+    at.dss.recipes.column_types = "native" if native else "text"
+    with patching as patch:
+        patch.setattr(model, "chat", chat)
+        at.here({**PROMPT, "jsonSchema": json.dumps(SCHEMA_OF_TICKETS)})
+    (row,) = at.output
+    assert (row["team"], row["urgent"], float(row["score"]), int(row["count"])) == ("it", True, 1.5, 3)
+    assert json.loads(row["tags"]) == ["a"]
+    assert row["note"] is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ("no JSON", "The answer is not a JSON object."),
+        ("[1]", "The answer is not a JSON object."),
+        (json.dumps({"urgent": True}), "The field team is missing."),
+        (json.dumps({**GOOD, "team": "hr"}), "The field team is none of its choices."),
+        (json.dumps({**GOOD, "urgent": "yes"}), "The field urgent is not of type boolean."),
+        (json.dumps({**GOOD, "urgent": None}), "The field urgent is null."),
+        (json.dumps({**GOOD, "count": 1.5}), "The field count is not of type integer."),
+        (json.dumps(GOOD) + "CUT", "The answer was cut"),
+    ],
+)
+def test_an_answer_that_breaks_the_schema_is_a_failed_row_with_its_reason(
+    at: Scene, answer: str, reason: str
+) -> None:
+    at.fill([(1, answer), (2, json.dumps(GOOD))])
+    patching, model, chat = _answering(at, lambda text: text)
+    with patching as patch:
+        patch.setattr(model, "chat", chat)
+        report = at.here({**PROMPT, "jsonSchema": json.dumps(SCHEMA_OF_TICKETS)})
+    assert (report.answered, report.failed) == (1, 1)
+    (failure,) = at.failures
+    assert int(failure["id"]) == 1
+    assert failure["answer_error"].startswith(reason)
+
+
+@pytest.mark.parametrize("kind", ["ARRAY", "VECTOR"])
+def test_texts_are_embedded_and_a_row_without_text_is_a_failure(at: Scene, kind: str) -> None:
+    at.fill([(1, "a"), (2, "b"), (3, None), (4, "")])
+    report = at.here({**EMBEDDING, "vectorType": kind})
+    vectors = {key: json.loads(cell) for key, cell in answers(at, "embedding").items()}
+    assert {key: pytest.approx(vector, abs=1e-6) for key, vector in vectors.items()} == {
+        1: vector_of("a"), 2: vector_of("b"),
+    }  # fmt: skip
+    assert report.failed == 2
+    assert {row["embedding_error"] for row in at.failures} == {"The text is NULL or empty."}
+
+
+def test_vectors_are_arrays_where_dss_makes_such_columns(at: Scene) -> None:
+    at.fill([(1, "a")])
+    at.dss.recipes.column_types = "native"
+    try:
+        at.here(EMBEDDING)
+    finally:
+        at.dss.recipes.column_types = "text"
+    assert at.sf.tables.known[DATABASE, SCHEMA, "OUTPUT"].columns["embedding"] == "VARIANT"
+
+
+def test_without_a_dataset_for_them_failures_are_in_the_output_with_their_reason(at: Scene) -> None:
+    at.fill([(1, "good"), (2, f"bad {POISON}")])
+    at.here(PROMPT, failures=False)
+    rows = {int(row["id"]): row for row in at.output}
+    assert (rows[1]["answer"], rows[1]["answer_error"]) == (answer_to("good"), None)
+    assert rows[2]["answer"] is None
+    assert "model exploded on purpose" in rows[2]["answer_error"]
+
+
+def test_a_limit_of_rows_runs_as_many(at: Scene) -> None:
+    at.fill([(i, f"t{i}") for i in range(40)])
+    assert at.here({**PROMPT, "rowLimit": "5"}).rows == 5
+    assert len(at.output) == 5
+
+
+# -- faults ----------------------------------------------------------------------------------------
+
+
+def test_only_the_rows_that_the_service_refuses_fail_and_the_others_are_answered(at: Scene) -> None:
+    poisoned = {7, 8, 63, 90}
+    at.fill([(i, f"t{i} {POISON if i in poisoned else ''}") for i in range(100)])
+    report = at.here(PROMPT)
+    assert (report.answered, report.failed) == (96, 4)
+    assert {int(row["id"]) for row in at.failures} == poisoned
+    assert set(answers(at)) == set(range(100)) - poisoned
+
+
+def test_failed_rows_are_tried_again_only_on_request(at: Scene) -> None:
+    at.fill([(1, "good"), (2, f"bad {POISON}")])
+    assert at.here(PROMPT).failed == 1
+    at.sf.tables.create(
+        "INPUT",
+        {"id": "NUMBER", "text": "VARCHAR"},
+        [(1, "good"), (2, "better")],
+        database=DATABASE,
+        schema=SCHEMA,
+    )
+    asked = sum(at.sf.tables.batches.sent)
+    report = at.here({**PROMPT, "retryFailures": True})
+    assert (report.answered, report.failed, report.asked) == (2, 0, 1)
+    assert sum(at.sf.tables.batches.sent) - asked == 1
+    assert at.work_tables == []
+
+
+@pytest.mark.parametrize("kind", ["status", "duplicate", "lost", "garbage"])
+def test_batches_that_fail_or_come_twice_lose_and_double_nothing(at: Scene, kind: str) -> None:
+    at.fill([(i, f"t{i}") for i in range(120)])
+    at.sf.tables.batches.arm(kind, times=6, skip=2, **({"status": 503} if kind == "status" else {}))
+    report = at.here(PROMPT)
+    assert report.answered + report.failed == 120
+    assert report.failed == 0
+    assert Counter(int(row["id"]) for row in at.output) == Counter(range(120))
+
+
+def test_a_suspended_service_is_resumed_and_the_log_says_that_it_bills(at: Scene) -> None:
+    at.fill([(1, "a")])
+    at.sf.run_sql(f"ALTER SERVICE {CHAT} SUSPEND")
+    run = at.succeed(PROMPT)
+    assert "is suspended: it is resumed now, which starts billing." in run.log
+    assert answers(at) == {1: answer_to("a")}
+
+
+def test_a_service_that_refuses_every_row_stops_the_job_and_keeps_what_was_answered(at: Scene) -> None:
+    at.fill([(i, f"t{i} {POISON}") for i in range(60)])
+    said = at.refuse(PROMPT)
+    assert "The service refuses every row: 25 in succession." in said
+    assert POISON not in said
+    at.fill([(i, f"t{i}") for i in range(60)])
+    assert at.here(PROMPT).answered == 60
+
+
+class Interrupted(BaseException):
+    """The process is gone: no handler of the recipe's sees it coming."""
+
+
+def _interrupt(at: Scene, rng: random.Random, params: dict[str, Any]) -> bool:
+    """Runs the recipe until a statement chosen at random. Whether it came to its end before."""
+    left = rng.randint(1, 45)
+    lock = threading.Lock()
+
+    def on_statement(text: str) -> None:
+        nonlocal left
+        with lock:
+            left -= 1
+            if left <= 0:
+                raise Interrupted
+
+    try:
+        at.here(params, on_statement=on_statement)
+    except Interrupted:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("seed", [1])
+def test_no_row_is_lost_or_doubled_by_interruptions(at: Scene, seed: int) -> None:
+    _interruptions(at, seed, 12)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", [random.SystemRandom().randint(1, 10**6)])
+def test_no_row_is_lost_or_doubled_by_many_interruptions(at: Scene, seed: int) -> None:
+    _interruptions(at, seed, 50)
+
+
+def _interruptions(at: Scene, seed: int, count: int) -> None:
+    """Rows may be asked twice; no output has one twice, or lacks one."""
+    rng = random.Random(seed)
+    poisoned = {3, 77}
+    at.fill([(i, f"t{i} {POISON if i in poisoned else ''}") for i in range(150)])
+    interrupted = 0
+    while interrupted < count:
+        if rng.random() < 0.5:
+            at.sf.tables.batches.arm(rng.choice(["lost", "duplicate", "garbage"]), skip=rng.randint(0, 3))
+        interrupted += not _interrupt(at, rng, PROMPT)
+    at.here(PROMPT)
+    assert Counter(int(row["id"]) for row in at.output) == Counter(set(range(150)) - poisoned), seed
+    assert Counter(int(row["id"]) for row in at.failures) == Counter(poisoned), seed
+
+
+def test_a_recipe_that_is_killed_goes_on_where_it_stopped(at: Scene) -> None:
+    at.fill([(i, f"t{i}") for i in range(400)])
+    at.sf.statement_faults.arm("slow", "^INSERT INTO .*ANSWERS", times=None, skip=2, seconds=10**6)
+    run = at.start(PROMPT)
+    asked = at.sf.tables.batches.sent
+    wait_for(lambda: "rows are left" in run.log)
+    wait_for(lambda: at.sf.executor.running > 0)
+    at.dss.recipes.abort(run)
+    assert run.done.wait(10)
+    assert run.failure == "Aborted"
+    at.sf.statement_faults.clear()
+    at.sf.executor.close()
+    before = sum(asked)
+    report = at.here(PROMPT)
+    assert (report.answered, report.failed) == (400, 0)
+    assert report.asked < 400
+    assert sum(asked) - before == report.asked
+
+
+def test_of_two_runs_at_once_the_earlier_one_stops_and_nothing_is_doubled(at: Scene) -> None:
+    at.fill([(i, f"t{i}") for i in range(100)])
+    begun, go_on = threading.Event(), threading.Event()
+    outcome: list[BaseException] = []
+
+    def hold(text: str) -> None:
+        if text.startswith("INSERT INTO") and "!__CALL__" in text and not begun.is_set():
+            begun.set()
+            assert go_on.wait(60)
+
+    def first() -> None:
+        try:
+            at.here(PROMPT, on_statement=hold)
+        except SpcsError as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    assert begun.wait(60)
+    at.sf.statement_faults.arm("error", "^INSERT INTO .*!__CALL__", times=1, code="000604", state="57014")
+    with pytest.raises(SpcsError):
+        at.here({**PROMPT, "costLimit": 0.000000001})
+    go_on.set()
+    thread.join(60)
+    assert "Another run of this recipe has begun" in str(outcome[0])
+    at.here(PROMPT)
+    assert Counter(int(row["id"]) for row in at.output) == Counter(range(100))
+
+
+def test_a_job_that_would_cost_more_than_the_limit_stops_after_the_sample(at: Scene) -> None:
+    at.fill([(i, f"t{i}") for i in range(100)])
+    said = at.refuse({**PROMPT, "costLimit": "0.000001"})
+    assert re.search(r"'Cost limit' is USD 0\.00, and the 80 rows that are left would cost about USD", said)
+    assert at.here(PROMPT).asked == 80
+
+
+# -- bad input -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        ({"keyColumns": []}, "'Key columns' is empty"),
+        ({"keyColumns": ["text"]}, "'Key columns' are text, and 1 rows have no value there."),
+        ({"keyColumns": ["kind"]}, "'Key columns' are kind, and 2 of 3 rows have the key of another row"),
+        (
+            {"keyColumns": ["nope"]},
+            "'Key columns' names the column nope, and the input has only id, text, kind",
+        ),
+        ({"promptTemplate": "{{nope}}"}, "'Prompt' names the column nope"),
+        ({"promptTemplate": "no column"}, "'Prompt' does not contain a column"),
+        ({"promptTemplate": None}, "'Prompt' is empty"),
+        ({"service": None}, "'Service' is empty"),
+        ({"service": None, "model": "M"}, "A model that no service serves cannot be run by this version"),
+        ({"service": "CHAT"}, "'Service' must have three parts"),
+        (
+            {"service": f"{DATABASE}.{SCHEMA}.NOPE"},
+            f"GRANT USAGE ON SERVICE {DATABASE}.{SCHEMA}.NOPE TO ROLE {CALLER}",
+        ),
+        ({"method": "predict"}, "'Method or function' is PREDICT, and"),
+        ({"method": f"{DATABASE}.{SCHEMA}.F"}, f"sees no function {DATABASE}.{SCHEMA}.F"),
+        ({"engine": "JOB"}, "'Engine' is JOB"),
+        ({"jsonSchema": "{"}, "'JSON schema' is not JSON"),
+        ({"jsonSchema": '{"type": "object", "properties": {"id": {"type": "string"}}}'}, "makes a column id"),
+        (
+            {"jsonSchema": '{"type": "object", "properties": {"a": {"type": "date"}}}'},
+            "must give 'a' one type of",
+        ),
+        ({"outputColumn": "text"}, "'Output column' makes a column text"),
+        ({"outputColumn": "${x}"}, "in which DSS would replace a variable"),
+        ({"temperature": "hot"}, "'Temperature' must be a number"),
+        ({"maxOutputTokens": 0}, "'Maximum output tokens' must be a whole number"),
+        ({"warehouse": "NOPE"}, "'Warehouse' is NOPE, which does not exist or which the role may not use."),
+        ({"examples": [{"input": "x"}]}, "'Examples' has an example that lacks"),
+    ],
+)
+def test_bad_input_is_refused_in_a_sentence_before_anything_runs(
+    at: Scene, params: dict[str, Any], said: str
+) -> None:
+    at.fill(
+        [(1, "a", "x"), (2, "b", "x"), (3, None, "x")], {"id": "NUMBER", "text": "VARCHAR", "kind": "VARCHAR"}
+    )
+    sent = len(at.sf.tables.batches.sent)
+    assert said in at.refuse({**PROMPT, **params})
+    assert len(at.sf.tables.batches.sent) == sent
+    assert at.work_tables == []
+
+
+def test_all_that_is_wrong_with_the_form_is_said_at_once(at: Scene) -> None:
+    said = at.refuse({"task": "SING", "temperature": 9, "engine": "JOB"})
+    for label in ("Task", "Service", "Prompt", "Key columns", "Engine", "Temperature"):
+        assert f"'{label}' " in said
+
+
+@pytest.mark.parametrize(
+    ("role", "how", "said"),
+    [
+        ("output", {"connection": "other"}, "All datasets must be on one connection"),
+        ("input", {"mode": "query"}, "is an SQL query"),
+        ("output", {"partitions": ("day",)}, "is partitioned"),
+        ("input", {"kind": "PostgreSQL"}, "is not on a Snowflake connection"),
+        ("output", {"table": "INPUT"}, "are the same table"),
+        ("input", {"table": "NOPE"}, f"GRANT SELECT ON TABLE {DATABASE}.{SCHEMA}.NOPE"),
+    ],
+)
+def test_datasets_that_cannot_be_used_are_refused(
+    at: Scene, role: str, how: dict[str, Any], said: str
+) -> None:
+    at.fill([(1, "a")])
+    described = {"connection": "account", "table": role.upper(), "catalog": DATABASE, "schema": SCHEMA, **how}
+    at.dss.create_dataset(PROJECT, role, **described)
+    try:
+        assert said in at.refuse(PROMPT)
+    finally:
+        at.dss.create_dataset(PROJECT, role, "account", role.upper(), catalog=DATABASE, schema=SCHEMA)
+
+
+def test_datasets_without_a_database_are_in_that_of_the_connection(at: Scene) -> None:
+    at.fill([(1, "a")])
+    at.dss.create_dataset(PROJECT, "input", "account", "INPUT")
+    try:
+        at.here(PROMPT)
+    finally:
+        at.dss.create_dataset(PROJECT, "input", "account", "INPUT", catalog=DATABASE, schema=SCHEMA)
+    assert answers(at) == {1: answer_to("a")}
+
+
+def test_a_role_that_may_not_create_tables_gets_the_grant(at: Scene) -> None:
+    at.fill([(1, "a")])
+    grants = at.sf.catalog.grants
+    schema = at.sf.catalog.databases[DATABASE].schemas[SCHEMA].securable
+    grants.revoke("CREATE TABLE", schema, CALLER)
+    try:
+        assert f"GRANT USAGE, CREATE TABLE ON SCHEMA {DATABASE}.{SCHEMA} TO ROLE" in at.refuse(PROMPT)
+    finally:
+        grants.grant("CREATE TABLE", schema, CALLER)
+
+
+# -- the form --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", ["bare", "wrapped", "rootModel only"])
+def test_the_form_offers_services_and_keeps_the_chosen_one(at: Scene, shape: str) -> None:
+    inputs = [{"role": "input", "type": "DATASET", "fullName": f"{PROJECT}.input"}]
+    choices = at.dss.form_choices(
+        PLUGIN,
+        RECIPE,
+        "listedService",
+        {"listedService": "A.B.GONE"},
+        project_key=PROJECT,
+        shape=shape,
+        inputs=inputs,
+    )
+    values = [choice.get("value") for choice in choices]
+    assert values == ["A.B.GONE", CHAT, EMBED, f"{DATABASE}.{SCHEMA}.TEXT_CHAT"]
+
+
+def test_the_form_says_what_is_wrong_instead_of_failing(at: Scene) -> None:
+    (line,) = at.dss.form_choices(PLUGIN, RECIPE, "listedService", {}, project_key=PROJECT)
+    assert "value" not in line
+    assert "Type a name" in line["label"]

@@ -1,0 +1,361 @@
+"""Jobs inside Snowflake, module by module: templates, texts, schemas, signatures, slices, and what failures mean."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spcs_llm.control.identifiers import QualifiedName
+from spcs_llm.errors import NetworkError, SettingsError, SpcsError, SqlError
+from spcs_llm.in_snowflake import form
+from spcs_llm.in_snowflake.answer_fields import UnfitSchema, read_fields
+from spcs_llm.in_snowflake.estimate import Rate, check_limit
+from spcs_llm.in_snowflake.form import RecipeFields, read_settings
+from spcs_llm.in_snowflake.input_columns import InputColumn, key_text
+from spcs_llm.in_snowflake.refused_slices import Remedy, remedy, row_reason, told
+from spcs_llm.in_snowflake.settings_table import create_statements
+from spcs_llm.in_snowflake.signature import (
+    Call,
+    Form,
+    Function,
+    Sampling,
+    UnfitFunction,
+    form_of,
+    read_functions,
+)
+from spcs_llm.in_snowflake.template import ColumnPiece, UnknownColumn, read_template, resolved
+from spcs_llm.in_snowflake.texts import MAX_BYTES, fill_statements
+from spcs_llm.in_snowflake.work_tables import HASHES, Slice, slices, work_tables
+from tests.unit.test_descriptors import ROOT
+
+CHAT = {"service": "DB.S.SVC", "keyColumns": ["ID"], "promptTemplate": "{{TEXT}}"}
+HOSTILE = st.text(st.one_of(st.characters(), st.sampled_from("'\"$`{}\\;?:-\0"))) | st.sampled_from(
+    ["$$", "${projectKey}", "{{x}}", "''", "\\'", "\0", "x'); DROP TABLE t; --", "?"]
+)
+
+
+# -- prompts ---------------------------------------------------------------------------------------
+
+
+def test_a_template_is_texts_and_columns_by_turns() -> None:
+    template = read_template('Hi {{ name }},\n{{"odd ""one"""}}{{b}} end')
+    assert template.pieces == (
+        "Hi ", ColumnPiece("name"), ",\n", ColumnPiece('odd "one"'), ColumnPiece("b"), " end",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["{{", "}}", "{{}}", "{{ }}", "{ {a} }", "${x}", "{{a\nb}}", "{{{"])
+def test_braces_without_a_name_are_text(text: str) -> None:
+    assert read_template(text).pieces == (text,)
+
+
+def test_a_backslash_makes_a_placeholder_text() -> None:
+    assert read_template("\\{{a}} {{b}}").pieces == ("{{a}} ", ColumnPiece("b"))
+
+
+@given(HOSTILE)
+def test_a_text_without_placeholders_stays_as_it_is(text: str) -> None:
+    text = text.replace("{{", "")
+    assert "".join(read_template(text).texts) == text
+
+
+def test_a_column_is_found_by_its_name_or_by_the_only_one_that_differs_in_case() -> None:
+    assert resolved("a", ["A", "a"]) == "a"
+    assert resolved("b", ["A", "B"]) == "B"
+    for columns in (["A", "B"], ["Ca", "cA"]):
+        with pytest.raises(UnknownColumn):
+            resolved("ca", columns)
+
+
+# -- texts in statements ---------------------------------------------------------------------------
+
+
+def filled(statements: list[str]) -> dict[str, str]:
+    """What the columns hold after the statements."""
+    found: dict[str, bytes] = {}
+    for statement in statements:
+        assert re.fullmatch(
+            r"UPDATE T SET (?:(?:, )?(\w+) = \1 \|\| HEX_DECODE_STRING\('[0-9a-f]*'\))+", statement
+        )
+        for column, digits in re.findall(r"(\w+) = \w+ \|\| HEX_DECODE_STRING\('([0-9a-f]*)'\)", statement):
+            piece = bytes.fromhex(digits)
+            piece.decode()  # each piece is whole characters
+            found[column] = found.get(column, b"") + piece
+    return {column: data.decode() for column, data in found.items()}
+
+
+@given(st.dictionaries(st.sampled_from(["A", "B", "C"]), HOSTILE.filter(bool)))
+def test_no_text_is_in_a_statement_and_all_arrive(texts: dict[str, str]) -> None:
+    assert filled(list(fill_statements("T", texts))) == {
+        column: text.encode("utf-8", "replace").decode() for column, text in texts.items()
+    }
+
+
+@pytest.mark.parametrize("character", ["a", "ß", "\u20ac", "\U0001f600"])
+def test_a_megabyte_is_put_together_of_short_statements(character: str) -> None:
+    texts = {"A": character * 1_000_000, "B": "x"}
+    statements = list(fill_statements("T", texts))
+    assert filled(statements) == texts
+    assert max(map(len, statements)) < 2.2 * MAX_BYTES
+
+
+@given(HOSTILE.filter(str.strip), HOSTILE.filter(str.strip), HOSTILE.filter(bool))
+def test_the_table_of_settings_never_has_a_text_in_its_statements(
+    prompt: str, system: str, stop: str
+) -> None:
+    mark = "mark\u2620"
+    config = {**CHAT, "promptTemplate": mark + prompt + "{{TEXT}}", "systemPrompt": mark + system}
+    settings = read_settings({**config, "stopSequences": [mark + stop]})
+    for statement in create_statements("T", settings, "ab12"):
+        assert mark not in statement
+        assert re.fullmatch(r"[A-Z0-9a-z_ ,()=|']+", statement)
+
+
+# -- rows ------------------------------------------------------------------------------------------
+
+
+def test_keys_of_several_columns_cannot_be_mixed_up() -> None:
+    text = key_text([InputColumn("a", "TEXT"), InputColumn("b", "NUMBER")], "I")
+    assert text == (
+        "LENGTH(COALESCE(I.\"a\", '')) || ':' || COALESCE(I.\"a\", '') || "
+        "LENGTH(COALESCE(TO_VARCHAR(I.\"b\"), '')) || ':' || COALESCE(TO_VARCHAR(I.\"b\"), '')"
+    )
+
+
+@given(st.integers(1, 5000))
+def test_slices_together_are_all_hashes(count: int) -> None:
+    found = slices(count)
+    assert (found[0].low, found[-1].high, len(found)) == (0, HASHES, count)
+    assert all(one.high == other.low for one, other in zip(found, found[1:]))
+
+
+@given(st.integers(0, HASHES - 2), st.integers(2, 1000))
+def test_halves_lose_nothing(low: int, width: int) -> None:
+    one, other = Slice(low, low + width).halves()
+    assert (one.low, one.high, other.high) == (low, other.low, low + width)
+    assert one.high > one.low
+    assert other.high > other.low
+
+
+def test_work_tables_are_beside_the_output_and_found_again() -> None:
+    one, other = (work_tables(QualifiedName("DB", "s p", name)) for name in ("A", "B"))
+    assert one == work_tables(QualifiedName("DB", "s p", "A"))
+    assert not set(one.all) & set(other.all)
+    assert all(re.fullmatch(r'DB\."s p"\.SPCS_LLM_[0-9A-F]{12}_[A-Z]+', name) for name in one.all)
+
+
+# -- answers ---------------------------------------------------------------------------------------
+
+
+def test_the_properties_of_a_schema_are_fields() -> None:
+    schema = {
+        "properties": {"a": {"type": ["null", "integer"]}, "b": {"enum": ["x", "y"]}}, "required": ["b"],
+    }  # fmt: skip
+    a, b = read_fields(json.dumps({"name": "n", "schema": schema}))
+    assert (a.column_type, a.nullable, a.required) == ("NUMBER(38, 0)", True, False)
+    assert (b.column_type, b.nullable, b.required, b.choices) == ("VARCHAR", False, True, ("x", "y"))
+
+
+@pytest.mark.parametrize(
+    ("schema", "said"),
+    [
+        ("", "is not JSON"),
+        ("[" * 100_000, "is not JSON"),
+        ("[]", "must be a JSON object"),
+        ("{}", "with 'properties'"),
+        ('{"type": "array", "properties": {"a": {"type": "string"}}}', "must be the schema of an object"),
+        ('{"properties": {"a": 1}}', "describes 'a'"),
+        ('{"properties": {"a": {"type": ["string", "integer"]}}}', "must give 'a' one type"),
+        ('{"properties": {"a": {"type": [{}]}}}', "must give 'a' one type"),
+    ],
+)
+def test_what_is_not_such_a_schema_is_refused(schema: str, said: str) -> None:
+    with pytest.raises(UnfitSchema, match=re.escape(said)):
+        read_fields(schema)
+
+
+# -- calls -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "types"),
+    [
+        ("F(ARRAY, OBJECT) RETURN VARIANT", ("ARRAY", "OBJECT")),
+        ("F(VARCHAR(16777216), NUMBER(38,0)) RETURN OBJECT", ("VARCHAR", "NUMBER")),
+        ("F(MESSAGES ARRAY, DEFAULT TEMPERATURE FLOAT) RETURN OBJECT", ("ARRAY", "FLOAT")),
+        ('[{"name": "MESSAGES", "type": "ARRAY"}]', ("ARRAY",)),
+        ("F() RETURN OBJECT", ()),
+        ("something new", None),
+        (None, None),
+    ],
+)
+def test_arguments_are_read_in_every_form(arguments: str | None, types: Any) -> None:
+    (found,) = read_functions([{"name": "F", "arguments": arguments}, {"name": None}])
+    assert found == Function("F", types)
+
+
+@pytest.mark.parametrize(
+    ("types", "chat", "expected"),
+    [
+        (("ARRAY",), True, Form.PARAMS),
+        (("ARRAY", *["FLOAT"] * 9), True, Form.COLUMNS),
+        (("ARRAY", *["FLOAT"] * 10), True, Form.PARAMS),
+        (("ARRAY", "OBJECT"), True, Form.OPTIONS),
+        (("VARCHAR",), True, Form.TEXT),
+        (("VARCHAR", "VARCHAR", "OBJECT"), True, Form.TEXT_SYSTEM_OPTIONS),
+        (("STRING", "NUMBER"), False, Form.TEXT),
+        (("VARCHAR", "OBJECT"), False, Form.TEXT_OPTIONS),
+        (None, True, Form.PARAMS),
+        (None, False, Form.TEXT),
+    ],
+)
+def test_the_form_of_a_call_follows_from_the_arguments(types: Any, chat: bool, expected: Form) -> None:
+    assert form_of(Function("F", types), chat=chat) is expected
+
+
+@pytest.mark.parametrize("types", [(), ("BOOLEAN",), ("ARRAY",)])
+def test_a_function_that_takes_something_else_is_refused(types: Any) -> None:
+    with pytest.raises(UnfitFunction):
+        form_of(Function("F", types), chat=False)
+
+
+def test_the_number_of_tokens_is_always_sent_and_arguments_are_never_mixed() -> None:
+    named = Call("S!M", Form.PARAMS, Sampling(None, 300), stops=True).sql
+    assert named.startswith("TO_VARIANT(S!M(MESSAGES => ")
+    assert ", MAX_COMPLETION_TOKENS => 300, STOP => PARSE_JSON(P.STOP)::ARRAY))" in named
+    columns = Call("S!M", Form.COLUMNS, Sampling(0.5, 300)).sql
+    assert "=>" not in columns
+    assert columns.endswith(
+        "0.5::FLOAT, 300, ARRAY_CONSTRUCT(), 1, FALSE, 1.0::FLOAT, 0.0::FLOAT, 0.0::FLOAT, NULL::OBJECT))"
+    )
+    assert Call("F", Form.TEXT_OPTIONS).sql == "TO_VARIANT(F(Q.PROMPT, OBJECT_CONSTRUCT()))"
+
+
+# -- the form --------------------------------------------------------------------------------------
+
+
+def test_the_fields_are_those_of_the_form() -> None:
+    shown = json.loads((ROOT / "custom-recipes/spcs-llm-in-snowflake/recipe.json").read_text())["params"]
+    fields = {field.name: field for field in vars(RecipeFields).values() if hasattr(field, "kinds")}
+    by_name = {param["name"]: param for param in shown if param["type"] != "SEPARATOR"}
+    assert set(fields) - set(by_name) == {"model"}
+    assert set(by_name) <= set(fields)
+    for name, param in by_name.items():
+        assert fields[name].label == param["label"]
+        assert param.get("defaultValue", fields[name].absent) == fields[name].absent
+        bounds = [param[key] for key in ("minI", "maxI") if key in param]
+        assert bounds in ([], [getattr(fields[name], "least", None), getattr(fields[name], "most", None)])
+        assert "required" not in param
+
+
+@pytest.mark.parametrize("empty", [None, "", "  ", []])
+def test_empty_fields_mean_what_absent_ones_mean(empty: Any) -> None:
+    names = [field.name for field in vars(RecipeFields).values() if hasattr(field, "kinds")]
+    left = {name: empty for name in names if name not in CHAT}
+    if empty == []:
+        left = {name: [] for name in ("examples", "stopSequences", "keptColumns")}
+    assert read_settings({**left, **CHAT}) == read_settings(CHAT)
+
+
+def test_wrong_typed_values_are_read() -> None:
+    left = {"maxOutputTokens": "300.0", "temperature": "0.5", "retryFailures": "true", "rowLimit": 4.0}
+    settings = read_settings(
+        {**CHAT, **left, "keyColumns": "A\nB", "stopSequences": "x\ny", "engine": "service"}
+    )
+    assert (settings.max_tokens, settings.temperature, settings.retry_failures) == (300, 0.5, True)
+    assert (settings.row_limit, settings.keys, settings.stops, settings.engine) == (
+        4,
+        ("A", "B"),
+        ("x", "y"),
+        "SERVICE",
+    )
+
+
+@given(st.dictionaries(st.sampled_from([f.name for f in vars(RecipeFields).values() if hasattr(f, "kinds")]), st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.lists(st.none() | st.text() | st.integers()),
+    st.dictionaries(st.text(), st.none() | st.text()))))  # fmt: skip
+def test_whatever_the_form_leaves_is_read_or_refused_in_sentences(config: dict[str, Any]) -> None:
+    try:
+        read_settings(config)
+    except SettingsError as error:
+        assert error.message.startswith("'")
+        assert error.message.endswith((".", "…"))
+
+
+@pytest.mark.parametrize("config", [None, [], "x", 4])
+def test_no_form_at_all_is_an_empty_one(config: Any) -> None:
+    with pytest.raises(SettingsError, match="'Service' is empty"):
+        read_settings(config)
+
+
+def test_a_method_with_three_parts_is_a_function() -> None:
+    settings = read_settings({**CHAT, "method": 'db.s."chat it"'})
+    assert (settings.method, settings.function) == (None, QualifiedName("DB", "S", "chat it"))
+    assert read_settings({**CHAT, "method": "__call__"}).method == "__CALL__"
+    assert read_settings({**CHAT, "task": "chat"}).task == form.CHAT
+
+
+# -- failures --------------------------------------------------------------------------------------
+
+
+def refused(message: str, code: str | None = None) -> SqlError:
+    return SqlError(message, code=code)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (
+            refused("Request failed for external function F with remote service error: 500 'boom'", "100351"),
+            Remedy.DIVIDE,
+        ),
+        (refused("remote service error: 400 'secret prompt'"), Remedy.DIVIDE),
+        (refused("Error parsing JSON response for external function F", "100287"), Remedy.DIVIDE),
+        (refused("remote service error: 503 'no healthy upstream'", "100351"), Remedy.WAIT),
+        (refused("Timeout was reached"), Remedy.WAIT),
+        (refused("Statement reached its statement timeout", "000630"), Remedy.SHORTEN),
+        (refused("internal error", "000603"), Remedy.REPEAT),
+        (refused("whatever"), Remedy.REPEAT),
+        (refused("does not exist", "002003"), Remedy.STOP),
+        (refused("no privilege", "003001"), Remedy.STOP),
+        (refused("no warehouse", "000606"), Remedy.STOP),
+        (refused("invalid identifier", "000904"), Remedy.STOP),
+        (NetworkError("gone"), Remedy.REPEAT),
+    ],
+)
+def test_each_failure_has_a_remedy(error: SpcsError, expected: Remedy) -> None:
+    assert remedy(error) is expected
+
+
+def test_the_words_of_a_service_are_in_a_rows_reason_and_in_no_log() -> None:
+    error = refused(
+        "Request failed for external function F with remote service error: 400 'the secret prompt'", "100351"
+    )
+    assert row_reason(error) == "The service refuses the row: 400 'the secret prompt'"
+    assert told(error) == "The service answers with HTTP status 400."
+    assert "secret" not in told(refused("service function failed: secret", "100335"))
+
+
+# -- cost ------------------------------------------------------------------------------------------
+
+
+def test_a_cost_is_credits_by_hours_by_price() -> None:
+    rate = Rate(0.57, 1.0, 3.0)
+    assert rate.cost(3600) == pytest.approx(4.71)
+    assert rate.cost(0) == 0
+    check_limit(4.72, rate.cost(3600), 10, rate)
+    check_limit(None, None, 10, rate)
+    with pytest.raises(SettingsError, match="10 rows that are left would cost"):
+        check_limit(4.70, rate.cost(3600), 10, rate)
+
+
+@pytest.mark.parametrize("rate", [Rate(None, 1.0, 3.0), Rate(0.5, None, 3.0)])
+def test_a_limit_cannot_be_kept_where_the_cost_is_not_known(rate: Rate) -> None:
+    assert rate.cost(10) is None
+    with pytest.raises(SettingsError, match="'Cost limit' cannot be kept"):
+        check_limit(1.0, rate.cost(10), 10, rate)
