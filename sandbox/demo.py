@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from sandbox import operations
+from sandbox import job_in_snowflake, operations
 from sandbox.instance import PROJECT, Instance
 from sandbox.models import CHAT, CHAT_OPENAI, EMBEDDING, add_models
 
@@ -70,6 +70,7 @@ def demo(console: Console) -> None:
         _knowledge_bank(console, instance)
         _trace(console, response.trace)
         _operations(console, instance)
+        _job(console, instance)
         breaches = instance.dss.violations
     if breaches:
         raise SystemExit(f"the plugin broke DSS's contract: {breaches}")
@@ -157,6 +158,12 @@ def _operations(console: Console, instance: Instance) -> None:
         console, "Operations", ": macros that find services, say what is wrong with one, and what they cost"
     )
     operations.show(console, instance, lambda name, value: _fact(console, name, value))
+
+
+def _job(console: Console, instance: Instance) -> None:
+    _heading(console, "Job", ": a recipe that classifies a table inside Snowflake; no row passes through DSS")
+    job_in_snowflake.prepare(instance)
+    job_in_snowflake.show(console, instance, lambda name, value: _fact(console, name, value))
 
 
 def _grow(tree: Tree, span: Mapping[str, Any]) -> None:

@@ -94,6 +94,8 @@ def test_the_demo_shows_every_kind_of_query_and_how_services_are_run(tmp_path: P
     for name in ("DKU_LLM_MESH_LLM_CALL", "SNOWFLAKE_LOGIN", "SPCS_REQUEST", "ignoredSettings=temperature"):
         assert name in text
     assert re.search(r"tokens +\d+ in, \d+ out \(counted by the server\) +cost \$0\.0\d+", text)
+    assert re.search(r"My invoice shows the wrong amount\. +(billing|shipping|technical) +(true|false)", text)
+    assert "5 rows: 5 answered, 0 failed." in text
     assert "What next" in text
     _check_operations(text)
     (report,) = tmp_path.iterdir()  # all else is gone
@@ -155,6 +157,8 @@ def test_it_runs_in_an_odd_place(tmp_path: Path) -> None:
         "python-lib",
         "python-llms",
         "python-runnables",
+        "custom-recipes",
+        "webapps",
         "parameter-sets",
         "resource",
         "code-env",

@@ -534,3 +534,36 @@ def test_the_form_says_what_is_wrong_instead_of_failing(at: Scene) -> None:
     (line,) = at.dss.form_choices(PLUGIN, RECIPE, "listedService", {}, project_key=PROJECT)
     assert "value" not in line
     assert "Type a name" in line["label"]
+
+
+# -- functions over containers ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "path"),
+    [
+        ("MESSAGES ARRAY, PARAMETERS OBJECT", "/chat"),
+        ("PROMPT VARCHAR, SYSTEM_PROMPT VARCHAR, PARAMETERS OBJECT", "/complete"),
+    ],
+)
+def test_the_batch_gateway_answers_by_its_functions(at: Scene, arguments: str, path: str) -> None:
+    """The container of `resource/images/batch_gateway`, as a process beside a scripted model server."""
+    gateways = pytest.importorskip("sandbox.services.batch_gateway")
+    name = path[1:].upper()
+    engine = at.sf.create_service(f"engine_{name}", "scripted", "OPENAI")
+    gateway = gateways.BatchGateway(engine.service.url)
+    try:
+        at.sf.create_service(f"box_{name}", gateway.url, "OPENAI")
+        at.sf.run_sql(
+            f"CREATE OR REPLACE FUNCTION {DATABASE}.{SCHEMA}.{name}({arguments}) RETURNS VARIANT "
+            f"SERVICE = {DATABASE}.{SCHEMA}.BOX_{name} ENDPOINT = api MAX_BATCH_ROWS = 16 AS '{path}'",
+            role=CALLER,
+        )
+        at.fill([(i, f"t{i} {POISON if i == 5 else ''}") for i in range(40)])
+        box = {"service": f"{DATABASE}.{SCHEMA}.BOX_{name}", "method": f"{DATABASE}.{SCHEMA}.{name}"}
+        report = at.here({**PROMPT, **box})
+    finally:
+        gateway.stop()
+    assert (report.answered, report.failed) == (39, 1)
+    assert answers(at) == {i: answer_to(f"t{i} ") for i in range(40) if i != 5}
+    assert at.failures[0]["answer_error"].startswith("The service reports: ")

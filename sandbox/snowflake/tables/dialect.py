@@ -131,6 +131,8 @@ def _call(name: str, *arguments: Any) -> exp.Expression:
 
 def _cast(node: exp.Expression) -> exp.Expression:
     target = duckdb_type(node.args["to"])
+    if node.args["to"].this.name == "VARIANT":
+        return _raw("to_json({})")(node)
     if target == "JSON":
         return _Raw(this="CAST({} AS JSON)", expressions=[node.this])
     as_text = "sf_text({})"

@@ -289,7 +289,7 @@ class Tables:
         """Replace each SELECT with a call by its rows, and the answers that the service gave for them."""
         while (found := self._a_call(tree)) is not None:
             select = found.find_ancestor(exp.Select)
-            if select is None or not any(found in item.find_all(type(found)) for item in select.expressions):
+            if select is None or not any(_is_in(found, item) for item in select.expressions):
                 raise unknown("a call of a service outside the columns of a SELECT")
             if select.args.get("group") or select.args.get("distinct") or select.args.get("order"):
                 raise unknown("a call of a service with GROUP BY, DISTINCT or ORDER BY")
@@ -317,7 +317,7 @@ class Tables:
         source = select.copy()
         items = []
         for position, item in enumerate(select.expressions):
-            if call in item.find_all(type(call)):
+            if _is_in(call, item):
                 call.replace(exp.column("r", table="sf_answer", quoted=True))
                 items.append(item.copy())
                 continue
@@ -353,7 +353,11 @@ class Tables:
             expression=exp.column("n", table="sf_answer", quoted=True),
         )
         joined = joined.join(exp.alias_(exp.to_table(answers), "sf_answer", quoted=True, table=True), on=on)
-        select.replace(joined)
+        # In place: it may be the statement itself, which has nothing around it.
+        for key in list(select.args):
+            select.set(key, None)
+        for key, part in joined.args.items():
+            select.set(key, part)
 
     def _resolved(self, call: exp.Expression, run: Run) -> tuple[ServiceFunction, exp.Expression]:
         if isinstance(call, exp.ModelAttribute):
@@ -366,6 +370,10 @@ class Tables:
         if function is None or not run.may.holds(function.securable, "USAGE"):
             raise unknown_function(qualified(*key))
         return function, call.expression
+
+
+def _is_in(node: exp.Expression, tree: exp.Expression) -> bool:
+    return any(found is node for found in tree.walk())
 
 
 def _names(node: exp.Expression) -> list[str]:
