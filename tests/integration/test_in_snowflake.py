@@ -293,7 +293,49 @@ def test_a_suspended_service_is_resumed_and_the_log_says_that_it_bills(at: Scene
     at.sf.run_sql(f"ALTER SERVICE {CHAT} SUSPEND")
     run = at.succeed(PROMPT)
     assert "is suspended: it is resumed now, which starts billing." in run.log
+    assert (
+        "was resumed for this job. It runs, and bills, until it suspends itself or is suspended." in run.log
+    )
     assert answers(at) == {1: answer_to("a")}
+
+
+def test_a_suspended_service_that_the_role_may_not_resume_is_named_with_its_grant(at: Scene) -> None:
+    at.fill([(1, "a")])
+    grants, service = at.sf.catalog.grants, at.chat.in_sql.securable
+    grants.revoke("OPERATE", service, CALLER)
+    at.sf.run_sql(f"ALTER SERVICE {CHAT} SUSPEND")
+    try:
+        assert f"GRANT OPERATE ON SERVICE {CHAT} TO ROLE {CALLER}" in at.refuse(PROMPT)
+    finally:
+        grants.grant("OPERATE", service, CALLER)
+        at.sf.run_sql(f"ALTER SERVICE {CHAT} RESUME")
+
+
+def test_a_job_of_the_other_task_does_not_meet_answers_of_another_type(at: Scene) -> None:
+    at.fill([(1, "a"), (2, f"b {POISON}")])
+    at.here(PROMPT)
+    (kept,) = at.work_tables
+    assert kept.endswith("_ANSWERS")
+    assert at.here({**EMBEDDING, "outputColumn": "v"}).failed == 1  # the poisoned one
+    assert [name.rpartition("_")[2] for name in at.work_tables] == ["VECTORS"]
+
+
+def test_as_many_statements_run_at_once_as_the_service_has_instances(at: Scene) -> None:
+    wide = at.sf.create_service(
+        "wide", protocol="MODEL_SERVING", row_seconds=0.002, placed={"min_instances": 3, "max_instances": 3}
+    )
+    at.sf.clock.advance(600)
+    at.fill([(i, f"t{i}") for i in range(600)])
+    running: list[int] = []
+
+    def on_statement(text: str) -> None:
+        if "!__CALL__" in text:
+            running.append(at.sf.executor.running + 1)
+
+    run = at.here({**PROMPT, "service": f"{DATABASE}.{SCHEMA}.WIDE"}, on_statement=on_statement)
+    assert run.answered == 600
+    assert max(running) in (2, 3)
+    assert wide.stats.max_in_flight > 4  # more than the batches of one statement
 
 
 def test_a_service_that_refuses_every_row_stops_the_job_and_keeps_what_was_answered(at: Scene) -> None:
@@ -567,3 +609,23 @@ def test_the_batch_gateway_answers_by_its_functions(at: Scene, arguments: str, p
     assert (report.answered, report.failed) == (39, 1)
     assert answers(at) == {i: answer_to(f"t{i} ") for i in range(40) if i != 5}
     assert at.failures[0]["answer_error"].startswith("The service reports: ")
+
+
+def test_the_batch_gateway_embeds(at: Scene) -> None:
+    gateways = pytest.importorskip("sandbox.services.batch_gateway")
+    engine = at.sf.create_service("engine_embed", "scripted", "OPENAI", kind="embedding")
+    gateway = gateways.BatchGateway(engine.service.url)
+    name = f"{DATABASE}.{SCHEMA}.LLM_EMBED"
+    try:
+        at.sf.create_service("box_embed", gateway.url, "OPENAI")
+        at.sf.run_sql(
+            f"CREATE OR REPLACE FUNCTION {name}(INPUT VARCHAR, PARAMETERS OBJECT) RETURNS VARIANT "
+            f"SERVICE = {DATABASE}.{SCHEMA}.BOX_EMBED ENDPOINT = api AS '/embed'",
+            role=CALLER,
+        )
+        at.fill([(i, f"t{i}") for i in range(20)])
+        at.here({**EMBEDDING, "service": f"{DATABASE}.{SCHEMA}.BOX_EMBED", "method": name})
+    finally:
+        gateway.stop()
+    vectors = {key: json.loads(cell) for key, cell in answers(at, "embedding").items()}
+    assert vectors == {i: pytest.approx(vector_of(f"t{i}"), abs=1e-6) for i in range(20)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import astuple
 from typing import Any
 
 import pytest
@@ -143,10 +144,12 @@ def test_halves_lose_nothing(low: int, width: int) -> None:
 
 
 def test_work_tables_are_beside_the_output_and_found_again() -> None:
-    one, other = (work_tables(QualifiedName("DB", "s p", name)) for name in ("A", "B"))
-    assert one == work_tables(QualifiedName("DB", "s p", "A"))
-    assert not set(one.all) & set(other.all)
-    assert all(re.fullmatch(r'DB\."s p"\.SPCS_LLM_[0-9A-F]{12}_[A-Z]+', name) for name in one.all)
+    one, other = (astuple(work_tables(QualifiedName("DB", "s p", name), chat=True)) for name in ("A", "B"))
+    assert one == astuple(work_tables(QualifiedName("DB", "s p", "A"), chat=True))
+    assert not set(one) & set(other)
+    assert all(re.fullmatch(r'DB\."s p"\.SPCS_LLM_[0-9A-F]{12}_[A-Z]+', name) for name in one)
+    vectors = work_tables(QualifiedName("DB", "s p", "A"), chat=False)
+    assert (vectors.answers, vectors.stale) == (one[3], one[2])
 
 
 # -- answers ---------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from typing import Any
 from spcs_llm.control import cells
 from spcs_llm.control.families import PriceList
 from spcs_llm.control.identifiers import QualifiedName, quoted
+from spcs_llm.control.services import Service
 from spcs_llm.control.session import Row
 from spcs_llm.errors import ModelError, SettingsError, SpcsError, SqlError
 from spcs_llm.in_snowflake import outputs as output_queries
@@ -118,8 +119,9 @@ class Job:
         self._prices = prices
         self._clock = clock
         self._sleep = sleep
-        self._tables = work_tables(place.output)
+        self._tables = work_tables(place.output, chat=settings.is_chat)
         self._run_id = uuid.uuid4().hex
+        self._has_resumed = False
 
     def run(self) -> Report:
         """Runs the job.
@@ -144,7 +146,18 @@ class Job:
             else "",
         )
         self._prepare(questions, call)
-        self._ready()
+        try:
+            self._ready()
+            return self._answered(questions, call, service, began)
+        finally:
+            if self._has_resumed:
+                logger.warning(
+                    "Service %s was resumed for this job. It runs, and bills, until it suspends itself or is "
+                    "suspended.",
+                    self._settings.service.sql,
+                )
+
+    def _answered(self, questions: Questions, call: Call, service: Service, began: float) -> Report:
         engine = self._engine(call, statements_at_once(service))
         rate = read_rate(self._session, service, self._prices, self._settings.credit_price)
         try:
@@ -221,6 +234,7 @@ class Job:
                 self._session.change(statement)
             described = f"{call.function} {call.form.name} {call.sampling}"
             self._session.change(questions.create(tables, job_key(self._settings, described)))
+            self._session.change(drop(tables.stale))
             answer_type = "VARCHAR" if self._settings.is_chat else "ARRAY"
             self._session.change(create_answers(tables.answers, answer_type))
         if self._settings.retry_failures:
@@ -267,7 +281,9 @@ class Job:
     # -- asking ----------------------------------------------------------------------------------------
 
     def _ready(self) -> None:
-        make_ready(self._session, self._settings.service, self._prices, self._sleep, self._clock)
+        self._has_resumed |= make_ready(
+            self._session, self._settings.service, self._prices, self._sleep, self._clock
+        )
 
     def _engine(self, call: Call, parallel: int) -> Engine:
         statements = Statements(self._tables, lambda part: self._insert(call, part), self._run_id)

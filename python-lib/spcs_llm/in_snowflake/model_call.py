@@ -134,7 +134,7 @@ def make_ready(
     prices: PriceList,
     sleep: Callable[[float], Any] = time.sleep,  # noqa: TID251 - a job waits here, no query does
     clock: Callable[[], float] = time.monotonic,
-) -> None:
+) -> bool:
     """Resumes the service if it is suspended, and waits until its containers are ready.
 
     Args:
@@ -144,12 +144,15 @@ def make_ready(
         sleep: Makes the pauses between two looks.
         clock: Seconds that never go back.
 
+    Returns:
+        Whether it was suspended, and was resumed here.
+
     Raises:
         ServiceStarting: If it is not ready in time, or may not be resumed.
     """
     service = named_service(session, name)
     if service is not None and not service.is_suspended:
-        return
+        return False
     logger.info("Service %s is suspended: it is resumed now, which starts billing.", name.sql)
     done = operate(
         session,
@@ -164,3 +167,4 @@ def make_ready(
     for one in done.services:
         if one.outcome in (Outcome.FAILED, Outcome.WAITING):
             raise ServiceStarting(f"Service {name.sql} is suspended and does not start. {one.note}")
+    return True

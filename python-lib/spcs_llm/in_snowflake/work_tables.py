@@ -6,7 +6,7 @@ They are beside the output table, and named after it: `SPCS_LLM_<digest>_…`.
 | --- | --- |
 | `…_SETTINGS` | one: whose turn it is, and the users' texts |
 | `…_QUESTIONS` | one for each row of the input: key, prompt, and the columns to keep |
-| `…_ANSWERS` | one for each row that was answered or failed; it survives a stop |
+| `…_ANSWERS`, `…_VECTORS` | one for each row that was answered or failed; it survives a stop |
 """
 
 from __future__ import annotations
@@ -22,31 +22,33 @@ HASHES = 2**64  # values of MD5_NUMBER_LOWER64
 
 @dataclass(frozen=True)
 class WorkTables:
-    """The names of a job's tables, as statements have them."""
+    """The names of a job's tables, as statements have them.
+
+    Attributes:
+        stale: The table of answers that a job of the other task would have: its answers are of another type.
+    """
 
     settings: str
     questions: str
     answers: str
-
-    @property
-    def all(self) -> tuple[str, ...]:
-        """The tables, in the order in which they are dropped: the answers last."""
-        return self.questions, self.settings, self.answers
+    stale: str
 
 
-def work_tables(output: QualifiedName) -> WorkTables:
+def work_tables(output: QualifiedName, *, chat: bool) -> WorkTables:
     """The tables of the job that writes an output table.
 
     Args:
         output: The output table.
+        chat: Whether the answers are texts, or vectors.
 
     Returns:
         Their names.
     """
     mark = PREFIX + hashlib.sha256(output.sql.encode()).hexdigest()[:12].upper()
+    answers = ("ANSWERS", "VECTORS") if chat else ("VECTORS", "ANSWERS")
     names = (
         QualifiedName(output.database, output.schema, f"{mark}_{kind}").sql
-        for kind in ("SETTINGS", "QUESTIONS", "ANSWERS")
+        for kind in ("SETTINGS", "QUESTIONS", *answers)
     )
     return WorkTables(*names)
 
