@@ -69,7 +69,8 @@ def as_snowflake(
 class ObedientServer(LocalService):
     """OpenAI's chats, each answered by `say(user's text)`; `healthy` is what `/health` says.
 
-    Vectors are the length of the text and 0.5; a request with the text "break" breaks its connection.
+    Vectors are the length of the text and 0.5. A request with the text "break" breaks its connection; "busy" makes it
+    a 429.
 
     `asked` has the bodies of all chats so far, and `keys` their `Authorization`.
     """
@@ -78,6 +79,7 @@ class ObedientServer(LocalService):
         self.say = say
         self.healthy = True
         self.asked: list[dict[str, Any]] = []
+        self.embedded: list[list[str]] = []
         self.keys: set[str | None] = set()
         self.gate = threading.Event()
         self.gate.set()
@@ -110,6 +112,9 @@ class ObedientServer(LocalService):
 
     async def _embeddings(self, request: Request) -> Response:
         texts = json.loads(await request.body())["input"]
+        self.embedded.append(texts)
+        if "busy" in texts:
+            return JSONResponse({"error": {"message": "told to fail"}}, status_code=429)
         if "break" in texts:
             return StreamingResponse(_broken(), headers={"content-length": "100"})
         data = [{"index": i, "embedding": [float(len(text)), 0.5]} for i, text in enumerate(texts)]

@@ -199,6 +199,15 @@ def test_a_text_that_breaks_the_connection_fails_no_text_of_the_same_request(
     assert "closed the connection" in found[1]["error"]
 
 
+def test_a_busy_model_server_is_not_asked_for_each_text_of_a_request(
+    gateway_for: Start, server: ObedientServer
+) -> None:
+    gateway = gateway_for(server.url, MAX_BATCH_SIZE=4)
+    response = post(gateway.url, "/embed", [[i, text] for i, text in enumerate(["a", "busy", "ccc", "d"])])
+    assert response.status_code == 429
+    assert {len(texts) for texts in server.embedded} == {4}
+
+
 # -- the same batch again ---------------------------------------------------------------------------------
 
 

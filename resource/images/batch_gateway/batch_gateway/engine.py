@@ -89,20 +89,23 @@ class Engine:
         """In a thread: the answers to some rows; none if it is of no use to ask on."""
         if batch.halted:
             return []
-        answers = task.ask([batch.rows[place] for place in places])
-        if not any(answer.is_outage for answer in answers):
-            return list(zip(places, answers))
+        answers = list(zip(places, task.ask([batch.rows[place] for place in places])))
+        if not any(answer.is_outage for _, answer in answers):
+            return answers
         if not self.is_healthy():
             if not batch.halted:
                 batch.halted = True
                 logger.warning("The model server is not healthy", extra=fields(batch=batch.name))
-            return list(zip(places, answers))
-        if len(places) > 1:  # one of the rows may have broken the request of all
-            return [found for place in places for found in self._ask(batch, task, [place])]
-        return [
-            (place, replace(answer, is_outage=False) if _is_the_rows_own(answer, batch.runs) else answer)
-            for place, answer in zip(places, answers)
-        ]
+            return answers
+        found: list[tuple[int, Answer]] = []
+        for place, answer in answers:
+            if len(places) > 1 and isinstance(answer.error, NetworkError):  # another row may have broken it
+                found += self._ask(batch, task, [place])
+            elif answer.is_outage and _is_the_rows_own(answer, batch.runs):
+                found.append((place, replace(answer, is_outage=False)))
+            else:
+                found.append((place, answer))
+        return found
 
     def close(self) -> None:
         """Drops the rows that wait. Those that are being asked are not waited for."""
