@@ -27,14 +27,15 @@ def settings(subject: Subject, context: QueryContext) -> Outcome:
     with contextlib.suppress(NetworkError):  # the proxy or the CA bundle: the steps of the network say so
         _ = subject.connection
     protocol = PROTOCOLS[read.protocol.name].title
-    seen = f"Sign-in by {_sign_in(subject)}, protocol {protocol}, {_times(read)}."
+    seen = f"{_sign_in(subject)}, protocol {protocol}, {_times(read)}."
     problem = _impatient(read)
     return warning(seen, problem) if problem else ok(seen)
 
 
 def _sign_in(subject: Subject) -> str:
     kinds = {"OAuthSignIn": "OAuth", "KeyPairSignIn": "key pair", "TokenSignIn": "programmatic access token"}
-    return kinds[type(subject.settings.credential.sign_in).__name__]
+    kind = kinds.get(type(subject.settings.credential.sign_in).__name__)
+    return "No sign-in" if kind is None else f"Sign-in by {kind}"
 
 
 def _times(read: Settings) -> str:
