@@ -159,7 +159,7 @@ class Recipes:
 
     @contextmanager
     def flow(self, ticket: str, inputs: Sequence[str], outputs: Sequence[str]) -> Iterator[None]:
-        """While it lasts, whoever has this ticket is a recipe with these datasets, without a process of its own."""
+        """While it lasts, whoever has this ticket is a recipe with these datasets, without a separate process."""
         self._flows[ticket] = _Flow([self.dataset(n) for n in inputs], [self.dataset(n) for n in outputs])
         try:
             yield

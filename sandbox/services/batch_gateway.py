@@ -1,4 +1,4 @@
-"""The batch gateway of `resource/images` as a process of its own, beside a model server that runs already."""
+"""The batch gateway of `resource/images` as a separate process, beside a model server that runs already."""
 
 from __future__ import annotations
 

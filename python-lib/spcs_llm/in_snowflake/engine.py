@@ -38,7 +38,7 @@ class Progress:
 
     Attributes:
         rows: Rows that the statements were for.
-        failed: Rows that failed by a statement of their own.
+        failed: Rows that failed although they had a statement to themselves.
         busy_seconds: Seconds of all statements together.
     """
 

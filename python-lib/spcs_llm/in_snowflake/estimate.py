@@ -40,7 +40,7 @@ class Rate:
         return (self.pool_credits + self.warehouse_credits) * self.credit_price
 
     def cost(self, seconds: float) -> float | None:
-        """USD for so many seconds; None if a part cannot be seen."""
+        """USD for a number of seconds; None if a part cannot be seen."""
         hourly = self.usd_per_hour
         return None if hourly is None else hourly * seconds / 3600
 

@@ -25,7 +25,7 @@ class ColumnPiece:
 
 
 class UnknownColumn(ValueError):
-    """A placeholder that names no column of the input."""
+    """A placeholder that does not name a column of the input."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)

@@ -41,7 +41,7 @@ NOBODY = Viewer(None)
 
 
 class Viewers:
-    """Tells who sends a request. Thread-safe.
+    """Finds out who sends a request. Thread-safe.
 
     Args:
         identify: Asks DSS whose browser sent these headers. It raises whatever it likes if it knows nobody.

@@ -60,7 +60,7 @@ class Received:
             Its rows.
 
         Raises:
-            BadBatch: If it is no batch of rows.
+            BadBatch: If it is not a batch of rows.
         """
         return cls(read_rows(body, most_arguments), hashlib.sha256(body).digest(), len(body))
 
@@ -296,7 +296,7 @@ class Batches:
                 )
 
     def _make_room(self, size: int) -> None:
-        """Forgets kept answers, the oldest first, until there is room for so many more bytes."""
+        """Forgets kept answers, the oldest first, until there is room for that many more bytes."""
         excess = self.held + size - self._limits.max_held
         for batch in list(self._batches.values()):
             if excess <= 0:

@@ -115,7 +115,7 @@ class Engine:
 def _is_the_rows_own(answer: Answer, run: int) -> bool:
     """Whether a failure is a row's fault, though it looks like an outage: the model server is healthy.
 
-    A row whose connection broke off was tried several times by now. One that was told "not now" gets another run.
+    A row whose connection broke off has been tried several times already. One that was told "not now" gets another run.
 
     Args:
         answer: The row's.

@@ -42,7 +42,7 @@ def chat_settings(parameters: Any) -> dict[str, Any]:
         LLM Mesh's dict of completion settings.
 
     Raises:
-        QueryError: If they are no object, or a name is not known or is given twice.
+        QueryError: If they are not an object, or a name is not known or is given twice.
     """
     return _settings(parameters, _OF_CHATS)
 

@@ -17,7 +17,7 @@ _STRING = re.compile(rb'"(?:[^"\\]+|\\.)*"', re.DOTALL)
 
 
 class BadBatch(Exception):
-    """A request whose body is no batch of rows. Its text says why, and quotes nothing of the body."""
+    """A request whose body is not a batch of rows. Its text says why, and quotes nothing of the body."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def read_rows(body: bytes, most_arguments: int) -> list[Row]:
         The rows, in order.
 
     Raises:
-        BadBatch: If it is no batch.
+        BadBatch: If it is not a batch.
     """
     if _opening(body) > _MAX_CONTAINERS and _opening(_STRING.sub(b"", body)) > _MAX_CONTAINERS:
         raise BadBatch("The body has more lists and objects than a batch can have.")

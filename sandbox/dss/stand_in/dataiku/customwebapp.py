@@ -1,4 +1,4 @@
-"""What a plugin's webapp reads of its own settings. Source: the backends of Dataiku's own plugins."""
+"""What a plugin's webapp reads of its settings. Source: the backends of Dataiku's own plugins."""
 
 from __future__ import annotations
 
