@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 import threading
 import time
@@ -74,6 +75,11 @@ class RawServer:
             body += connection.recv(65536)
         return True
 
+    def wait_for_the_end_of_its_connections(self) -> None:
+        for thread in self._threads[1:]:
+            thread.join(FAR_TOO_LONG)
+            assert not thread.is_alive()
+
     def stop(self) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -138,6 +144,21 @@ def ending_a_moment_later(connection: socket.socket) -> None:
 def cut_after_its_finish_reason(connection: socket.socket) -> None:
     connection.sendall(CHUNKED + chunk(OPENING + CLOSING))
     connection.shutdown(socket.SHUT_WR)
+
+
+def test_a_client_that_nobody_uses_any_more_closes_its_connections_at_once(
+    serve: Callable[[Script], tuple[Client, RawServer]],
+) -> None:
+    """And not when the garbage collector happens to look: a circle of references would wait for that."""
+    client, server = serve(with_a_length)
+    assert client.protocol.chat(asking("hi"), QueryContext(FAR_TOO_LONG)).text == "héllo you"
+    assert list(client.protocol.stream(asking("hi"), QueryContext(FAR_TOO_LONG)))
+    gc.disable()
+    try:
+        del client
+        server.wait_for_the_end_of_its_connections()
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(

@@ -96,8 +96,9 @@ class Exchange:
         """Ends whatever a thread waits for on this exchange's connection."""
         self.cut = True
         self._shut_down()
-        if self._on_cut is not None:
-            self._on_cut()
+        on_cut = self._on_cut
+        if on_cut is not None:
+            on_cut()
 
     def _shut_down(self) -> None:
         if self._socket is not None:
@@ -211,6 +212,7 @@ class Exchange:
         return chunks
 
     def close(self, keep_connection: bool = True) -> None:
+        self._on_cut = None  # a method of the attempt that holds this: a circle
         self._drop_handle()
         if self._response is None:
             return

@@ -53,10 +53,10 @@ class AutomaticProtocol(ServiceProtocol):
         self._settings = settings
         self._lock = threading.Lock()
         self._protocols: dict[str, ServiceProtocol] = {}
-        self._spoken = Discovery(self._find, "what the service speaks")
+        self._spoken: Discovery[str] = Discovery("what the service speaks")
         # A look takes a dozen requests: where every query fails, not every one of them looks.
         self._failure: Learned[SpcsError | None] = Learned(None, seconds=_SECONDS_BETWEEN_FAILED_LOOKS)
-        self._kinds = Discovery(self._find_kinds, "the kinds of query that the service takes")
+        self._kinds: Discovery[frozenset[str]] = Discovery("the kinds of query that the service takes")
 
     @classmethod
     def of(cls, endpoint: Endpoint, settings: ProtocolSettings) -> AutomaticProtocol:
@@ -68,7 +68,7 @@ class AutomaticProtocol(ServiceProtocol):
         return self if last is None else self._protocol(last[0])
 
     def resolved(self, context: QueryContext) -> ServiceProtocol:
-        return self._protocol(self._spoken.value(context))
+        return self._protocol(self._spoken.value(context, self._find))
 
     def spoken(self, context: QueryContext) -> str:
         """The name of the protocol that the service speaks.
@@ -82,7 +82,7 @@ class AutomaticProtocol(ServiceProtocol):
         Raises:
             SpcsError: If the service cannot be asked, or does not show what it speaks.
         """
-        return self._spoken.value(context)
+        return self._spoken.value(context, self._find)
 
     def kinds(self, context: QueryContext) -> frozenset[str]:
         """The kinds of query that the service takes, as far as its paths show.
@@ -96,7 +96,7 @@ class AutomaticProtocol(ServiceProtocol):
         Raises:
             SpcsError: As `spoken`.
         """
-        return self._kinds.value(context)
+        return self._kinds.value(context, self._find_kinds)
 
     def explained(self, error: SpcsError, kind: str, chosen: str, context: QueryContext) -> SpcsError:
         """Looks for a better error if the service turns out to be another than the settings say.
@@ -114,16 +114,16 @@ class AutomaticProtocol(ServiceProtocol):
             self._spoken.forget()  # the service has changed, it seems: the next query asks anew
         child = context.child(_MAX_SECONDS)
         try:
-            spoken = self._spoken.value(child)
+            spoken = self._spoken.value(child, self._find)
             if chosen not in (AUTOMATIC, spoken):
                 return _of_another_protocol(error, PROTOCOLS[chosen].title, PROTOCOLS[spoken].title)
-            return _of_another_kind(error, kind, self._kinds.value(child))
+            return _of_another_kind(error, kind, self._kinds.value(child, self._find_kinds))
         except SpcsError:
             return error
 
     def _find_kinds(self, context: QueryContext) -> frozenset[str]:
         probe = Probe(self._endpoint, context)
-        paths = PROTOCOLS[self._spoken.value(context)].load().paths(self._settings)
+        paths = PROTOCOLS[self._spoken.value(context, self._find)].load().paths(self._settings)
         return frozenset(kind for kind, asked in paths.items() if any(map(probe.takes, asked)))
 
     def _protocol(self, name: str) -> ServiceProtocol:

@@ -17,16 +17,15 @@ _SECONDS_TO_ASK_ANEW = 5.0
 class Discovery(Generic[T]):
     """What a service said of itself. Thread-safe.
 
+    It does not hold what asks the service. That would be a method of its owner, and so a circle, which keeps the
+    connections of an owner that nobody uses any more open until the garbage collector finds it.
+
     Args:
-        ask: Asks the service. Its SpcsError is told to all who wait, and remembered by nobody.
         what: What is asked for: "the list of the service's models".
         clock: Seconds that never go back.
     """
 
-    def __init__(
-        self, ask: Callable[[QueryContext], T], what: str, *, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._ask = ask
+    def __init__(self, what: str, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._what = what
         self._found: Learned[tuple[T] | None] = Learned(None, clock=clock)
         self._before: tuple[T] | None = None
@@ -37,11 +36,12 @@ class Discovery(Generic[T]):
         """What was found, in a tuple, even if it is time to ask again; None before that."""
         return self._found.value or self._before
 
-    def value(self, context: QueryContext) -> T:
+    def value(self, context: QueryContext, ask: Callable[[QueryContext], T]) -> T:
         """What the service says, or said some minutes ago.
 
         Args:
             context: The query that needs to know.
+            ask: Asks the service. Its SpcsError is raised in all threads that wait, and is not remembered.
 
         Returns:
             The value.
@@ -52,7 +52,7 @@ class Discovery(Generic[T]):
         found = self._found.value
         if found is None:
             found = self._flights.run(
-                lambda: self._asked(context),
+                lambda: self._asked(context, ask),
                 context,
                 f"another query that asks for {self._what}",
                 lambda: context.timeout(f"waiting for {self._what}"),
@@ -65,15 +65,15 @@ class Discovery(Generic[T]):
         if found is not None:
             self._found.forget(found)
 
-    def _asked(self, context: QueryContext) -> tuple[T]:
+    def _asked(self, context: QueryContext, ask: Callable[[QueryContext], T]) -> tuple[T]:
         found, before = self._found.value, self._before
         if found is not None:
             return found  # another thread was faster
         if before is None:
-            found = (self._ask(context),)
+            found = (ask(context),)
         else:
             try:
-                found = (self._ask(context.child(_SECONDS_TO_ASK_ANEW)),)
+                found = (ask(context.child(_SECONDS_TO_ASK_ANEW)),)
             except SpcsError:
                 found = before  # as it was until now; if the service is down, the query will tell
         self._found.learn(found)

@@ -33,7 +33,7 @@ class ServedModels:
     ) -> None:
         self._endpoint = endpoint
         self._configured = configured or None
-        self._first = Discovery(self._first_listed, "the list of the service's models", clock=clock)
+        self._first: Discovery[str | None] = Discovery("the list of the service's models", clock=clock)
 
     def name(self, context: QueryContext) -> str | None:
         """Finds the name of the model to ask for.
@@ -47,7 +47,9 @@ class ServedModels:
         Raises:
             SpcsError: If the list cannot be read.
         """
-        return self._configured if self._configured is not None else self._first.value(context)
+        if self._configured is not None:
+            return self._configured
+        return self._first.value(context, self._first_listed)
 
     def forget(self) -> None:
         """Forgets what was discovered: the service may run another model by now."""
