@@ -22,6 +22,13 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
 ]
 
+VERSION = tuple(int(part) for part in connector.__version__.split(".")[:2])
+
+
+def refusal(code: str, sentence: str) -> str:
+    """What a connector quotes of a refused sign-in: before version 4, the sentence without its code."""
+    return code if VERSION >= (4, 0) else sentence
+
 
 @pytest.fixture
 def sf() -> Iterator[Snowflake]:
@@ -61,7 +68,7 @@ def test_the_connector_logs_in_queries_is_renewed_and_logs_out(sf: Snowflake) ->
 
 
 def test_the_connector_reads_the_refusal_of_a_token(sf: Snowflake) -> None:
-    with pytest.raises(connector.errors.DatabaseError, match="390303"):
+    with pytest.raises(connector.errors.DatabaseError, match=refusal("390303", "Invalid OAuth access token")):
         connect(sf, token="nonsense")
 
 
@@ -85,6 +92,7 @@ def test_the_connector_logs_in_with_a_key_pair(sf: Snowflake) -> None:
     assert sf.counters["account"]["login"] == 1
 
 
+@pytest.mark.skipif(VERSION < (4, 0), reason="version 3.12 takes one only in place of the password")
 def test_the_connector_logs_in_with_a_pat(sf: Snowflake) -> None:
     connect(sf, authenticator="PROGRAMMATIC_ACCESS_TOKEN", token=sf.create_pat()).close()
     assert sf.counters["account"]["login"] == 1
@@ -98,8 +106,13 @@ def test_the_connector_logs_in_with_a_pat_in_place_of_the_password(sf: Snowflake
     assert sf.counters["account"]["login"] == 2
     revoked = sf.create_pat("BOB")
     sf.world.revoke(revoked)
-    for refused, code in ((sf.create_pat("ALICE"), "390100"), (revoked, "394400"), ("nonsense", "390100")):
-        with pytest.raises(connector.errors.DatabaseError, match=code):
+    wrong = refusal("390100", "Incorrect username or password")
+    for refused, told in (
+        (sf.create_pat("ALICE"), wrong),
+        (revoked, refusal("394400", "Programmatic access token is invalid")),
+        ("nonsense", wrong),
+    ):
+        with pytest.raises(connector.errors.DatabaseError, match=told):
             connect(sf, **password, password=refused)
 
 
