@@ -67,7 +67,8 @@ def test_the_python_of_the_sandbox_s_readme_for_dss() -> None:
 
 
 def test_the_python_of_the_sandbox_s_readme_for_snowflake() -> None:
-    (code,) = blocks("sandbox/snowflake/README.md", "python")
+    code, tables = blocks("sandbox/snowflake/README.md", "python")
+    assert run(sys.executable, "-c", tables).strip() == "[{'ID': Decimal('1'), 'TEXT': 'a'}]"
     answer, status, rest = run(sys.executable, "-c", code).splitlines()
     assert "Paris" in answer
     assert status == "429"

@@ -18,7 +18,7 @@ from spcs_llm.in_snowflake.answer_fields import UnfitSchema, read_fields
 from spcs_llm.in_snowflake.estimate import Rate, check_limit
 from spcs_llm.in_snowflake.form import RecipeFields, read_settings
 from spcs_llm.in_snowflake.input_columns import InputColumn, key_text
-from spcs_llm.in_snowflake.refused_slices import Remedy, remedy, row_reason, told
+from spcs_llm.in_snowflake.refused_slices import Remedy, remedy, row_reason, told, without_values
 from spcs_llm.in_snowflake.settings_table import create_statements
 from spcs_llm.in_snowflake.signature import (
     Call,
@@ -296,6 +296,21 @@ def test_no_form_at_all_is_an_empty_one(config: Any) -> None:
         read_settings(config)
 
 
+def test_no_text_of_a_prompt_is_in_a_repr() -> None:
+    schema = json.dumps({"properties": {"secret": {"type": "string"}}})
+    texts = {
+        "promptTemplate": "secret {{a}}",
+        "systemPrompt": "secret",
+        "stopSequences": ["secret"],
+        "jsonSchema": schema,
+    }
+    examples = [{"input": "secret", "output": "secret"}]
+    settings = read_settings({**CHAT, **texts, "examples": examples})
+    assert "secret" not in repr(settings)
+    assert "secret" not in repr(settings.examples)
+    assert "secret" not in repr(settings.template)
+
+
 def test_a_method_with_three_parts_is_a_function() -> None:
     settings = read_settings({**CHAT, "method": 'db.s."chat it"'})
     assert (settings.method, settings.function) == (None, QualifiedName("DB", "S", "chat it"))
@@ -342,6 +357,11 @@ def test_the_words_of_a_service_are_in_a_rows_reason_and_in_no_log() -> None:
     assert row_reason(error) == "The service refuses the row: 400 'the secret prompt'"
     assert told(error) == "The service answers with HTTP status 400."
     assert "secret" not in told(refused("service function failed: secret", "100335"))
+    value = refused("Numeric value 'secret' is not recognized", "100038")
+    assert remedy(value) is Remedy.STOP
+    assert "secret" not in f"{without_values(value)!r} {told(value)}"
+    rights = refused("Table 'T' does not exist", "002003")
+    assert without_values(rights) is rights
 
 
 # -- cost ------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from typing import Any
 
 from spcs_llm.control import cells
 from spcs_llm.errors import ServiceError, SpcsError, SqlError
-from spcs_llm.in_snowflake.refused_slices import Remedy, remedy, row_reason, told
+from spcs_llm.in_snowflake.refused_slices import Remedy, remedy, row_reason, told, without_values
 from spcs_llm.in_snowflake.session import JobSession
 from spcs_llm.in_snowflake.settings_table import whose_turn
 from spcs_llm.in_snowflake.work_tables import HASHES, Slice, WorkTables, unanswered
@@ -202,8 +202,8 @@ class Engine:
             if shared.error is not None or shared.cursor >= HASHES:
                 return None
             low = shared.cursor
-            # The last slices are for all threads, so that none waits long for another.
-            width = min(shared.width, max(1.0, (HASHES - low) / self._parallel))
+            # The last slices are smaller, so that no thread waits long for another; but each costs statements.
+            width = min(shared.width, max(1.0, shared.width / 8, (HASHES - low) / self._parallel))
             high = min(HASHES, low + max(1, int(width)))
             if HASHES - high < width / 2:
                 high = HASHES
@@ -231,7 +231,7 @@ class Engine:
             except SpcsError as error:
                 helps = remedy(error)
                 if helps is Remedy.STOP:
-                    raise
+                    raise without_values(error) from None
                 logger.info("A statement for %d rows failed: %s", rows, told(error))
                 if helps is Remedy.WAIT:
                     self._wait_for_service()
@@ -245,7 +245,7 @@ class Engine:
 
     def _divided(self, part: Slice, rows: int, error: SpcsError, helps: Remedy) -> list[Slice]:
         if helps is Remedy.REPEAT:
-            raise error
+            raise without_values(error)
         if rows > 1 and not part.is_one_hash:
             return list(part.halves())
         with self._lock:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from spcs_llm.control.identifiers import NotAName, QualifiedName, parts, qualified, typed
@@ -28,8 +28,8 @@ DEFAULT_TOKENS = 1024
 class Example:
     """A question and its answer, which stand before each prompt."""
 
-    input: str
-    output: str
+    input: str = field(repr=False)
+    output: str = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -163,18 +163,18 @@ class JobSettings:
     method: str | None
     function: QualifiedName | None
     template: Template | None
-    system: str | None
+    system: str | None = field(repr=False)
     examples: tuple[Example, ...]
     text_column: str | None
     keys: tuple[str, ...]
     kept: tuple[str, ...]
     output: str
-    schema: str | None
-    fields: tuple[AnswerField, ...]
+    schema: str | None = field(repr=False)
+    fields: tuple[AnswerField, ...] = field(repr=False)
     vector_type: str
     temperature: float | None
     max_tokens: int
-    stops: tuple[str, ...]
+    stops: tuple[str, ...] = field(repr=False)
     row_limit: int | None
     cost_limit: float | None
     credit_price: float
@@ -262,24 +262,24 @@ def raise_for(complaints: list[str]) -> None:
 
 
 def _service(form: FormValues) -> QualifiedName | None:
-    field = RecipeFields.service
-    text = field.read(form) or RecipeFields.listed_service.read(form)
+    service = RecipeFields.service
+    text = service.read(form) or RecipeFields.listed_service.read(form)
     if text is None:
         why = "is empty: enter the full name of a service, DATABASE.SCHEMA.SERVICE, or select one of 'Services found'"
         if RecipeFields.model.read(form) is not None:
             why += ". A model that no service serves cannot be run by this version"
-        form.complain(field, why)
+        form.complain(service, why)
         return None
     try:
         return qualified(text)
     except NotAName as problem:
-        form.complain(field, str(problem))
+        form.complain(service, str(problem))
         return None
 
 
 def _method(form: FormValues) -> tuple[str | None, QualifiedName | None]:
-    field = RecipeFields.method
-    text = field.read(form)
+    method = RecipeFields.method
+    text = method.read(form)
     if text is None:
         return None, None
     try:
@@ -287,7 +287,7 @@ def _method(form: FormValues) -> tuple[str | None, QualifiedName | None]:
             return None, qualified(text)
         return typed(text), None
     except NotAName as problem:
-        form.complain(field, f"{problem}. A function has three parts: DATABASE.SCHEMA.FUNCTION")
+        form.complain(method, f"{problem}. A function has three parts: DATABASE.SCHEMA.FUNCTION")
         return None, None
 
 

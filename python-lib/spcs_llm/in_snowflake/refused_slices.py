@@ -65,6 +65,26 @@ def row_reason(error: SpcsError) -> str:
     return f"The service refuses the row: {said}"
 
 
+def without_values(error: SpcsError) -> SpcsError:
+    """The error to raise: Snowflake's words about data, such as a number that it cannot read, quote a cell.
+
+    Args:
+        error: What a statement raised.
+
+    Returns:
+        The error itself, if it is about names, rights or Snowflake itself; else one without Snowflake's words.
+    """
+    if not isinstance(error, SqlError) or error.code is None or error.code.startswith("00"):
+        return error
+    return SqlError(
+        f"Snowflake stops a statement of the job (code {error.code}).",
+        "Look for it in the query history of Snowflake, by its query tag.",
+        code=error.code,
+        sqlstate=error.sqlstate,
+        statement_kind=error.statement_kind,
+    )
+
+
 def told(error: SpcsError) -> str:
     """A failure for a log or an error: without the service's words, which may quote a row.
 
@@ -81,4 +101,4 @@ def told(error: SpcsError) -> str:
     if remedy(error) in (Remedy.DIVIDE, Remedy.WAIT):
         code = f" (code {error.code})" if isinstance(error, SqlError) and error.code else ""
         return f"The service does not answer as a service function must{code}."
-    return error.message
+    return without_values(error).message

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 _PLACEHOLDER = re.compile(r'(\\?)\{\{[ \t]*("(?:[^"\n]|"")+"|[^{}"\s][^{}"\n]*?)[ \t]*\}\}')
 _ESCAPED = "\\{{"
@@ -40,7 +40,7 @@ class Template:
         pieces: The pieces in their order. Neighbouring texts are joined.
     """
 
-    pieces: tuple[str | ColumnPiece, ...]
+    pieces: tuple[str | ColumnPiece, ...] = field(repr=False)
 
     @property
     def columns(self) -> tuple[str, ...]:
