@@ -137,7 +137,12 @@ def value(position: int, parsed: str, fields: str) -> str:
     Returns:
         An expression.
     """
-    return f"GET({parsed}, {fields}[{position}]:name::VARCHAR)"
+    return f"GET({parsed}, {_described(fields, position, 'name')}::VARCHAR)"
+
+
+def _described(fields: str, position: int, what: str) -> str:
+    """What `names_json` says of a field."""
+    return f"GET(GET({fields}, {position}), '{what}')"
 
 
 def problem(fields: Sequence[AnswerField], parsed: str, values: Sequence[str], names: str) -> str:
@@ -154,12 +159,13 @@ def problem(fields: Sequence[AnswerField], parsed: str, values: Sequence[str], n
     """
     cases = [f"WHEN {parsed} IS NULL OR TYPEOF({parsed}) <> 'OBJECT' THEN 'The answer is not a JSON object.'"]
     for position, (field, found) in enumerate(zip(fields, values)):
-        cases += _cases(field, found, f"{names}[{position}]")
+        name, choices = (_described(names, position, what) for what in ("name", "choices"))
+        cases += _cases(field, found, name, choices)
     return "CASE " + " ".join(cases) + " ELSE NULL END"
 
 
-def _cases(field: AnswerField, found: str, described: str) -> list[str]:
-    told = f"'The field ' || {described}:name::VARCHAR || "
+def _cases(field: AnswerField, found: str, name: str, choices: str) -> list[str]:
+    told = f"'The field ' || {name}::VARCHAR || "
     absent, null = f"TYPEOF({found}) IS NULL", f"TYPEOF({found}) = 'NULL_VALUE'"
     kinds = ", ".join(f"'{kind}'" for kind in (*_TYPES[field.json_type][1], "NULL_VALUE"))
     cases = [
@@ -170,7 +176,7 @@ def _cases(field: AnswerField, found: str, described: str) -> list[str]:
     if not field.nullable:
         cases.append(f"WHEN {null} THEN {told}' is null.'")
     if field.choices is not None:
-        allowed = f"ARRAY_CONTAINS({found}, {described}:choices::ARRAY)"
+        allowed = f"ARRAY_CONTAINS({found}, {choices}::ARRAY)"
         cases.append(
             f"WHEN TYPEOF({found}) <> 'NULL_VALUE' AND NOT {allowed} THEN {told}' is none of its choices.'"
         )

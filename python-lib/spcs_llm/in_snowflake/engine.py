@@ -268,7 +268,10 @@ class Engine:
             self.progress.busy_seconds += seconds
             self._shared.refused = 0
             done = self.progress.rows + self.progress.failed
-        logger.info("%d rows in %.1f s; %d rows in this run so far.", rows, seconds, done)
+        speed = rows / max(seconds, 0.001)
+        logger.info(
+            "%d rows in %.1f s, %.1f a second; %d rows in this run so far.", rows, seconds, speed, done
+        )
 
     def check_turn(self) -> None:
         """Makes sure that no other run has begun.

@@ -394,9 +394,9 @@ class Job:
 
     def _write_as(self, written: Outputs) -> None:
         apart = self._place.failures is not None
-        self._place.write("output", written.answers(with_failures=not apart), self._session.before)
+        self._place.write("output", written.answers(with_failures=not apart), self._session.before_writing)
         if apart:
-            self._place.write("failures", written.failures(), self._session.before)
+            self._place.write("failures", written.failures(), self._session.before_writing)
 
     def _counts(self) -> dict[str, int]:
         rows = self._session.rows(output_queries.summary(self._tables))

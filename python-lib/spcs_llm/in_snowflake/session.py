@@ -35,6 +35,9 @@ class JobSession:
         executor: Makes a `SQLExecutor2` of the connection; each call has its own.
         warehouse: The warehouse, as SHOW prints it; None for the connection's.
         tag: What the query tag says besides the name of the plugin.
+
+    Attributes:
+        before_writing: The statements that DSS is to run before it writes to an output.
     """
 
     def __init__(
@@ -48,12 +51,11 @@ class JobSession:
         query_tag = " ".join(
             ["dataiku-spcs-llm", *(f"{name}={value}" for name, value in (tag or {}).items())]
         )
-        self.before = [
-            f"ALTER SESSION SET TIMEZONE = 'UTC', QUERY_TAG = {literal(query_tag)}, "
-            f"STATEMENT_TIMEOUT_IN_SECONDS = {STATEMENT_SECONDS}"
-        ]
-        if warehouse is not None:
-            self.before.insert(0, f"USE WAREHOUSE {quoted(warehouse)}")
+        settings = f"ALTER SESSION SET TIMEZONE = 'UTC', QUERY_TAG = {literal(query_tag)}"
+        limit = f", STATEMENT_TIMEOUT_IN_SECONDS = {STATEMENT_SECONDS}"
+        use = [f"USE WAREHOUSE {quoted(warehouse)}"] if warehouse is not None else []
+        self._before = [*use, settings + limit]
+        self.before_writing = [*use, settings]  # DSS's INSERT of all rows may take longer
         self._whose: Identity | None = None
 
     def whose(self) -> Identity:
@@ -78,7 +80,7 @@ class JobSession:
     def _run(self, statement: str, after: list[str] | None) -> list[Row]:
         try:
             reader = self._executor().query_to_iter(
-                statement, pre_queries=list(self.before), post_queries=after
+                statement, pre_queries=list(self._before), post_queries=after
             )
             found: list[list[Any]] = [list(row) for row in reader.iter_tuples()]
             if not found:

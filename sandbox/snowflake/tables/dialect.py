@@ -171,6 +171,13 @@ def _bracket(node: exp.Expression) -> exp.Expression:
     return _call("json_extract", node.this, exp.Literal.string(path))
 
 
+def _get(node: exp.Expression) -> exp.Expression:
+    key = node.expression
+    if isinstance(key, exp.Literal) and not key.is_string:
+        return _call("json_extract", node.this, exp.Literal.string(f"$[{key.this}]"))
+    return _call("sf_get", node.this, key)
+
+
 def _object(node: exp.Expression) -> exp.Expression:
     arguments: list[exp.Expression] = []
     for pair in node.expressions:
@@ -226,7 +233,7 @@ _CHANGES: dict[type, Callable[[Any], exp.Expression]] = {
     ),
     exp.ParseJSON: lambda node: _call("sf_try_parse" if node.args.get("safe") else "sf_parse", node.this),
     exp.Typeof: lambda node: _call("sf_typeof", node.this),
-    exp.GetExtract: lambda node: _call("sf_get", node.this, node.expression),
+    exp.GetExtract: _get,
     exp.ToVariant: _raw("to_json({})"),
     exp.JSONFormat: _raw("CAST(json({}) AS VARCHAR)"),
     exp.Hex: _raw("hex({})"),
