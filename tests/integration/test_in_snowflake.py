@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import re
@@ -343,8 +344,28 @@ def test_a_service_that_refuses_every_row_stops_the_job_and_keeps_what_was_answe
     said = at.refuse(PROMPT)
     assert "The service refuses every row: 25 in succession." in said
     assert POISON not in said
-    at.fill([(i, f"t{i}") for i in range(60)])
-    assert at.here(PROMPT).answered == 60
+    assert "another run" not in said.lower()
+    model = at.model
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model, "_turn", lambda inputs: contextlib.nullcontext())
+        assert at.here(PROMPT).failed == 0  # what failed in succession was not the rows' fault
+
+
+def test_a_service_that_is_away_for_a_while_loses_no_row(at: Scene) -> None:
+    at.fill([(i, f"t{i}") for i in range(200)])
+    at.chat.set_state("no_hosts", refusals=9)
+    report = at.here(PROMPT)
+    assert (report.answered, report.failed) == (200, 0)
+
+
+def test_a_service_that_stays_away_stops_the_job_and_fails_no_row(at: Scene) -> None:
+    at.fill([(i, f"t{i}") for i in range(50)])
+    at.chat.set_state("no_hosts")
+    try:
+        assert "The service is away, or has too much to do." in at.refuse(PROMPT)
+    finally:
+        at.chat.set_state("running")
+    assert at.here(PROMPT).answered == 50
 
 
 class Interrupted(BaseException):

@@ -12,12 +12,12 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from spcs_llm.control import cells
-from spcs_llm.errors import ServiceError, SpcsError, SqlError
+from spcs_llm.errors import ServiceError, ServiceStarting, SpcsError, SqlError
 from spcs_llm.in_snowflake.refused_slices import Remedy, remedy, row_reason, told, without_values
 from spcs_llm.in_snowflake.session import JobSession
 from spcs_llm.in_snowflake.settings_table import whose_turn
@@ -29,6 +29,7 @@ SLICE_SECONDS = 75.0  # what a statement should take
 GROWTH = 4.0  # by how much a slice may be larger than the one before
 REFUSED_IN_A_ROW = 25  # rows without any answer in between: then it is the service, not the rows
 TRIES = 4  # of one slice, where another try may help
+WAITS = 20  # for a service that is away, of up to half a minute each
 _PAUSE, _LONGEST_PAUSE = 2.0, 30.0
 
 
@@ -90,6 +91,14 @@ class Statements:
             f"WHERE {part.condition} AND {unanswered(self.tables)}"
         )
 
+    def forget(self, parts: Sequence[Slice]) -> str:
+        """Lets the failures of slices be questions again."""
+        conditions = " OR ".join(f"({part.condition})" for part in parts)
+        return (
+            f"DELETE FROM {self.tables.answers} WHERE ERROR IS NOT NULL AND ROW_KEY IN "
+            f"(SELECT Q.ROW_KEY FROM {self.tables.questions} AS Q WHERE {conditions})"
+        )
+
 
 @dataclass
 class _Shared:
@@ -98,7 +107,7 @@ class _Shared:
     queue: deque[Slice] = field(default_factory=deque)
     cursor: int = 0
     width: float = 0.0
-    refused: int = 0
+    refused: list[Slice] = field(default_factory=list)
     error: BaseException | None = None
 
 
@@ -220,53 +229,63 @@ class Engine:
 
     def _attempt(self, part: Slice) -> list[Slice]:
         """Answers a slice, or says into which it is to be divided."""
-        for attempt in range(TRIES):
-            self.check_turn()
-            rows = self.pending(part)
-            if rows == 0:
-                return []
+        tries = waits = 0
+        while (rows := self._asked_for(part)) > 0:
             began = self._clock()
             try:
                 self._session.change(self._statements.answer(part))
             except SpcsError as error:
                 helps = remedy(error)
-                if helps is Remedy.STOP:
-                    raise without_values(error) from None
                 logger.info("A statement for %d rows failed: %s", rows, told(error))
+                if helps in (Remedy.DIVIDE, Remedy.SHORTEN):
+                    return self._divided(part, rows, error)
                 if helps is Remedy.WAIT:
-                    self._wait_for_service()
-                if helps in (Remedy.DIVIDE, Remedy.SHORTEN) or attempt == TRIES - 1:
-                    return self._divided(part, rows, error, helps)
-                self._sleep(random.uniform(0, min(_LONGEST_PAUSE, _PAUSE * 2**attempt)))  # noqa: S311
+                    waits += 1
+                    self._wait(waits, error)
+                else:
+                    tries += 1
+                    if helps is Remedy.STOP or tries == TRIES:
+                        raise without_values(error) from None
+                self._sleep(random.uniform(0, min(_LONGEST_PAUSE, _PAUSE * 2 ** (tries + waits))))  # noqa: S311
                 continue
             self._count(rows, self._clock() - began)
             return []
         return []
 
-    def _divided(self, part: Slice, rows: int, error: SpcsError, helps: Remedy) -> list[Slice]:
-        if helps is Remedy.REPEAT:
-            raise without_values(error)
+    def _asked_for(self, part: Slice) -> int:
+        self.check_turn()
+        return self.pending(part)
+
+    def _wait(self, waits: int, error: SpcsError) -> None:
+        if waits > WAITS:
+            raise ServiceStarting(
+                f"The service is away, or has too much to do. {told(error)}",
+                "Read its logs, and run the recipe again when it answers: rows that were answered are kept.",
+            )
+        self._wait_for_service()
+
+    def _divided(self, part: Slice, rows: int, error: SpcsError) -> list[Slice]:
         if rows > 1 and not part.is_one_hash:
             return list(part.halves())
-        with self._lock:
-            self._shared.refused += 1
-            refused = self._shared.refused
-        if refused >= REFUSED_IN_A_ROW:
-            raise ServiceError(
-                f"The service refuses every row: {refused} in succession. {told(error)}",
-                "Read the service's logs, correct the model or the prompt, and run the recipe again: rows that were "
-                "answered are kept. Select 'Try failed rows again' for those that failed.",
-            )
         self._session.change(self._statements.fail(part, row_reason(error)))
         with self._lock:
+            self._shared.refused.append(part)
             self.progress.failed += rows
+            refused = list(self._shared.refused)
+        if len(refused) >= REFUSED_IN_A_ROW:
+            self._session.change(self._statements.forget(refused))
+            raise ServiceError(
+                f"The service refuses every row: {len(refused)} in succession. {told(error)}",
+                "Read the service's logs, correct the model or the prompt, and run the recipe again: rows that were "
+                "answered are kept.",
+            )
         return []
 
     def _count(self, rows: int, seconds: float) -> None:
         with self._lock:
             self.progress.rows += rows
             self.progress.busy_seconds += seconds
-            self._shared.refused = 0
+            self._shared.refused.clear()
             done = self.progress.rows + self.progress.failed
         speed = rows / max(seconds, 0.001)
         logger.info(

@@ -20,7 +20,8 @@ _SERVICE_WORDS = re.compile(
     re.I,
 )
 _SAID = re.compile(r"remote service error:\s*(.*)", re.I | re.S)
-_AWAY = re.compile(r"remote service error:\s*(?:404|429|502|503|504)\b|timeout was reached|no hosts", re.I)
+_AWAY = re.compile(r"remote service error:\s*(?:404|429|503)\b|no hosts", re.I)
+_SLOW = re.compile(r"remote service error:\s*(?:502|504)\b|timeout was reached", re.I)
 _TOO_LONG = ("000630", "000604")
 _PASSING = ("000603", "000625", "300010")
 
@@ -49,7 +50,7 @@ def remedy(error: SpcsError) -> Remedy:
     if error.is_about_rights or error.lacks_warehouse:
         return Remedy.STOP
     words = error.server_text
-    if error.code in _TOO_LONG:
+    if error.code in _TOO_LONG or _SLOW.search(words):
         return Remedy.SHORTEN
     if _AWAY.search(words):
         return Remedy.WAIT
@@ -98,7 +99,7 @@ def told(error: SpcsError) -> str:
     match = re.search(r"remote service error:\s*(\d{3})\b", words, re.I)
     if match:
         return f"The service answers with HTTP status {match[1]}."
-    if remedy(error) in (Remedy.DIVIDE, Remedy.WAIT):
+    if _SERVICE_WORDS.search(words) or remedy(error) in (Remedy.DIVIDE, Remedy.WAIT):
         code = f" (code {error.code})" if isinstance(error, SqlError) and error.code else ""
         return f"The service does not answer as a service function must{code}."
     return without_values(error).message

@@ -97,6 +97,10 @@ class Tables:
             for privilege in ("CREATE TABLE", "CREATE FUNCTION"):
                 self._world.catalog.grants.grant(privilege, found.securable, role)
 
+    def load(self, statement: str) -> None:
+        """Many rows at once, as the administrator. The statement is duckdb's."""
+        self.store.change(Session(0, "ADMIN", "ACCOUNTADMIN"), lambda cursor: cursor.execute(statement))
+
     def rows(self, statement: str) -> list[dict[str, Any]]:
         """Rows as the administrator sees them, by column name. The statement is duckdb's."""
         with self.store.of(Session(0, "ADMIN", "ACCOUNTADMIN")).lock:
