@@ -103,6 +103,10 @@ class KernelProcess:
         self._lock = threading.Lock()
         self._send(order)
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def result(self) -> dict[str, Any]:
         """Waits for the end. Raises KernelFailedError, KernelBrokeContractError and KernelEndedError."""
         try:

@@ -166,6 +166,10 @@ class Recipes:
         finally:
             self._flows.pop(ticket, None)
 
+    def pid(self, run: RecipeRun) -> int:
+        """The process of a run that has not ended."""
+        return self._processes[run.id].pid
+
     def abort(self, run: RecipeRun) -> None:
         """Kills the process. There is no hook for the recipe."""
         run.aborted = True

@@ -16,9 +16,9 @@ from sandbox.dss.recipes import RecipeRun
 from sandbox.snowflake import USER, Snowflake
 from sandbox.snowflake.catalog import CALLER, DATABASE, SCHEMA, WAREHOUSE
 from spcs_llm.errors import SpcsError
-from spcs_llm.in_snowflake.job import Report
 from spcs_llm.in_snowflake.recipe import DatasetOfDss, run_recipe
 from spcs_llm.in_snowflake.recipe import Dss as Dss_
+from spcs_llm.in_snowflake.report import Report
 
 ROOT = Path(__file__).parents[2]
 PLUGIN, RECIPE, PROJECT = "snowpark-container-services-llm", "spcs-llm-in-snowflake", "JOBS"

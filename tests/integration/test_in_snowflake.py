@@ -250,6 +250,13 @@ def test_a_limit_of_rows_runs_as_many(at: Scene) -> None:
     assert len(at.output) == 5
 
 
+@pytest.mark.parametrize("params", [PROMPT, EMBEDDING], ids=["chat", "embedding"])
+def test_a_table_without_rows_gives_outputs_without_rows(at: Scene, params: dict[str, Any]) -> None:
+    at.fill([])
+    assert at.here(params).rows == 0
+    assert (at.output, at.failures, at.work_tables) == ([], [], [])
+
+
 # -- faults ----------------------------------------------------------------------------------------
 
 

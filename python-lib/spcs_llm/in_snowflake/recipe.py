@@ -12,7 +12,9 @@ from spcs_llm.control.families import price_list
 from spcs_llm.errors import SettingsError
 from spcs_llm.in_snowflake.datasets import Dataset, UnfitDataset, current_schema, read_dataset
 from spcs_llm.in_snowflake.form import read_settings
-from spcs_llm.in_snowflake.job import Job, Place, Report
+from spcs_llm.in_snowflake.job import Job
+from spcs_llm.in_snowflake.place import Place
+from spcs_llm.in_snowflake.report import Report
 from spcs_llm.in_snowflake.session import Executor, JobSession
 
 logger = logging.getLogger(__name__)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from spcs_llm.control.identifiers import QualifiedName
 
 PREFIX = "SPCS_LLM_"
+FINISHED = "FINISHED"  # instead of a PROMPT_KEY: the run that has the answers came to its end
 HASHES = 2**64  # values of MD5_NUMBER_LOWER64
 
 
