@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sandbox.services.scripted import POISON, answer_to, vector_of
 from sandbox.snowflake.catalog import CALLER, DATABASE, SCHEMA
@@ -83,6 +85,24 @@ def test_hostile_cells_and_prompts_reach_the_model_as_they_are_and_no_statement_
     assert answers(at) == {i: answer_to(marked + text) for i, text in enumerate(HOSTILE)}
     statements = at.sf.executor.statements[seen:]
     assert not any("hostile mark" in text or "${" in text or "$$" in text for text in statements)
+
+
+TEXTS = st.text(
+    st.one_of(st.characters(exclude_categories=["Cs"]), st.sampled_from("'\"$`{}\\;?:-/\0\n")), max_size=40
+)
+
+
+@settings(max_examples=4, deadline=None)
+@given(cells=st.lists(TEXTS, max_size=60), before=TEXTS, system=TEXTS)
+def test_any_cells_and_any_prompt_reach_the_model_as_they_are(
+    shared: Scene, cells: list[str], before: str, system: str
+) -> None:
+    before = before.rstrip("\\")  # one before a placeholder makes it text
+    shared.fill(list(enumerate(cells)))
+    shared.here(
+        {**PROMPT, "promptTemplate": before.replace("{{", "\\{{") + "{{text}}", "systemPrompt": system}
+    )
+    assert answers(shared) == {i: answer_to(before + text) for i, text in enumerate(cells)}
 
 
 def test_prompts_and_cells_of_a_megabyte_arrive_whole(at: Scene) -> None:
