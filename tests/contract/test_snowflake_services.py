@@ -459,6 +459,11 @@ def test_the_log_before_a_restart_is_kept(sf: Snowflake, chat: PublicEndpoint) -
 def test_logs_are_of_instances_and_containers_that_are_there(sf: Snowflake, chat: PublicEndpoint) -> None:
     assert call(sf, chat) == 200
     (row,) = run(sf, f"CALL SYSTEM$GET_SERVICE_LOGS('{CHAT}', '0', 'main', 1)")
+    # As Snowflake's command-line client asks.
+    assert run(sf, f"CALL SYSTEM$GET_SERVICE_LOGS('{CHAT}', '0', 'main', 1, False, '', False)") == [row]
+    assert (
+        refused(sf, f"CALL SYSTEM$GET_SERVICE_LOGS('{CHAT}', 0, 'main', 1, False, '', True)")[0] == "001044"
+    )
     assert list(row.values()) == ['INFO: "POST /predict HTTP/1.1"']
     assert refused(sf, f"CALL SYSTEM$GET_SERVICE_LOGS('{CHAT}', 1, 'main')")[0] == "001044"
     assert refused(sf, f"CALL SYSTEM$GET_SERVICE_LOGS('{CHAT}', 0, 'other')")[0] == "001044"
