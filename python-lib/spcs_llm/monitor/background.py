@@ -57,7 +57,7 @@ class Background(Generic[T]):
         work: Makes the next result. It may call its argument with what is known so far.
         period: Seconds between the starts of two runs.
         retry: Seconds to the next run after a failure; they double with each further one, up to ten times as many.
-        idle: How many seconds nobody must have asked before the work pauses.
+        idle: Seconds without a question after which the work rests.
         clock: Seconds that never go back.
     """
 

@@ -25,7 +25,7 @@ class Viewer:
     """Somebody who looks at the page.
 
     Attributes:
-        user: The user of DSS; None if DSS knows none.
+        user: The user of DSS; None if DSS does not know who it is.
         groups: The user's groups.
     """
 
@@ -41,7 +41,7 @@ NOBODY = Viewer(None)
 
 
 class Viewers:
-    """Finds out who sends a request. Thread-safe.
+    """Knows who sends a request. Thread-safe.
 
     Args:
         identify: Asks DSS whose browser sent these headers. It raises whatever it likes if it knows nobody.

@@ -154,7 +154,7 @@ class Monitor:
         return viewer
 
     def writer(self) -> Viewer:
-        """Who sends this request, which no page of another site may send; refused if DSS does not know."""
+        """Who sends this request; refused if DSS does not know, or if another site's page sends it."""
         viewer = self.viewers.viewer(_headers(), fresh=True)
         if viewer.user is None:
             raise _unknown()
