@@ -255,6 +255,53 @@ def test_the_keyboard_is_enough(tab: Any, at: Scene) -> None:
     assert page.evaluate("document.activeElement.textContent") == "By service", "the focus stays where it was"
 
 
+def test_cost_is_downloaded_as_csv(tab: Any) -> None:
+    one = tab()
+    one.open("#/cost")
+    link = one.page.get_by_role("link", name="Download as CSV")
+    link.wait_for()
+    with one.page.expect_download() as download:
+        link.click()
+    assert download.value.suggested_filename == "model-services-cost.csv"
+    assert Path(download.value.path()).read_text().startswith("day_utc,kind,name,credits,cost,currency")
+
+
+def test_a_model_answers_with_its_tokens_and_its_trace(tab: Any, at: Scene) -> None:
+    service = at.sf.create_service("talk", "scripted", "OPENAI")
+    try:
+        preset = at.dss.create_preset("snowpark-container-services-llm", "programmatic-access-token", "try")
+        at.dss.set_user_credential(STRANGER, preset, "token", at.sf.create_pat())
+        params = {
+            "authenticationMode": "PROGRAMMATIC_ACCESS_TOKEN",
+            "programmaticAccessToken": "try",
+            "llmEndpointUrl": service.url,
+            "serviceProtocol": "OPENAI",
+        }
+        model = {"id": "talk", "capability": "CHAT", "params": params}
+        at.dss.create_connection("snow", "snowpark-container-services-llm", models=[model])
+        one = tab()
+        one.open("#/try")
+        page = one.page
+        page.get_by_label("Prompt").fill("Say something")
+        page.get_by_role("button", name="Ask").click()
+        page.get_by_role("heading", name="What it took").wait_for()
+        assert page.get_by_role("region", name="Trace").get_by_text("SPCS_REQUEST").count() >= 1
+        assert one.findings() == []
+    finally:
+        with at.sf.world.lock:
+            catalog = at.sf.world.catalog
+            catalog.drop_service(next(s for key, s in catalog.services.items() if key[2] == "TALK"))
+
+
+def test_someone_whom_dss_does_not_know_may_look_at_a_public_page_and_do_nothing(tab: Any, at: Scene) -> None:
+    one = tab(None, of=at.start(public=True))
+    one.page.get_by_role("link", name="CHAT").click()
+    one.page.get_by_text("Sign in to DSS to see logs").wait_for()
+    assert one.page.get_by_role("button").count() == 0
+    one.open("#/try")
+    one.page.get_by_text("DSS does not know who you are").wait_for()
+
+
 def test_while_snowflake_is_away_the_page_says_so_and_keeps_its_data(tab: Any, at: Scene) -> None:
     page = tab().page
     page.get_by_role("link", name="CHAT").wait_for()
