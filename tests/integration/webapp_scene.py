@@ -77,7 +77,7 @@ class Scene:
             "embed", protocol="MODEL_SERVING", kind="embedding", placed={"pool": CPU_POOL}
         )
         sf.clock.advance(600)  # endpoints are provisioned by now
-        login = SnowflakeLogin(USER, access_token=sf.issue_oauth_token())
+        login = SnowflakeLogin(USER, access_token=sf.issue_oauth_token)
         connection = SnowflakeConnection("account", sf.account_url, {"*": login}, CALLER, WAREHOUSE)
         dss.create_sql_connection("account", connection)
         dss.put_in_groups(OPERATOR, "ops", "readers")
@@ -99,9 +99,9 @@ class Scene:
 
         monitor = importlib.import_module("spcs_llm.monitor.webapp")
         prompts = importlib.import_module("spcs_llm.monitor.prompts")
-        for name, value in {**running.surroundings.variables()}.items():
-            if name.startswith("DKU_"):
-                os.environ[name] = value
+        told = {k: v for k, v in running.surroundings.variables().items() if k.startswith("DKU_")}
+        before = {name: os.environ.get(name) for name in told}
+        os.environ.update(told)
         asked: list[str] = []
 
         class Counting:
@@ -137,8 +137,11 @@ class Scene:
             server.server_close()
             shared.account.close()
             shared.cost.close()
-            for name in [name for name in os.environ if name.startswith("DKU_")]:
-                del os.environ[name]
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
 
     def browser(self, running: RunningWebapp, user: str | None) -> Browser:
         url = f"{self.url}/web-apps-backends/{running.project_key}/{running.id}"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
+import json
 import threading
 import tracemalloc
 from collections.abc import Callable
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,14 +17,16 @@ from spcs_llm.control.families import price_list
 from spcs_llm.control.identifiers import QualifiedName, qualified
 from spcs_llm.control.session import Row
 from spcs_llm.errors import NetworkError, ServiceBusy, SpcsError
+from spcs_llm.form_fields import Field
 from spcs_llm.monitor.account import Account
 from spcs_llm.monitor.background import Background
-from spcs_llm.monitor.cost import stacked
-from spcs_llm.monitor.cost_page import _cell
+from spcs_llm.monitor.cost import cost_work, stacked
+from spcs_llm.monitor.cost_page import _cell, cost_csv, cost_page
 from spcs_llm.monitor.lookout import STATEMENTS_PER_LOOK, Lookout
 from spcs_llm.monitor.overview import Price, Selection, rows_of, selected, sums_of
 from spcs_llm.monitor.prompts import Mesh, Prompts
-from spcs_llm.monitor.settings import read_monitor
+from spcs_llm.monitor.settings import MonitorFields, read_monitor
+from spcs_llm.monitor.telemetry import read_events, read_series
 from spcs_llm.monitor.viewers import NOBODY, Viewer, Viewers
 from spcs_llm.monitor.watches import Watches
 from tests.unit.scripted_session import ABSENT, NO_PRIVILEGE, ScriptedSession, rows
@@ -398,6 +402,21 @@ def test_a_form_that_cannot_be_used_is_refused(config: Any) -> None:
         read_monitor(config)
 
 
+def test_the_form_of_the_webapp_is_that_of_the_code() -> None:
+    path = Path(__file__).parents[2] / "webapps" / "spcs-llm-services" / "webapp.json"
+    form = {field["name"]: field for field in json.loads(path.read_text())["params"]}
+    known = {field.name: field for field in vars(MonitorFields).values() if isinstance(field, Field)}
+    assert list(form) == [known[name].name for name in form]
+    assert set(form) == set(known)
+    for name, field in form.items():
+        assert field["label"] == known[name].label
+        assert field["description"]
+        assert field["type"] in known[name].kinds or field["type"] == "CONNECTION"
+        assert field.get("defaultValue") == (known[name].absent or None)
+        bounds = {field.get("maxI"), field.get("maxD")} - {None}
+        assert bounds <= {getattr(known[name], "most", None)}
+
+
 class Impersonation:
     def __enter__(self) -> Impersonation:
         return self
@@ -439,3 +458,66 @@ def test_no_more_than_four_prompts_are_asked_at_once_and_errors_do_not_quote_the
     assert len(errors) == 4
     assert not [error for error in errors if "zebras" in str(error)]
     assert all("DSS refuses it" in error.message for error in errors)
+
+
+def test_cost_is_told_by_day_for_bars_table_and_csv() -> None:
+    days = rows(
+        "day pool credits until",
+        "2026-11-01|P|2.5|2026-11-03 00:00:00",
+        "2026-11-02|P|1.5|2026-11-03 00:00:00",
+    )
+    by_service = rows("day database schema service credits", "2026-11-01|DB|SC|S0001|0.5")
+    session = ScriptedSession(
+        {
+            'SELECT CAST(START_TIME AS DATE) AS "day", COMPUTE_POOL_NAME': days,
+            'SELECT CAST(START_TIME AS DATE) AS "day", DATABASE_NAME': by_service,
+            "SELECT SERVICE_NAME": rows("service model pool workload credits", "S0001|M|P|SERVICE|0.5"),
+            "SELECT DATE": [],
+            "SHOW COMPUTE POOLS": rows(
+                "name state instance_family active_nodes idle_nodes", "P|IDLE|GPU_NV_S|0|2"
+            ),
+            "SHOW NODES": rows("instance_family", "GPU_NV_S", "GPU_NV_S"),
+        }
+    )
+    now = datetime(2026, 11, 3, 12, tzinfo=timezone.utc)
+    cost = cost_work(lambda: session, price_list(), 7, 2.0, lambda: now)(lambda cost: None)
+    assert (cost.used(name_of(1)), cost.used(name_of(2))) == (True, False)
+    assert cost.days_of(name_of(1)) == {datetime(2026, 11, 1).date(): 0.5}
+    assert cost.days_of(name_of(2)) is None
+    page = cost_page(cost, "pool")
+    assert (page["credits"], page["cost"], page["idleNodes"], page["nodes"]) == (4.0, 8.0, 2, 2)
+    assert cost_page(cost, "service")["series"][0]["name"] == "DB.SC.S0001"
+    assert cost_csv(cost).splitlines()[1:] == [
+        "2026-11-01,pool,P,2.5,5.0,USD",
+        "2026-11-02,pool,P,1.5,3.0,USD",
+        "2026-11-01,service,DB.SC.S0001,0.5,1.0,USD",
+    ]
+
+
+def test_without_any_right_to_cost_the_reason_is_kept() -> None:
+    work = cost_work(lambda: ScriptedSession({}), price_list(), 7, None, lambda: datetime.now(timezone.utc))
+    with pytest.raises(SpcsError, match="Snowflake refuses"):
+        work(lambda cost: None)
+
+
+def test_metrics_and_events_are_read_by_name_and_what_is_odd_is_left_out() -> None:
+    told = rows(
+        "timestamp metric value unit container",
+        "2026-11-01 00:02:00|container.cpu.usage|0.5|cpu|main",
+        "2026-11-01 00:01:00|container.cpu.usage|0.25|cpu|main",
+        "NULL|container.cpu.usage|1|cpu|main",
+        "2026-11-01 00:01:00|container.cpu.usage|NaN|cpu|main",
+    )
+    (series,) = read_series(told)
+    assert [value for _, value in series.points] == [0.25, 0.5]
+    (event,) = read_events(
+        [
+            {
+                "timestamp": None,
+                "severity": "INFO",
+                "event": "X",
+                "details": '{"message": "token=abc", "status": "READY"}',
+            }
+        ]
+    )
+    assert (event.message, event.status) == ("token=…", "READY")

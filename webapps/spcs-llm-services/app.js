@@ -282,7 +282,7 @@
     const now = JSON.stringify([rest, wanted, me.operator]);
     if (now !== list.last) { list.last = now; showServices(answer); }
     const isNew = answer.rows.some((row) => row.ready === null && row.kind !== "suspended");
-    return age > 30 && !problem ? SOON_SECONDS : isNew ? 3 : LIST_SECONDS;
+    return age > 60 && !problem ? SOON_SECONDS : isNew ? 3 : LIST_SECONDS;
   }
 
   function showServices(answer) {

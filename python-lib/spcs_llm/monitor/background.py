@@ -38,7 +38,7 @@ class State(Generic[T]):
 
     Attributes:
         value: The last result; None before the first.
-        age: Seconds since it was asked for; None before the first.
+        age: Seconds since the run that found it began; None before the first.
         problem: Why there is nothing newer; None if all is well.
         version: Another number for each result.
     """
@@ -162,7 +162,7 @@ class Background(Generic[T]):
 
     def _keep(self, value: T, problem: Problem | None = None) -> None:
         with self._changed:
-            self._kept = (value, self._clock())
+            self._kept = (value, self._clock() if self._began_at is None else self._began_at)
             self._problem = problem
             self._version += 1
             self._changed.notify_all()

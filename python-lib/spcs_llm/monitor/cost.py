@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import cached_property
 from typing import Callable
 
 from spcs_llm.control import usage_views
@@ -33,15 +34,22 @@ class Cost:
         """Whether a registry service was called in the days of the report; None if that is not known."""
         if self.service_days is None:
             return None
-        return any(day.service == service.name and _may_be(day, service) for day in self.service_days)
+        return any(_may_be(day, service) for day in self._by_service.get(service.name, ()))
 
     def days_of(self, service: QualifiedName) -> dict[date, float] | None:
         """The credits that Snowflake attributes to a service, by day; None if there are none."""
         found: dict[date, float] = {}
-        for entry in self.service_days or ():
-            if entry.service == service.name and _may_be(entry, service):
+        for entry in self._by_service.get(service.name, ()):
+            if _may_be(entry, service):
                 found[entry.day] = found.get(entry.day, 0.0) + entry.credits
         return found or None
+
+    @cached_property
+    def _by_service(self) -> dict[str, list[ServiceDay]]:
+        found: dict[str, list[ServiceDay]] = {}
+        for entry in self.service_days or ():
+            found.setdefault(entry.service, []).append(entry)
+        return found
 
 
 def _may_be(day: ServiceDay, service: QualifiedName) -> bool:

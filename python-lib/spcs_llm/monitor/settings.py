@@ -7,9 +7,7 @@ from typing import Any, ClassVar
 
 from spcs_llm.control.macro_form import MacroFields
 from spcs_llm.errors import SettingsError
-from spcs_llm.form_fields import Field, FormValues, Unfit
-
-MAX_DAYS = 90
+from spcs_llm.form_fields import Field, FormValues, Unfit, WholeField
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,7 @@ class MonitorFields:
     role = MacroFields.role
     warehouse = MacroFields.warehouse
     operator_groups = GroupsField("operatorGroups", "Operator groups", ())
-    days = MacroFields.days
+    days = WholeField[int]("days", "Days", 30, most=90)
     credit_price = MacroFields.credit_price
 
 
@@ -78,7 +76,7 @@ def read_monitor(config: Any) -> MonitorSettings:
         MonitorFields.role.read(form),
         MonitorFields.warehouse.read(form),
         MonitorFields.operator_groups.read(form),
-        min(MonitorFields.days.read(form), MAX_DAYS),
+        MonitorFields.days.read(form),
         MonitorFields.credit_price.read(form),
     )
     if form.complaints:
