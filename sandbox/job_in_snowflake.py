@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 
 from rich.console import Console
@@ -80,5 +81,5 @@ def show(console: Console, instance: Instance, tell: Tell) -> None:
     for row in rows:
         table.add_row(str(row["text"]), str(row["team"]), str(row["urgent"]).lower())
     console.print(table)
-    summary = next(line for line in run.log.splitlines() if "answered" in line)
-    tell("log", summary.partition("in_snowflake.job] ")[2] + "\n")
+    summary = re.search(r"\d+ rows: .* rows a second\.", run.log)
+    tell("log", f"{summary[0] if summary else 'no summary'}\n")
