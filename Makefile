@@ -51,9 +51,10 @@ test-browser:  ## the webapp's page in a real Chromium; says so where there is n
 test-all: .venv/installed  ## the plugin in the sandbox on every Python that is here, with the oldest and newest libraries
 	$(DEV) -m tests.compatibility
 
-test-real: .venv/installed .venvs/registry/installed  ## real servers and packages that are large: several GB, many minutes
+test-real: .venv/installed .venvs/registry/installed .venvs/registry-oldest/installed  ## real servers and packages that are large: several GB, many minutes
 	$(DEV) -m pytest -m real -s tests/real tests/sql
-	.venvs/registry/bin/python -m pytest -m real tests/integration/test_model_registry.py tests/integration/test_notebook.py
+	for name in registry registry-oldest; do .venvs/$$name/bin/python -m pytest -m real \
+		tests/integration/test_model_registry.py tests/integration/test_notebook.py || exit 1; done
 
 soak: .venv/installed  ## minutes of random faults, and the property tests with examples drawn at random
 	$(DEV) -m pytest -m "soak or hypothesis" --hypothesis-profile=random -s
@@ -96,7 +97,8 @@ licences: .venv/installed  ## writes docs/licences.md
 	$(DEV) -m tests.supply_chain.licences
 
 lock:  ## resolve requirements/*.in anew; needs uv
-	@for name in sandbox dev browser bench peers audit matrix oldest real-llama-cpp real-transformers real-litellm \
+	@for name in sandbox dev browser bench peers audit matrix oldest registry-oldest real-llama-cpp real-transformers \
+			real-litellm \
 			real-infinity real-connector-3 real-connector-4 real-dss-oldest real-snowflake-cli; do \
 		case $$name in matrix|oldest) version=3.9;; *) version=3.11;; esac; \
 		case $$name in dev|browser|bench|peers) with="-c requirements/sandbox.txt";; \
@@ -129,6 +131,9 @@ clean:
 
 .venvs/registry/installed: requirements/registry.txt requirements/models.txt
 	@$(call install,.venvs/registry,requirements/registry.txt,two minutes)
+
+.venvs/registry-oldest/installed: requirements/registry-oldest.txt requirements/models.txt
+	@$(call install,.venvs/registry-oldest,requirements/registry-oldest.txt,two minutes)
 
 # $(1): environment, $(2): lock, $(3): how long
 define install

@@ -32,10 +32,9 @@ DSS listens at {instance.url}. In another shell, with .venv-demo/bin/python:
 
 Models: {CHAT}, {CHAT_OPENAI}, {EMBEDDING}
 
-The webapp Model services, as ALICE, who may suspend and resume services, and as BOB, who may look:
-
-    {instance.dss.webapp_url(webapp, USER)}
-    {instance.dss.webapp_url(webapp, VIEWER)}
+The webapp Model services, for a browser:
+  as {USER}, who may suspend and resume services: {instance.dss.webapp_url(webapp, USER)}
+  as {VIEWER}, who may only look: {instance.dss.webapp_url(webapp, VIEWER)}
 
 Ctrl-C stops it.""",
             soft_wrap=True,

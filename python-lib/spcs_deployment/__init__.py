@@ -1,7 +1,7 @@
 """Deploys models of Hugging Face as services that this plugin calls; used by the notebook of the repository.
 
 Import it in DSS after `dataiku.use_plugin_libs("snowpark-container-services-llm")`. It needs
-snowflake-ml-python 2.6 or later (Python 3.10 or later), imported only where it is used.
+snowflake-ml-python 1.45 or later, imported only where it is used.
 """
 
 from __future__ import annotations

@@ -43,6 +43,7 @@ class Deployment:
 
     def check(self) -> None:
         """Find the pools, and say what runs where and what it will cost."""
+        registry.check_library()
         self._region = region(self.session)
         self._pools = {name: self._pool(name) for name in self.plan.pools}
         self.report(f"Role {self.role} deploys to {self.plan.database}.{self.plan.schema}.")

@@ -6,13 +6,34 @@ model/models/huggingface.py).
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import Any, Final
 
 from spcs_deployment.catalogue import CHAT, EMBEDDING, CatalogueModel
 from spcs_deployment.interface import Interface
 from spcs_deployment.plan import Plan
 from spcs_deployment.problems import DeploymentError, explained
 from spcs_deployment.sql import Session, bare
+
+# The first that streams weights from this machine. Before that, `min_instances` came in 1.25, and the wrapper for
+# embedding models in 1.43. Seen in the wheels from 1.20 on.
+_OLDEST: Final = (1, 45)
+_NEEDED: Final = "{}.{} or later; Python 3.10 or later".format(*_OLDEST)
+
+
+def check_library() -> None:
+    """Finds out whether the installed library knows all arguments that are used here. It asks nothing of Snowflake.
+
+    Raises:
+        DeploymentError: If it is too old, or not installed.
+    """
+    found = str(_library("snowflake.ml.version").VERSION)
+    numbers = [int(number) for number in re.findall(r"\d+", found)[:2]]
+    if numbers < list(_OLDEST):
+        raise DeploymentError(
+            f"The package snowflake-ml-python is version {found}, which is too old ({_NEEDED}).",
+            "Update it in the notebook's code environment.",
+        )
 
 
 def open_registry(session: Session, plan: Plan) -> Any:
@@ -121,6 +142,6 @@ def _library(module: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         raise DeploymentError(
-            "The package snowflake-ml-python (2.6 or later; Python 3.10 or later) is not installed.",
+            f"The package snowflake-ml-python ({_NEEDED}) is not installed.",
             "Add it to the notebook's code environment.",
         ) from error

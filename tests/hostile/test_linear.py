@@ -76,6 +76,8 @@ def test_every_expression_is_found() -> None:
 EXPECTED_UNREAD = {
     "spcs_llm/chat_templates/control_tokens.py:'|'.join(forms)",
     "spcs_deployment/problems.py:pattern",
+    "spcs_llm/control/container_logs.py:pattern",
+    "spcs_llm/control/container_messages.py:pattern",
     "spcs_llm/server_text/refusal_hints.py:pattern",
 }
 

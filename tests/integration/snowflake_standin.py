@@ -363,6 +363,7 @@ def recorded_modules() -> dict[str, types.ModuleType]:
     """Modules under the real library's names."""
     return {
         "snowflake.ml": _module("snowflake.ml", __path__=[]),
+        "snowflake.ml.version": _module("snowflake.ml.version", VERSION="2.6.0"),
         "snowflake.ml.registry": _module("snowflake.ml.registry", Registry=Registry),
         "snowflake.ml.model": _module("snowflake.ml.model", __path__=[]),
         "snowflake.ml.model.models": _module("snowflake.ml.model.models", __path__=[]),

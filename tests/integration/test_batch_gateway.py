@@ -369,8 +369,6 @@ def test_random_faults_lose_and_double_no_row(gateway_for: Start, server: Obedie
         if fate < 0.08:
             server.healthy = False
             return 503
-        if fate > 0.9:
-            server.healthy = True
         asked_for.append(text)
         return f"said {text}"
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -237,6 +239,42 @@ def test_a_service_that_somebody_suspends_while_waiting_is_an_error() -> None:
 class Asked:
     def create_service(self, **arguments: Any) -> dict[str, Any]:
         return arguments
+
+
+@pytest.mark.parametrize(
+    ("version", "is_enough"),
+    [
+        ("1.9.2", False),
+        ("1.44.0", False),
+        ("1.45.0", True),
+        ("1.54.0", True),
+        ("2.0.0", True),
+        ("3.0rc1", True),
+    ],
+)
+def test_a_library_that_is_too_old_is_told_with_its_version_before_anything_is_asked(
+    monkeypatch: pytest.MonkeyPatch, version: str, is_enough: bool
+) -> None:
+    installed = types.ModuleType("snowflake.ml.version")
+    installed.VERSION = version  # type: ignore[attr-defined]
+    for name in ("snowflake", "snowflake.ml"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    monkeypatch.setitem(sys.modules, "snowflake.ml.version", installed)
+    if is_enough:
+        registry.check_library()
+        return
+    with pytest.raises(DeploymentError) as refused:
+        registry.check_library()
+    assert f"snowflake-ml-python is version {version}, which is too old (1.45 or later" in str(refused.value)
+    assert "code environment" in str(refused.value)
+
+
+def test_a_library_that_is_not_there_is_told_with_the_version_that_is_needed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "snowflake.ml.version", None)
+    with pytest.raises(DeploymentError, match=r"snowflake-ml-python \(1.45 or later; .*\) is not installed"):
+        registry.check_library()
 
 
 @pytest.mark.parametrize(("key", "workers"), [("QWEN3_4B", None), ("GRANITE_EMBEDDING", 1)])

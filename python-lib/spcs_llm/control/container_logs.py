@@ -20,7 +20,7 @@ _CREDENTIALS = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
         r"(\b(?:authorization|x-api-key|api[-_ ]?key|(?:[a-z]{1,20}[-_ ]?)?token|secret|password|passwd|pwd|passphrase|"
-        r"credentials?|private[-_ ]?key)\b[\"']?\s*[:=]\s*)(?:(?:bearer|basic|snowflake token)\b\s*=?\s*)?"
+        r"credentials?|private[-_ ]?key)\b[\"']?\s*[:=]\s*)(?:(?:bearer|basic|snowflake token)\b\s*(?:=\s*)?)?"
         r"(?:\"[^\"]*\"|'[^']*'|[^\s,;&}]+)",
         r"(\b(?:bearer|basic)\s+)[A-Za-z0-9._~+/=-]{8,}",
         r"(snowflake token=)\"?[^\s\"]+\"?",

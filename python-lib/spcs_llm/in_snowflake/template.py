@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-_PLACEHOLDER = re.compile(r'(\\?)\{\{[ \t]*("(?:[^"\n]|"")+"|[^{}"\s][^{}"\n]*?)[ \t]*\}\}')
+_PLACEHOLDER = re.compile(r'(\\?)\{\{[ \t]*(?:"((?:[^"\n]|"")+)"[ \t]*|([^{}"\s][^{}"\n]*))\}\}')
 _ESCAPED = "\\{{"
 
 
@@ -68,8 +68,8 @@ def read_template(text: str) -> Template:
         if match[1]:
             continue  # escaped: it stays in the text, without its backslash
         _add_text(pieces, text[at : match.start()])
-        name = match[2]
-        pieces.append(ColumnPiece(name[1:-1].replace('""', '"') if name.startswith('"') else name))
+        quoted, plain = match[2], match[3]
+        pieces.append(ColumnPiece(plain.rstrip(" \t") if plain else quoted.replace('""', '"')))
         at = match.end()
     _add_text(pieces, text[at:])
     return Template(tuple(pieces))

@@ -31,7 +31,7 @@ from spcs_llm.urls import BaseUrl, is_loopback, is_private_link, is_snowflakes
 
 FORMAT = 1
 _VERSION = re.compile(r"\d{1,4}(?:\.\d{1,4}){1,3}")
-_JWT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
+_JWT = re.compile(r"\A[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
 _CODE = re.compile(r"\d{3,6}")
 _PRESETS = {FIELDS.oauth.name: "oauth", FIELDS.key_pair.name: "keyPair", FIELDS.token.name: "token"}
 _PRESET_FIELDS = (
