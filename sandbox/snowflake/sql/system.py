@@ -40,7 +40,7 @@ def service_logs(
     since: object = "",
     timestamps: object = False,
 ) -> str:
-    """The end of a container's log. The last two are not documented: Snowflake's command-line client sends them."""
+    """The end of a container's log. The last two are arguments that Snowflake's command-line client 3.30 sends."""
     if since or timestamps:
         raise invalid_argument("The lines of the sandbox's logs have no times.")
     with run.world.lock:
