@@ -113,6 +113,14 @@ def test_once_all_is_known_a_look_takes_two_statements() -> None:
     assert [len(town.look()[1]) for _ in range(5)] == [2] * 5
 
 
+def test_containers_that_are_ready_are_asked_for_again_after_five_minutes() -> None:
+    town = Town(3)
+    town.look()
+    quiet = [sum("CONTAINERS" in statement for statement in town.look()[1]) for _ in range(14)]
+    assert sum(quiet) == 0
+    assert sum("CONTAINERS" in statement for statement in town.look()[1]) == 3
+
+
 def test_a_service_that_changes_is_asked_for_again_at_once() -> None:
     town = Town(30)
     for _ in range(5):
