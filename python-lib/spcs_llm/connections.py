@@ -26,9 +26,10 @@ from spcs_llm.http.limits import Limiter
 from spcs_llm.http.retry import RetryBudget, RetryPolicy
 from spcs_llm.http.token_source import NoToken, TokenSource
 from spcs_llm.http.transport import Transport
-from spcs_llm.protocols.base import NO_SUCH_PATH, ServiceProtocol
-from spcs_llm.protocols.missing_paths import names_its_reason
-from spcs_llm.protocols.registry import AUTOMATIC, protocol_for
+from spcs_llm.protocol_choices import AUTOMATIC
+from spcs_llm.protocols.base import ServiceProtocol
+from spcs_llm.protocols.missing_paths import NO_SUCH_PATH, names_its_reason
+from spcs_llm.protocols.registry import protocol_for
 from spcs_llm.query_context import QueryContext
 from spcs_llm.settings import (
     CredentialSettings,
@@ -171,7 +172,7 @@ class Connection:
     Attributes:
         client: The credential's client of the endpoint.
         protocol: The protocol that the settings name.
-        protocol_name: Its name, in `registry.PROTOCOLS`.
+        protocol_name: Its name, in `protocol_choices.PROTOCOLS`.
         max_parallelism: Requests in flight, as a person set them; None leaves it to the protocol.
         automatic: Makes the protocol *Automatic* for the same endpoint.
     """

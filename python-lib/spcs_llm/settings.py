@@ -26,7 +26,7 @@ from spcs_llm.form_fields import (
     UrlField,
     WholeField,
 )
-from spcs_llm.protocols.registry import AUTOMATIC, OPENAI, PREDICT, PROTOCOLS
+from spcs_llm.protocol_choices import AUTOMATIC, OPENAI, PREDICT, PROTOCOLS
 from spcs_llm.urls import (
     BaseUrl,
     is_snowflakes,
@@ -215,7 +215,7 @@ class ProtocolSettings:
     """What a service speaks: models of equal ones, at one endpoint, ask in the same way.
 
     Attributes:
-        name: The protocol's, in `registry.PROTOCOLS`.
+        name: The protocol's, in `protocol_choices.PROTOCOLS`.
         handling_mode: How a chat becomes a prompt: one of `HANDLING_MODES`.
         chat_template: The Jinja text of a custom template.
         model_name: The model to ask for; None leaves it to the protocol.

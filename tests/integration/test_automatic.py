@@ -18,7 +18,8 @@ from sandbox.snowflake import Snowflake
 from spcs_llm.connections import Connections
 from spcs_llm.errors import NotFound, ServiceStarting, SpcsError
 from spcs_llm.model import Model
-from spcs_llm.protocols.registry import PROTOCOLS, Registration
+from spcs_llm.protocol_choices import PROTOCOLS
+from tests.unit.toy_protocol import TOY
 from tests.unit.toy_service import ToyService
 
 QUESTION = {"messages": [{"role": "user", "content": "Hello"}]}
@@ -142,7 +143,7 @@ def test_requests_in_flight_suit_what_was_found(world: World, protocol: str, sui
 
 
 def test_a_registered_protocol_is_found_like_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(PROTOCOLS, "TOY", Registration("Toy", "tests.unit.toy_protocol:ToyProtocol"))
+    monkeypatch.setitem(PROTOCOLS, "TOY", TOY)
     with ToyService() as service:
         model = Model(service.config(serviceProtocol="AUTOMATIC"), connections=Connections())
         assert chat(model) == "HELLO"

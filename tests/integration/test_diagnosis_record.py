@@ -18,7 +18,7 @@ from spcs_llm.control.diagnosis.finding import FAILED, OK
 from spcs_llm.control.diagnosis.record import as_text, record
 from spcs_llm.control.diagnosis.subject import Subject
 from spcs_llm.control.identifiers import QualifiedName
-from spcs_llm.protocols.registry import PROTOCOLS
+from spcs_llm.protocol_choices import PROTOCOLS
 from spcs_llm.settings import LABELS
 from tests.logs import everything_logged
 from tests.unit.scripted_session import ScriptedSession, rows

@@ -8,9 +8,10 @@ import pytest
 
 from spcs_llm.connections import Connections
 from spcs_llm.model import Model
-from spcs_llm.protocols.registry import PROTOCOLS, Registration
+from spcs_llm.protocol_choices import PROTOCOLS
 from tests.integration.vllm_like import VllmLike, said
 from tests.unit.scripted_service import wait_until
+from tests.unit.toy_protocol import TOY
 from tests.unit.toy_service import ToyService
 
 REFUSES_STREAM_OPTIONS = {"error": {"message": "stream_options is not supported", "code": 400}}
@@ -19,7 +20,7 @@ QUESTION = {"messages": [{"role": "user", "content": "Hello"}]}
 
 @pytest.fixture(autouse=True)
 def _toy_is_registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(PROTOCOLS, "TOY", Registration("Toy", "tests.unit.toy_protocol:ToyProtocol"))
+    monkeypatch.setitem(PROTOCOLS, "TOY", TOY)
 
 
 @pytest.mark.parametrize("small_first", [True, False])

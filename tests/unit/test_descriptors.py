@@ -8,7 +8,7 @@ from typing import Any
 
 import spcs_llm
 from spcs_llm.form_fields import Field
-from spcs_llm.protocols.registry import PROTOCOLS
+from spcs_llm.protocol_choices import PROTOCOLS
 from spcs_llm.settings import FIELDS as KNOWN
 from spcs_llm.settings import HANDLING_MODES, LABELS, read_settings
 

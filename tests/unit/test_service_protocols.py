@@ -27,14 +27,15 @@ from spcs_llm.domain import (
 )
 from spcs_llm.errors import QueryError, SettingsError, SpcsError
 from spcs_llm.model import Model
-from spcs_llm.protocols.base import Capabilities, ServiceProtocol, pieces_of
-from spcs_llm.protocols.registry import AUTOMATIC, PROTOCOLS, Registration, protocol_for
+from spcs_llm.protocol_choices import AUTOMATIC, PROTOCOLS, Capabilities
+from spcs_llm.protocols.base import ServiceProtocol, pieces_of
+from spcs_llm.protocols.registry import protocol_class, protocol_for
 from spcs_llm.query_context import QueryContext
 from spcs_llm.settings import ProtocolSettings, read_settings
+from tests.unit.toy_protocol import TOY
 from tests.unit.toy_service import ToyService
 
 ROOT = Path(__file__).parents[2]
-TOY = Registration("Toy: a list of texts", "tests.unit.toy_protocol:ToyProtocol")
 NAMES = [*PROTOCOLS, "TOY"]
 KINDS = {"chats": "chat", "embeds": "embed", "reranks": "rerank"}
 HELLO = ChatRequest((Message("user", (TextPart("hello"),)),))
@@ -70,9 +71,9 @@ def context() -> QueryContext:
 
 def test_a_protocol_is_loaded_from_its_line_and_made_from_settings(name: str) -> None:
     made = protocol(name)
-    assert type(made) is PROTOCOLS[name].load()
+    assert type(made) is protocol_class(name)
     assert isinstance(made, ServiceProtocol)
-    assert isinstance(made.capabilities, Capabilities)
+    assert made.capabilities is PROTOCOLS[name].capabilities
     assert made.capabilities.parallelism >= 1
     assert PROTOCOLS[name].title
 
@@ -195,7 +196,7 @@ def _titles_with(capability: str) -> set[str]:
     return {
         each.title
         for name, each in PROTOCOLS.items()
-        if name != AUTOMATIC and getattr(each.load().capabilities, capability)
+        if name != AUTOMATIC and getattr(protocol_class(name).capabilities, capability)
     }
 
 

@@ -7,15 +7,18 @@ from collections.abc import Mapping, Sequence
 from spcs_llm.domain import DEFAULT_EMBEDDING_SETTINGS, ChatAnswer, ChatRequest, Embedding, EmbeddingSettings
 from spcs_llm.http.endpoint import Endpoint
 from spcs_llm.http.request import HttpRequest
-from spcs_llm.protocols.base import Capabilities, ChatRow, EmbeddingRow, ServiceProtocol
+from spcs_llm.protocol_choices import Capabilities, ProtocolChoice
+from spcs_llm.protocols.base import ChatRow, EmbeddingRow, ServiceProtocol
 from spcs_llm.query_context import QueryContext
 from spcs_llm.settings import ProtocolSettings
+
+TOY = ProtocolChoice("Toy: a list of texts", f"{__name__}:ToyProtocol", Capabilities(batches_chat=True))
 
 
 class ToyProtocol(ServiceProtocol):
     """`POST /toy` with a list of texts, and a list of texts back."""
 
-    capabilities = Capabilities(batches_chat=True)
+    capabilities = TOY.capabilities
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from spcs_llm.errors import ModelError, NotFound, ServiceError, SpcsError, TokenRefused
 from spcs_llm.http.request import HttpRequest
-from spcs_llm.protocols.base import Capabilities, ServiceProtocol
+from spcs_llm.protocol_choices import AUTOMATIC, PROTOCOLS
+from spcs_llm.protocols.base import ServiceProtocol
 from spcs_llm.protocols.probe import Probe
-from spcs_llm.protocols.registry import AUTOMATIC, PROTOCOLS, protocol_for
+from spcs_llm.protocols.registry import protocol_class, protocol_for
 from spcs_llm.query_context import QueryContext
 from spcs_llm.sharing.discovery import Discovery
 from spcs_llm.sharing.learned import Learned
@@ -31,22 +32,12 @@ logger = logging.getLogger(__name__)
 class AutomaticProtocol(ServiceProtocol):
     """Finds out with the first query what the service speaks, and speaks that. Thread-safe.
 
-    Nothing of what the service may take is refused before it is known what it is.
-
     Args:
         endpoint: The service. Nothing is sent to it yet.
         settings: The model's settings, from which the protocol that is found takes its own.
     """
 
-    capabilities = Capabilities(
-        reranks=True,
-        streams=True,
-        batches_chat=True,
-        tools=True,
-        images=True,
-        json_output=True,
-        parallelism=8,
-    )
+    capabilities = PROTOCOLS[AUTOMATIC].capabilities
 
     def __init__(self, endpoint: Endpoint, settings: ProtocolSettings) -> None:
         self._endpoint = endpoint
@@ -77,7 +68,7 @@ class AutomaticProtocol(ServiceProtocol):
             context: The query that needs to know.
 
         Returns:
-            A key of `registry.PROTOCOLS`.
+            A key of `protocol_choices.PROTOCOLS`.
 
         Raises:
             SpcsError: If the service cannot be asked, or does not show what it speaks.
@@ -104,7 +95,7 @@ class AutomaticProtocol(ServiceProtocol):
         Args:
             error: The error that the query failed with: there is no such path.
             kind: The kind of the query: `chat`, `embed` or `rerank`, as in `paths`.
-            chosen: The name of the protocol in the model's settings, a key of `registry.PROTOCOLS`.
+            chosen: The name of the protocol in the model's settings, a key of `protocol_choices.PROTOCOLS`.
             context: The query. At most 15 seconds of the time that it has left are used.
 
         Returns:
@@ -123,7 +114,7 @@ class AutomaticProtocol(ServiceProtocol):
 
     def _find_kinds(self, context: QueryContext) -> frozenset[str]:
         probe = Probe(self._endpoint, context)
-        paths = PROTOCOLS[self._spoken.value(context, self._find)].load().paths(self._settings)
+        paths = protocol_class(self._spoken.value(context, self._find)).paths(self._settings)
         return frozenset(kind for kind, asked in paths.items() if any(map(probe.takes, asked)))
 
     def _protocol(self, name: str) -> ServiceProtocol:
@@ -191,12 +182,12 @@ def spoken_name(probe: Probe, settings: ProtocolSettings) -> str | None:
         settings: The model's settings, which may name paths.
 
     Returns:
-        The name of the protocol, a key of `registry.PROTOCOLS`; None if the service has none of the paths.
+        The name of the protocol, a key of `protocol_choices.PROTOCOLS`; None if the service has none of the paths.
 
     Raises:
         SpcsError: If an answer says nothing about the path: see `Probe`.
     """
-    candidates = {name: PROTOCOLS[name].load() for name in reversed(list(PROTOCOLS)) if name != AUTOMATIC}
+    candidates = {name: protocol_class(name) for name in reversed(list(PROTOCOLS)) if name != AUTOMATIC}
     shown = (name for name, protocol in candidates.items() if protocol.is_spoken(probe, settings))
     found = (name for name, protocol in candidates.items() if protocol.has_a_path(probe, settings))
     return next(shown, None) or next(found, None)

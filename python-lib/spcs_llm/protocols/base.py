@@ -4,14 +4,13 @@ A service protocol translates `domain`'s types into one service's JSON and back.
 signs in, waits, retries and limits: a protocol does none of that, and knows nothing of DSS. One object serves many
 threads and model instances, so whatever it learns about its service must be safe to share.
 
-To add one: derive a class from `ServiceProtocol` in its own module, declare its capabilities, write the methods
-that these stand for, add a line to `registry.PROTOCOLS` and a choice to `llm.json`.
+To add one: add a line to `protocol_choices.PROTOCOLS`, which declares the capabilities, and a choice to `llm.json`;
+derive a class from `ServiceProtocol` in its own module, and write the methods that the capabilities stand for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Union
 
 from spcs_llm.domain import (
@@ -26,7 +25,7 @@ from spcs_llm.domain import (
     ToolCallDelta,
 )
 from spcs_llm.errors import SettingsError, SpcsError
-from spcs_llm.protocols.registry import titles_with
+from spcs_llm.protocol_choices import Capabilities, titles_with
 from spcs_llm.protocols.unsupported import refuse_images, refuse_json, refuse_tools
 from spcs_llm.query_context import QueryContext
 
@@ -37,37 +36,7 @@ if TYPE_CHECKING:
 
 ChatRow = Union[ChatAnswer, SpcsError]
 EmbeddingRow = Union[Embedding, SpcsError]
-# HTTP statuses by which servers say that they have no such path.
-NO_SUCH_PATH = (404, 405, 501)
 Pieces = Generator[Union[ChatDelta, ChatEnd], None, None]
-
-
-@dataclass(frozen=True)
-class Capabilities:
-    """What a protocol can carry. What it cannot carry is refused before anything is sent.
-
-    Attributes:
-        chats: The protocol has chats: `chat`, or `chat_rows` where `batches_chat` is set.
-        embeds: The protocol has embeddings: `embed`.
-        reranks: The protocol has reranking: `rerank`.
-        streams: `stream` hands on an answer while it is being made. Without it, an answer comes as one piece.
-        batches_chat: Several chats may share a request: `chat_rows`. Engines that batch by themselves are better
-            served by parallel requests.
-        tools: Queries may offer tools and have tool calls in their history.
-        images: Messages may have images.
-        json_output: Queries may ask for JSON output.
-        parallelism: The number of requests in flight that suits one instance of the service, where the user sets none.
-    """
-
-    chats: bool = True
-    embeds: bool = True
-    reranks: bool = False
-    streams: bool = False
-    batches_chat: bool = False
-    tools: bool = False
-    images: bool = False
-    json_output: bool = False
-    parallelism: int = 1
 
 
 class ServiceProtocol:
@@ -77,7 +46,7 @@ class ServiceProtocol:
     or the service reports.
 
     Attributes:
-        capabilities: What the protocol can carry.
+        capabilities: What the protocol can carry: those of its line in `protocol_choices.PROTOCOLS`.
     """
 
     capabilities: ClassVar[Capabilities]

@@ -1,4 +1,4 @@
-"""Whether an error by whose status a path is missing has another reason, which the server names."""
+"""By which statuses a path is missing, and whether such an error has another reason, which the server names."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import re
 from typing import Final
 
 from spcs_llm.errors import SpcsError
+
+# HTTP statuses by which servers say that they have no such path.
+NO_SUCH_PATH: Final = (404, 405, 501)
 
 _ABOUT_MODEL: Final = re.compile(
     r"\b(model|adapter)\b.{0,100}\b(not (found|exist)|does ?n.t exist|unknown)|\b(no|unknown) models?\b",
@@ -25,7 +28,7 @@ def names_its_reason(error: SpcsError) -> bool:
     Some answer 404 for a model that they do not serve, and 501 for a feature: the path is there.
 
     Args:
-        error: An error whose HTTP status is one of those of a missing path.
+        error: An error whose HTTP status is one of `NO_SUCH_PATH`.
 
     Returns:
         True if the path is there by what the server says.

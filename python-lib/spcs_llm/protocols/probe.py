@@ -16,7 +16,7 @@ from spcs_llm.errors import (
 from spcs_llm.http.endpoint import Endpoint
 from spcs_llm.http.json_body import parse_json
 from spcs_llm.http.request import HttpRequest
-from spcs_llm.protocols.base import NO_SUCH_PATH
+from spcs_llm.protocols.missing_paths import NO_SUCH_PATH
 from spcs_llm.query_context import QueryContext, Step
 
 _STEP = "SPCS_PROBE"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from spcs_llm.domain import ChatRequest
 from spcs_llm.errors import QueryError
-from spcs_llm.protocols.registry import titles_with
+from spcs_llm.protocol_choices import titles_with
 
 
 def refuse_tools(request: ChatRequest) -> None:

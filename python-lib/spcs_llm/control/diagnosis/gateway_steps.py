@@ -23,10 +23,11 @@ from spcs_llm.http.endpoint import Endpoint
 from spcs_llm.http.request import HttpRequest
 from spcs_llm.http.retry import RetryPolicy
 from spcs_llm.http.token_source import NoToken
+from spcs_llm.protocol_choices import AUTOMATIC, OPENAI, PROTOCOLS
 from spcs_llm.protocols.automatic import AutomaticProtocol, spoken_name
 from spcs_llm.protocols.openai.models import ServedModels
 from spcs_llm.protocols.probe import Probe
-from spcs_llm.protocols.registry import AUTOMATIC, OPENAI, PROTOCOLS
+from spcs_llm.protocols.registry import protocol_class
 from spcs_llm.query_context import QueryContext
 from spcs_llm.settings import ProtocolSettings
 from spcs_llm.snowflake.ingress import error_from_response
@@ -49,7 +50,7 @@ _UNSTEADY = (
 def automatic(subject: Subject) -> AutomaticProtocol:
     """What finds out by asking what the service speaks."""
     protocol = subject.connection.automatic()
-    assert isinstance(protocol, AutomaticProtocol)  # noqa: S101 - the registry says so
+    assert isinstance(protocol, AutomaticProtocol)  # noqa: S101 - its line in PROTOCOLS says so
     return protocol
 
 
@@ -120,7 +121,7 @@ def protocol(subject: Subject, context: QueryContext) -> Outcome:
     if chosen in (AUTOMATIC, spoken):
         return as_steady(context, seen)
     probe = Probe(subject.connection.client.endpoint, context)
-    if PROTOCOLS[chosen].load().has_a_path(probe, subject.settings.protocol):
+    if protocol_class(chosen).has_a_path(probe, subject.settings.protocol):
         return ok(f"{seen} It has paths of {PROTOCOLS[chosen].title} as well, which the form chooses.")
     error = automatic(subject).explained(NotFound("", status=404), "chat", chosen, context)
     return Outcome.of(error)
@@ -129,8 +130,8 @@ def protocol(subject: Subject, context: QueryContext) -> Outcome:
 def _known_paths(probe: Probe) -> dict[str, bool]:
     """Which paths the service has, of those that the protocols use where the form names none."""
     found = {"/v1/models": probe.found_at("/v1/models") is not None}
-    for name, registration in PROTOCOLS.items():
-        for paths in registration.load().paths(ProtocolSettings(name)).values():
+    for name in PROTOCOLS:
+        for paths in protocol_class(name).paths(ProtocolSettings(name)).values():
             found.update({path: probe.takes(path) for path in paths})
     return found
 

@@ -7,7 +7,7 @@ import contextlib
 from spcs_llm.control.diagnosis.finding import Outcome, ok, warning
 from spcs_llm.control.diagnosis.subject import Subject
 from spcs_llm.errors import NetworkError
-from spcs_llm.protocols.registry import PROTOCOLS
+from spcs_llm.protocol_choices import PROTOCOLS
 from spcs_llm.query_context import QueryContext
 from spcs_llm.settings import FIELDS, Settings, TokenSignIn
 from spcs_llm.urls import BaseUrl, is_loopback, is_private_link, is_snowflakes

@@ -45,7 +45,7 @@ class Facts:
         role: The role that the service is called with.
         service: The service's full name in Snowflake.
         refusal: What the endpoint answered when it was asked what it speaks, if that was an error.
-        spoken: The protocol that the service speaks, a key of `registry.PROTOCOLS`.
+        spoken: The protocol that the service speaks, a key of `protocol_choices.PROTOCOLS`.
         kind: The kind of query that the service was asked: `chat`, `embed` or `rerank`.
         query_seconds: How long the one query took.
         busy_seconds: How long the service was busy with it.

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from spcs_llm.domain import DEFAULT_EMBEDDING_SETTINGS, ChatAnswer, ChatRequest, EmbeddingSettings
 from spcs_llm.errors import ModelError, ServiceError, SpcsError
 from spcs_llm.http.endpoint import Endpoint
-from spcs_llm.protocols.base import Capabilities, ChatRow, EmbeddingRow, ServiceProtocol
+from spcs_llm.protocol_choices import MODEL_SERVING, PROTOCOLS
+from spcs_llm.protocols.base import ChatRow, EmbeddingRow, ServiceProtocol
 from spcs_llm.protocols.inference_server.chat_layout import (
     COLUMNS,
     DEFAULT_LIMIT,
@@ -70,8 +71,7 @@ class ModelServingProtocol(ServiceProtocol):
         input_column: The name of the column that a query goes to; None for what the service turns out to take.
     """
 
-    # Whether there is JSON output depends on the layout that the model's signature turns out to have.
-    capabilities = Capabilities(batches_chat=True, json_output=True)
+    capabilities = PROTOCOLS[MODEL_SERVING].capabilities
 
     def __init__(
         self,

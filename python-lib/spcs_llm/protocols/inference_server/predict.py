@@ -13,7 +13,8 @@ from spcs_llm.domain import DEFAULT_EMBEDDING_SETTINGS, ChatAnswer, ChatRequest,
 from spcs_llm.errors import ServiceError, SpcsError
 from spcs_llm.http.endpoint import Endpoint
 from spcs_llm.http.request import HttpRequest, max_body_of_vectors
-from spcs_llm.protocols.base import Capabilities, ChatRow, EmbeddingRow, ServiceProtocol
+from spcs_llm.protocol_choices import PREDICT, PROTOCOLS
+from spcs_llm.protocols.base import ChatRow, EmbeddingRow, ServiceProtocol
 from spcs_llm.protocols.inference_server.configured_template import Template, template_for
 from spcs_llm.protocols.inference_server.embeddings import embeddings_of
 from spcs_llm.protocols.inference_server.form_search import FormSearch
@@ -45,7 +46,7 @@ class PredictProtocol(ServiceProtocol):
         input_column: The name of the column that a query goes to; None for what the service turns out to take.
     """
 
-    capabilities = Capabilities(batches_chat=True)
+    capabilities = PROTOCOLS[PREDICT].capabilities
 
     def __init__(self, endpoint: Endpoint, *, template: Template, input_column: str | None = None) -> None:
         self._endpoint = endpoint

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from spcs_llm.domain import DEFAULT_EMBEDDING_SETTINGS, ChatAnswer, ChatRequest, EmbeddingSettings, Ranking
 from spcs_llm.http.endpoint import Endpoint
-from spcs_llm.protocols.base import Capabilities, Pieces, ServiceProtocol
+from spcs_llm.protocol_choices import OPENAI, PROTOCOLS
+from spcs_llm.protocols.base import Pieces, ServiceProtocol
 from spcs_llm.protocols.openai.chat import Chats
 from spcs_llm.protocols.openai.embeddings import Embedder, Row
 from spcs_llm.protocols.openai.lessons import Lessons
@@ -34,10 +35,7 @@ class OpenAIProtocol(ServiceProtocol):
         lessons: What is known of the server already.
     """
 
-    # These engines batch chats by themselves.
-    capabilities = Capabilities(
-        reranks=True, streams=True, tools=True, images=True, json_output=True, parallelism=8
-    )
+    capabilities = PROTOCOLS[OPENAI].capabilities
 
     def __init__(
         self,

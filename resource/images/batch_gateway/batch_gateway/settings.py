@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from spcs_llm.errors import SettingsError
 from spcs_llm.form_fields import ChoiceField, Field, FormValues, NumberField, TextField, WholeField
-from spcs_llm.protocols.registry import OPENAI
+from spcs_llm.protocol_choices import OPENAI
 from spcs_llm.settings import (
     FIELDS,
     CredentialSettings,
