@@ -47,6 +47,7 @@ from sandbox.snowflake.faults import Faults, with_faults
 from sandbox.snowflake.ingress import ingress_app
 from sandbox.snowflake.sql.executor import Executor
 from sandbox.snowflake.sql.statement_faults import StatementFaults
+from sandbox.snowflake.tables.opening import open_tables
 from sandbox.snowflake.wire import App, Listener, Loop
 from sandbox.snowflake.world import Session, World
 
@@ -193,7 +194,7 @@ class Snowflake:
     @property
     def tables(self) -> Any:
         """The tables of the account (`tables.Tables`), which need duckdb."""
-        tables = self.world.open_tables()
+        tables = open_tables(self.world)
         if tables is None:
             raise RuntimeError("tables need the packages duckdb and sqlglot")
         return tables

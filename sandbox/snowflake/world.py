@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import importlib.util
 import itertools
 import secrets
 import threading
@@ -111,19 +110,11 @@ class World:
         self.durations = Durations()
         self.statements_at_once: int | None = None
         self.partition_rows = 2000
-        self.tables: Any = None  # `tables.Tables`, from the first statement on that needs them
+        # `tables.Tables`, from the first statement on that needs them: `tables.opening` makes them.
+        self.tables: Any = None
         self.catalog = Catalog(self.clock, Identity(organization, name), self.durations)
         self.tokens: dict[str, Token] = {}
         self._session_ids = itertools.count(1_000_001)
-
-    def open_tables(self) -> Any:
-        """The tables of the account; None where duckdb is not installed: then no statement about tables compiles."""
-        with self.lock:
-            if self.tables is None and all(map(importlib.util.find_spec, ("duckdb", "sqlglot"))):
-                from sandbox.snowflake.tables.tables import Tables
-
-                self.tables = Tables(self)
-            return self.tables
 
     # -- users and what they are given -------------------------------------------------------------
 

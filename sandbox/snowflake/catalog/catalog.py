@@ -58,10 +58,10 @@ class Catalog:
     def __post_init__(self) -> None:
         self.agenda = Agenda()
         self.grants = Grants(self.clock)
-        self.usage = Usage(self)
         self.databases: dict[str, Database] = {}
         self.warehouses: dict[str, Warehouse] = {}
         self.pools: dict[str, ComputePool] = {}
+        self.usage = Usage(self.clock, self.durations, self.pools)
         self.services: dict[Key, Service] = {}
         self.dropped: list[tuple[Service, float]] = []
         self.models: dict[Key, Model] = {}

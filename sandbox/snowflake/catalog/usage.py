@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from sandbox.snowflake.catalog.durations import Durations
 from sandbox.snowflake.catalog.families import Family
 from sandbox.snowflake.catalog.pools import ComputePool, Node
+from sandbox.snowflake.clock import Clock
 
 if TYPE_CHECKING:
-    from sandbox.snowflake.catalog.catalog import Catalog
     from sandbox.snowflake.catalog.services import Service
 
 HOUR, DAY = 3600.0, 86_400.0
@@ -41,8 +42,10 @@ class HourOfPool:
 class Usage:
     """Hours of nodes, from the pools' own records, and the calls that reached registry models."""
 
-    def __init__(self, catalog: Catalog) -> None:
-        self._catalog = catalog
+    def __init__(self, clock: Clock, durations: Durations, pools: Mapping[str, ComputePool]) -> None:
+        self._clock = clock
+        self._durations = durations
+        self._pools = pools
         self.invocations: list[Invocation] = []
         self.price_per_credit = Decimal("3.00")
         self.currency = "USD"
@@ -59,13 +62,13 @@ class Usage:
 
     def visible_until(self) -> float:
         """The views are late by hours; only whole hours are in them."""
-        return (self._catalog.clock() - self._catalog.durations.usage_latency) // HOUR * HOUR
+        return (self._clock() - self._durations.usage_latency) // HOUR * HOUR
 
     def hours(self) -> list[HourOfPool]:
         """The credits of each pool in each hour that the views show already, oldest first."""
         until = self.visible_until()
         found = []
-        for pool in self._catalog.pools.values():
+        for pool in self._pools.values():
             seconds: dict[float, dict[Family, float]] = defaultdict(lambda: defaultdict(float))
             for node in [*pool.ended, *pool.nodes]:
                 for hour, share in _hours_of(node, until):
@@ -95,7 +98,7 @@ class Usage:
 
         Each of the services, which registry models must have, was busy for half of each hour.
         """
-        today = self._catalog.clock() // DAY * DAY
+        today = self._clock() // DAY * DAY
         first, last = hours_of_day
         for back in range(days, 0, -1):
             day = today - back * DAY

@@ -8,10 +8,11 @@ from sandbox.snowflake.sql.reader import Reader
 from sandbox.snowflake.sql.results import Result
 from sandbox.snowflake.sql.run import Run
 from sandbox.snowflake.sql.select import select
+from sandbox.snowflake.tables.opening import open_tables
 
 
 def _tables(reader: Reader, run: Run) -> Any:
-    tables = run.world.open_tables()
+    tables = open_tables(run.world)
     if tables is None:
         reader.go_back(reader.position)
         raise reader.error()
