@@ -160,7 +160,7 @@ def _on_every_surface() -> Iterator[Attack]:
             if surface.streamed and name in ("millions of empty lists beside the answer",):
                 continue
             dear = name in DEAR or (surface.largest > 4 * MB and name in DEAR_WHERE_MUCH_IS_ALLOWED)
-            yield Attack(name, surface, lambda make=make, surface=surface: make(surface), refused, dear)
+            yield Attack(name, surface, functools.partial(make, surface), refused, dear)
 
 
 # -- texts that a parser of Python's would read ---------------------------------------------------------------

@@ -20,7 +20,7 @@ def known_failures() -> dict[str, str]:
     if os.environ.get("HOSTILE_ALL"):
         return {}
     lines = _FILE.read_text(encoding="utf-8").splitlines()
-    return dict(line.split("\t", 1) for line in lines if line and not line.startswith("#"))  # type: ignore[misc]
+    return dict(line.split("\t", 1) for line in lines if line and not line.startswith("#"))
 
 
 class Complaints(dict[str, str]):

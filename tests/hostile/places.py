@@ -151,9 +151,11 @@ def _places_of_streams() -> Iterator[Place]:
                                                               "finish_reason": "stop"}]}) + DONE,
     }  # fmt: skip
     for name, stream in streams.items():
-        yield Place(
-            f"{name} of a stream", lambda text, stream=stream: chunked(stream(text), content_type=EVENTS)
-        )  # type: ignore[misc]
+        yield Place(f"{name} of a stream", _streamed(stream))
+
+
+def _streamed(stream: Callable[[str], bytes]) -> Put:
+    return lambda text: chunked(stream(text), content_type=EVENTS)
 
 
 def event_of(text: str) -> bytes:

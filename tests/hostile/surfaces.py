@@ -106,10 +106,10 @@ class Surface:
             **settings,
         }
 
-    def ask(self, url: str, question: str | None = None, **settings: Any) -> dict[str, Any]:
+    def ask(self, url: str, question: str | None = None, /, **settings: Any) -> dict[str, Any]:
         """A job's query; `query` and `mesh` among the settings replace the query and give LLM Mesh's settings."""
         query, mesh = settings.pop("query", None), settings.pop("mesh", {})
-        more = {name: settings.pop(name) for name in ("times", "after") if name in settings}
+        more: dict[str, Any] = {name: settings.pop(name) for name in ("times", "after") if name in settings}
         query = query if query is not None else self.query(question or new_question())
         return {
             "config": self.config(url, **settings),
@@ -125,7 +125,7 @@ class Surface:
         kind = self.content_type if status == 200 else "application/json"
         return reply(body, status, **{"content_type": kind, **headers})
 
-    def queries(self, url: str, question: str | None = None, **settings: Any) -> list[dict[str, Any]]:
+    def queries(self, url: str, question: str | None = None, /, **settings: Any) -> list[dict[str, Any]]:
         """`ask`, and before it what makes the plugin come to where the attack is."""
         query = self.ask(url, question, **settings)
         return [self.ask(url, **settings), {**query, "after": 0.03}] if self.again else [query]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from tests.hostile.known import judge
-from tests.hostile.server import Server, reply
+from tests.hostile.server import Answer, Request, Server, reply
 from tests.hostile.surfaces import MB, OPENAI_STREAM, PREDICT_CHAT, PREDICT_EMBEDDING, dumped, honest_answer
 from tests.hostile.victim import Outcome, Victim
 
@@ -163,8 +164,11 @@ def _costs(outcome: Outcome) -> str:
 def _nested_schema(depth: int, how: str) -> dict[str, Any]:
     schema: dict[str, Any] = {"type": "string"}
     for _ in range(depth):
-        wrapped = {"properties": {"type": "object", "properties": {"a": schema}}, "anyOf": {"anyOf": [schema]},
-                   "items": {"type": "array", "items": schema}}  # fmt: skip
+        wrapped: dict[str, dict[str, Any]] = {
+            "properties": {"type": "object", "properties": {"a": schema}},
+            "anyOf": {"anyOf": [schema]},
+            "items": {"type": "array", "items": schema},
+        }
         schema = wrapped[how]
     return schema
 
@@ -188,6 +192,10 @@ def test_deep_queries_are_told_so(victim: Victim) -> None:
     judge(complaints)
 
 
+def _giving(token: bytes) -> Callable[[Request], Answer]:
+    return lambda request: reply(token, content_type="text/plain")
+
+
 def test_deep_claims_of_a_token_are_no_failure(victim: Victim) -> None:
     import base64
 
@@ -202,9 +210,7 @@ def test_deep_claims_of_a_token_are_no_failure(victim: Victim) -> None:
         ("negative", b'{"exp":-1}'),
     ):
         token = b".".join(base64.urlsafe_b64encode(part).rstrip(b"=") for part in (b"{}", claims, b"x"))
-        with ENDPOINT_TOKENS.serve(
-            lambda request, token=token: reply(token, content_type="text/plain")
-        ) as server:  # type: ignore[misc]
+        with ENDPOINT_TOKENS.serve(_giving(token)) as server:
             (outcome,) = victim.ask(ENDPOINT_TOKENS.ask(server.url))
         failed = outcome.died or (outcome.place == "plugin" and outcome.text) or ""
         complaints[f"claims of a token, {name}"] = failed

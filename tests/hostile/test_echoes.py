@@ -20,7 +20,7 @@ from tests.hostile.places import (
     places_of_sign_ins,
     places_of_successes,
 )
-from tests.hostile.server import Request, Server
+from tests.hostile.server import Request, Server, reply
 from tests.hostile.surfaces import (
     ACCESS_TOKEN,
     ENDPOINT_TOKENS,
@@ -39,7 +39,6 @@ from tests.hostile.surfaces import (
     TOKEN,
     Surface,
     dumped,
-    reply,
 )
 from tests.hostile.victim import Outcome, Victim
 

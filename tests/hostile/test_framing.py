@@ -125,8 +125,8 @@ def results(victim: Victim, surface: Surface, tls: ssl.SSLContext | None) -> dic
             groups.append([*group, last])
         outcomes = victim.ask_side_by_side(groups)
     found: dict[str, list[Result]] = {}
-    for (fault, when), spoiler, question, group in zip(scenarios, spoilers, questions, outcomes):
-        found.setdefault(fault.name, []).append((when, spoiler, question, group[-2], group[-1]))
+    for (fault, when), spoiler, question, came in zip(scenarios, spoilers, questions, outcomes):
+        found.setdefault(fault.name, []).append((when, spoiler, question, came[-2], came[-1]))
     return found
 
 
@@ -138,7 +138,11 @@ def test_nobody_is_given_what_follows_a_wrong_answer(
     complaints = {}
     asked_often = surface not in (surfaces.RENEWAL, surfaces.OPENAI_MODELS)  # whose answers are kept
     for name, found in results(victim, surface, tls if over_tls else None).items():
-        wrong = [f"{when}: {what}" for when, *scenario in found for what in _wrong(surface, *scenario)]
+        wrong = [
+            f"{when}: {what}"
+            for when, spoiler, question, first, second in found
+            for what in _wrong(surface, spoiler, question, first, second)
+        ]
         wrong += [
             f"{when}: {what}" for when, spoiler, *_ in found for what in _reuse(spoiler, when, asked_often)
         ]

@@ -279,6 +279,10 @@ READERS: dict[str, tuple[Surface, Callable[[int], bytes], int, dict[str, Any]]] 
 }
 
 
+def _error_of(piece: str) -> Callable[[int], bytes]:
+    return lambda count: reply(dumped({"error": (piece * count)[:60_000] + "x"}), 400)
+
+
 for _piece in (
     "1",
     " ",
@@ -301,7 +305,7 @@ for _piece in (
 ):
     READERS[f"an error's text of {_piece!r}"] = (
         PREDICT_CHAT,
-        lambda count, piece=_piece: reply(dumped({"error": (piece * count)[:60_000] + "x"}), 400),  # type: ignore[misc]
+        _error_of(_piece),
         15_000,
         {},
     )

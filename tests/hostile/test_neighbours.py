@@ -10,7 +10,7 @@ import pytest
 
 from tests.hostile.known import Complaints, judge
 from tests.hostile.places import Place, places_of_refusals, places_of_successes
-from tests.hostile.server import Answer, Request, Server
+from tests.hostile.server import Answer, Request, Server, reply
 from tests.hostile.surfaces import (
     ENDPOINT_TOKENS,
     LOGIN,
@@ -21,7 +21,6 @@ from tests.hostile.surfaces import (
     dumped,
     honest_answer,
     new_question,
-    reply,
 )
 from tests.hostile.test_echoes import FORMS, quoted_in
 from tests.hostile.victim import Victim

@@ -120,7 +120,7 @@ class Victim:
             self._process.wait(10)
             for pipe in (self._process.stdin, self._process.stdout, self._errors):
                 with contextlib.suppress(OSError):
-                    pipe.close()  # type: ignore[union-attr]
+                    pipe.close()
             self._process = None
 
     def _lost(self, queries: Sequence[Any], how: str) -> list[Outcome]:

@@ -19,13 +19,21 @@ import resource
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, SupportsIndex
+
+if TYPE_CHECKING:
+    from spcs_llm.model import Model
 
 _LONGEST_PAUSE = 0.001
 _LARGEST_TOLD = 1_000_000
 _really_sleep = time.sleep
+_written: list[str] = []  # what the process wrote to, or made, on disk
+
+Json = dict[str, Any]  # a job, one of its queries, or what became of one
 
 
-def _vendored_by_pip():
+def _vendored_by_pip() -> None:
     """Makes pip's own copies of requests and urllib3 importable: a bare interpreter has no others."""
     for name in ("urllib3", "requests"):
         for part in (
@@ -48,37 +56,40 @@ def _vendored_by_pip():
 class Trace:
     """What the plugin meets of DSS's span."""
 
-    def __init__(self):
-        self.attributes = {}
-        self.children = []
+    def __init__(self) -> None:
+        self.attributes: Json = {}
+        self.children: list[Any] = []
 
-    def append_trace(self, span):
+    def append_trace(self, span: Any) -> None:
         self.children.append(span)
 
 
 class Log(logging.Handler):
     """Everything that any logger says, as a log file would show it."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.setFormatter(logging.Formatter("%(name)s %(levelname)s %(message)s"))
-        self.lines = []
+        self.lines: list[str] = []
 
-    def emit(self, record):
+    def emit(self, record: logging.LogRecord) -> None:
         with contextlib.suppress(Exception):
             self.lines.append(self.format(record)[:_LARGEST_TOLD])
+
+
+_log = Log()
 
 
 class Looked:
     """The names that are looked up; `found` False has every name but those of this machine be unknown."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         import socket
 
-        self.names = []
+        self.names: list[str] = []
         look_up = socket.getaddrinfo
 
-        def getaddrinfo(host, *args, **options):
+        def getaddrinfo(host: bytes | str | None, *args: Any, **options: Any) -> list[Any]:
             name = host.decode() if isinstance(host, bytes) else str(host)
             self.names.append(name)
             if name not in ("localhost", "::1") and not name.startswith("127."):
@@ -88,7 +99,11 @@ class Looked:
         socket.getaddrinfo = getaddrinfo
 
 
-def main():
+def _pause(seconds: float | SupportsIndex, /) -> None:
+    _really_sleep(min(float(seconds), _LONGEST_PAUSE))
+
+
+def main() -> None:
     told = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever else is printed goes to the errors
     limit = int(os.environ.get("VICTIM_MEMORY", "0"))
@@ -97,43 +112,39 @@ def main():
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if os.environ.get("VICTIM_USES_PIP"):
         _vendored_by_pip()
-    time.sleep = lambda seconds: _really_sleep(min(seconds, _LONGEST_PAUSE))
+    time.sleep = _pause
     looked = Looked()
-    log = _asked.log = Log()
-    logging.getLogger().addHandler(log)
+    logging.getLogger().addHandler(_log)
     logging.getLogger().setLevel(logging.DEBUG)
     from spcs_llm.model import Model
 
     sys.addaudithook(_note_writing)
-    models = {}
+    models: dict[str, Model] = {}
     for line in sys.stdin:
         job = json.loads(line)
-        log.lines.clear()
+        _log.lines.clear()
         looked.names.clear()
         if "groups" in job:
-            outcomes = _side_by_side(job, Model)
+            outcomes: Sequence[Any] = _side_by_side(job, Model)
         else:
             outcomes = _done(job, models, Model)
-        result = {"outcomes": outcomes, "looked_up": list(looked.names), "written": list(_note_writing.paths)}
+        result = {"outcomes": outcomes, "looked_up": list(looked.names), "written": list(_written)}
         told.write(json.dumps(result) + "\n")
         told.flush()
 
 
-def _note_writing(event, arguments):
+def _note_writing(event: str, arguments: tuple[Any, ...]) -> None:
     """Remembers what the process writes to, or makes, on disk."""
     if event == "open":
         path, _, flags = arguments
         if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT) and not str(path).startswith(("/proc/", "/dev/")):
-            _note_writing.paths.append(str(path))
+            _written.append(str(path))
     elif event in ("os.mkdir", "os.rename", "os.link", "os.symlink", "tempfile.mkstemp", "tempfile.mkdtemp"):
-        _note_writing.paths.append(f"{event} {arguments!r}")
+        _written.append(f"{event} {arguments!r}")
 
 
-_note_writing.paths = []
-
-
-def _done(job, models, make):
-    def model_of(query):
+def _done(job: Json, models: dict[str, Model], make: Callable[[Json], Model]) -> list[Json | None]:
+    def model_of(query: Json) -> Model:
         key = json.dumps(query["config"], sort_keys=True)
         if key not in models:
             if len(models) > 200:
@@ -143,22 +154,23 @@ def _done(job, models, make):
 
     if job.get("together"):
         return _together(job, [model_of(query) for query in job["queries"]])
-    outcomes = []
+    outcomes: list[Json | None] = []
     for query in job["queries"]:
         watch = Watch() if job.get("measure") else None  # before the model: its template is read with it
         outcomes.append(_asked(model_of(query), query, job, watch))
     return outcomes
 
 
-def _side_by_side(job, make):
+def _side_by_side(job: Json, make: Callable[[Json], Model]) -> list[list[Json]]:
     """Each group's queries one after the other, many groups at a time."""
     from concurrent.futures import ThreadPoolExecutor
 
-    def ask(group):
-        models, outcomes = {}, []
+    def ask(group: list[Json]) -> list[Json]:
+        models: dict[str, Model] = {}
+        outcomes = []
         for query in group:
             if "poke" in query:
-                _poke(query["poke"])
+                _poke(*query["poke"])
             key = json.dumps(query["config"], sort_keys=True)
             if key not in models:
                 models[key] = make(query["config"])
@@ -169,22 +181,22 @@ def _side_by_side(job, make):
         return list(pool.map(ask, job["groups"]))
 
 
-def _poke(address):
+def _poke(host: str, port: int) -> None:
     """Has a server do what it waits to be told to do; returns when it is done."""
     import socket
 
-    with socket.create_connection(tuple(address), 10) as sock:
+    with socket.create_connection((host, port), 10) as sock:
         sock.sendall(b"POKE / HTTP/1.1\r\n\r\n")
         sock.settimeout(10)
         while sock.recv(1024):
             pass
 
 
-def _together(job, models):
+def _together(job: Json, models: Sequence[Model]) -> list[Json | None]:
     """The first query alone; once it is under way, all others; it goes on once they wait."""
-    outcomes = [None] * len(models)
+    outcomes: list[Json | None] = [None] * len(models)
 
-    def ask(at):
+    def ask(at: int) -> None:
         outcomes[at] = _asked(models[at], job["queries"][at], job)
 
     threads = [threading.Thread(target=ask, args=(at,)) for at in range(len(models))]
@@ -199,27 +211,28 @@ def _together(job, models):
     return outcomes
 
 
-def _until(holds):
+def _until(holds: Callable[[], bool]) -> None:
     end = time.monotonic() + 10
     while not holds() and time.monotonic() < end:
         _really_sleep(0.0005)
 
 
-def _waits(thread):
+def _waits(thread: threading.Thread) -> bool:
     """Whether the thread stays at one place for a while, in this process where nothing else is slow."""
-    places = set()
+    places: set[tuple[int, int] | None] = set()
     for _ in range(10):
-        frame = sys._current_frames().get(thread.ident)
+        frame = sys._current_frames().get(thread.ident or 0)
         places.add((id(frame), frame.f_lasti) if frame is not None else None)
         _really_sleep(0.002)
     return len(places) == 1 and None not in places
 
 
-def _asked(model, query, job, watch=None):
+def _asked(model: Model, query: Json, job: Json, watch: Watch | None = None) -> Json:
     _really_sleep(query.get("after", 0))
     trace = Trace()
     verb, times = getattr(model, query["verb"]), query.get("times", 1)
-    outcome, said_before = {}, len(_asked.log.lines)
+    outcome: Json = {}
+    said_before = len(_log.lines)
     for _ in range(times):
         try:
             outcome = {"answer": _answered(verb, query, trace)}
@@ -228,21 +241,21 @@ def _asked(model, query, job, watch=None):
         except Exception as error:  # noqa: BLE001 - whatever comes out is what is looked at
             outcome = {"error": _described(error, job.get("secrets", ()))}
             del error
-    outcome["log"] = _asked.log.lines[said_before:]
+    outcome["log"] = _log.lines[said_before:]
     outcome["trace"] = _plain([trace.attributes, trace.children])
     if watch is not None:
         outcome.update(watch.seen())
     return outcome
 
 
-def _answered(verb, query, trace):
+def _answered(verb: Callable[..., Any], query: Json, trace: Trace) -> Any:
     answer = verb(query["query"], query.get("settings", {}), trace)
     if not isinstance(answer, dict):
         answer = list(answer)
     return _plain(answer)
 
 
-def _plain(answer):
+def _plain(answer: Any) -> Any:
     """As JSON that DSS can take, or what is wrong with it as that."""
     try:
         text = json.dumps(answer, ensure_ascii=False, allow_nan=False)
@@ -254,7 +267,7 @@ def _plain(answer):
     )
 
 
-def _largest_list(value):
+def _largest_list(value: Any) -> int:
     if isinstance(value, dict):
         return max([0, *map(_largest_list, value.values())])
     if isinstance(value, list):
@@ -262,7 +275,7 @@ def _largest_list(value):
     return 0
 
 
-def _described(error, secrets):
+def _described(error: Exception, secrets: Sequence[str]) -> Json:
     try:
         pickled = pickle.dumps(error).decode("latin-1")
     except Exception as failure:  # noqa: BLE001
@@ -278,15 +291,16 @@ def _described(error, secrets):
     }
 
 
-def _traceback(error):
+def _traceback(error: Exception) -> str:
     import traceback
 
     return "".join(traceback.format_exception(type(error), error, error.__traceback__))[-_LARGEST_TOLD:]
 
 
-def _held(error, secrets):
+def _held(error: Exception, secrets: Sequence[str]) -> Iterator[str]:
     """What the exceptions behind this one hold that an error reporter would send along."""
-    seen, waiting = set(), [error.__context__, error.__cause__]
+    seen: set[int] = set()
+    waiting = [error.__context__, error.__cause__]
     while waiting:
         other = waiting.pop()
         if other is None or id(other) in seen:
@@ -311,7 +325,7 @@ class Watch:
 
     least = 1 << 62
 
-    def __init__(self):
+    def __init__(self) -> None:
         gc.collect()
         Watch.least = min(Watch.least, _memory("VmRSS"))
         with open("/proc/self/clear_refs", "w") as file:  # noqa: PTH123 - forgets the peak so far
@@ -321,13 +335,13 @@ class Watch:
         self._thread = threading.Thread(target=self._beat, daemon=True)
         self._thread.start()
 
-    def _beat(self):
+    def _beat(self) -> None:
         last = time.monotonic()
         while not self._over.wait(0.005):
             now = time.monotonic()
             self._longest, last = max(self._longest, now - last), now
 
-    def seen(self):
+    def seen(self) -> dict[str, float]:
         cpu, seconds, peak = time.process_time() - self._cpu, time.monotonic() - self._began, _memory("VmHWM")
         self._over.set()
         self._thread.join()
@@ -340,7 +354,7 @@ class Watch:
         }
 
 
-def _memory(name):
+def _memory(name: str) -> int:
     with open("/proc/self/status") as file:  # noqa: PTH123
         return next(int(line.split()[1]) * 1024 for line in file if line.startswith(name))
 
