@@ -362,13 +362,11 @@ def test_random_faults_lose_and_double_no_row(gateway_for: Start, server: Obedie
 
     def say(text: str) -> str | int:
         fate = chance.random()
-        if fate < 0.03:
-            return 500
-        if fate < 0.06:
-            return 429
-        if fate < 0.08:
-            server.healthy = False
+        server.healthy = server.healthy and fate > 0.02  # until a batch was answered by 503
+        if not server.healthy:
             return 503
+        if fate < 0.08:
+            return 500 if fate < 0.05 else 429
         asked_for.append(text)
         return f"said {text}"
 
