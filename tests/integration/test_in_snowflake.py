@@ -618,7 +618,9 @@ def test_the_form_offers_services_and_keeps_the_chosen_one(at: Scene, shape: str
         inputs=inputs,
     )
     values = [choice.get("value") for choice in choices]
-    assert values == ["A.B.GONE", CHAT, EMBED, f"{DATABASE}.{SCHEMA}.TEXT_CHAT"]
+    assert values[0] == "A.B.GONE"
+    assert values[1:] == sorted(values[1:])
+    assert {CHAT, EMBED, f"{DATABASE}.{SCHEMA}.TEXT_CHAT"} <= set(values)  # other tests may add services
 
 
 def test_the_form_says_what_is_wrong_instead_of_failing(at: Scene) -> None:
