@@ -42,7 +42,7 @@ from spcs_llm.settings import (
     TokenSignIn,
 )
 from spcs_llm.sharing.shared_objects import SharedObjects
-from spcs_llm.snowflake.account import Account
+from spcs_llm.snowflake.account import Account, authorization
 from spcs_llm.snowflake.ingress import IngressErrors
 from spcs_llm.snowflake.key_pair import KeyPair
 from spcs_llm.snowflake.login_errors import SignInKind
@@ -305,7 +305,7 @@ class Connections:
     def _new_credential(self, settings: CredentialSettings, refresh: ReadToken | None) -> Credential:
         sign_in = settings.sign_in
         if isinstance(sign_in, TokenSignIn):
-            fixed = FixedToken(sign_in.token)
+            fixed = FixedToken(authorization(sign_in.token))
             return Credential(SignInKind.TOKEN, lambda host: fixed, one_for_all=True)
         if isinstance(sign_in, NoSignIn):
             return Credential(SignInKind.NONE, lambda host: NoToken(), one_for_all=True)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Callable, ClassVar, Generic, TypeVar
 
+from spcs_llm.errors import SettingsError
 from spcs_llm.urls import BaseUrl, UrlError, parse_hosts
 
 T = TypeVar("T")
@@ -54,6 +55,10 @@ class FormValues:
             problem: What is wrong, to follow the label.
         """
         self.complaints.append(f"'{field.label}' {problem}.")
+
+    def error(self) -> SettingsError:
+        """The error that holds every complaint."""
+        return SettingsError(" ".join(self.complaints))
 
     def complaints_about(self, field: Field[Any]) -> list[str]:
         """What is wrong with a field so far."""

@@ -13,7 +13,6 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Callable, Union
 
-from spcs_llm.errors import SettingsError
 from spcs_llm.form_fields import (
     ChoiceField,
     Field,
@@ -310,7 +309,7 @@ def read_settings(config: Any) -> Settings:
     query_timeout = FIELDS.query_timeout.read(form)
     rate = Rate(FIELDS.credits_per_hour.read(form), FIELDS.credit_price.read(form), FIELDS.nodes.read(form))
     if form.complaints or sign_in is None or url is None:
-        raise SettingsError(" ".join(form.complaints))
+        raise form.error()
     return Settings(
         CredentialSettings(sign_in, account),
         EndpointSettings(url, service_api_key, request_timeout, cold_start_wait),

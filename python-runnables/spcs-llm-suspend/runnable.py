@@ -30,10 +30,4 @@ class SuspendServices(Runnable):
         table = suspend_services(
             self.config, Dss(_executor, _access_token), lambda percent: progress_callback(int(percent))
         )
-        result = ResultTable()
-        result.set_name(table.name)
-        for column, label in table.columns.items():
-            result.add_column(column, label, "STRING")
-        for row in table.rows:
-            result.add_record(list(row))
-        return result
+        return table.shown_in(ResultTable())

@@ -19,9 +19,10 @@ from spcs_llm.errors import (
     TokenRefused,
 )
 from spcs_llm.http.retry import RetryPolicy
-from spcs_llm.snowflake.bearer import FixedBearer, KeyPairBearer, OAuthBearer
+from spcs_llm.snowflake.bearer import KeyPairBearer, OAuthBearer, bearer
 from spcs_llm.snowflake.key_pair import KeyPair
 from spcs_llm.snowflake.login_errors import SignInKind
+from spcs_llm.snowflake.sign_in import FixedToken
 from spcs_llm.snowflake.token_cache import TokenCache
 from spcs_llm.urls import parse_base_url
 
@@ -172,7 +173,9 @@ def test_a_token_that_stays_refused_is_told_with_the_reason_and_what_to_do() -> 
 def test_a_programmatic_access_token_is_sent_as_one() -> None:
     with SqlApiServer({"SHOW": table("n", "1")}, kind="PROGRAMMATIC_ACCESS_TOKEN") as server:
         found = SqlApiSession.at(
-            parse_base_url(server.url), FixedBearer("good-token"), SignInKind.TOKEN
+            parse_base_url(server.url),
+            FixedToken(bearer("good-token", "PROGRAMMATIC_ACCESS_TOKEN")),
+            SignInKind.TOKEN,
         ).rows("SHOW SERVICES")
     assert found == [{"n": "1"}]
 

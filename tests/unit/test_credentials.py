@@ -12,7 +12,7 @@ import pytest
 from spcs_llm.errors import LoginError, NetworkError, TokenRefused
 from spcs_llm.http.token_source import NoToken
 from spcs_llm.query_context import QueryContext
-from spcs_llm.snowflake.account import EndpointToken, Session
+from spcs_llm.snowflake.account import EndpointToken, Session, authorization
 from spcs_llm.snowflake.sign_in import FixedToken, KeyPairLogin, OAuthLogin, WithServiceKey
 from spcs_llm.snowflake.token_cache import Token, TokenCache
 
@@ -202,7 +202,7 @@ def test_each_endpoint_token_takes_an_assertion_signed_anew() -> None:
 
 
 def test_a_programmatic_access_token_has_no_other_to_try() -> None:
-    tokens = FixedToken("pat")
+    tokens = FixedToken(authorization("pat"))
     headers = tokens.headers(QueryContext(10))
     assert headers == {"Authorization": 'Snowflake Token="pat"'}
     assert tokens.refused(headers, REFUSED) is False
@@ -212,7 +212,7 @@ def test_a_programmatic_access_token_has_no_other_to_try() -> None:
 
 
 def test_the_containers_key_takes_the_usual_header_and_snowflakes_token_its_own() -> None:
-    tokens = WithServiceKey(FixedToken("pat"), "sesame")
+    tokens = WithServiceKey(FixedToken(authorization("pat")), "sesame")
     assert tokens.headers(QueryContext(10)) == {
         "Authorization": "Bearer sesame",
         "X-SF-SPCS-Authorization": 'Snowflake Token="pat"',
@@ -232,7 +232,7 @@ def test_a_refusal_reaches_the_token_that_was_refused_and_no_newer_one(oauth: OA
 
 
 def test_a_fixed_token_beside_a_key_has_no_other_to_try() -> None:
-    tokens = WithServiceKey(FixedToken("pat"), "sesame")
+    tokens = WithServiceKey(FixedToken(authorization("pat")), "sesame")
     assert tokens.refused(tokens.headers(QueryContext(10)), REFUSED) is False
 
 

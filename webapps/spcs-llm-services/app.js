@@ -407,7 +407,7 @@
 
   function containersCard(answer) {
     if (answer.containers === null) return null;
-    if (!answer.containers.length) return wideCard("Containers", h("p", { class: "quiet" }, "There is no container now."));
+    if (!answer.containers.length) return wideCard("Containers", h("p", { class: "quiet" }, "No container is running now."));
     const kind = (c) => (c.ready ? "running" : c.state === "FAILED" || c.restarts > 2 ? "failed" : "starting");
     return wideCard("Containers", table("Containers", [th("Instance"), th("Container"), th("State"), th("Message and what to do"), th("Restarts", true)],
       answer.containers.map((c) => h("tr", {}, h("td", {}, c.instance), h("td", { class: "wide" }, c.name, h("small", {}, c.image)), h("td", {}, state(kind(c), c.state)),

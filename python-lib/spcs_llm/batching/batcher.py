@@ -1,7 +1,7 @@
 """Composes requests from the queries that wait, and lets the callers send them for each other.
 
-There is no separate thread. Whoever changes what there is to send (a query that comes, a request that ends, a caller
-that gives up) composes the next requests, and appoints one of the waiting callers to send each.
+It does not use a separate thread. Whoever changes what there is to send (a query that comes, a request that ends, a
+caller that gives up) composes the next requests, and appoints one of the waiting callers to send each.
 """
 
 from __future__ import annotations

@@ -213,7 +213,7 @@ _SYNTAX: dict[str, Any] = {
 
 @functools.lru_cache(maxsize=1)
 def _trusted_environment() -> jinja2.Environment:
-    environment = jinja2.Environment(**_SYNTAX)  # noqa: S701 - a prompt is no HTML
+    environment = jinja2.Environment(**_SYNTAX)  # noqa: S701 - prompts are not HTML
     environment.globals["raise_exception"] = _raise_exception
     return environment
 

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from spcs_llm.control.identifiers import quoted
-from spcs_llm.control.session import Identity, Row, identity
+from spcs_llm.control.session import BaseSession, Row
 from spcs_llm.control.sql_refusals import sql_error_in_text
-from spcs_llm.control.statements import WHO, kind, with_literals
+from spcs_llm.control.statements import kind, with_literals
 
 
 class QueryReader(Protocol):
@@ -33,7 +33,7 @@ class Executor(Protocol):
         """Runs a statement, after others in the same session."""
 
 
-class ExecutorSession:
+class ExecutorSession(BaseSession):
     """Runs statements by a Snowflake connection of DSS.
 
     Args:
@@ -46,12 +46,6 @@ class ExecutorSession:
         self._executor = executor
         self._role = role
         self._warehouse = warehouse
-        self._whose: Identity | None = None
-
-    def whose(self) -> Identity:
-        if self._whose is None:
-            self._whose = identity(self.rows, WHO)
-        return self._whose
 
     def rows(self, statement: str, *, bindings: Sequence[str] = ()) -> list[Row]:
         bound = with_literals(statement, bindings) if bindings else statement

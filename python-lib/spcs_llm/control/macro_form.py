@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
 from spcs_llm.control.identifiers import NotAName, typed
-from spcs_llm.errors import SettingsError
 from spcs_llm.form_fields import (
     ChoiceField,
     Field,
@@ -169,7 +168,7 @@ def read_discover(config: Any) -> DiscoverSettings:
     Raises:
         SettingsError: If any of them is wrong. It holds every complaint.
     """
-    return _read(config, lambda form: DiscoverSettings(_sign_in(form), _scope(form)))
+    return _read(config, lambda form: DiscoverSettings(read_sign_in_settings(form), _scope(form)))
 
 
 def read_operate(config: Any) -> OperateSettings:
@@ -187,7 +186,7 @@ def read_operate(config: Any) -> OperateSettings:
     return _read(
         config,
         lambda form: OperateSettings(
-            _sign_in(form),
+            read_sign_in_settings(form),
             _services(form),
             MacroFields.dry_run.read(form),
             MacroFields.wait.read(form),
@@ -210,7 +209,7 @@ def read_cost(config: Any) -> CostSettings:
     return _read(
         config,
         lambda form: CostSettings(
-            _sign_in(form), MacroFields.days.read(form), MacroFields.credit_price.read(form)
+            read_sign_in_settings(form), MacroFields.days.read(form), MacroFields.credit_price.read(form)
         ),
     )
 
@@ -224,18 +223,6 @@ def read_sign_in_settings(form: FormValues) -> SignInSettings:
     Returns:
         The settings. After a complaint they are of no use.
     """
-    return _sign_in(form)
-
-
-def _read(config: Any, read: Callable[[FormValues], T]) -> T:
-    form = FormValues(config)
-    settings = read(form)
-    if form.complaints:
-        raise SettingsError(" ".join(form.complaints))
-    return settings
-
-
-def _sign_in(form: FormValues) -> SignInSettings:
     connection = MacroFields.connection.read(form)
     role, warehouse = MacroFields.role.read(form), MacroFields.warehouse.read(form)
     if connection is not None:
@@ -257,6 +244,14 @@ def _sign_in(form: FormValues) -> SignInSettings:
     if role is None and isinstance(sign_in, KeyPairSignIn) and sign_in.role:
         role = _role_of_preset(form, sign_in.role)
     return SignInSettings(None, CredentialSettings(sign_in, account), role, warehouse)
+
+
+def _read(config: Any, read: Callable[[FormValues], T]) -> T:
+    form = FormValues(config)
+    settings = read(form)
+    if form.complaints:
+        raise form.error()
+    return settings
 
 
 def _role_of_preset(form: FormValues, text: str) -> str | None:

@@ -13,8 +13,9 @@ from spcs_llm.control.sql_api import SqlApiSession
 from spcs_llm.errors import SettingsError
 from spcs_llm.http.token_source import TokenSource
 from spcs_llm.settings import CredentialSettings, KeyPairSignIn, OAuthSignIn, TokenSignIn
-from spcs_llm.snowflake.bearer import FixedBearer, KeyPairBearer, OAuthBearer
+from spcs_llm.snowflake.bearer import KeyPairBearer, OAuthBearer, bearer
 from spcs_llm.snowflake.login_errors import SignInKind
+from spcs_llm.snowflake.sign_in import FixedToken
 from spcs_llm.snowflake.token_cache import TokenCache
 from spcs_llm.urls import BaseUrl
 
@@ -59,7 +60,7 @@ def open_session(settings: SignInSettings, dss: Dss, seconds: float = 300.0, **h
         return ExecutorSession(executor, role=settings.role, warehouse=settings.warehouse)
     credential = settings.credential
     if credential is None or credential.account is None:
-        raise SettingsError("'Snowflake connection' is empty, and there is no sign-in of the plugin either.")
+        raise _without_sign_in()
     tokens, kind = _tokens(credential, credential.account, dss.access_token)
     return SqlApiSession.at(
         credential.account,
@@ -77,9 +78,13 @@ def _tokens(
 ) -> tuple[TokenSource, SignInKind]:
     sign_in = credential.sign_in
     if isinstance(sign_in, TokenSignIn):
-        return FixedBearer(sign_in.token), SignInKind.TOKEN
+        return FixedToken(bearer(sign_in.token, "PROGRAMMATIC_ACCESS_TOKEN")), SignInKind.TOKEN
     if isinstance(sign_in, KeyPairSignIn):
         return TokenCache(KeyPairBearer(key_pair_of(sign_in, account))), SignInKind.KEY_PAIR
     if isinstance(sign_in, OAuthSignIn):
         return TokenCache(OAuthBearer(token_reader(sign_in, refresh))), SignInKind.OAUTH
-    raise SettingsError("'Snowflake connection' is empty, and there is no sign-in of the plugin either.")
+    raise _without_sign_in()
+
+
+def _without_sign_in() -> SettingsError:
+    return SettingsError("'Snowflake connection' is empty, and so is the sign-in of the plugin.")

@@ -8,10 +8,12 @@ refuses is `errors.SqlError`.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Optional, Protocol
 
+from spcs_llm.control.statements import WHO
 from spcs_llm.errors import SqlError
 
 # Column name in lower case → text, None for NULL. Booleans are true or false, dates and times are ISO 8601.
@@ -43,12 +45,11 @@ class Identity:
         )
 
 
-def identity(ask: Callable[[str], Sequence[Row]], who: str) -> Identity:
+def identity(ask: Callable[[str], Sequence[Row]]) -> Identity:
     """Asks whose rights statements run with.
 
     Args:
         ask: Runs a statement.
-        who: `statements.WHO`.
 
     Returns:
         The identity.
@@ -57,7 +58,7 @@ def identity(ask: Callable[[str], Sequence[Row]], who: str) -> Identity:
         SpcsError: If Snowflake refuses the role or the warehouse, or says nothing of a user.
     """
     try:
-        rows = ask(who)
+        rows = ask(WHO)
     except SqlError as error:
         if (
             error.is_about_rights
@@ -110,3 +111,19 @@ class SqlSession(Protocol):
             SpcsError: As `rows`.
         """
         ...
+
+
+class BaseSession(ABC):
+    """A `SqlSession` that asks once whose rights it uses, when that is first wanted."""
+
+    _whose: Identity | None = None
+
+    @abstractmethod
+    def rows(self, statement: str, *, bindings: Sequence[str] = ()) -> list[Row]:
+        """As in `SqlSession`."""
+
+    def whose(self) -> Identity:
+        """As in `SqlSession`."""
+        if self._whose is None:
+            self._whose = identity(self.rows)
+        return self._whose

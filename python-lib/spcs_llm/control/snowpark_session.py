@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from spcs_llm.control.executor_session import cell_text
-from spcs_llm.control.session import Identity, Row, identity
+from spcs_llm.control.session import BaseSession, Row
 from spcs_llm.control.sql_refusals import sql_error_in_text
-from spcs_llm.control.statements import WHO, with_literals
+from spcs_llm.control.statements import with_literals
 
 
 class Query(Protocol):
@@ -25,7 +25,7 @@ class Snowpark(Protocol):
         """A statement that has not run yet."""
 
 
-class SnowparkSession:
+class SnowparkSession(BaseSession):
     """Runs statements by a Snowpark session.
 
     Args:
@@ -34,12 +34,6 @@ class SnowparkSession:
 
     def __init__(self, session: Snowpark) -> None:
         self._session = session
-        self._whose: Identity | None = None
-
-    def whose(self) -> Identity:
-        if self._whose is None:
-            self._whose = identity(self.rows, WHO)
-        return self._whose
 
     def rows(self, statement: str, *, bindings: Sequence[str] = ()) -> list[Row]:
         bound = with_literals(statement, bindings) if bindings else statement

@@ -19,11 +19,11 @@ from urllib.parse import urlencode
 from uuid import uuid4
 
 from spcs_llm import __version__
-from spcs_llm.control.session import Identity, Row, identity
+from spcs_llm.control.session import BaseSession, Row
 from spcs_llm.control.sql_api_cells import Column, columns, row_of
 from spcs_llm.control.sql_api_errors import SqlApiErrors
 from spcs_llm.control.sql_refusals import sql_error
-from spcs_llm.control.statements import WHO, kind
+from spcs_llm.control.statements import kind
 from spcs_llm.errors import ModelError, NetworkError, QueryTimeout, SpcsError, SqlError
 from spcs_llm.http.endpoint import Endpoint
 from spcs_llm.http.network_errors import SNOWFLAKE_ACCOUNT_URL
@@ -46,7 +46,7 @@ _HANDLE = re.compile(r"[0-9A-Za-z-]{1,64}")
 _LONGEST = 604_800  # seconds that Snowflake lets a statement run
 
 
-class SqlApiSession:
+class SqlApiSession(BaseSession):
     """Runs statements by the SQL API. Thread-safe.
 
     Attributes:
@@ -76,7 +76,6 @@ class SqlApiSession:
         self._warehouse = warehouse
         self._seconds = seconds
         self._sleep = sleep
-        self._whose: Identity | None = None
 
     @classmethod
     def at(
@@ -111,11 +110,6 @@ class SqlApiSession:
         session = cls(endpoint, **how)
         weakref.finalize(session, transport.close).atexit = False
         return session
-
-    def whose(self) -> Identity:
-        if self._whose is None:
-            self._whose = identity(self.rows, WHO)
-        return self._whose
 
     def rows(self, statement: str, *, bindings: Sequence[str] = ()) -> list[Row]:
         context = QueryContext(self._seconds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 MAX_CELL = 2000
 
@@ -21,6 +22,22 @@ class Table:
     name: str
     columns: Mapping[str, str]
     rows: Sequence[Sequence[str]]
+
+    def shown_in(self, result: Any) -> Any:
+        """Fills DSS's table.
+
+        Args:
+            result: A new `dataiku.runnables.ResultTable`.
+
+        Returns:
+            The same, for the macro to return.
+        """
+        result.set_name(self.name)
+        for column, label in self.columns.items():
+            result.add_column(column, label, "STRING")
+        for row in self.rows:
+            result.add_record(list(row))
+        return result
 
 
 def amount(value: float | None, digits: int = 2) -> str:

@@ -12,9 +12,9 @@ from typing import Any, Callable, Protocol
 
 from spcs_llm.control.executor_session import QueryReader, cell_text
 from spcs_llm.control.identifiers import literal, quoted
-from spcs_llm.control.session import Identity, Row, identity
+from spcs_llm.control.session import BaseSession, Row
 from spcs_llm.control.sql_refusals import sql_error_in_text
-from spcs_llm.control.statements import WHO, with_literals
+from spcs_llm.control.statements import with_literals
 
 STATEMENT_SECONDS = 540  # DSS waits for 600 s between two bytes
 
@@ -28,7 +28,7 @@ class Executor(Protocol):
         """Runs a statement, between others in the same session."""
 
 
-class JobSession:
+class JobSession(BaseSession):
     """Runs the statements of a job. It is a `SqlSession`, and may be used by many threads.
 
     Args:
@@ -56,12 +56,6 @@ class JobSession:
         use = [f"USE WAREHOUSE {quoted(warehouse)}"] if warehouse is not None else []
         self._before = [*use, settings + limit]
         self.before_writing = [*use, settings]  # DSS's INSERT of all rows may take longer
-        self._whose: Identity | None = None
-
-    def whose(self) -> Identity:
-        if self._whose is None:
-            self._whose = identity(self.rows, WHO)
-        return self._whose
 
     def rows(self, statement: str, *, bindings: Sequence[str] = ()) -> list[Row]:
         return self._run(with_literals(statement, bindings) if bindings else statement, None)

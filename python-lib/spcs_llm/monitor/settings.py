@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from spcs_llm.control.macro_form import MacroFields
-from spcs_llm.errors import SettingsError
 from spcs_llm.form_fields import Field, FormValues, Unfit, WholeField
 
 
@@ -80,5 +79,5 @@ def read_monitor(config: Any) -> MonitorSettings:
         MonitorFields.credit_price.read(form),
     )
     if form.complaints:
-        raise SettingsError(" ".join(form.complaints))
+        raise form.error()
     return settings

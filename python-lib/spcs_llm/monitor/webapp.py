@@ -197,7 +197,7 @@ class Monitor:
             raise SpcsError("This is not the full name of a service.", status=400, place="webapp") from None
         if name not in state.value.services:
             raise SpcsError(
-                f"There is no service {name.sql}, or not any longer.",
+                f"The service {name.sql} does not exist, or no longer exists.",
                 "It may have been dropped, or the role may have lost its privileges on it.",
                 status=404,
                 place="webapp",

@@ -9,7 +9,6 @@ import time
 from collections.abc import Mapping
 from typing import Callable
 
-from spcs_llm.errors import SpcsError
 from spcs_llm.query_context import QueryContext
 from spcs_llm.snowflake.key_pair import ASSERTION_SECONDS, KeyPair
 from spcs_llm.snowflake.sign_in import access_token
@@ -78,19 +77,3 @@ class KeyPairBearer:
 
     def renew(self, token: Token, context: QueryContext) -> Token | None:
         return None
-
-
-class FixedBearer:
-    """A programmatic access token: there is no other to try when it is refused."""
-
-    def __init__(self, token: str) -> None:
-        self._headers = bearer(token, "PROGRAMMATIC_ACCESS_TOKEN")
-
-    def headers(self, context: QueryContext) -> Mapping[str, str]:
-        return self._headers
-
-    def at_hand(self) -> Mapping[str, str]:
-        return self._headers
-
-    def refused(self, headers: Mapping[str, str], error: SpcsError) -> bool:
-        return False

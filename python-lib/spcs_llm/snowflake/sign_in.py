@@ -146,10 +146,10 @@ class KeyPairLogin:
 
 
 class FixedToken:
-    """A programmatic access token: there is no other to try when it is refused."""
+    """A programmatic access token, in the headers that carry it. When it is refused, no other can be tried."""
 
-    def __init__(self, token: str) -> None:
-        self._headers = authorization(token)
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        self._headers = headers
 
     def headers(self, context: QueryContext) -> Mapping[str, str]:
         return self._headers
@@ -179,7 +179,7 @@ class WithServiceKey:
         return None if token is None else self._with_key(token)
 
     def _with_key(self, token: Mapping[str, str]) -> Mapping[str, str]:
-        if not token:  # there is no sign-in
+        if not token:  # nobody signs in
             return {"Authorization": self._key}
         return {"Authorization": self._key, "X-SF-SPCS-Authorization": token["Authorization"]}
 

@@ -77,7 +77,7 @@ class DiagnoseMacro:
             service=service,
             log_lines=log_lines,
             sql_is_the_callers=self._connection is None,
-            problem=SettingsError(" ".join(form.complaints)) if form.complaints else None,
+            problem=form.error() if form.complaints else None,
         )
         self._diagnosis = Diagnosis(self._subject)
 

@@ -59,7 +59,7 @@ def tls(subject: Subject, named_by: str, context: QueryContext) -> Outcome:
     if url is None:
         return skipped(_NOT_NEEDED)
     if url.scheme == "http":
-        return skipped("There is no TLS: requests to this machine may go over plain http.")
+        return skipped("Requests to this machine may use plain http, without TLS.")
     found = shake_hands(subject.transport(named_by), min(CONNECT_SECONDS, context.remaining()))
     subject.facts.tls[named_by] = found
     by = f", issued by {quoted(found.issuer)}" if found.issuer else ""

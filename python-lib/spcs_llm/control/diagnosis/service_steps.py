@@ -190,7 +190,7 @@ class ServiceSteps:
         if wanted <= 0:
             return skipped("Not asked for: enter the number of lines as 'Log lines'.")
         if self._session is None or service is None or not self._containers:
-            return skipped("There is no container whose log can be read.")
+            return skipped("The service does not have a container whose log can be read.")
         shown: list[str] = []
         for container in self._containers:
             found = self._rows(statements.logs(service, container.name, wanted))

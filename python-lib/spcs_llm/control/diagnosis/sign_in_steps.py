@@ -76,7 +76,7 @@ class SignInSteps:
                 context, f"Snowflake grants a token for this endpoint, for {granted.seconds:.0f} s."
             )
         if not isinstance(sign_in, OAuthSignIn):
-            return skipped("A programmatic access token is used as it is: there is no sign-in.")
+            return skipped("A programmatic access token is used as it is, without a sign-in.")
         session = self._login_api.login(self._credential, context)
         self._session, facts.session_seconds, facts.role = session, session.seconds, session.role
         return _as_quick(

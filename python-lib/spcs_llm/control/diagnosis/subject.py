@@ -82,7 +82,7 @@ class Subject:
     Attributes:
         config: The form's values, as DSS hands them over.
         refresh: Reads a current access token off what DSS gives under `__credentials` (DSS 14.5 and later).
-        open_sql: Opens a session for SQL; None if there is no way to have one.
+        open_sql: Opens a session for SQL; None if no session can be opened.
         capability: The kind of query to ask: `chat`, `embed` or `rerank`; None finds it out by asking.
         log_lines: How many lines of the containers' logs to show.
         sql_is_the_callers: Whether the session for SQL is of the user who calls the service.
@@ -174,6 +174,6 @@ class Subject:
         if named_by not in self._transports:
             url = self.url(named_by)
             if url is None:
-                raise RuntimeError("there is no such address")
+                raise RuntimeError("the address does not exist")
             self._transports[named_by] = Transport(url, field=named_by)
         return self._transports[named_by]
