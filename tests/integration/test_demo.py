@@ -195,7 +195,7 @@ def test_serve_waits_for_no_answer_when_it_is_interrupted() -> None:
 
 @contextmanager
 def arrived_query(printed: str) -> Iterator[socket.socket]:
-    """A query of which DSS has shown that it received it, by asking for the body."""
+    """A query that DSS has received: it asked for the body, and answered a request that came after that."""
     found = re.search(r'DSSClient\("http://(.+):(\d+)", "(.+)"\)', printed)
     assert found is not None
     host, port, key = found.groups()
@@ -210,6 +210,7 @@ def arrived_query(printed: str) -> Iterator[socket.socket]:
         connection.sendall(head.encode())
         assert connection.recv(1000).startswith(b"HTTP/1.1 100")
         connection.sendall(body)
+        served_project(printed).list_llms()
         yield connection
 
 
