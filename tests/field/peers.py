@@ -282,7 +282,8 @@ def judge(right: Mapping[str, Any], outcome: Outcome, server: ReplayServer, secr
         return UNCLEAR
     if outcome.error is None:
         return SILENT if wrong else RIGHT
-    if _CRASH.search(told):
+    crash = _CRASH.search(told)
+    if crash and crash.group() not in server.script:
         return UNCLEAR
     return CLEAR if wrong else RIGHT
 
@@ -380,7 +381,7 @@ order:
 
 1. **right**: what the report calls right, the answer, or an error that gives the server's reason;
 2. **clear**: an error that says what is wrong, where an answer could be had or another reason told;
-3. **unclear**: an error of the program itself, or one that reveals a secret;
+3. **unclear**: an error of the program itself, in words that the server did not send, or one that reveals a secret;
 4. **silent**: an answer that is wrong, without a word: text lost or doubled, calls lost or glued together, what was
    asked ignored.
 

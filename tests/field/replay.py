@@ -102,6 +102,9 @@ class ReplayServer(RawServer):
     """Plays the service of a report, and the Snowflake account if the report signs in.
 
     A reply with `times` is used up. Where none fits, the answer is a 400 that says so, and `unforeseen` holds it.
+
+    Attributes:
+        script: Everything that it may answer, as one text.
     """
 
     def __init__(
@@ -112,6 +115,7 @@ class ReplayServer(RawServer):
             "account": [dict(reply) for reply in account],
         }
         self._replies = threading.Lock()
+        self.script = json.dumps([*service, *account], ensure_ascii=False)
         self.asked: list[Asked] = []
         self.unforeseen: list[str] = []
         super().__init__(b"")
