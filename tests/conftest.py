@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import sys
 from collections.abc import Iterator
 
@@ -20,6 +21,12 @@ with contextlib.suppress(ImportError):  # the environment for the model registry
     settings.register_profile("repeatable", deadline=None, derandomize=True)
     settings.register_profile("random", deadline=None)
     settings.load_profile("repeatable")
+
+
+def pytest_collection_finish() -> None:
+    """What was collected lives until the end: no search for the garbage of a test has to go through it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
