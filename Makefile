@@ -21,6 +21,9 @@ PUBLIC_URL = -e 's,^(https?|ssh|git)://([^/]*@)?([^/?\#"\\]+(/[^?\#"\\]*)?).*,\1
 
 CHROMIUM ?= $(shell command -v chromium || command -v google-chrome || command -v chromium-browser)
 
+# What tests are made of is compiled once, and not by each of the programs that they start.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo serve test test-unit test-browser coverage test-all test-real soak bench peers \
 	lint audit plugin release-check licences lock clean
 

@@ -6,6 +6,7 @@ most; CPU by what an honest answer of the same number of bytes on the wire costs
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterator
 
@@ -33,8 +34,13 @@ _ROOM = 32 * MB  # for buffers, and for what the interpreter keeps
 _PER_BYTE = 24  # `[],` becomes a list of 64 bytes
 _QUERY_SECONDS = 30  # so that no result depends on how fast the machine is just now
 _LONGEST_VECTOR = 65_536
-ALL = list(attacks())
 QUICK = (PREDICT_CHAT, PREDICT_EMBEDDING, OPENAI_STREAM, OPENAI_EMBEDDING, LOGIN)
+
+
+@functools.cache
+def all_attacks() -> tuple[Attack, ...]:
+    """Made once, and only where they are used: many are large."""
+    return tuple(attacks())
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +60,7 @@ def test_a_body_costs_no_more_than_it_is_worth(
     victim: Victim, surface: Surface, cpu_of_a_megabyte: float
 ) -> None:
     complaints = {}
-    for attack in ALL:
+    for attack in all_attacks():
         if attack.surface is surface and not attack.dear:
             complaints[f"body, {attack}"] = "; ".join(
                 _wrong(attack, *_tried(victim, attack), cpu_of_a_megabyte)
@@ -69,7 +75,7 @@ def test_a_dear_body_costs_no_more_than_it_is_worth(
     victim: Victim, surface: Surface, cpu_of_a_megabyte: float
 ) -> None:
     complaints = {}
-    for attack in ALL:
+    for attack in all_attacks():
         if attack.surface is surface and (attack.dear or surface not in QUICK):
             complaints[f"body, {attack}"] = "; ".join(
                 _wrong(attack, *_tried(victim, attack), cpu_of_a_megabyte)

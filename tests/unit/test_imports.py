@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import functools
 import sys
+from collections.abc import Callable
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -99,8 +101,13 @@ def _is_module(package: str, name: str) -> bool:
     return any((root / Path(*package.split("."), f"{name}.py")).exists() for root in (LIBRARY, ROOT))
 
 
-MODULES = [Module(path) for path in sorted(LIBRARY.rglob("*.py"))]
-SANDBOX = [Module(path, ROOT) for path in sorted((ROOT / "sandbox").rglob("*.py"))]
+@functools.cache
+def library() -> tuple[Module, ...]:
+    return tuple(Module(path) for path in sorted(LIBRARY.rglob("*.py")))
+
+
+def sandbox() -> tuple[Module, ...]:
+    return tuple(Module(path, ROOT) for path in sorted((ROOT / "sandbox").rglob("*.py")))
 
 
 def within(name: str, places: tuple[str, ...]) -> bool:
@@ -109,7 +116,7 @@ def within(name: str, places: tuple[str, ...]) -> bool:
 
 @pytest.mark.parametrize("package", FORBIDDEN)
 def test_a_package_does_not_know_what_it_must_not(package: str) -> None:
-    inside = [module for module in MODULES if within(module.name, (package,))]
+    inside = [module for module in library() if within(module.name, (package,))]
     assert inside, f"no module of {package}: has it been renamed?"
     assert [
         f"{module.name} imports {name}"
@@ -120,13 +127,13 @@ def test_a_package_does_not_know_what_it_must_not(package: str) -> None:
 
 
 def test_other_packages_are_imported_only_where_they_belong() -> None:
-    ours = tuple({module.name.split(".")[0] for module in MODULES})
+    ours = tuple({module.name.split(".")[0] for module in library()})
     with_python: frozenset[str] = getattr(sys, "stdlib_module_names", frozenset())
     if not with_python:
         pytest.skip("Python 3.9 does not say which modules come with it")
     assert [
         f"{module.name} imports {name}"
-        for module in MODULES
+        for module in library()
         for name in sorted(module.imports)
         if not within(name, ours) and not _may_import(module.name, name, with_python)
     ] == []
@@ -139,8 +146,9 @@ def _may_import(module: str, name: str, with_python: frozenset[str]) -> bool:
     return name.split(".")[0] in with_python
 
 
-@pytest.mark.parametrize("modules", [MODULES, SANDBOX], ids=["library", "sandbox"])
-def test_no_imports_go_in_a_circle(modules: list[Module]) -> None:
+@pytest.mark.parametrize("read", [library, sandbox])
+def test_no_imports_go_in_a_circle(read: Callable[[], tuple[Module, ...]]) -> None:
+    modules = read()
     names = {module.name for module in modules}
     try:
         TopologicalSorter({module.name: module.imports & names for module in modules}).prepare()
