@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spcs_llm.errors import BadRequest, ServiceDown
+from spcs_llm.server_text import redaction
 from spcs_llm.server_text.redaction import SENT_SECRETS, SentSecrets, without_private_text
 
 PROMPT = "My name is Ada Lovelace, born 10 Dec 1815"
@@ -92,6 +93,11 @@ def test_texts_quoted_with_escapes_are_masked(text: str, quote: object) -> None:
 @pytest.mark.parametrize("payload", [None, [], "text", {}, chat("short"), {"messages": None}])
 def test_without_a_text_of_some_length_the_message_stays(payload: object) -> None:
     assert without_private_text("It failed: short", payload) == "It failed: short"
+
+
+@given(st.text(st.characters(max_codepoint=127), max_size=100))
+def test_ascii_is_read_as_any_text_is(text: str) -> None:
+    assert redaction._ascii_view(text) == redaction._view(redaction._characters(text))
 
 
 @given(st.text(min_size=8, max_size=60), st.text(max_size=20), st.text(max_size=20))

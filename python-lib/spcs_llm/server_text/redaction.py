@@ -37,6 +37,7 @@ _QUOTES = "'\"`\u00b4\u2018\u2019\u201c\u201d\u00ab\u00bb"
 _OWN_WORDS = ("type", "role", "name")
 _HEAD_OF_IMAGE = 4096  # of a data URL: an error quotes its head, if anything
 _NO_LETTERS = bytes(byte for byte in range(1, 128) if not chr(byte).isalnum())
+_ASCII_LETTERS = frozenset(range(1, 128)) - frozenset(_NO_LETTERS)  # and digits
 _WORD = re.compile(r"[^\W_](?:[\w-]*[^\W_])?|\w+")
 _ESCAPES = re.compile(
     r"\\{1,8}u[dD][89abAB][0-9a-fA-F]{2}\\{1,8}u[dD][c-fC-F][0-9a-fA-F]{2}"  # two that stand for one character
@@ -257,7 +258,7 @@ def _folded(text: str) -> bytes:
 
 def _views(message: str) -> list[_View]:
     """The message as it is, with its escapes undone, and what its base64 says."""
-    views = [_view((character, at, at + 1) for at, character in enumerate(message))]
+    views = [_ascii_view(message) if message.isascii() else _view(_characters(message))]
     if "\\" in message or "%" in message or "&" in message:
         views.append(_view(_unescaped(message)))
     for run in _BASE64.finditer(message):
@@ -266,6 +267,16 @@ def _views(message: str) -> list[_View]:
             if len(said) >= _WINDOW:
                 views.append(_View(said, [run.start()] * len(said), [run.end()] * len(said)))
     return views
+
+
+def _characters(message: str) -> Iterator[tuple[str, int, int]]:
+    return ((character, at, at + 1) for at, character in enumerate(message))
+
+
+def _ascii_view(message: str) -> _View:
+    """What `_view` makes of the characters, in a tenth of the time: each is folded to one byte or to none."""
+    places = [at for at, byte in enumerate(message.encode()) if byte in _ASCII_LETTERS]
+    return _View(_folded(message).replace(b"\0", b""), places, [place + 1 for place in places])
 
 
 def _raw(message: str) -> _View:
