@@ -11,7 +11,7 @@ from spcs_llm.control import cells
 from spcs_llm.control.families import PriceList
 from spcs_llm.control.identifiers import literal
 from spcs_llm.control.rates import pool_rate
-from spcs_llm.control.services import Service, named_pool
+from spcs_llm.control.services import named_pool
 from spcs_llm.control.session import SqlSession
 from spcs_llm.errors import SettingsError, SqlError
 
@@ -54,29 +54,35 @@ class Rate:
         )
 
 
-def read_rate(session: SqlSession, service: Service, prices: PriceList, credit_price: float) -> Rate:
+def read_rate(
+    session: SqlSession, pool: str, prices: PriceList, credit_price: float, nodes: int | None = None
+) -> Rate:
     """Looks at what runs while the job runs.
 
     Args:
         session: Runs the statements.
-        service: The service.
+        pool: The compute pool; empty if it is not known.
         prices: What a node of each instance family costs.
         credit_price: USD per credit.
+        nodes: How many nodes the job takes; None for all that run now.
 
     Returns:
         The rate. What the role may not see is None.
     """
-    return Rate(_pool_credits(session, service, prices), _warehouse_credits(session), credit_price)
+    return Rate(_pool_credits(session, pool, prices, nodes), _warehouse_credits(session), credit_price)
 
 
-def _pool_credits(session: SqlSession, service: Service, prices: PriceList) -> float | None:
+def _pool_credits(session: SqlSession, name: str, prices: PriceList, nodes: int | None) -> float | None:
     try:
-        pool = named_pool(session, service.pool) if service.pool else None
+        pool = named_pool(session, name) if name else None
         if pool is None:
             return None
-        return pool_rate(session, pool, prices, session.whose().region or "").credits_per_hour
+        rate = pool_rate(session, pool, prices, session.whose().region or "")
     except SqlError:
         return None
+    if nodes is None:
+        return rate.credits_per_hour
+    return None if rate.node_credits is None else rate.node_credits * nodes
 
 
 def _warehouse_credits(session: SqlSession) -> float | None:

@@ -35,12 +35,12 @@ COLD_START_SECONDS = 1800.0
 MOST_AT_ONCE = 8
 
 
-def find_service(session: SqlSession, settings: JobSettings) -> Service:
+def find_service(session: SqlSession, name: QualifiedName) -> Service:
     """The service of the form.
 
     Args:
         session: Runs the statement.
-        settings: The settings.
+        name: Its name.
 
     Returns:
         The service.
@@ -49,27 +49,28 @@ def find_service(session: SqlSession, settings: JobSettings) -> Service:
         SettingsError: If the role sees none of this name.
     """
     try:
-        service = named_service(session, settings.service)
+        service = named_service(session, name)
     except SqlError as error:
         if not error.is_about_rights:
             raise
         service = None
     if service is None:
         role = session.whose().role
-        usage = f"GRANT USAGE ON SERVICE {settings.service.sql} TO ROLE {quoted(role) if role else '<role>'}"
+        usage = f"GRANT USAGE ON SERVICE {name.sql} TO ROLE {quoted(role) if role else '<role>'}"
         raise SettingsError(
-            f"'Service': role {role or 'of this session'} sees no service {settings.service.sql}.",
+            f"'Service': role {role or 'of this session'} sees no service {name.sql}.",
             f"Correct the name, or ask a Snowflake administrator: {usage}, and USAGE on its database and schema.",
         )
     return service
 
 
-def find_call(session: SqlSession, settings: JobSettings) -> Call:
+def find_call(session: SqlSession, settings: JobSettings, service: QualifiedName) -> Call:
     """How the service is called.
 
     Args:
         session: Runs the statement.
         settings: The settings.
+        service: The service.
 
     Returns:
         The call.
@@ -81,8 +82,8 @@ def find_call(session: SqlSession, settings: JobSettings) -> Call:
     if settings.function is not None:
         function, sql = _user_function(session, settings.function), settings.function.sql
     else:
-        function = _method(session, settings)
-        sql = method_of(settings.service, function.name)
+        function = _method(session, settings, service)
+        sql = method_of(service, function.name)
     try:
         form = form_of(function, chat=settings.is_chat)
     except UnfitFunction as problem:
@@ -90,17 +91,17 @@ def find_call(session: SqlSession, settings: JobSettings) -> Call:
     return Call(sql, form, sampling, stops=bool(settings.stops), structured=settings.schema is not None)
 
 
-def _method(session: SqlSession, settings: JobSettings) -> Function:
+def _method(session: SqlSession, settings: JobSettings, service: QualifiedName) -> Function:
     wanted = settings.method or METHODS[settings.is_chat]
     try:
-        known = read_functions(session.rows(functions_in_service(settings.service)))
+        known = read_functions(session.rows(functions_in_service(service)))
     except SqlError as error:
-        logger.info("The methods of %s cannot be listed: %s", settings.service.sql, error.message)
+        logger.info("The methods of %s cannot be listed: %s", service.sql, error.message)
         known = []
     by_name = {function.name.upper(): function for function in known}
     if by_name and wanted.upper() not in by_name:
         raise SettingsError(
-            f"'Method or function' is {wanted}, and {settings.service.sql} has only {', '.join(by_name)}."
+            f"'Method or function' is {wanted}, and {service.sql} has only {', '.join(by_name)}."
         )
     return by_name.get(wanted.upper(), Function(wanted, None))
 

@@ -15,7 +15,6 @@ from spcs_llm.in_snowflake.place import Place
 from spcs_llm.in_snowflake.questions import Questions, job_key, plan_questions
 from spcs_llm.in_snowflake.session import JobSession
 from spcs_llm.in_snowflake.settings_table import create_statements
-from spcs_llm.in_snowflake.signature import Call
 from spcs_llm.in_snowflake.work_tables import FINISHED, WorkTables, create_answers, drop, unanswered
 
 logger = logging.getLogger(__name__)
@@ -107,14 +106,19 @@ class Preparation:
         raise_for(complaints)
         logger.info("The input has %s rows.", f"{rows:,}")
 
-    def make_tables(self, questions: Questions, call: Call, run_id: str) -> None:
-        """Makes the job's tables, and keeps what a run before has answered."""
+    def make_tables(self, questions: Questions, described: str, run_id: str) -> None:
+        """Makes the job's tables, and keeps what a run before has answered.
+
+        Args:
+            questions: What the table of questions is made of.
+            described: What the answers depend on besides the settings.
+            run_id: The run whose turn it is.
+        """
         tables = self._tables
         self._forget_if_finished()
         with self._needs_rights():
             for statement in create_statements(tables.settings, self._settings, run_id):
                 self._session.change(statement)
-            described = f"{call.function} {call.form.name} {call.sampling}"
             self._session.change(questions.create(tables, job_key(self._settings, described)))
             self._session.change(drop(tables.stale))
             answer_type = "VARCHAR" if self._settings.is_chat else "ARRAY"

@@ -175,16 +175,16 @@ class _Fitting:
         )
 
 
-def job_key(settings: JobSettings, call: str) -> str:
+def job_key(settings: JobSettings, described: str) -> str:
     """A digest of what the answers depend on, besides the prompts.
 
     Args:
         settings: The settings.
-        call: The call of the model, as SQL.
+        described: The model and how it is called, as the engine describes them.
 
     Returns:
         Hexadecimal digits.
     """
     examples = [[example.input, example.output] for example in settings.examples]
-    told = [settings.task, call, settings.system, examples, settings.schema, list(settings.stops)]
+    told = [settings.task, described, settings.system, examples, settings.schema, list(settings.stops)]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()

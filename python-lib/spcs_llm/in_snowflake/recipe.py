@@ -12,10 +12,11 @@ from spcs_llm.control.families import price_list
 from spcs_llm.errors import SettingsError
 from spcs_llm.in_snowflake.datasets import Dataset, UnfitDataset, current_schema, read_dataset
 from spcs_llm.in_snowflake.form import read_settings
-from spcs_llm.in_snowflake.job import Job
+from spcs_llm.in_snowflake.job import run_job
 from spcs_llm.in_snowflake.place import Place
 from spcs_llm.in_snowflake.report import Report
 from spcs_llm.in_snowflake.session import Executor, JobSession
+from spcs_llm.in_snowflake.work import Work
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +101,7 @@ def run_recipe(
         dss.write(found[role].name, query, before)
 
     place = Place(tables[INPUT], tables[OUTPUT], tables.get(FAILURES), write)
-    return Job(settings, session, place, price_list(), sleep=sleep).run()
+    return run_job(Work(settings, session, place, price_list(), sleep=sleep))
 
 
 def _read_datasets(datasets: Mapping[str, Sequence[DatasetOfDss]]) -> tuple[dict[str, Dataset], list[str]]:

@@ -1,0 +1,141 @@
+"""The engine SERVICE: functions of a service that runs, or is resumed, called by statements of a warehouse."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+from spcs_llm.control.identifiers import QualifiedName
+from spcs_llm.errors import SpcsError
+from spcs_llm.in_snowflake.engine import Answered, Engine
+from spcs_llm.in_snowflake.estimate import Rate, check_limit, read_rate
+from spcs_llm.in_snowflake.insertion import answers_of
+from spcs_llm.in_snowflake.model_call import (
+    find_call,
+    find_service,
+    make_ready,
+    statements_at_once,
+    uses_messages,
+)
+from spcs_llm.in_snowflake.refused_slices import Remedy, remedy
+from spcs_llm.in_snowflake.report import duration
+from spcs_llm.in_snowflake.signature import Call
+from spcs_llm.in_snowflake.slice_runner import SliceRunner
+from spcs_llm.in_snowflake.work import Work
+from spcs_llm.in_snowflake.work_tables import HASHES, Slice, unanswered
+
+logger = logging.getLogger(__name__)
+
+PROBE_ROWS, SAMPLE_ROWS = 4, 16
+
+
+class ServiceEngine(Engine):
+    """Answers questions by a service.
+
+    Args:
+        work: The questions.
+        name: The service.
+
+    Raises:
+        SettingsError: If the role sees no such service, or the service has no function for the task.
+    """
+
+    def __init__(self, work: Work, name: QualifiedName) -> None:
+        self._work = work
+        self._name = name
+        self._service = find_service(work.session, name)
+        self._call = find_call(work.session, work.settings, name)
+        self._has_resumed = False
+        logger.info("Engine SERVICE: %s takes %s.", self._call.function, self._call.form.value)
+
+    @property
+    def described(self) -> str:
+        return f"{self._call.function} {self._call.form.name} {self._call.sampling}"
+
+    def answer(self) -> Answered:
+        """Measures a sample, checks the cost, and answers the rest."""
+        work = self._work
+        self._ready()
+        rate = read_rate(work.session, self._service.pool, work.prices, work.settings.credit_price)
+        pending = work.pending()
+        if pending == 0:
+            logger.info("Every row has been answered before.")
+            return Answered(0, rate)
+        call = self._probed()
+        runner = SliceRunner(
+            work, lambda part: self._insert(call, part), statements_at_once(self._service), self._ready
+        )
+        sample = work.sample(SAMPLE_ROWS)
+        if sample is not None:
+            runner.run_slice(sample)
+            self._estimate(runner, rate)
+            runner.run_all(work.total())
+        return Answered(pending, rate)
+
+    def close(self, *, finished: bool) -> None:
+        if self._has_resumed:
+            logger.warning(
+                "Service %s was resumed for this job. It runs, and bills, until it suspends itself or is suspended.",
+                self._name.sql,
+            )
+
+    def _ready(self) -> None:
+        work = self._work
+        self._has_resumed |= make_ready(work.session, self._name, work.prices, work.sleep, work.clock)
+
+    def _insert(self, call: Call, part: Slice) -> str:
+        """The statement that asks for a slice's unanswered questions.
+
+        Functions of services are volatile by default (Snowflake documentation, "CREATE FUNCTION"), so that Snowflake
+        calls them once for each row, however often the response is referred to.
+
+        Args:
+            call: The call of the model.
+            part: The slice.
+
+        Returns:
+            An INSERT.
+        """
+        tables = self._work.tables
+        asked = (
+            f"SELECT Q.ROW_KEY, Q.PROMPT_KEY, {call.sql} AS RESPONSE "
+            f"FROM {tables.questions} AS Q CROSS JOIN {tables.settings} AS P "
+            f"WHERE P.RUN_ID = '{self._work.run_id}' AND {part.condition} AND {unanswered(tables)}"
+        )
+        return answers_of(self._work.settings, tables, asked)
+
+    def _probed(self) -> Call:
+        """The call in the form that the model takes: the content of a message as parts, or as text."""
+        call = self._call
+        forms = [call, replace(call, parts=False)] if uses_messages(call) else [call]
+        for rows, after in ((PROBE_ROWS, 0), (1, 0), (1, HASHES // 2)):
+            part = self._work.sample(rows, after)
+            if part is None:
+                continue
+            for form in forms:
+                try:
+                    self._work.session.change(self._insert(form, part))
+                except SpcsError as error:
+                    if remedy(error) is Remedy.DIVIDE:
+                        continue
+                    if remedy(error) is Remedy.STOP:
+                        raise
+                    self._ready()
+                    break
+                return form
+        return call
+
+    def _estimate(self, runner: SliceRunner, rate: Rate) -> None:
+        left, per_row = self._work.pending(), runner.progress.seconds_per_row
+        seconds = left * per_row / runner.parallel
+        cost = rate.cost(seconds)
+        logger.info(
+            "%s rows are left. The sample took %.3f s for a row; with %d at once, the rest takes about %s. %s. %s",
+            f"{left:,}",
+            per_row,
+            runner.parallel,
+            duration(seconds),
+            f"{rate}"[:1].upper() + f"{rate}"[1:],
+            "" if cost is None else f"The rest costs about USD {cost:,.2f}.",
+        )
+        check_limit(self._work.settings.cost_limit, cost, left, rate)

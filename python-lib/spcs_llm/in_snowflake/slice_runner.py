@@ -1,0 +1,224 @@
+"""Slices of the questions, some at once, each a statement that Snowflake runs on a service.
+
+A slice is sized by the measured rate, so that its statement takes a minute or two: a stop loses no more than that, and
+DSS's connection does not fall silent for too long. If the service refuses a slice, the slice is divided until only the
+rows that it refuses are left; they become failures, and the others are answered.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from spcs_llm.errors import ServiceError, ServiceStarting, SpcsError
+from spcs_llm.in_snowflake.refused_slices import Remedy, remedy, row_reason, told, without_values
+from spcs_llm.in_snowflake.work import Work
+from spcs_llm.in_snowflake.work_tables import HASHES, Slice
+
+logger = logging.getLogger(__name__)
+
+SLICE_SECONDS = 75.0  # what a statement should take
+GROWTH = 4.0  # by how much a slice may be larger than the one before
+REFUSED_IN_A_ROW = 25  # rows without any answer in between: then it is the service, not the rows
+TRIES = 4  # of one slice, where another try may help
+WAITS = 20  # for a service that is away, of up to half a minute each
+_PAUSE, _LONGEST_PAUSE = 2.0, 30.0
+
+
+@dataclass
+class Progress:
+    """What has been done in this run.
+
+    Attributes:
+        rows: Rows that the statements were for.
+        failed: Rows that failed although they had a statement to themselves.
+        busy_seconds: Seconds of all statements together.
+    """
+
+    rows: int = 0
+    failed: int = 0
+    busy_seconds: float = 0.0
+
+    @property
+    def seconds_per_row(self) -> float:
+        """Seconds of a statement for one row."""
+        return self.busy_seconds / self.rows if self.rows else 0.0
+
+
+@dataclass
+class _Shared:
+    """What the threads share, under `lock`."""
+
+    queue: deque[Slice] = field(default_factory=deque)
+    cursor: int = 0
+    width: float = 0.0
+    refused: list[Slice] = field(default_factory=list)
+    error: BaseException | None = None
+
+
+class SliceRunner:
+    """Answers questions slice by slice.
+
+    Args:
+        work: The questions.
+        answer: The statement that asks the model for a slice's unanswered questions, and inserts what it answers.
+        parallel: How many statements may run at once.
+        wait_for_service: Returns when the service is ready; raises if it does not become so.
+
+    Attributes:
+        parallel: How many statements may run at once.
+        progress: What has been done.
+    """
+
+    def __init__(
+        self,
+        work: Work,
+        answer: Callable[[Slice], str],
+        parallel: int,
+        wait_for_service: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._work = work
+        self._answer = answer
+        self.parallel = parallel
+        self._wait_for_service = wait_for_service
+        self._lock = threading.Lock()
+        self._shared = _Shared()
+        self.progress = Progress()
+
+    def run_slice(self, part: Slice) -> None:
+        """Answers one slice and whatever it is divided into.
+
+        Args:
+            part: The slice.
+
+        Raises:
+            SpcsError: If somebody has to do something before the job can go on.
+        """
+        left = deque([part])
+        while left:
+            left.extendleft(reversed(self._attempt(left.popleft())))
+
+    def run_all(self, total: int) -> None:
+        """Answers all questions.
+
+        Args:
+            total: How many questions there are, answered or not.
+
+        Raises:
+            SpcsError: As `run_slice`. Statements that other threads have begun are waited for.
+        """
+        per_row = self.progress.seconds_per_row
+        rows = SLICE_SECONDS / per_row if per_row > 0 else 1000.0
+        share = max(1, total)
+        self._shared.width = max(1.0, min(HASHES / self.parallel, HASHES * rows / share))
+        threads = [
+            threading.Thread(target=self._run_thread, args=(share,), name=f"spcs-llm-slice-{i}", daemon=True)
+            for i in range(self.parallel)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if self._shared.error is not None:
+            raise self._shared.error
+
+    def _run_thread(self, total: int) -> None:
+        try:
+            while (part := self._next()) is not None:
+                rows, seconds = self.progress.rows, self.progress.busy_seconds
+                self.run_slice(part)
+                self._resize(total, self.progress.rows - rows, self.progress.busy_seconds - seconds)
+        except BaseException as error:  # noqa: BLE001 - the thread that waits raises it
+            with self._lock:
+                self._shared.error = self._shared.error or error
+
+    def _next(self) -> Slice | None:
+        with self._lock:
+            shared = self._shared
+            if shared.error is not None or shared.cursor >= HASHES:
+                return None
+            low = shared.cursor
+            # The last slices are smaller, so that no thread waits long for another; but each costs statements.
+            width = min(shared.width, max(1.0, shared.width / 8, (HASHES - low) / self.parallel))
+            high = min(HASHES, low + max(1, int(width)))
+            if HASHES - high < width / 2:
+                high = HASHES
+            shared.cursor = high
+            return Slice(low, high)
+
+    def _resize(self, total: int, rows: int, seconds: float) -> None:
+        """Sizes the next slices by all that has been measured. Concurrent threads' figures do no harm here."""
+        if rows <= 0 or seconds <= 0:
+            return
+        wanted = HASHES * (SLICE_SECONDS * rows / seconds) / total
+        with self._lock:
+            self._shared.width = max(1.0, min(wanted, self._shared.width * GROWTH))
+
+    def _attempt(self, part: Slice) -> list[Slice]:
+        """Answers a slice, or says into which it is to be divided."""
+        tries = waits = 0
+        while (rows := self._asked_for(part)) > 0:
+            began = self._work.clock()
+            try:
+                self._work.session.change(self._answer(part))
+            except SpcsError as error:
+                helps = remedy(error)
+                logger.info("A statement for %d rows failed: %s", rows, told(error))
+                if helps in (Remedy.DIVIDE, Remedy.SHORTEN):
+                    return self._divided(part, rows, error)
+                if helps is Remedy.WAIT:
+                    waits += 1
+                    self._wait(waits, error)
+                else:
+                    tries += 1
+                    if helps is Remedy.STOP or tries == TRIES:
+                        raise without_values(error) from None
+                self._work.sleep(random.uniform(0, min(_LONGEST_PAUSE, _PAUSE * 2 ** (tries + waits))))  # noqa: S311
+                continue
+            self._count(rows, self._work.clock() - began)
+            return []
+        return []
+
+    def _asked_for(self, part: Slice) -> int:
+        self._work.check_turn()
+        return self._work.pending(part)
+
+    def _wait(self, waits: int, error: SpcsError) -> None:
+        if waits > WAITS:
+            raise ServiceStarting(
+                f"The service is away, or has too much to do. {told(error)}",
+                "Read its logs, and run the recipe again when it answers: rows that were answered are kept.",
+            )
+        self._wait_for_service()
+
+    def _divided(self, part: Slice, rows: int, error: SpcsError) -> list[Slice]:
+        if rows > 1 and not part.is_one_hash:
+            return list(part.halves())
+        self._work.fail(row_reason(error), part)
+        with self._lock:
+            self._shared.refused.append(part)
+            self.progress.failed += rows
+            refused = list(self._shared.refused)
+        if len(refused) >= REFUSED_IN_A_ROW:
+            self._work.forget(refused)
+            raise ServiceError(
+                f"The service refuses every row: {len(refused)} in succession. {told(error)}",
+                "Read the service's logs, correct the model or the prompt, and run the recipe again: rows that were "
+                "answered are kept.",
+            )
+        return []
+
+    def _count(self, rows: int, seconds: float) -> None:
+        with self._lock:
+            self.progress.rows += rows
+            self.progress.busy_seconds += seconds
+            self._shared.refused.clear()
+            done = self.progress.rows + self.progress.failed
+        speed = rows / max(seconds, 0.001)
+        logger.info(
+            "%d rows in %.1f s, %.1f a second; %d rows in this run so far.", rows, seconds, speed, done
+        )
