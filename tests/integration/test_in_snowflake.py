@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -253,6 +254,33 @@ def test_vectors_are_arrays_where_dss_makes_such_columns(at: Scene) -> None:
     finally:
         at.dss.recipes.column_types = "text"
     assert at.sf.tables.known[DATABASE, SCHEMA, "OUTPUT"].columns["embedding"] == "VARIANT"
+
+
+@pytest.fixture(scope="module")
+def e5(shared: Scene) -> Any:
+    made = shared.sf.create_service("e5", "e5", "MODEL_SERVING")
+    shared.sf.clock.advance(600)
+    return made.service
+
+
+@pytest.mark.parametrize("kind", ["ARRAY", "VECTOR"])
+def test_a_real_model_embeds_a_table(at: Scene, e5: Any, kind: str) -> None:
+    texts = ["a cat", "a kitten", "quarterly revenue", "ein Kätzchen", *(f"ticket {i}" for i in range(150))]
+    at.fill([*enumerate(texts), (len(texts), None)])
+    report = at.here({**EMBEDDING, "service": f"{DATABASE}.{SCHEMA}.E5", "vectorType": kind})
+    assert (report.answered, report.failed) == (len(texts), 1)
+    vectors = {key: json.loads(cell) for key, cell in answers(at, "embedding").items()}
+    rows = [[i, {"sentence": text}] for i, text in enumerate(texts[:8])]
+    asked = requests.post(f"{e5.url}/encode", json={"data": rows}, timeout=60)
+    for number, output in asked.json()["data"]:
+        assert vectors[number] == pytest.approx(output["output"], abs=1e-3)
+    assert {key: len(vector) for key, vector in vectors.items()} == dict.fromkeys(range(len(texts)), 384)
+    cat, kitten, revenue, german = (vectors[i] for i in range(4))
+    assert min(_product(cat, kitten), _product(kitten, german)) > _product(kitten, revenue)
+
+
+def _product(one: list[float], other: list[float]) -> float:
+    return sum(a * b for a, b in zip(one, other))
 
 
 def test_without_a_dataset_for_them_failures_are_in_the_output_with_their_reason(at: Scene) -> None:
