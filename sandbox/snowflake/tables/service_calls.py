@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import requests
+from requests.adapters import HTTPAdapter
 
 from sandbox.snowflake.sql.errors import SqlError, cancelled
 from sandbox.snowflake.sql.run import Run
@@ -80,8 +81,10 @@ def call_service(
     _awake(run, function)
     size = function.max_batch_rows or DEFAULT_BATCH_ROWS
     parts = [rows[at : at + size] for at in range(0, len(rows), size)]
-    sender = _Sender(run, function, query_id, batches)
-    with ThreadPoolExecutor(batches.at_once, thread_name_prefix="sandbox-batch") as pool:
+    with requests.Session() as http, ThreadPoolExecutor(batches.at_once, "sandbox-batch") as pool:
+        http.trust_env = False  # no proxy is between the warehouse and a service
+        http.mount("http://", HTTPAdapter(pool_maxsize=batches.at_once))
+        sender = _Sender(run, function, query_id, batches, http)
         answers = list(pool.map(sender.send, parts))
     return [value for part in answers for value in part]
 
@@ -99,7 +102,10 @@ def _ingress(function: ServiceFunction) -> Any:
 
 
 class _Sender:
-    def __init__(self, run: Run, function: ServiceFunction, query_id: str, batches: Batches) -> None:
+    def __init__(
+        self, run: Run, function: ServiceFunction, query_id: str, batches: Batches, http: requests.Session
+    ) -> None:
+        self._http = http
         self._run = run
         self._function = function
         self._query_id = query_id
@@ -157,12 +163,10 @@ class _Sender:
         seconds, left = self._batches.single_call_seconds, self._function.batch_seconds
         body = {"data": [[i, *cells] for i, cells in rows]}
         try:
-            with requests.Session() as http:
-                http.trust_env = False  # no proxy is between the warehouse and a service
-                reply = http.post(self._url, json=body, headers=headers, timeout=seconds)
-                while reply.status_code == 202 and left > 0 and not self._run.stop.wait(self._batches.pace):
-                    left -= 1
-                    reply = http.get(self._url, headers=headers, timeout=seconds)
+            reply = self._http.post(self._url, json=body, headers=headers, timeout=seconds)
+            while reply.status_code == 202 and left > 0 and not self._run.stop.wait(self._batches.pace):
+                left -= 1
+                reply = self._http.get(self._url, headers=headers, timeout=seconds)
         except requests.Timeout:
             return 504, "Timeout was reached"
         except requests.RequestException as error:
