@@ -27,6 +27,7 @@ LOCKS = {
 # The oldest packages came before Python 3.11, and some have no wheels for it.
 RUNS = ("3.9-oldest", "3.10-oldest", "3.9-newest", "3.10-newest", "3.11-newest", "3.12-newest", "3.13-newest")
 MODELS = ROOT / "requirements" / "models.txt"
+PATIENCE = 3600  # seconds for one run
 # All but those that need development tools: the connector, the notebook, the registry's package.
 TESTS = (
     "tests/unit",
@@ -89,7 +90,10 @@ def _run(name: str) -> tuple[str, float]:
         command += HOSTILE
     if packages == "oldest":
         command += OPEN_SOCKETS
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1800)
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        return f"FAILED: not ended after {PATIENCE} s", time.monotonic() - began
     summary = done.stdout.strip().splitlines()[-1] if done.stdout.strip() else done.stderr.strip()[-200:]
     if done.returncode != 0:
         print(f"===== {name}\n{done.stdout[-20_000:]}{done.stderr[-2_000:]}")
