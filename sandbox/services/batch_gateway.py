@@ -18,7 +18,7 @@ READY_SECONDS = 60.0
 # As `python -m batch_gateway`, and ends with its standard input, that is with this process, however that ends.
 # It imports nothing else, so that it runs where only the packages of the image are.
 _PROGRAM = """
-import os, runpy, threading
+import os, runpy, sys, threading, time
 
 def follow_parent():
     while os.read(0, 4096):
@@ -26,6 +26,8 @@ def follow_parent():
     os._exit(1)
 
 threading.Thread(target=follow_parent, daemon=True).start()
+pause, shorter_by = time.sleep, float(sys.argv[1])
+time.sleep = lambda seconds: pause(seconds / shorter_by)
 runpy.run_module("batch_gateway", run_name="__main__")
 """
 
@@ -35,14 +37,22 @@ class BatchGateway:
 
     `python` runs it, and needs no packages but those of its image.
 
+    The pauses between its attempts are `pauses_shorter_by` times shorter than in earnest.
+
     `log` has the lines that it has written so far.
     """
 
-    def __init__(self, engine_url: str, python: str = sys.executable, **variables: Any) -> None:
+    def __init__(
+        self,
+        engine_url: str,
+        python: str = sys.executable,
+        pauses_shorter_by: float = 1.0,
+        **variables: Any,
+    ) -> None:
         settings = {"LLM_ENDPOINT_URL": engine_url, "HOST": "127.0.0.1", "PORT": 0, **variables}
         path = os.pathsep.join(map(str, (ROOT / "python-lib", FOLDER)))
         self._process = subprocess.Popen(
-            [python, "-c", _PROGRAM],
+            [python, "-c", _PROGRAM, str(pauses_shorter_by)],
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": path, **{name: str(value) for name, value in settings.items()}},
             stdin=subprocess.PIPE,

@@ -32,7 +32,7 @@ def gateway_for() -> Iterator[Start]:
     with contextlib.ExitStack() as running:
 
         def start(engine: str, **variables: Any) -> BatchGateway:
-            gateway = BatchGateway(engine, **variables)
+            gateway = BatchGateway(engine, pauses_shorter_by=50, **variables)
             running.callback(gateway.stop)
             return gateway
 
