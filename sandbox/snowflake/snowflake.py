@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import ssl
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -158,7 +158,11 @@ class Snowflake:
     def close(self) -> None:
         """Cuts off whoever is still being answered. Closing twice does nothing."""
         self.executor.close()
+        if self.world.tables is not None:
+            self.world.tables.jobs.close()
         self._closing.close()
+        for stage in self.world.catalog.stages.values():
+            stage.remove()
         if self.world.tables is not None:
             self.world.tables.store.close()
             self.world.tables = None
@@ -298,6 +302,27 @@ class Snowflake:
         self._services[name] = public
         return public
 
+    def create_model(
+        self,
+        name: str,
+        service: str | Service = "scripted",
+        *,
+        functions: Sequence[Function] | None = None,
+        version: str = "V1",
+        granted: Mapping[str, Sequence[str]] | None = None,
+        **options: Any,
+    ) -> Service:
+        """A model of the registry that no service serves; jobs run it. `options` go to what runs it."""
+        running = start_service(service, "MODEL_SERVING", options)
+        self._closing.callback(running.stop)
+        embeds = service == "e5" or options.get("signature") == "embedding"
+        with self.world.lock:
+            self.world.catalog.add_model(
+                sql_name(name), version=version, functions=functions or [ENCODE_FUNCTION if embeds else CHAT_FUNCTION],
+                granted=granted, engine=running.url,
+            )  # fmt: skip
+        return running
+
     def _register(
         self,
         name: str,
@@ -326,7 +351,7 @@ class Snowflake:
                 service.managing_object = ("MODEL", qualified(service.database, service.schema, model))
                 self.world.catalog.add_model(
                     model, database=service.database, schema=service.schema, functions=[function],
-                    services=[service.full_name],
+                    services=[service.full_name], engine=endpoint.upstream,
                 )  # fmt: skip
 
         def state() -> str:

@@ -180,7 +180,7 @@ def test_a_model_leads_to_its_service_and_back(sf: Snowflake) -> None:
 
 def test_unknown_statements_never_make_up_a_row(sf: Snowflake) -> None:
     for statement in (
-        "SHOW SERVICE", "SHOW SERVICES IN", "SHOW SERVICES WIBBLE", "CREATE STAGE T", "EXECUTE JOB SERVICE",
+        "SHOW SERVICE", "SHOW SERVICES IN", "SHOW SERVICES WIBBLE", "CREATE PIPE T", "EXECUTE JOB SERVICE",
         "SHOW SERVICES; DROP", "SELECT * FROM", "DESCRIBE", "ALTER SERVICE X", "ALTER SERVICE X EXPLODE",
         "SHOW IMAGES IN IMAGE REPOSITORY X", "SELECT 1 FROM TABLE(", "SHOW COMPUTE POOLS IN ACCOUNT",
     ):  # fmt: skip

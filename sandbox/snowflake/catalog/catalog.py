@@ -19,6 +19,7 @@ from sandbox.snowflake.catalog.objects import (
     Model,
     ModelVersion,
     Schema,
+    Stage,
     Warehouse,
 )  # fmt: skip
 from sandbox.snowflake.catalog.pools import ComputePool, family_of
@@ -67,6 +68,7 @@ class Catalog:
         self.models: dict[Key, Model] = {}
         self.repositories: dict[Key, ImageRepository] = {}
         self.gateways: dict[Key, Gateway] = {}
+        self.stages: dict[Key, Stage] = {}
         self.parameters: dict[str, str] = {
             "EVENT_TABLE": "snowflake.telemetry.events",
             "TIMEZONE": "America/Los_Angeles",
@@ -208,16 +210,25 @@ class Catalog:
         services: Sequence[str] = (),
         owner: str = OWNER,
         granted: Mapping[str, Sequence[str]] | None = None,
+        engine: str | None = None,
     ) -> Model:
-        """A model of the registry, or another version of it. services: qualified names of those that serve it."""
+        """A model of the registry, or another version of it. services: qualified names of those that serve it.
+
+        engine: the URL of what runs it in jobs.
+        """
         now = self.clock()
         key = (database, schema, name)
         model = self.models.setdefault(
             key, Model(database, schema, name, owner, now, default_version=version)
         )
-        model.versions[version] = ModelVersion(version, now, tuple(functions), list(services))
+        model.versions[version] = ModelVersion(version, now, tuple(functions), list(services), engine=engine)
         self._grant(model.securable, owner, {CALLER: ("USAGE",)} if granted is None else granted)
         return model
+
+    def add_stage(self, key: Key, owner: str, **settings: Any) -> Stage:
+        stage = self.stages[key] = Stage(*key, owner, self.clock(), **settings)
+        self._grant(stage.securable, owner, {})
+        return stage
 
     def add_repository(self, name: str, *, database: str = DATABASE, schema: str = SCHEMA) -> ImageRepository:
         repository = ImageRepository(database, schema, name, OWNER, self.clock())

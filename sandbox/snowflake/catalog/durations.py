@@ -12,7 +12,8 @@ class Durations:
     A real account takes up to 30 s to suspend a service, minutes to provision a node and two to five minutes to
     provision an endpoint (Snowflake docs, working with services; tutorials). A statement is answered within 45 s, or
     with a handle to ask again with (Snowflake docs, SQL API; snowflake-connector-python 4.8.1). Usage views are up to
-    180 minutes late (Snowflake docs, SNOWPARK_CONTAINER_SERVICES_HISTORY).
+    180 minutes late (Snowflake docs, SNOWPARK_CONTAINER_SERVICES_HISTORY). The first job of a model waits for its image
+    (Snowflake docs, EXECUTE INFERENCE JOB SERVICE).
     """
 
     suspending: float = 1.0
@@ -24,3 +25,4 @@ class Durations:
     statement_wait: float = 45.0
     usage_latency: float = 2 * 3600.0
     result_retention: float = 24 * 3600.0
+    image_build: float = 0.0

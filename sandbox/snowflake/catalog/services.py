@@ -117,6 +117,7 @@ class Service:
     condition: Condition | None = None
     instances: list[Instance] = field(default_factory=list)
     previous_log: tuple[str, ...] = ()
+    when_ready: Callable[[float], None] = lambda now: None
     metrics: tuple[tuple[float, str, float, str], ...] = ()
     extra_log: tuple[str, ...] = ()
     number: int = field(default_factory=lambda: next(_SERVICE_IDS))
@@ -214,7 +215,8 @@ class Service:
             return ContainerState(name, "PENDING", READINESS, image)
         if forced == "no_hosts":
             return ContainerState(name, "PENDING", WAITING, image)
-        if self.condition is not None and (instance.node is not None or not self.condition.placed):
+        ended = self.is_job and self.status == "FAILED"
+        if self.condition is not None and (ended or instance.node is not None or not self.condition.placed):
             found = self.condition
             return ContainerState(
                 name, found.status, found.message, image, found.restart_count, found.last_exit_code
@@ -284,6 +286,14 @@ class Service:
 
         self.agenda.at(now + self.durations.suspending, gone)
 
+    def end_job(self, now: float, status: str, condition: str | None = None) -> None:
+        """The job has ended. Its instances stay in the listings, and give their nodes back."""
+        self.fall_into(condition)
+        self.status = status
+        self.updated_on = now
+        for instance in self.instances:
+            self.pool.leave(instance, now)
+
     def empty(self, now: float) -> None:
         """Take every instance off its node."""
         leaving, self.instances = self.instances, []
@@ -330,6 +340,7 @@ class Service:
             if generation == self._generation:
                 instance.ready = True
                 self._called(when)
+                self.when_ready(when)
 
         instance = Instance(number, now, placed)
         return instance

@@ -30,6 +30,7 @@ TO_SERVICE_ROLE = columns(
 KINDS = {
     "SERVICE": "SERVICE", "COMPUTE POOL": "COMPUTE_POOL", "DATABASE": "DATABASE", "SCHEMA": "SCHEMA",
     "WAREHOUSE": "WAREHOUSE", "MODEL": "MODEL", "IMAGE REPOSITORY": "IMAGE_REPOSITORY", "GATEWAY": "GATEWAY",
+    "STAGE": "STAGE",
 }  # fmt: skip
 PRIVILEGES = {
     "SERVICE": {"USAGE", "MONITOR", "OPERATE"},
@@ -40,6 +41,7 @@ PRIVILEGES = {
     "MODEL": {"USAGE", "READ"},
     "IMAGE_REPOSITORY": {"READ", "WRITE"},
     "GATEWAY": {"USAGE", "MODIFY"},
+    "STAGE": {"READ", "WRITE"},
 }
 Name = tuple[str, ...]
 
@@ -71,6 +73,8 @@ def _securable(run: Run, kind: str, parts: Name) -> Securable | None:
     key = run.full(parts, "GRANT")
     if kind == "SERVICE":
         return _of(catalog.services.get(key))
+    if kind == "STAGE":
+        return _of(catalog.stages.get(key))
     if kind == "MODEL":
         return _of(catalog.models.get(key))
     return _of(catalog.gateways.get(key) if kind == "GATEWAY" else catalog.repositories.get(key))

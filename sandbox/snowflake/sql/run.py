@@ -11,7 +11,7 @@ from typing import TypeVar
 from sandbox.snowflake.catalog import Catalog, Service, qualified
 from sandbox.snowflake.catalog.catalog import OPERATOR
 from sandbox.snowflake.catalog.grants import Securable, View
-from sandbox.snowflake.catalog.objects import Model
+from sandbox.snowflake.catalog.objects import Model, Stage
 from sandbox.snowflake.catalog.pools import ComputePool
 from sandbox.snowflake.sql.errors import (
     SqlError,
@@ -30,6 +30,7 @@ Names = tuple[str, ...]
 
 SERVICE_PRIVILEGES = POOL_PRIVILEGES = OPERATOR
 MODEL_PRIVILEGES = ("USAGE", "READ")
+STAGE_PRIVILEGES = ("READ", "WRITE")
 
 
 @dataclass
@@ -96,6 +97,21 @@ class Run:
 
     def model(self, parts: Names, verb: str = "SHOW") -> Model:
         return self._found(self.catalog.models, parts, "Model", MODEL_PRIVILEGES, verb)
+
+    def stage(self, parts: Names, *privileges: str) -> Stage:
+        """A stage on which the role has a privilege; raises 002003, and 003001 where it lacks one of those named."""
+        found: Stage = self._found(self.catalog.stages, parts, "Stage", STAGE_PRIVILEGES, "SELECT")
+        for privilege in privileges:
+            self.require(found.securable, "stage", found.full_name, privilege)
+        return found
+
+    def require_in_schema(self, key: Names, privilege: str) -> None:
+        """Raise 002003 or 003001 unless the role may create something of this kind in a schema."""
+        database = self.catalog.databases.get(key[0])
+        schema = database.schemas.get(key[1]) if database else None
+        if database is None or schema is None or not self.may.holds_any(schema.securable):
+            raise self.missing("Schema", qualified(*key[:2]))
+        self.require(schema.securable, "schema", qualified(*key[:2]), privilege)
 
     def _found(
         self,

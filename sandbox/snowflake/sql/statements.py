@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sandbox.snowflake.sql import grants, models, objects, pools, services, sessions, table_statements
+from sandbox.snowflake.sql import (
+    grants,
+    inference_jobs,
+    models,
+    objects,
+    pools,
+    services,
+    sessions,
+    stages,
+    table_statements,
+)
 from sandbox.snowflake.sql.call import call
 from sandbox.snowflake.sql.reader import Reader
 from sandbox.snowflake.sql.results import Result
@@ -57,11 +67,30 @@ HANDLERS: dict[str, Handler] = {
     "INSERT": table_statements.change,
     "UPDATE": table_statements.change,
     "DELETE": table_statements.change,
+    "SHOW STAGES": stages.show_stages,
+    "DROP STAGE": stages.drop_stage,
+    "LIST": stages.list_files,
+    "LS": stages.list_files,
+    "REMOVE": stages.remove_files,
+    "RM": stages.remove_files,
+    "EXECUTE INFERENCE JOB SERVICE": inference_jobs.execute,
     "SHOW USER FUNCTIONS": table_statements.show_user_functions,
     "CALL": call,
 }
 # These let go of the account while they wait, and take it for each look.
-WAITING = frozenset({"SELECT", "WITH", "CALL", "CREATE", "DROP TABLE", "INSERT", "UPDATE", "DELETE"})
+WAITING = frozenset(
+    {
+        "SELECT",
+        "WITH",
+        "CALL",
+        "CREATE",
+        "DROP TABLE",
+        "INSERT",
+        "UPDATE",
+        "DELETE",
+        "EXECUTE INFERENCE JOB SERVICE",
+    }
+)
 # Not allowed in a single statement of the SQL API (Snowflake docs, SQL API, limitations).
 SESSION_STATEMENTS = frozenset({"USE", "ALTER SESSION", "BEGIN", "COMMIT", "ROLLBACK"})
 _BY_LENGTH = sorted(HANDLERS, key=lambda words: -len(words.split()))

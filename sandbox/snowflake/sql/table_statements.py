@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from sandbox.snowflake.sql import stages
 from sandbox.snowflake.sql.reader import Reader
 from sandbox.snowflake.sql.results import Result
 from sandbox.snowflake.sql.run import Run
@@ -20,9 +21,12 @@ def _tables(reader: Reader, run: Run) -> Any:
 
 
 def create(reader: Reader, run: Run) -> Result:
-    """CREATE TABLE, and CREATE FUNCTION … SERVICE."""
+    """CREATE TABLE, CREATE FUNCTION … SERVICE and CREATE STAGE."""
+    replace = reader.take("OR", "REPLACE")
+    if reader.take("STAGE"):
+        with run.world.lock:
+            return stages.create_stage(reader, run, replace=replace)
     tables = _tables(reader, run)
-    reader.take("OR", "REPLACE")
     if reader.take("FUNCTION"):
         from sandbox.snowflake.tables import functions
 

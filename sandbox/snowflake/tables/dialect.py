@@ -115,7 +115,7 @@ def _translated(node: exp.Expression) -> exp.Expression:
     new = node if change is None else change(node)
     if isinstance(new, exp.Anonymous) and new is node and not str(node.this).startswith("sf_"):
         raise unknown(f"function {node.this}")
-    if not isinstance(new, (*ALIKE, _Raw)):
+    if not isinstance(new, (*ALIKE, Raw)):
         raise unknown(type(new).__name__)
     for child in list(new.iter_expressions()):
         other = _translated(child)
@@ -126,7 +126,7 @@ def _translated(node: exp.Expression) -> exp.Expression:
 
 def _call(name: str, *arguments: Any) -> exp.Expression:
     places = ", ".join("{}" for _ in arguments)
-    return _Raw(this=f"{name}({places})", expressions=list(arguments))
+    return Raw(this=f"{name}({places})", expressions=list(arguments))
 
 
 def _cast(node: exp.Expression) -> exp.Expression:
@@ -134,11 +134,11 @@ def _cast(node: exp.Expression) -> exp.Expression:
     if node.args["to"].this.name == "VARIANT":
         return _raw("to_json({})")(node)
     if target == "JSON":
-        return _Raw(this="CAST({} AS JSON)", expressions=[node.this])
+        return Raw(this="CAST({} AS JSON)", expressions=[node.this])
     as_text = "sf_text({})"
     if target != "VARCHAR":
         as_text = f"CAST({as_text} AS {target})"
-    return _Raw(this=as_text, expressions=[node.this])
+    return Raw(this=as_text, expressions=[node.this])
 
 
 def _to_char(node: exp.Expression) -> exp.Expression:
@@ -150,7 +150,7 @@ def _to_char(node: exp.Expression) -> exp.Expression:
     at = "{} AT TIME ZONE 'UTC'" if "TZH" in pattern.name else "{}"
     if pattern.name.startswith("HH24"):
         at = "(DATE '2000-01-01' + {})"
-    return _Raw(this=f"strftime({at}, '{_DATES[pattern.name]}')", expressions=[node.this])
+    return Raw(this=f"strftime({at}, '{_DATES[pattern.name]}')", expressions=[node.this])
 
 
 def _path(node: exp.Expression) -> exp.Expression:
@@ -185,26 +185,33 @@ def _object(node: exp.Expression) -> exp.Expression:
     return _call("sf_object", _call("json_object", *arguments))
 
 
+def _file_row(node: exp.Expression) -> exp.Expression:
+    """`$1`: a row of a file in a stage, as VARIANT."""
+    if node.name != "1":
+        raise unknown(f"${node.name}")
+    return exp.column("$1", quoted=True)
+
+
 def _sha2(node: exp.Expression) -> exp.Expression:
     if node.args.get("length") is None or node.args["length"].name != "256":
         raise unknown("SHA2 of another length")
-    return _Raw(this="sha256({})", expressions=[node.this])
+    return Raw(this="sha256({})", expressions=[node.this])
 
 
-class _Raw(exp.Expression):
+class Raw(exp.Expression):
     """duckdb's SQL with a place for each argument."""
 
     arg_types = {"this": True, "expressions": False}
 
 
 def _raw(name: str) -> Callable[[exp.Expression], exp.Expression]:
-    return lambda node: _Raw(this=name, expressions=[node.this])
+    return lambda node: Raw(this=name, expressions=[node.this])
 
 
 def _column_def(node: exp.Expression) -> exp.Expression:
     if node.args.get("constraints"):
         raise unknown("constraints of a column")
-    return exp.ColumnDef(this=node.this, kind=_Raw(this=duckdb_type(node.args["kind"]), expressions=[]))
+    return exp.ColumnDef(this=node.this, kind=Raw(this=duckdb_type(node.args["kind"]), expressions=[]))
 
 
 def _create(node: exp.Expression) -> exp.Expression:
@@ -228,7 +235,7 @@ _CHANGES: dict[type, Callable[[Any], exp.Expression]] = {
     exp.Array: lambda node: _call("json_array", *node.expressions),
     exp.ArrayAppend: lambda node: _call("sf_append", node.this, node.expression),
     exp.ArraySize: _raw("json_array_length({})"),
-    exp.ArrayContains: lambda node: _Raw(
+    exp.ArrayContains: lambda node: Raw(
         this="json_contains({}, to_json({}))", expressions=[node.this, node.expression]
     ),
     exp.ParseJSON: lambda node: _call("sf_try_parse" if node.args.get("safe") else "sf_parse", node.this),
@@ -237,9 +244,10 @@ _CHANGES: dict[type, Callable[[Any], exp.Expression]] = {
     exp.ToVariant: _raw("to_json({})"),
     exp.JSONFormat: _raw("CAST(json({}) AS VARCHAR)"),
     exp.Hex: _raw("hex({})"),
-    exp.Left: lambda node: _Raw(this="left({}, {})", expressions=[node.this, node.expression]),
+    exp.Left: lambda node: Raw(this="left({}, {})", expressions=[node.this, node.expression]),
     exp.MD5NumberLower64: lambda node: _call("sf_hash", node.this),
     exp.SHA2: _sha2,
+    exp.Parameter: _file_row,
 }
 
 
@@ -251,7 +259,7 @@ def _register() -> None:
     from sqlglot.dialects.duckdb import DuckDB
 
     generator: Any = DuckDB.Generator if hasattr(DuckDB, "Generator") else DuckDB.generator_class
-    generator.TRANSFORMS = {**generator.TRANSFORMS, _Raw: _generate_raw}
+    generator.TRANSFORMS = {**generator.TRANSFORMS, Raw: _generate_raw}
 
 
 _register()

@@ -17,7 +17,9 @@ from sandbox.snowflake.sql.results import Column, Result, done, listing
 from sandbox.snowflake.sql.run import Run
 from sandbox.snowflake.tables.dialect import METHOD, duckdb_sql, parse, unknown
 from sandbox.snowflake.tables.functions import ServiceFunction, method
+from sandbox.snowflake.tables.inference_jobs import InferenceJobs
 from sandbox.snowflake.tables.service_calls import Batches, call_service
+from sandbox.snowflake.tables.staged import is_staged, staged_rows
 from sandbox.snowflake.tables.store import Store, insert_pairs
 from sandbox.snowflake.world import Session, World
 
@@ -59,6 +61,7 @@ class Tables:
         self.known: dict[Key, Table] = {}
         self.functions: dict[Key, ServiceFunction] = {}
         self.batches = Batches()
+        self.jobs = InferenceJobs(world)
 
     # -- what a test or a demo does ----------------------------------------------------------------
 
@@ -90,11 +93,11 @@ class Tables:
         return table
 
     def allow(self, database: str, schema: str, role: str = CALLER) -> None:
-        """GRANT CREATE TABLE ON SCHEMA."""
+        """GRANT CREATE TABLE, CREATE FUNCTION, CREATE STAGE, CREATE SERVICE ON SCHEMA."""
         self.store.ensure_schema(database, schema)
         with self._world.lock:
             found = self._world.catalog.databases[database].schemas[schema]
-            for privilege in ("CREATE TABLE", "CREATE FUNCTION"):
+            for privilege in ("CREATE TABLE", "CREATE FUNCTION", "CREATE STAGE", "CREATE SERVICE"):
                 self._world.catalog.grants.grant(privilege, found.securable, role)
 
     def load(self, statement: str) -> None:
@@ -116,13 +119,14 @@ class Tables:
         upper = text.upper()
         if "INFORMATION_SCHEMA.COLUMNS" in upper:
             return True
-        if " FROM " not in upper or "TABLE(" in upper or "$1" in text:
+        if " FROM " not in upper or "TABLE(" in upper or ("$1" in text and "@" not in text):
             return False
         try:
             tree = parse(text)
         except SqlError:
             return False
-        return any(self._key_of(found, None) in self.known for found in tree.find_all(exp.Table))
+        tables = list(tree.find_all(exp.Table))
+        return any(is_staged(found) or self._key_of(found, None) in self.known for found in tables)
 
     def select(self, run: Run, text: str, query_id: str) -> Result:
         tree = parse(text)
@@ -257,6 +261,9 @@ class Tables:
         written = tree.find(exp.Table) if isinstance(tree, (exp.Insert, exp.Update, exp.Delete)) else None
         for table in list(tree.find_all(exp.Table)):
             if table is without or (table.name in common and not table.db):
+                continue
+            if is_staged(table):
+                table.replace(staged_rows(table, run))
                 continue
             if table.db == "INFORMATION_SCHEMA" and table.name == "COLUMNS":
                 table.replace(self._columns_view(run, table.catalog, table.alias))
