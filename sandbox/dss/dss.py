@@ -164,6 +164,11 @@ class Dss:
         self._models.update({model.llm_id: model for model in made})
         return [model.llm_id for model in made]
 
+    def delete_connection(self, name: str) -> None:
+        """Deletes a custom LLM connection. The processes of its models end."""
+        self._models = {id: model for id, model in self._models.items() if model.connection != name}
+        self.restart_kernels()
+
     def create_sql_connection(self, name: str, connection: Connection) -> None:
         """A SQL connection, such as a `SnowflakeConnection`, for macros and for `client.sql_query`."""
         self.sql.add(name, connection)

@@ -18,7 +18,7 @@ playwright = pytest.importorskip(
 )
 axe = pytest.importorskip("axe_playwright_python", reason="axe is in requirements/browser.txt only")
 
-from tests.integration.webapp_scene import CHAT, EMBED, OPERATOR, STRANGER, Scene, scene  # noqa: E402
+from tests.integration.webapp_scene import CHAT, EMBED, OPERATOR, STRANGER, TALK, Quick, Scene, scene  # noqa: E402
 from tests.waiting import wait_for  # noqa: E402
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
@@ -55,10 +55,15 @@ def at() -> Iterator[Scene]:
 
 
 @pytest.fixture(scope="module")
-def running(at: Scene) -> Iterator[Any]:
+def backend(at: Scene) -> Iterator[tuple[Any, Quick]]:
     started = at.start()
-    with at.quick(started, look_seconds=0.5):
-        yield started
+    with at.quick(started, look_seconds=0.5) as quick:
+        yield started, quick
+
+
+@pytest.fixture(scope="module")
+def running(backend: tuple[Any, Quick]) -> Any:
+    return backend[0]
 
 
 @pytest.fixture(scope="module")
@@ -266,31 +271,136 @@ def test_cost_is_downloaded_as_csv(tab: Any) -> None:
     assert Path(download.value.path()).read_text().startswith("day_utc,kind,name,credits,cost,currency")
 
 
+def _ask(page: Any, prompt: str) -> None:
+    page.get_by_label("Prompt").fill(prompt)
+    page.get_by_role("button", name="Ask").click()
+
+
 def test_a_model_answers_with_its_tokens_and_its_trace(tab: Any, at: Scene) -> None:
-    service = at.sf.create_service("talk", "scripted", "OPENAI")
-    try:
-        preset = at.dss.create_preset("snowpark-container-services-llm", "programmatic-access-token", "try")
-        at.dss.set_user_credential(STRANGER, preset, "token", at.sf.create_pat())
-        params = {
-            "authenticationMode": "PROGRAMMATIC_ACCESS_TOKEN",
-            "programmaticAccessToken": "try",
-            "llmEndpointUrl": service.url,
-            "serviceProtocol": "OPENAI",
-        }
-        model = {"id": "talk", "capability": "CHAT", "params": params}
-        at.dss.create_connection("snow", "snowpark-container-services-llm", models=[model])
+    with at.talker(STRANGER):
+        for scheme in ("light", "dark"):
+            one = tab(color_scheme=scheme)
+            one.open("#/try")
+            page = one.page
+            _ask(page, "Say something")
+            page.get_by_role("heading", name="What it took").wait_for()
+            assert page.get_by_role("region", name="Trace").get_by_text("SPCS_REQUEST").count() >= 1
+            assert "USD" in page.locator("#spcs-answer").inner_text()
+            assert one.findings() == []
+
+
+def test_a_slow_answer_is_seen_as_it_comes_and_can_be_cancelled(tab: Any, at: Scene) -> None:
+    with at.talker(STRANGER, tokens=10_000, token_seconds=0.05):
         one = tab()
         one.open("#/try")
         page = one.page
-        page.get_by_label("Prompt").fill("Say something")
-        page.get_by_role("button", name="Ask").click()
-        page.get_by_role("heading", name="What it took").wait_for()
-        assert page.get_by_role("region", name="Trace").get_by_text("SPCS_REQUEST").count() >= 1
+        _ask(page, "Count")
+        page.get_by_text("answer word0 word1 word2").wait_for()
+        page.get_by_text("so far").first.wait_for()
+        assert page.get_by_role("button", name="Ask").is_disabled()
         assert one.findings() == []
+        cancel = page.get_by_role("button", name="Cancel")
+        cancel.focus()
+        page.keyboard.press("Enter")
+        page.get_by_text("What the model still answers is not read").wait_for()
+        assert page.evaluate("document.activeElement.textContent") == "Ask", "the focus stays with the form"
+        assert cancel.is_disabled()
+
+
+@pytest.mark.parametrize("how", ["another page", "closed"])
+def test_a_viewer_who_leaves_cancels_the_prompt(
+    tab: Any, at: Scene, backend: tuple[Any, Quick], how: str
+) -> None:
+    prompts = backend[1].monitor.prompts
+    with at.talker(STRANGER, tokens=10_000, token_seconds=0.05):
+        one = tab()
+        one.open("#/try")
+        _ask(one.page, "Count")
+        one.page.get_by_text("answer word0 word1 word2").wait_for()
+        (kept,) = (other for other in prompts._tries.values() if other.ended is None)
+        if how == "closed":
+            one.page.goto("about:blank")
+        else:
+            one.open("#/services")
+        wait_for(lambda: kept.ended is not None)
+        assert kept.is_cancelled
+
+
+def test_a_diagnosis_shows_every_step_of_a_query_with_the_viewers_rights(tab: Any, at: Scene) -> None:
+    with at.talker(STRANGER):
+        one = tab()
+        one.open(f"#/service/{TALK}")
+        page = one.page
+        choice = page.get_by_label("Query by the model")
+        choice.wait_for()
+        assert "talk" in choice.locator("option:checked").inner_text(), "it is named as the service"
+        page.get_by_role("button", name="Diagnose").click()
+        page.get_by_text("1,000 queries like this one").wait_for()
+        page.get_by_text("A request without a token is refused").wait_for()
+        assert page.locator("ol.steps li").count() == 12
+        page.get_by_text("went to an endpoint of this service").wait_for()
+        assert one.findings() == []
+        page.get_by_label("Query by the model").select_option("")
+        page.get_by_role("button", name="Diagnose").click()
+        page.get_by_text("1,000 queries like this one").wait_for(state="detached")
+        assert page.locator("ol.steps li").count() == 6
+
+
+def test_a_viewer_without_a_credential_sees_which_step_fails(tab: Any, at: Scene) -> None:
+    with at.talker(STRANGER):
+        one = tab(OPERATOR)
+        one.open(f"#/service/{TALK}")
+        page = one.page
+        page.get_by_label("Query by the model").wait_for()
+        page.get_by_role("button", name="Diagnose").click()
+        page.get_by_text("no credential").wait_for()
+        failed = page.locator("ol.steps li:has(.state.failed)")
+        assert failed.count() == 1
+        assert "Query" in failed.inner_text()
+        assert "What to do" in failed.inner_text()
+
+
+@pytest.mark.parametrize("width", [360, 800])
+def test_no_view_is_wider_than_the_window(tab: Any, at: Scene, width: int) -> None:
+    long = "A" * 120
+    with at.sf.world.lock:
+        service = at.sf.world.catalog.add_service(long)
+    try:
+        one = tab(OPERATOR, viewport={"width": width, "height": 800})
+        page = one.page
+
+        def fits() -> None:
+            assert page.evaluate(
+                "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
+            )
+
+        page.get_by_role("link", name=long).wait_for()
+        fits()
+        for name, shown in ((long, "Compute pool"), (CHAT, "Log of container main")):
+            one.open(f"#/service/DATAIKU_SPCS.PUBLIC.{name.rpartition('.')[2]}")
+            page.get_by_role("heading", name=shown).wait_for()
+            fits()
+        one.open("#/cost")
+        page.get_by_text("Figures").click()
+        fits()
+        one.open("#/try")
+        page.get_by_text("no custom model").wait_for()
+        fits()
     finally:
         with at.sf.world.lock:
-            catalog = at.sf.world.catalog
-            catalog.drop_service(next(s for key, s in catalog.services.items() if key[2] == "TALK"))
+            at.sf.world.catalog.drop_service(service)
+
+
+def test_figures_that_were_opened_stay_open_while_the_page_is_renewed(tab: Any, at: Scene) -> None:
+    one = tab()
+    one.open(f"#/service/{EMBED}")
+    page = one.page
+    page.get_by_text("Figures").click()
+    with at.sf.world.lock:
+        service = next(s for key, s in at.sf.world.catalog.services.items() if key[2] == "EMBED")
+        service.fall_into("out_of_memory")
+    page.locator("#spcs-service").get_by_text("Raise the memory").first.wait_for()
+    assert page.locator("details[open]").count() == 1
 
 
 def test_someone_whom_dss_does_not_know_may_look_at_a_public_page_and_do_nothing(tab: Any, at: Scene) -> None:
@@ -319,6 +429,7 @@ def test_numbers_and_times_are_written_as_the_viewer_writes_them(tab: Any) -> No
     german = tab(locale="de-DE", timezone_id="Asia/Tokyo").page
     german.get_by_role("link", name="CHAT").wait_for()
     assert "1,89" in german.locator("#spcs-sums").inner_text()
+    assert "second" in german.locator("#spcs-age").inner_text(), "the words are those of the page"
 
 
 def test_someone_without_services_is_told_where_they_come_from(tab: Any, at: Scene) -> None:

@@ -20,6 +20,7 @@ from tests.integration.webapp_scene import (
     OPERATOR,
     PROJECT,
     STRANGER,
+    TALK,
     Scene,
     scene,
 )
@@ -406,39 +407,183 @@ def test_a_diagnosis_shows_its_steps_and_runs_once_for_all(at: Scene, running: A
     first, second = at.browser(running, OPERATOR), at.browser(running, STRANGER)
     wait_for(lambda: first.json("service", name=EMBED)["endpoints"])
     started = first.post("diagnosis", {"service": EMBED}).json()
-    assert started["planned"][0] == "Service state"
-    assert second.post("diagnosis", {"service": EMBED}).json()["planned"] == started["planned"]
-    wait_for(lambda: second.json("diagnosis", name=EMBED)["done"])
-    steps = second.json("diagnosis", name=EMBED)["steps"]
-    assert [step["result"] for step in steps] == ["ok", "ok", "ok", "ok", "skipped", "ok"]
+    assert started["service"]["planned"][0] == "Service state"
+    again = second.post("diagnosis", {"service": EMBED}).json()
+    assert again["service"]["planned"] == started["service"]["planned"]
+    wait_for(lambda: second.json("diagnosis", name=EMBED)["service"]["done"])
+    seen = second.json("diagnosis", name=EMBED)
+    results = [step["result"] for step in seen["service"]["steps"]]
+    assert results == ["ok", "ok", "ok", "ok", "skipped", "ok"]
+    assert seen["query"] is None, "no model was selected"
+
+
+def _queried(browser: Any, name: str) -> dict[str, Any]:
+    """The steps of a viewer's own diagnosis, by name, once it is done."""
+    seen: dict[str, Any] = {}
+
+    def done() -> bool:
+        seen.update(browser.json("diagnosis", name=name))
+        return seen["query"] is not None and seen["query"]["done"]
+
+    wait_for(done)
+    return {step["step"]: step for step in seen["query"]["steps"]}
+
+
+def _public(browser: Any, name: str) -> None:
+    """Waits until the endpoints of a service are known."""
+    wait_for(
+        lambda: (
+            browser.get("service", name=name).status_code == 200
+            and browser.json("service", name=name)["endpoints"]
+        )
+    )
+
+
+def test_a_diagnosis_asks_the_viewers_model_with_the_viewers_rights(at: Scene) -> None:
+    running = at.start()
+    with at.quick(running), at.talker(STRANGER) as talk:
+        stranger, operator = at.browser(running, STRANGER), at.browser(running, OPERATOR)
+        _public(stranger, TALK)
+        offered = stranger.json("models", service=TALK)
+        assert (offered["likely"], [one["kind"] for one in offered["models"]]) == (talk.model, ["chat"])
+        started = stranger.post("diagnosis", {"service": TALK, "model": talk.model}).json()
+        assert started["query"]["planned"] == [
+            "Model",
+            "Sign-in",
+            "Gateway",
+            "Query",
+            "Streaming",
+            "Cost",
+        ]
+        steps = _queried(stranger, TALK)
+        assert {step["result"] for step in steps.values()} == {"ok"}
+        assert "went to an endpoint of this service" in steps["Gateway"]["seen"]
+        assert operator.json("diagnosis", name=TALK)["query"] is None, "a query is seen by its viewer only"
+        operator.post("diagnosis", {"service": TALK, "model": talk.model})
+        steps = _queried(operator, TALK)
+        assert steps["Query"]["result"] == "failed", "this user has no credential, and gets nobody else's"
+        assert "no credential" in steps["Query"]["seen"]
+        assert steps["Streaming"]["seen"].startswith("Waits for the step 'Query'")
+
+
+def test_a_diagnosis_says_that_a_model_asks_another_service(at: Scene) -> None:
+    running = at.start()
+    with at.quick(running), at.talker(STRANGER) as talk:
+        browser = at.browser(running, STRANGER)
+        _public(browser, CHAT)
+        browser.post("diagnosis", {"service": CHAT, "model": talk.model})
+        gateway = _queried(browser, CHAT)["Gateway"]
+        assert gateway["result"] == "warning"
+        assert "not an endpoint of this service" in gateway["seen"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "step", "earlier"),
+    [
+        ({"kind": "gateway_error"}, "Gateway", {"Model": "ok", "Sign-in": "ok"}),
+        (
+            {"kind": "respond", "status": 400, "json": {"error": {"message": "no such thing"}}},
+            "Query",
+            {"Model": "ok", "Sign-in": "ok", "Gateway": "ok"},
+        ),
+    ],
+    ids=["gateway", "service"],
+)
+def test_the_step_of_a_diagnosis_that_failed_is_the_one_that_the_error_names(
+    at: Scene, fault: dict[str, Any], step: str, earlier: dict[str, str]
+) -> None:
+    running = at.start()
+    with at.quick(running), at.talker(STRANGER) as talk:
+        browser = at.browser(running, STRANGER)
+        _public(browser, TALK)
+        at.sf.faults.arm(where="talk", times=None, **fault)
+        browser.post("diagnosis", {"service": TALK, "model": talk.model})
+        steps = _queried(browser, TALK)
+        assert steps[step]["result"] == "failed"
+        assert {name: steps[name]["result"] for name in earlier} == earlier
+
+
+@pytest.mark.parametrize("model", ["openai:gpt", 7, "custom:no:such"])
+def test_no_model_that_llm_mesh_does_not_offer_is_queried(at: Scene, running: Any, model: Any) -> None:
+    browser = at.browser(running, STRANGER)
+    answer = browser.post("diagnosis", {"service": EMBED, "model": model})
+    if answer.status_code == 200:
+        steps = _queried(browser, EMBED)
+        assert steps["Model"]["result"] == "failed"
+        assert {steps[name]["result"] for name in ("Sign-in", "Query")} == {"skipped"}
+    else:
+        assert answer.status_code == 400
+
+
+def _answered(browser: Any, started: Any) -> dict[str, Any]:
+    """What came of a prompt, once it is done."""
+    assert started.status_code == 200, started.text
+    seen: dict[str, Any] = {}
+
+    def done() -> bool:
+        seen.update(browser.json("prompt", run=started.json()["run"]))
+        return bool(seen["done"])
+
+    wait_for(done)
+    return seen
 
 
 def test_a_model_is_asked_with_the_viewers_rights(
     at: Scene, running: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG")
-    service = at.sf.create_service("talk", "scripted", "OPENAI")
-    preset = at.dss.create_preset("snowpark-container-services-llm", "programmatic-access-token", "try")
-    at.dss.set_user_credential(STRANGER, preset, "token", at.sf.create_pat())
-    params = {
-        "authenticationMode": "PROGRAMMATIC_ACCESS_TOKEN",
-        "programmaticAccessToken": "try",
-        "llmEndpointUrl": service.url,
-        "serviceProtocol": "OPENAI",
-    }
-    model = {"id": "talk", "capability": "CHAT", "params": params}
-    (llm,) = at.dss.create_connection("snow", "snowpark-container-services-llm", models=[model])
-    stranger, operator = at.browser(running, STRANGER), at.browser(running, OPERATOR)
-    assert [one["id"] for one in stranger.json("models")["models"]] == [llm]
-    answer = stranger.post("prompt", {"model": llm, "prompt": "Say nothing of zebras"}).json()
-    assert answer["text"]
-    assert answer["completionTokens"] > 0
-    assert any(span["name"] == "SPCS_REQUEST" for span in answer["trace"])
-    refused = operator.post("prompt", {"model": llm, "prompt": "zebras"})
-    assert refused.status_code == 502, "this user has no token of their own"
-    assert "zebras" not in caplog.text
-    assert stranger.post("prompt", {"model": llm, "prompt": " "}).status_code == 400
-    assert stranger.post("prompt", {"model": llm, "prompt": "x" * 9000}).status_code == 400
+    with at.talker(STRANGER) as talk:
+        stranger, operator = at.browser(running, STRANGER), at.browser(running, OPERATOR)
+        assert [one["id"] for one in stranger.json("models")["models"]] == [talk.model]
+        asked = {"model": talk.model, "prompt": "Say nothing of zebras"}
+        answer = _answered(stranger, stranger.post("prompt", asked))
+        assert answer["text"]
+        assert answer["completionTokens"] > 0
+        assert answer["cost"] > 0
+        assert any(span["name"] == "SPCS_REQUEST" for span in answer["trace"])
+        refused = _answered(operator, operator.post("prompt", {**asked, "prompt": "zebras"}))
+        assert "no credential" in refused["error"]["message"], "this user has no token of their own"
+        assert refused["error"]["hint"]
+        assert "zebras" not in caplog.text
+        assert stranger.post("prompt", {**asked, "prompt": " "}).status_code == 400
+        assert stranger.post("prompt", {**asked, "prompt": "x" * 9000}).status_code == 400
+
+
+def test_a_slow_answer_is_seen_by_its_viewer_alone_and_ends_when_cancelled(at: Scene, running: Any) -> None:
+    with at.talker(STRANGER, OPERATOR, tokens=10_000, token_seconds=0.05) as talk:
+        stranger, operator = at.browser(running, STRANGER), at.browser(running, OPERATOR)
+
+        def start() -> str:
+            asked = {"model": talk.model, "prompt": "Count to ten thousand"}
+            run: str = stranger.post("prompt", asked).json()["run"]
+            return run
+
+        def speaks(run: str) -> bool:
+            return len(stranger.json("prompt", run=run)["text"].split()) > 2
+
+        runs = [start(), start()]
+        wait_for(lambda: all(map(speaks, runs)))
+        assert stranger.json("prompt", run=runs[0])["done"] is False
+        assert operator.get("prompt", run=runs[0]).status_code == 404
+        assert operator.post("prompt/cancel", {"run": runs[0]}).status_code == 404
+        assert at.browser(at.start(public=True), None).get("prompt", run=runs[0]).status_code == 401
+        one_too_many = start()
+        wait_for(lambda: stranger.json("prompt", run=one_too_many)["done"])
+        assert "2 queries of yours" in stranger.json("prompt", run=one_too_many)["error"]["message"], (
+            "the places are taken until a query ends"
+        )
+        for run in runs:
+            assert stranger.post("prompt/cancel", {"run": run}).status_code == 200
+        assert stranger.get("prompt", run=runs[0]).status_code == 404
+        last: list[str] = []
+
+        def has_a_place_again() -> bool:
+            if not last or stranger.json("prompt", run=last[-1])["done"]:
+                last.append(start())
+            return speaks(last[-1])
+
+        wait_for(has_a_place_again)
+        stranger.post("prompt/cancel", {"run": last[-1]})
 
 
 def test_without_the_right_to_act_as_the_viewer_no_model_is_asked(at: Scene) -> None:

@@ -20,13 +20,14 @@ from sandbox.dss import Dss, SnowflakeConnection, SnowflakeLogin
 from sandbox.dss.webapps import COOKIE, RunningWebapp
 from sandbox.snowflake import USER, Snowflake
 from sandbox.snowflake.catalog import CALLER, CPU_POOL, WAREHOUSE
+from sandbox.snowflake.snowflake import PublicEndpoint
 from tests.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
 logging.getLogger("werkzeug").setLevel(logging.ERROR)
 PLUGIN, WEBAPP, PROJECT = "snowpark-container-services-llm", "spcs-llm-services", "OPS"
 OPERATOR, STRANGER = "olga", "stan"
-CHAT, EMBED = "DATAIKU_SPCS.PUBLIC.CHAT", "DATAIKU_SPCS.PUBLIC.EMBED"
+CHAT, EMBED, TALK = (f"DATAIKU_SPCS.PUBLIC.{name}" for name in ("CHAT", "EMBED", "TALK"))
 
 
 class Browser:
@@ -61,6 +62,14 @@ class Quick:
 
     monitor: Any
     asked: list[str]
+
+
+@dataclass
+class Talker:
+    """A model of LLM Mesh, and the service that it asks."""
+
+    model: str
+    service: PublicEndpoint
 
 
 class Scene:
@@ -98,7 +107,7 @@ class Scene:
         import flask
 
         monitor = importlib.import_module("spcs_llm.monitor.webapp")
-        prompts = importlib.import_module("spcs_llm.monitor.prompts")
+        as_viewer = importlib.import_module("spcs_llm.monitor.as_viewer")
         told = {k: v for k, v in running.surroundings.variables().items() if k.startswith("DKU_")}
         before = {name: os.environ.get(name) for name in told}
         os.environ.update(told)
@@ -116,11 +125,11 @@ class Scene:
             return dataiku.api_client().get_auth_info_from_browser_headers(headers)
 
         config = json.loads(running.surroundings.more["DKU_CUSTOM_WEBAPP_CONFIG"])
-        mesh = prompts.Mesh(
+        mesh = as_viewer.Mesh(
             dataiku.WebappImpersonationContext, dataiku.api_client, dataiku.default_project_key
         )
-        around = monitor.Surroundings(
-            config, Counting, identify, prompts.Prompts(mesh), look_seconds=look_seconds, **surroundings
+        around = importlib.import_module("spcs_llm.monitor.monitor").Surroundings(
+            config, Counting, identify, mesh, look_seconds=look_seconds, **surroundings
         )
         app = flask.Flask("backend", static_folder=None)
         shared = monitor.register(app, around)
@@ -146,6 +155,31 @@ class Scene:
     def browser(self, running: RunningWebapp, user: str | None) -> Browser:
         url = f"{self.url}/web-apps-backends/{running.project_key}/{running.id}"
         return Browser(url, self.dss.browsers.sign_in(user) if user else None)
+
+    @contextlib.contextmanager
+    def talker(self, *users: str, **options: Any) -> Iterator[Talker]:
+        """A service TALK, and a model of LLM Mesh for it. Only these users have a credential."""
+        service = self.sf.create_service("talk", "scripted", "OPENAI", **options)
+        preset = self.dss.create_preset(PLUGIN, "programmatic-access-token", "talk")
+        for user in users:
+            self.dss.set_user_credential(user, preset, "token", self.sf.create_pat())
+        params = {
+            "authenticationMode": "PROGRAMMATIC_ACCESS_TOKEN",
+            "programmaticAccessToken": "talk",
+            "llmEndpointUrl": service.url,
+            "serviceProtocol": "OPENAI",
+        }
+        model = {"id": "talk", "capability": "CHAT", "params": params}
+        try:
+            yield Talker(self.dss.create_connection("snow", PLUGIN, models=[model])[0], service)
+        finally:
+            self.dss.delete_connection("snow")
+            self.drop("TALK")
+
+    def drop(self, name: str) -> None:
+        with self.sf.world.lock:
+            catalog = self.sf.world.catalog
+            catalog.drop_service(next(s for key, s in catalog.services.items() if key[2] == name))
 
     def status(self, name: str) -> str:
         with self.sf.world.lock:

@@ -70,7 +70,7 @@ PLACES = {
     "ssl": ("spcs_llm.http",),
     "urllib.request": (),
     "jinja2": ("spcs_llm.chat_templates.jinja_sandbox",),
-    "flask": ("spcs_llm.monitor.webapp",),
+    "flask": ("spcs_llm.monitor.webapp", "spcs_llm.monitor.access"),
     "snowflake": ("spcs_deployment.session",),
 }
 

@@ -16,7 +16,7 @@ import pytest
 from spcs_llm.control.families import price_list
 from spcs_llm.control.identifiers import QualifiedName, qualified
 from spcs_llm.control.session import Row
-from spcs_llm.errors import NetworkError, ServiceBusy, SpcsError
+from spcs_llm.errors import NetworkError, SpcsError
 from spcs_llm.form_fields import Field
 from spcs_llm.monitor.account import Account
 from spcs_llm.monitor.background import Background
@@ -24,7 +24,6 @@ from spcs_llm.monitor.cost import cost_work, stacked
 from spcs_llm.monitor.cost_page import _cell, cost_csv, cost_page
 from spcs_llm.monitor.lookout import STATEMENTS_PER_LOOK, Lookout
 from spcs_llm.monitor.overview import Price, Selection, rows_of, selected, sums_of
-from spcs_llm.monitor.prompts import Mesh, Prompts
 from spcs_llm.monitor.settings import MonitorFields, read_monitor
 from spcs_llm.monitor.telemetry import read_events, read_series
 from spcs_llm.monitor.viewers import NOBODY, Viewer, Viewers
@@ -389,7 +388,7 @@ def test_pages_that_nobody_looks_at_are_closed_after_a_minute() -> None:
     assert watches.open() == []
 
 
-# -- the form, and prompts ---------------------------------------------------------------------------------
+# -- the form ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -423,49 +422,6 @@ def test_the_form_of_the_webapp_is_that_of_the_code() -> None:
         assert field.get("defaultValue") == (known[name].absent or None)
         bounds = {field.get("maxI"), field.get("maxD")} - {None}
         assert bounds <= {getattr(known[name], "most", None)}
-
-
-class Impersonation:
-    def __enter__(self) -> Impersonation:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        return None
-
-
-def test_no_more_than_four_prompts_are_asked_at_once_and_errors_do_not_quote_them() -> None:
-    going = threading.Event()
-
-    class Project:
-        def get_llm(self, id: str) -> Any:
-            going.wait(20)
-            raise RuntimeError("bad prompt: 'tell me of the zebras in the garden'")
-
-    class Client:
-        def get_project(self, key: str) -> Project:
-            return Project()
-
-    prompts = Prompts(Mesh(Impersonation, Client, lambda: "P"))
-    errors: list[SpcsError] = []
-
-    def ask() -> None:
-        try:
-            prompts.ask("custom:a:b", "tell me of the zebras in the garden")
-        except SpcsError as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=ask) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    wait_for(lambda: not prompts._places.acquire(blocking=False) or prompts._places.release())
-    with pytest.raises(ServiceBusy):
-        prompts.ask("custom:a:b", "hello")
-    going.set()
-    for thread in threads:
-        thread.join()
-    assert len(errors) == 4
-    assert not [error for error in errors if "zebras" in str(error)]
-    assert all("DSS refuses it" in error.message for error in errors)
 
 
 def test_cost_is_told_by_day_for_bars_table_and_csv() -> None:

@@ -41,10 +41,15 @@
     const active = document.activeElement;
     const key = element.contains(active) ? active.getAttribute("data-key") : null;
     const scrolled = Array.from(element.querySelectorAll("[data-scroll]"), (e) => [e.dataset.scroll, e.scrollTop, e.scrollLeft]);
+    const opened = Array.from(element.querySelectorAll("details[open][data-scroll]"), (e) => e.dataset.scroll);
     element.replaceChildren(...children.flat(Infinity).filter((c) => c !== null && c !== undefined && c !== false));
     for (const [name, top, left] of scrolled) {
       const again = element.querySelector('[data-scroll="' + CSS.escape(name) + '"]');
       if (again) { again.scrollTop = top; again.scrollLeft = left; }
+    }
+    for (const name of opened) {
+      const again = element.querySelector('details[data-scroll="' + CSS.escape(name) + '"]');
+      if (again) again.open = true;
     }
     if (key) {
       const again = element.querySelector('[data-key="' + CSS.escape(key) + '"]');
@@ -79,7 +84,8 @@
   }
   function seconds(value, places = 0) {
     const [amount, unit] = value < 90 ? [value, "second"] : value < 5400 ? [value / 60, "minute"] : [value / 3600, "hour"];
-    return new Intl.NumberFormat(undefined, { style: "unit", unit, unitDisplay: "long", maximumFractionDigits: value < places ? 1 : 0 }).format(amount);
+    const text = new Intl.NumberFormat(undefined, { maximumFractionDigits: value < places ? 1 : 0 }).format(amount);
+    return text + " " + unit + (text === whole.format(1) ? "" : "s"); // the figure is the viewer's way, the words are the page's
   }
 
   // -- asking the backend ----------------------------------------------------------------------------------
@@ -90,7 +96,7 @@
   let me = { user: null, operator: false, csrf: null, problem: null };
 
   async function ask(path, body, isRetry) {
-    const options = { credentials: "same-origin", cache: "no-store", headers: { Accept: "application/json" } };
+    const options = { credentials: "same-origin", cache: "no-store", headers: { Accept: "application/json" }, keepalive: path === "prompt/cancel" };
     if (body !== undefined) {
       options.method = "POST";
       options.body = JSON.stringify(body);
@@ -346,10 +352,10 @@
 
   // -- the page of one service -----------------------------------------------------------------------------
 
-  const one = { id: null, last: "", kind: null, diagnosis: null, gone: false };
+  const one = { id: null, last: "", kind: null, diagnosis: null, models: undefined, model: "", gone: false };
 
   function servicePage(id) {
-    Object.assign(one, { id, last: "", kind: null, diagnosis: null, gone: false });
+    Object.assign(one, { id, last: "", kind: null, diagnosis: null, models: undefined, model: "", gone: false });
     show(main(), h("p", {}, h("a", { href: "#/services" }, "← All services")), h("h2", {}, id),
       h("div", { id: "spcs-service" }, h("p", { class: "quiet" }, "Loading…")));
   }
@@ -366,15 +372,17 @@
       if (error.status === 503 && !one.last) { show(byId("service"), h("p", { class: "quiet" }, error.message)); return SOON_SECONDS; }
       throw error;
     }
-    if (me.user !== null && (!one.diagnosis || one.diagnosis.started)) one.diagnosis = await ask(query("diagnosis", { name: id }));
+    if (me.user !== null && !(one.diagnosis && one.diagnosis.error)) one.diagnosis = await ask(query("diagnosis", { name: id }));
     if (one.id !== id || !byId("service")) return SOON_SECONDS;
+    if (me.user !== null && one.models === undefined) { one.models = null; askForModels(id, answer.kind === "suspended"); }
     note(answer);
     if (one.kind && one.kind !== answer.kind) say(id + " is " + answer.row.state + " now.");
     one.kind = answer.kind; one.gone = false;
     const { age, version, problem, ...rest } = answer;
-    const now = JSON.stringify([rest, one.diagnosis, me]);
+    const now = JSON.stringify([rest, one.diagnosis, one.models, me]);
     if (now !== one.last) { one.last = now; show(byId("service"), serviceParts(answer)); }
-    if (one.diagnosis && one.diagnosis.started && !one.diagnosis.done) return SOON_SECONDS;
+    const parts = one.diagnosis ? [one.diagnosis.service, one.diagnosis.query] : [];
+    if (parts.some((part) => part && !part.done)) return SOON_SECONDS;
     const waiting = me.user !== null && answer.logs === null && !answer.missing.logs && answer.kind !== "suspended";
     return waiting && !problem ? SOON_SECONDS : SERVICE_SECONDS;
   }
@@ -417,20 +425,53 @@
 
   function diagnosisCard() {
     if (me.user === null) return null;
-    const run = one.diagnosis, isRunning = Boolean(run && run.started && !run.done);
+    const run = one.diagnosis || {}, parts = [run.service, run.query].filter(Boolean), isRunning = parts.some((part) => !part.done);
     const button = h("button", { type: "button", "data-key": "diagnose", "aria-disabled": isRunning ? "true" : null, onclick: isRunning ? null : diagnose }, isRunning ? "Diagnosing…" : "Diagnose");
-    const steps = run && run.started ? h("ol", { class: "steps" }, run.planned.map((name, index) => {
-      const step = run.steps[index];
-      if (!step) return h("li", { class: "quiet" }, name + (index === run.steps.length ? ": under way…" : ": waits"));
-      return h("li", {}, state(step.result), " ", h("strong", {}, step.step), " (" + seconds(step.seconds, 10) + ")", h("p", {}, step.seen), step.hint && h("p", {}, h("strong", {}, "What to do: "), step.hint));
-    })) : h("p", { class: "quiet" }, "Looks at the service, its log and the way to its endpoint. The macro “Diagnose an endpoint” also signs in and sends a query.");
-    return card("Diagnose", button, steps);
+    return wideCard("Diagnose", h("div", { class: "bar" }, modelChoice(), button), modelTrouble(), run.error && told(run.error),
+      parts.length ? h("div", { class: "cards" },
+        run.service && h("div", {}, h("h4", {}, "With the rights of the Snowflake connection"), stepList(run.service)),
+        run.query && h("div", {}, h("h4", {}, "With your own rights, through LLM Mesh"), stepList(run.query))) : null,
+      parts.length ? null : h("p", { class: "quiet" }, "Looks at the service, its log and the way to its endpoint, with the rights of the Snowflake connection. With a model, it also signs in and sends one query through LLM Mesh, with your own rights. The query costs what a query costs, and may resume a suspended service."));
   }
 
+  /* The models that LLM Mesh offers to the viewer. The one that is named as the service is selected, unless it is suspended. */
+  function modelChoice() {
+    const { models } = one;
+    if (!models || models.error || !models.models.length) return null;
+    const kinds = { chat: "chat", embed: "embeddings", rerank: "reranking" };
+    const option = (id, text) => h("option", { value: id, selected: id === one.model }, text);
+    return h("label", {}, "Query by the model", h("select", { "data-key": "model", onchange: (event) => { one.model = event.target.value; } },
+      option("", "None: without a query"), models.models.map((model) => option(model.id, model.name + " (" + kinds[model.kind] + ")"))));
+  }
+
+  function modelTrouble() {
+    const { models } = one;
+    if (!models) return h("p", { class: "quiet" }, "Asking LLM Mesh for the models that you may use…");
+    if (models.error) return h("p", { class: "quiet" }, "A query cannot be sent. " + models.error.message + " " + models.error.hint);
+    return models.models.length ? null : h("p", { class: "quiet" }, "A query cannot be sent: there is no custom model that you may use.");
+  }
+
+  async function askForModels(id, isSuspended) {
+    let models;
+    try { models = await ask(query("models", { service: id })); } catch (error) { models = { error }; }
+    if (one.id !== id) return;
+    one.models = models;
+    one.model = (!isSuspended && models.likely) || "";
+    poll(true);
+  }
+
+  const stepList = (part) => h("ol", { class: "steps" }, part.planned.map((name, index) => {
+    const step = part.steps[index];
+    if (!step) return h("li", { class: "quiet" }, name + (index === part.steps.length ? ": under way…" : ": waits"));
+    return h("li", {}, state(step.result), " ", h("strong", {}, step.step), step.seconds >= 0.05 && " (" + seconds(step.seconds, 10) + ")", h("p", {}, step.seen), step.hint && h("p", {}, h("strong", {}, "What to do: "), step.hint));
+  }));
+
   async function diagnose() {
-    try { one.diagnosis = await ask("diagnosis", { service: one.id }); say("The diagnosis has started."); } catch (error) {
-      one.diagnosis = { started: true, done: true, planned: ["Start"], steps: [{ step: "Start", result: "failed", seen: error.message, hint: error.hint, seconds: 0 }] };
-    }
+    const { id } = one;
+    let diagnosis;
+    try { diagnosis = await ask("diagnosis", { service: id, model: one.model || null }); say("The diagnosis has started."); } catch (error) { diagnosis = { ...one.diagnosis, error }; }
+    if (one.id !== id) return;
+    one.diagnosis = diagnosis;
     poll(true);
   }
 
@@ -444,8 +485,8 @@
     if (!cost) return card("Cost by day", h("p", { class: "quiet" }, "Not known yet."));
     const total = cost.days.reduce((sum, entry) => sum + entry.cost, 0);
     const about = cost.of === "service" ? "What Snowflake attributes to this service: " : "Snowflake does not give the cost of this service by itself. All of compute pool " + cost.name + ": ";
-    return card("Cost by day", h("p", {}, about + money(total, cost.currency) + " in " + number(cost.days.length, whole) + " days."),
-      bars(cost.days.map((entry) => entry.day), [{ name: cost.name, values: cost.days.map((entry) => entry.cost) }], cost.currency, "Cost by day"));
+    return card("Cost by day", h("p", {}, about + money(total, cost.currency) + " in " + number(cost.days.length - 1, whole) + " days."),
+      costChart(cost.days.map((entry) => entry.day), [{ name: cost.name, values: cost.days.map((entry) => entry.cost) }], cost.currency));
   }
 
   function useCard(answer) {
@@ -484,10 +525,10 @@
   }
 
   function bars(days, series, currency, name) {
-    const width = 720, height = 220, left = 64, bottom = 24, top = 10, prefix = "spcs-p" + ++patterns + "-";
+    const width = Math.max(300, Math.min(720, main().clientWidth)), height = 220, left = 64, bottom = 24, top = 10, prefix = "spcs-p" + ++patterns + "-";
     const totals = days.map((_, at) => series.reduce((sum, one_) => sum + one_.values[at], 0));
     const most = Math.max(...totals, 0) || 1, step = (width - left) / Math.max(1, days.length), scale = (height - top - bottom) / most;
-    const every = Math.ceil(days.length / 6), drawn = [];
+    const every = Math.ceil(days.length / (width / 110)), drawn = [];
     days.forEach((date, at) => {
       let y = height - bottom;
       series.forEach((one_, index) => {
@@ -554,54 +595,108 @@
       h("div", { class: "bar" }, h("div", { role: "group", "aria-label": "Group by" }, by("pool", "By compute pool"), " ", by("service", "By service")),
         h("a", { href: backend("cost.csv"), download: "model-services-cost.csv" }, "Download as CSV")),
       answer.by === "service" && h("p", { class: "quiet" }, "What Snowflake attributes to services of the Model Registry. It is an estimate, and part of the pools' cost; other services are not in it."),
-      series.length ? [bars(answer.days, series, currency, "Cost by day"), legend(series), costTable(answer, price, currency)] : h("p", {}, "There is no cost in these days, as far as the role may see."),
+      series.length ? [costChart(answer.days, series, currency, legend(series))] : h("p", {}, "There is no cost in these days, as far as the role may see."),
       answer.missing.map((m) => h("div", { class: "note" }, h("p", {}, "Missing: " + m.what + ". " + m.why), m.hint && h("p", {}, m.hint))),
       h("p", { class: "quiet" }, (answer.knownUntil ? "Snowflake's view shows cost until " + time(answer.knownUntil) + ". " : "") + "Days are days in UTC. A credit costs " + money(price, currency) + " (" + answer.price.source + ")."),
     ];
   }
 
-  const costTable = (answer, price, currency) => h("details", { "data-scroll": "figures" }, h("summary", { "data-key": "figures" }, "Figures"),
-    table("Cost by day", [th("Day"), answer.series.map((one_) => th(one_.name || "Others", true)), th("All", true)],
-      answer.days.map((date, at) => h("tr", {}, h("th", { scope: "row" }, day(date)), answer.series.map((one_) => h("td", { class: "number" }, money(one_.credits[at] * price, currency))),
-        h("td", { class: "number" }, money(answer.series.reduce((sum, one_) => sum + one_.credits[at], 0) * price, currency)))), "cost"));
+  /* Bars, and the same in figures. */
+  function costChart(days, series, currency, names) {
+    const all = (at) => series.reduce((sum, one_) => sum + one_.values[at], 0);
+    const rows = days.map((date, at) => h("tr", {}, h("th", { scope: "row" }, day(date)),
+      series.map((one_) => h("td", { class: "number" }, money(one_.values[at], currency))), names && h("td", { class: "number" }, money(all(at), currency))));
+    return [bars(days, series, currency, "Cost by day"), names, h("details", { "data-scroll": "figures" }, h("summary", { "data-key": "figures" }, "Figures"),
+      table("Cost by day", [th("Day"), series.map((one_) => th(one_.name || "Others", true)), names && th("All", true)], rows, "cost"))];
+  }
 
   // -- the page to try a model -----------------------------------------------------------------------------
 
   async function tryPage() {
     show(main(), h("h2", {}, "Try a model"), h("div", { id: "spcs-try" }, h("p", { class: "quiet" }, "Asking LLM Mesh for the models that you may use…")));
     let models;
-    try { models = (await ask("models")).models; } catch (error) {
+    try { models = (await ask("models")).models.filter((one_) => one_.kind === "chat"); } catch (error) {
       if (byId("try")) show(byId("try"), told(error));
       return;
     }
     if (!byId("try")) return;
     if (!models.length) {
-      show(byId("try"), h("p", {}, "There is no custom model that you may use. An administrator adds one under Administration > Connections > Custom LLM."));
+      show(byId("try"), h("p", {}, "There is no custom model for chats that you may use. An administrator adds one under Administration > Connections > Custom LLM."));
       return;
     }
     const model = h("select", { required: true }, models.map((one_) => h("option", { value: one_.id }, one_.name)));
     const prompt = h("textarea", { rows: 5, maxlength: 8000, required: true });
     const send = h("button", { type: "submit", class: "main" }, "Ask");
+    const cancel = h("button", { type: "button", disabled: true, onclick: () => { leaveTrial(); ended(h("p", { class: "quiet" }, "Cancelled. What the model still answers is not read.")); say("Cancelled."); } }, "Cancel");
     const result = h("div", { id: "spcs-answer" });
-    const form = h("form", { class: "ask", onsubmit: async (event) => {
-      event.preventDefault();
-      send.disabled = true;
-      show(result, h("p", { class: "quiet", role: "status" }, "The model is answering. A service that is suspended or starting takes minutes…"));
-      try { show(result, answerParts(await ask("prompt", { model: model.value, prompt: prompt.value }))); say("The model has answered."); } catch (error) { show(result, told(error)); }
-      send.disabled = false;
-    } }, h("p", { class: "quiet" }, "The query goes through LLM Mesh with your own rights, and costs what a query costs."),
-    h("label", {}, "Model", model), h("label", {}, "Prompt", prompt), h("div", {}, send));
+    const waiting = h("p", { class: "quiet" }), soFar = h("p", { class: "answer" });
+    const form = h("form", { class: "ask", onsubmit: (event) => { event.preventDefault(); begin(); } },
+      h("p", { class: "quiet" }, "The query goes through LLM Mesh with your own rights, and costs what a query costs. Leaving this page cancels it."),
+      h("label", {}, "Model", model), h("label", {}, "Prompt", prompt), h("div", { class: "bar" }, send, cancel));
     show(byId("try"), form, result);
+
+    function ended(...parts) {
+      const wasThere = document.activeElement === cancel;
+      send.disabled = false; cancel.disabled = true;
+      if (wasThere) send.focus();
+      show(result, parts);
+    }
+
+    async function begin() {
+      if (trial.run || send.disabled) return;
+      send.disabled = true; cancel.disabled = false;
+      waiting.textContent = "The prompt is sent…"; soFar.textContent = "";
+      show(result, waiting, wideCard("Answer so far", soFar));
+      say("The model is answering.");
+      let answer;
+      try { answer = await ask("prompt", { model: model.value, prompt: prompt.value }); } catch (error) { ended(told(error)); return; }
+      if (!result.isConnected) { ask("prompt/cancel", { run: answer.run }).catch(() => {}); return; }
+      trial.run = answer.run;
+      follow(answer);
+    }
+
+    function follow(answer) {
+      if (!answer.done) {
+        waiting.textContent = "The model is answering: " + seconds(answer.seconds) + " so far. A service that is suspended or starting takes minutes.";
+        if (soFar.textContent !== answer.text) soFar.textContent = answer.text;
+        trial.timer = setTimeout(() => look(trial.run), SOON_SECONDS * 1000);
+        return;
+      }
+      trial.run = null;
+      ended(answer.error ? [told(answer.error), answer.text && wideCard("What came before", h("p", { class: "answer" }, answer.text))] : answerParts(answer));
+      say(answer.error ? answer.error.message : "The model has answered.");
+    }
+
+    async function look(run) {
+      let answer;
+      try { answer = await ask(query("prompt", { run })); } catch (error) {
+        if (trial.run !== run) return;
+        if (error.status === 404) { trial.run = null; ended(told(error)); return; }
+        waiting.textContent = error.message + " The page asks again.";
+        trial.timer = setTimeout(() => look(run), LIST_SECONDS * 1000);
+        return;
+      }
+      if (trial.run === run) follow(answer);
+    }
+  }
+
+  /* A prompt whose viewer has gone is cancelled. */
+  const trial = { run: null, timer: 0 };
+  function leaveTrial() {
+    const { run } = trial;
+    clearTimeout(trial.timer);
+    trial.run = null;
+    if (run) ask("prompt/cancel", { run }).catch(() => {});
   }
 
   function answerParts(answer) {
     const all = Math.max(1, ...answer.trace.map((span) => span.begin + span.length));
-    const rows = answer.trace.map((span) => h("tr", {}, h("td", { class: "d" + Math.min(span.depth, 3) }, span.name), h("td", { class: "number" }, number(span.length, whole) + " ms"),
-      h("td", {}, s("svg", { class: "span", viewBox: "0 0 100 8", preserveAspectRatio: "none", "aria-hidden": "true" }, s("rect", { class: "f0", x: (100 * span.begin) / all, y: 0, width: Math.max(0.8, (100 * span.length) / all), height: 8 })))));
+    const rows = answer.trace.map((span) => h("tr", {}, h("td", { class: "wide d" + Math.min(span.depth, 3) }, span.name), h("td", { class: "number" }, number(span.length, whole) + " ms"),
+      h("td", {}, s("svg", { class: "span", viewBox: "0 0 100 8", preserveAspectRatio: "none", "aria-hidden": "true" }, s("rect", { class: "f0", x: Math.min(99, (100 * span.begin) / all), y: 0, width: Math.max(1, (100 * span.length) / all), height: 8 })))));
     return [
-      wideCard("Answer", h("p", { class: "answer" }, answer.text)),
+      wideCard("Answer", answer.text ? h("p", { class: "answer" }, answer.text) : h("p", { class: "quiet" }, "The answer has no text."), answer.isCut && h("p", { class: "quiet" }, "The answer is longer. This is its beginning.")),
       wideCard("What it took", facts([
-        ["Time", number(answer.seconds) + " s"], ["Tokens", number(answer.promptTokens, whole) + " in, " + number(answer.completionTokens, whole) + " out" + (answer.tokensAreEstimated ? " (estimated)" : "")],
+        ["Time", seconds(answer.seconds, 10) + (isNumber(answer.firstSeconds) ? ", the first words after " + seconds(answer.firstSeconds, 10) : "")], ["Tokens", number(answer.promptTokens, whole) + " in, " + number(answer.completionTokens, whole) + " out" + (answer.tokensAreEstimated ? " (estimated)" : "")],
         ["Estimated cost", isNumber(answer.cost) ? money(answer.cost, "USD", 7) : NONE],
       ])),
       rows.length ? wideCard("Trace", table("Trace", [th("Step"), th("Time", true), th("When")], rows, "trace")) : null,
@@ -614,6 +709,7 @@
   let refresh = null, timer = 0, turn = 0;
 
   function route() {
+    leaveTrial();
     const [, name, argument] = (location.hash || "#/services").split("/");
     let value = "";
     try { value = decodeURIComponent(argument || ""); } catch { /* not a name */ }
@@ -655,6 +751,8 @@
     keepToOurselves();
     byId("skip").addEventListener("click", (event) => { event.preventDefault(); main().focus(); });
     window.addEventListener("hashchange", () => { route(); main().focus({ preventScroll: true }); window.scrollTo(0, 0); });
+    window.addEventListener("pagehide", leaveTrial);
+    window.addEventListener("pageshow", (event) => { if (event.persisted) route(); });
     document.addEventListener("visibilitychange", () => { if (!document.hidden) poll(true); });
     setInterval(() => { if (seen && seen.at !== null && refresh && refresh !== refreshCost) showAge(); }, 1000);
     route();

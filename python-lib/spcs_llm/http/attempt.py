@@ -120,7 +120,12 @@ class Attempt:
             self._slot.release()
 
     def _facts(self, busy: float) -> dict[str, Any]:
-        facts: dict[str, Any] = {"path": self._path, "attempt": self._context.attempts, "busySeconds": busy}
+        facts: dict[str, Any] = {
+            "host": self._transport.url.netloc,
+            "path": self._path,
+            "attempt": self._context.attempts,
+            "busySeconds": busy,
+        }
         if self._exchange is not None:
             facts["status"] = self._exchange.status
             facts["reusedConnection"] = self._exchange.reused_connection

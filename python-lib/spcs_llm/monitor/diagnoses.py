@@ -1,40 +1,25 @@
-"""Diagnoses that viewers start: one at a time for each service, for all who look at it, its steps shown as they end.
+"""Diagnoses that viewers start, each in a thread, with their steps shown as they end.
 
-The page has nobody's token, so that the steps are those that need none. The macro *Diagnose an endpoint* takes all.
+What the webapp's connection shows is looked up once for all who look at a service. What a viewer's own query shows is
+that viewer's.
 """
 
 from __future__ import annotations
 
-import secrets
 import threading
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, Callable
 
-from spcs_llm.control.diagnosis import gateway_steps, network_steps
 from spcs_llm.control.diagnosis.finding import Finding
 from spcs_llm.control.diagnosis.runner import Step, findings_of
-from spcs_llm.control.diagnosis.service_steps import ServiceSteps
-from spcs_llm.control.diagnosis.subject import Subject
 from spcs_llm.control.identifiers import QualifiedName
-from spcs_llm.control.session import SqlSession
 from spcs_llm.errors import ServiceBusy
-from spcs_llm.http.network_errors import LLM_ENDPOINT_URL
-from spcs_llm.urls import parse_base_url
 
-STATE, LOG, DNS, TCP, TLS, OPEN = (
-    "Service state",
-    "Log",
-    "DNS (endpoint)",
-    "TCP (endpoint)",
-    "TLS (endpoint)",
-    "Request without a token",
-)
-_SECONDS, _LOG_LINES = 120.0, 20
-_AT_ONCE, _KEPT, _PAUSE = 3, 50, 15.0
-_FIREWALL = "Ask network administrators to let this DSS node connect to this host (port 443)."
+AT_ONCE, _KEPT, _PAUSE = 6, 100, 15.0
+_NONE: Mapping[str, float] = MappingProxyType({})
 
 
 @dataclass
@@ -48,62 +33,76 @@ class _Run:
 
 
 class Diagnoses:
-    """The last diagnosis of each service. Thread-safe.
+    """The last diagnosis of each service, and of each viewer's model for it. Thread-safe.
 
     Args:
-        open_session: Opens a session.
         clock: Seconds that never go back.
     """
 
-    def __init__(
-        self, open_session: Callable[[], SqlSession], clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._open_session = open_session
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._runs: dict[QualifiedName, _Run] = {}
+        self._runs: dict[tuple[QualifiedName, str | None], _Run] = {}
 
-    def start(self, service: QualifiedName, hosts: Iterable[str]) -> dict[str, Any]:
-        """Starts a diagnosis, unless one is under way or has just ended.
+    def start(
+        self,
+        service: QualifiedName,
+        user: str | None,
+        steps: Callable[[], Sequence[Step]],
+        seconds: float,
+        taken: Mapping[str, float] = _NONE,
+    ) -> None:
+        """Starts a diagnosis, unless one is under way, or one that is for all has just ended.
 
         Args:
             service: The service.
-            hosts: The host names of its public endpoints. The first is looked at.
-
-        Returns:
-            What is known so far.
+            user: The viewer whose diagnosis it is; None for one that is for all.
+            steps: Makes the steps.
+            seconds: The longest that they may take.
+            taken: How long steps took, by their names, where that is not the time until they ended.
 
         Raises:
             ServiceBusy: If too many are under way.
         """
-        host = next(iter(hosts), None)
         with self._lock:
-            run = self._runs.get(service)
-            if run is None or (run.done and self._clock() - run.began >= _PAUSE):
-                if sum(not other.done for other in self._runs.values()) >= _AT_ONCE:
-                    raise ServiceBusy(
-                        f"{_AT_ONCE} diagnoses are under way.", "Wait until one has ended.", place="webapp"
-                    )
-                while len(self._runs) >= _KEPT:
-                    del self._runs[next(name for name, old in self._runs.items() if old.done)]
-                steps = _steps(
-                    Subject(_config(host), None, self._open_session, service=service, log_lines=_LOG_LINES),
-                    host,
+            run = self._runs.get((service, user))
+            pause = _PAUSE if user is None else 0.0
+            if run is not None and (not run.done or self._clock() - run.began < pause):
+                return
+            if sum(not other.done for other in self._runs.values()) >= AT_ONCE:
+                raise ServiceBusy(
+                    f"{AT_ONCE} diagnoses are under way.", "Wait until one has ended.", place="webapp"
                 )
-                run = self._runs[service] = _Run([step.name for step in steps], self._clock())
-                threading.Thread(
-                    target=self._take, args=(run, steps), name="diagnosis-of-service", daemon=True
-                ).start()
-        return self.shown(service)
+            while len(self._runs) >= _KEPT:
+                del self._runs[next(key for key, old in self._runs.items() if old.done)]
+            planned = steps()
+            run = self._runs[service, user] = _Run([step.name for step in planned], self._clock())
+        threading.Thread(
+            target=self._take, args=(run, planned, seconds, taken), name="diagnosis-of-service", daemon=True
+        ).start()
 
-    def shown(self, service: QualifiedName) -> dict[str, Any]:
-        """What the last diagnosis of a service has found so far."""
+    def forget(self, service: QualifiedName, user: str) -> None:
+        """Forgets a viewer's own diagnosis that has ended: the next one is without a query."""
         with self._lock:
-            run = self._runs.get(service)
+            run = self._runs.get((service, user))
+            if run is not None and run.done:
+                del self._runs[service, user]
+
+    def shown(self, service: QualifiedName, user: str | None) -> dict[str, Any] | None:
+        """What a diagnosis has found so far; None if there is none.
+
+        Args:
+            service: The service.
+            user: The viewer whose diagnosis it is; None for the one that is for all.
+
+        Returns:
+            Plain data.
+        """
+        with self._lock:
+            run = self._runs.get((service, user))
             if run is None:
-                return {"started": False}
+                return None
             return {
-                "started": True,
                 "done": run.done,
                 "planned": list(run.planned),
                 "steps": [
@@ -118,38 +117,12 @@ class Diagnoses:
                 ],
             }
 
-    def _take(self, run: _Run, steps: list[Step]) -> None:
+    def _take(self, run: _Run, steps: Sequence[Step], seconds: float, taken: Mapping[str, float]) -> None:
         try:
-            for finding in findings_of(steps, _SECONDS):
+            for finding in findings_of(steps, seconds):
+                known = taken.get(finding.step, finding.seconds)
                 with self._lock:
-                    run.findings.append(finding)
+                    run.findings.append(replace(finding, seconds=known))
         finally:
             with self._lock:
                 run.done = True
-
-
-def _config(host: str | None) -> dict[str, Any]:
-    """A model's form for the service. No step of these sends its token, so that any text will do."""
-    return {
-        "authenticationMode": "PROGRAMMATIC_ACCESS_TOKEN",
-        "programmaticAccessToken": {"token": secrets.token_hex(16)},
-        "llmEndpointUrl": str(parse_base_url(host)) if host else "https://no-endpoint.snowflakecomputing.app",
-    }
-
-
-def _steps(subject: Subject, host: str | None) -> list[Step]:
-    subject.read()
-    service = ServiceSteps(subject)
-    named = LLM_ENDPOINT_URL
-    steps = [
-        Step(STATE, service.state, (), 60, optional=True),
-        Step(LOG, service.log, (), 30, optional=True),
-    ]
-    if host:
-        steps += [
-            Step(DNS, partial(network_steps.dns, subject, named), (), 15),
-            Step(TCP, partial(network_steps.tcp, subject, named), (DNS,), 30, _FIREWALL),
-            Step(TLS, partial(network_steps.tls, subject, named), (TCP,), 20, _FIREWALL),
-            Step(OPEN, partial(gateway_steps.without_token, subject), (TLS,), 15, optional=True),
-        ]
-    return steps

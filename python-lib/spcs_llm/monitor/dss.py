@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from spcs_llm.monitor.prompts import Mesh, Prompts
-from spcs_llm.monitor.webapp import Monitor, Surroundings, register
+from spcs_llm.monitor.as_viewer import Mesh
+from spcs_llm.monitor.monitor import Monitor, Surroundings
+from spcs_llm.monitor.webapp import register
 
 
 def serve(app: Any, dataiku: Any, config: Any) -> Monitor:
@@ -29,5 +30,5 @@ def serve(app: Any, dataiku: Any, config: Any) -> Monitor:
         lambda: dataiku.default_project_key(),
     )
     return register(
-        app, Surroundings(config, lambda name: dataiku.SQLExecutor2(connection=name), identify, Prompts(mesh))
+        app, Surroundings(config, lambda name: dataiku.SQLExecutor2(connection=name), identify, mesh)
     )

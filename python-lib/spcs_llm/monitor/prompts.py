@@ -1,88 +1,77 @@
-"""Asks a model one prompt, through LLM Mesh and with the viewer's own rights.
+"""Prompts that viewers send to models through LLM Mesh: started, looked at while they are answered, and cancelled.
 
-Calls: Dataiku developer guide, "LLM Mesh" and "Impersonation in webapps" (WebappImpersonationContext). Prompts and
-answers are neither kept nor logged.
+No request of the page waits for a model. A prompt and its answer are in memory until the page has not asked for them
+for a minute, and are not logged. Nobody but the viewer who sent a prompt sees it.
 """
 
 from __future__ import annotations
 
+import logging
+import secrets
 import threading
 import time
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Any, Callable
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
-from spcs_llm.control import cells
 from spcs_llm.errors import QueryError, ServiceBusy, SpcsError
-from spcs_llm.server_text.foreign_text import plain
-from spcs_llm.server_text.redaction import without_private_text, without_secrets
+from spcs_llm.monitor.as_viewer import AsViewer, Carry
+from spcs_llm.monitor.timeline import timeline, usage_of
 
-MAX_PROMPT, _MAX_TOKENS, _AT_ONCE = 8000, 1024, 4
-_MAX_SPANS, _MAX_DEPTH = 200, 12
+logger = logging.getLogger(__name__)
+
+MAX_PROMPT, MAX_ANSWER, _MAX_TOKENS = 8000, 200_000, 1024
+LEFT_SECONDS = 150.0  # browsers let a page in the background ask once a minute
+_KEPT, _KEPT_SECONDS = 50, 60.0
 
 
-@dataclass(frozen=True)
-class Mesh:
-    """What is needed of DSS.
+@dataclass
+class _Try:
+    """A prompt under way, or answered."""
 
-    Attributes:
-        impersonation: Makes a `dataiku.WebappImpersonationContext`: within it, calls have the viewer's rights.
-        client: `dataiku.api_client`.
-        project_key: `dataiku.default_project_key`.
-    """
-
-    impersonation: Callable[[], AbstractContextManager[Any]]
-    client: Callable[[], Any]
-    project_key: Callable[[], str]
+    user: str
+    began: float
+    asked: float
+    pieces: list[str] = field(default_factory=list)
+    length: int = 0
+    first: float | None = None
+    ended: float | None = None
+    is_cancelled: bool = False
+    footer: Mapping[str, Any] = field(default_factory=dict)
+    error: SpcsError | None = None
 
 
 class Prompts:
-    """Asks models for viewers. Thread-safe.
+    """What viewers ask models. Thread-safe.
 
     Args:
-        mesh: What DSS provides.
+        as_viewer: Asks DSS as a viewer.
+        clock: Seconds that never go back.
     """
 
-    def __init__(self, mesh: Mesh) -> None:
-        self._mesh = mesh
-        self._places = threading.BoundedSemaphore(_AT_ONCE)
+    def __init__(self, as_viewer: AsViewer, clock: Callable[[], float] = time.monotonic) -> None:
+        self._as_viewer = as_viewer
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._tries: dict[str, _Try] = {}
 
-    def models(self) -> list[dict[str, str]]:
-        """The custom models for chats that the viewer may use, by name.
-
-        Returns:
-            Their ids and names.
-
-        Raises:
-            SpcsError: If DSS refuses to act as the viewer, or to list them.
-        """
-
-        def listed(project: Any) -> list[dict[str, str]]:
-            found = [dict(entry) for entry in project.list_llms(purpose="GENERIC_COMPLETION")]
-            return [
-                {
-                    "id": str(entry.get("id")),
-                    "name": plain(str(entry.get("friendlyName") or entry.get("id")), 200),
-                }
-                for entry in found
-                if str(entry.get("id", "")).startswith("custom:")
-            ]
-
-        return sorted(self._as_viewer(listed), key=lambda one: one["name"])
-
-    def ask(self, model: object, prompt: object) -> dict[str, Any]:
-        """Asks a model.
+    def start(self, user: str, model: object, prompt: object, carry: Carry) -> dict[str, Any]:
+        """Sends a prompt.
 
         Args:
+            user: The viewer who sends it.
             model: The model's id in LLM Mesh.
             prompt: What to ask.
+            carry: Makes a function for another thread, which has the context of the viewer's request there.
 
         Returns:
-            The answer with its tokens, its cost and its trace, as plain data.
+            What `shown` returns, with the `run` to ask for it by.
 
         Raises:
-            SpcsError: If there is nothing to ask, if too many ask at once, or if DSS or the model refuses.
+            QueryError: If there is nothing to ask.
+            ServiceBusy: If too many are under way.
         """
         if not isinstance(model, str) or not model.startswith("custom:"):
             raise QueryError("No model is selected.", "Select a model.")
@@ -90,98 +79,128 @@ class Prompts:
             raise QueryError("The prompt is empty.", "Enter a prompt.")
         if len(prompt) > MAX_PROMPT:
             raise QueryError(f"The prompt has more than {MAX_PROMPT:,} characters.", "Enter a shorter one.")
-        if not self._places.acquire(blocking=False):
-            raise ServiceBusy(
-                f"{_AT_ONCE} prompts are being answered.", "Try again in a moment.", place="webapp"
-            )
-        try:
-            answer: dict[str, Any] = self._as_viewer(
-                lambda project: _answered(project, model, prompt), prompt
-            )
-            return answer
-        finally:
-            self._places.release()
+        now = self._clock()
+        run, one = secrets.token_hex(8), _Try(user, now, now)
+        with self._lock:
+            self._forget()
+            if len(self._tries) >= _KEPT:
+                raise ServiceBusy(f"{_KEPT} prompts are kept.", "Try again in a minute.", place="webapp")
+            self._tries[run] = one
+        take = carry(lambda: self._take(one, model, prompt))
+        threading.Thread(target=take, name="prompt-of-viewer", daemon=True).start()
+        return {"run": run, **self.shown(user, run)}
 
-    def _as_viewer(self, call: Callable[[Any], Any], private: str = "") -> Any:
-        try:
-            context = self._mesh.impersonation()
-            context.__enter__()
-        except Exception as error:  # noqa: BLE001 - DSS's own code
-            raise SpcsError(
-                f"DSS does not let this webapp act as you ({type(error).__name__}).",
-                "Ask a DSS administrator to let the webapp's run-as user impersonate your group: 'Impersonation in"
-                " webapps', in the security settings of a group of that user.",
-                place="webapp",
-            ) from None
-        try:
-            return call(self._mesh.client().get_project(self._mesh.project_key()))
-        except SpcsError:
-            raise
-        except Exception as error:  # noqa: BLE001 - DSS's own code
-            raise SpcsError(f"DSS refuses it: {_safe(str(error), private)}", place="webapp") from None
-        finally:
-            context.__exit__(None, None, None)
+    def shown(self, user: str, run: object) -> dict[str, Any]:
+        """What has come of a prompt so far.
 
+        Args:
+            user: The viewer.
+            run: What `start` gave.
 
-def _answered(project: Any, model: str, prompt: str) -> dict[str, Any]:
-    completion = project.get_llm(model).new_completion()
-    completion.with_message(prompt)
-    completion.settings["maxOutputTokens"] = _MAX_TOKENS
-    began = time.monotonic()
-    response = completion.execute()
-    seconds = time.monotonic() - began
-    raw = getattr(response, "_raw", None)
-    told: Mapping[str, Any] = raw if isinstance(raw, Mapping) else {}
-    if not response.success:
-        raise SpcsError(
-            f"The query failed. {_safe(str(told.get('errorMessage') or ''), prompt)}".strip(), place="webapp"
-        )
-    return {
-        "text": str(response.text),
-        "seconds": seconds,
-        "promptTokens": _number(told.get("promptTokens")),
-        "completionTokens": _number(told.get("completionTokens")),
-        "tokensAreEstimated": told.get("tokenCountsAreEstimated") is True,
-        "cost": _number(told.get("estimatedCost")),
-        "trace": _timeline(told.get("trace") or getattr(response, "trace", None)),
-    }
+        Returns:
+            Plain data: the text so far; once it is done, its tokens, its cost and its trace, or the error.
 
-
-def _timeline(trace: Any) -> list[dict[str, Any]]:
-    """The spans of a trace in the order in which they began, with milliseconds since the first one."""
-    spans: list[dict[str, Any]] = []
-
-    def collect(span: Any, depth: int) -> None:
-        if not isinstance(span, Mapping) or depth > _MAX_DEPTH or len(spans) >= _MAX_SPANS:
-            return
-        begin, length = _moment(span.get("begin")), _number(span.get("duration"))
-        spans.append(
-            {
-                "name": plain(str(span.get("name") or "span"), 100),
-                "depth": depth,
-                "begin": begin,
-                "length": length or 0,
+        Raises:
+            SpcsError: If this viewer has not sent such a prompt, or it was forgotten.
+        """
+        with self._lock:
+            self._forget()
+            one = self._own(user, run)
+            one.asked = now = self._clock()
+            shown: dict[str, Any] = {
+                "done": one.ended is not None,
+                "seconds": (now if one.ended is None else one.ended) - one.began,
+                "text": "".join(one.pieces),
             }
-        )
-        for child in span.get("children") or ():
-            collect(child, depth + 1)
+            if one.ended is not None:
+                shown.update(_outcome(one))
+        return shown
 
-    collect(trace, 0)
-    first = min((span["begin"] for span in spans if span["begin"] is not None), default=0.0)
-    for span in spans:
-        span["begin"] = 0.0 if span["begin"] is None else span["begin"] - first
-    return spans
+    def cancel(self, user: str, run: object) -> None:
+        """Gives a prompt up, and forgets it. What the model still answers is not read.
+
+        Args:
+            user: The viewer.
+            run: What `start` gave.
+
+        Raises:
+            SpcsError: As `shown`.
+        """
+        with self._lock:
+            self._own(user, run).is_cancelled = True
+            del self._tries[str(run)]
+
+    def _own(self, user: str, run: object) -> _Try:
+        one = self._tries.get(run) if isinstance(run, str) else None
+        if one is None or one.user != user:
+            raise SpcsError(
+                "This prompt does not exist, or it has been forgotten.",
+                "Send it again.",
+                status=404,
+                place="webapp",
+            )
+        return one
+
+    def _forget(self) -> None:
+        now = self._clock()
+        for run, one in list(self._tries.items()):
+            if now - one.asked >= (LEFT_SECONDS if one.ended is None else _KEPT_SECONDS):
+                one.is_cancelled = True
+                del self._tries[run]
+
+    def _take(self, one: _Try, model: str, prompt: str) -> None:
+        error: SpcsError | None = None
+        try:
+            self._as_viewer.query(one.user, lambda project: self._read(one, project, model, prompt), prompt)
+        except SpcsError as failure:
+            error = failure
+        except Exception as failure:  # noqa: BLE001 - the page must not wait for a thread that has ended
+            frame = traceback.extract_tb(failure.__traceback__)[-1]
+            place = f"{type(failure).__name__} in {Path(frame.filename).name}, line {frame.lineno}"
+            logger.error("A prompt failed unexpectedly: %s.", place)
+            error = SpcsError(
+                f"The webapp failed unexpectedly ({place}).",
+                "Please report this to the plugin's authors.",
+                place="webapp",
+            )
+        with self._lock:
+            one.error, one.ended = error, self._clock()
+
+    def _read(self, one: _Try, project: Any, model: str, prompt: str) -> None:
+        completion = project.get_llm(model).new_completion()
+        completion.with_message(prompt)
+        completion.settings["maxOutputTokens"] = _MAX_TOKENS
+        pieces = completion.execute_streamed()
+        try:
+            for piece in pieces:
+                if not self._heard(one, piece):
+                    return
+        finally:
+            pieces.close()
+
+    def _heard(self, one: _Try, piece: Any) -> bool:
+        """Takes a piece of the answer; returns whether somebody waits for the next."""
+        with self._lock:
+            now = self._clock()
+            if piece.type == "footer":
+                one.footer = dict(piece.data)
+            elif isinstance(piece.data.get("text"), str) and piece.data["text"]:
+                one.first = now if one.first is None else one.first
+                room = MAX_ANSWER - one.length
+                one.pieces.append(piece.data["text"][:room])
+                one.length += len(one.pieces[-1])
+            if now - one.asked >= LEFT_SECONDS:
+                one.is_cancelled = True
+            return not one.is_cancelled
 
 
-def _moment(text: Any) -> float | None:
-    """Milliseconds of a time in ISO 8601."""
-    at = cells.moment({"at": text if isinstance(text, str) else None}, "at")
-    return at.timestamp() * 1000 if at is not None else None
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
-
-
-def _safe(text: str, private: str) -> str:
-    return without_secrets(without_private_text(plain(text, 1000), {"messages": [{"content": private}]}))
+def _outcome(one: _Try) -> dict[str, Any]:
+    if one.error is not None:
+        return {"error": {"message": one.error.message, "hint": one.error.hint}}
+    return {
+        "error": None,
+        "firstSeconds": None if one.first is None else one.first - one.began,
+        "isCut": one.length >= MAX_ANSWER,
+        **usage_of(one.footer),
+        "trace": timeline(one.footer.get("trace")),
+    }

@@ -7,215 +7,36 @@ the operator groups, by DSS's own identity of the browser, and a token that anot
 from __future__ import annotations
 
 import logging
-import time
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, copy_current_request_context, jsonify, request
 
-from spcs_llm.control.executor_session import ExecutorSession
-from spcs_llm.control.families import price_list
-from spcs_llm.control.identifiers import NotAName, QualifiedName, qualified
 from spcs_llm.control.operated import Verb
-from spcs_llm.control.session import SqlSession
 from spcs_llm.errors import QueryError, ServiceBusy, SettingsError, SpcsError
-from spcs_llm.monitor.account import Account
-from spcs_llm.monitor.background import Background, State
-from spcs_llm.monitor.cost import Cost, cost_work
+from spcs_llm.monitor.access import Access
+from spcs_llm.monitor.background import State
 from spcs_llm.monitor.cost_page import POOL, SERVICE, cost_csv, cost_page
-from spcs_llm.monitor.diagnoses import Diagnoses
-from spcs_llm.monitor.lookout import Lookout
-from spcs_llm.monitor.operations import Operations
-from spcs_llm.monitor.overview import KINDS, SORTS, Price, Selection, rows_of, selected, sums_of
-from spcs_llm.monitor.prompts import Prompts
+from spcs_llm.monitor.mesh_models import likely, models_of
+from spcs_llm.monitor.monitor import Monitor, Surroundings
+from spcs_llm.monitor.overview import KINDS, SORTS, Selection, selected, sums_of
 from spcs_llm.monitor.service_page import service_page
-from spcs_llm.monitor.settings import MonitorSettings, read_monitor
-from spcs_llm.monitor.viewers import Identify, Viewer, Viewers
-from spcs_llm.monitor.watches import Watches
-from spcs_llm.settings import FIELDS
+from spcs_llm.monitor.viewers import Viewers
 
 logger = logging.getLogger(__name__)
 
-LOOK_SECONDS, COST_SECONDS, COST_RETRY_SECONDS = 20.0, 3600.0, 300.0
-CSRF_HEADER = "X-CSRF-Token"
 _HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; sandbox",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-_ASSUMED = "an assumption: enter 'Cost of a credit' in the webapp's settings"
-
-
-@dataclass(frozen=True)
-class Surroundings:
-    """What DSS provides.
-
-    Attributes:
-        config: The webapp's settings, as DSS hands them over.
-        executor: Makes a `dataiku.SQLExecutor2` for a connection.
-        identify: Asks DSS whose browser sent these headers.
-        prompts: Asks models as the viewer.
-        clock: Seconds that never go back.
-        now: The time, with its zone.
-        look_seconds: Seconds between two looks at the account.
-    """
-
-    config: Any
-    executor: Callable[[str], Any]
-    identify: Identify
-    prompts: Prompts
-    clock: Callable[[], float] = time.monotonic
-    now: Callable[[], datetime] = field(default=lambda: datetime.now(timezone.utc))
-    look_seconds: float = LOOK_SECONDS
-
-
-class Monitor:
-    """What the routes share.
-
-    Args:
-        surroundings: What DSS provides.
-    """
-
-    def __init__(self, surroundings: Surroundings) -> None:
-        self._surroundings = surroundings
-        self.viewers = Viewers(surroundings.identify, surroundings.clock)
-        self.prompts = surroundings.prompts
-        self.problem: SettingsError | None = None
-        try:
-            self.settings = read_monitor(surroundings.config)
-        except SettingsError as error:
-            self.problem = error
-            self.settings = MonitorSettings("", None, None, (), 30, None)
-        prices, clock = price_list(), surroundings.clock
-        self.watches = Watches(clock)
-        self.operations = Operations(self.open_session, prices, clock)
-        self.diagnoses = Diagnoses(self.open_session, clock)
-        lookout = Lookout(self.open_session, prices, self.watches.open, clock)
-        self.account = Background[Account](
-            "spcs-llm-services",
-            lookout.look,
-            surroundings.look_seconds,
-            surroundings.look_seconds,
-            clock=clock,
-        )
-        work = cost_work(
-            self.open_session, prices, self.settings.days, self.settings.credit_price, surroundings.now
-        )
-        self.cost = Background[Cost](
-            "spcs-llm-cost", work, COST_SECONDS, COST_RETRY_SECONDS, idle=COST_SECONDS, clock=clock
-        )
-        self._rows: tuple[tuple[int, int], list[dict[str, Any]]] | None = None
-
-    def open_session(self) -> SqlSession:
-        """A session of the Snowflake connection, with the rights of the webapp's run-as user."""
-        if self.problem is not None:
-            raise self.problem
-        name = self.settings.connection
-        try:
-            executor = self._surroundings.executor(name)
-        except Exception as error:  # noqa: BLE001 - DSS's own code
-            raise SettingsError(
-                f"'Snowflake connection' cannot be used ({type(error).__name__}).",
-                "Ask a DSS administrator to let the webapp's run-as user use the connection freely.",
-            ) from None
-        return ExecutorSession(executor, role=self.settings.role, warehouse=self.settings.warehouse)
-
-    def price(self, cost: Cost | None) -> Price:
-        """What a credit costs: as entered, or in the contract, or else an assumption."""
-        if cost is not None:
-            found = cost.report.price
-            return Price(found.amount, found.currency, found.source)
-        if self.settings.credit_price is not None:
-            return Price(self.settings.credit_price, "USD", "as entered")
-        return Price(FIELDS.credit_price.absent, "USD", _ASSUMED)
-
-    def rows(self, state: State[Account]) -> list[dict[str, Any]]:
-        """The rows of the overview, made once for all viewers."""
-        cost = self.cost.ask()
-        key = (state.version, cost.version)
-        kept = self._rows
-        if kept is None or kept[0] != key:
-            assert state.value is not None  # noqa: S101 - asked by callers
-            kept = self._rows = (key, rows_of(state.value, cost.value, self.price(cost.value)))
-        return kept[1]
-
-    # -- who may what --------------------------------------------------------------------------------------
-
-    def known_viewer(self) -> Viewer:
-        """Who sends this request; refused if DSS does not know."""
-        viewer = self.viewers.viewer(_headers())
-        if viewer.user is None:
-            raise _unknown()
-        return viewer
-
-    def writer(self) -> Viewer:
-        """Who sends this request; refused if DSS does not know, or if another site's page sends it."""
-        viewer = self.viewers.viewer(_headers(), fresh=True)
-        if viewer.user is None:
-            raise _unknown()
-        if request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
-            raise SpcsError("This request comes from another site.", status=403, place="webapp")
-        if not request.is_json or not self.viewers.is_csrf_token(viewer, request.headers.get(CSRF_HEADER)):
-            raise SpcsError(
-                "This request does not come from the page.", "Reload the page.", status=403, place="webapp"
-            )
-        return viewer
-
-    def operator(self) -> Viewer:
-        """Who sends this request; refused unless a member of the operator groups."""
-        viewer = self.writer()
-        if not viewer.is_operator(self.settings.operator_groups):
-            raise SpcsError(
-                "Your groups may look at services, and not suspend or resume them.",
-                "Ask the owner of this webapp to add one of your groups to 'Operator groups' in its settings.",
-                status=403,
-                place="webapp",
-            )
-        return viewer
-
-    def service(self, text: object) -> tuple[State[Account], QualifiedName]:
-        """What is known, and the service that a request names, which is one of those known."""
-        state = self.account.ask()
-        if state.value is None:
-            problem = state.problem
-            if problem is not None:
-                raise SpcsError(problem.message, problem.hint, status=503, place="webapp")
-            raise SpcsError(
-                "The account is being looked at for the first time.",
-                "Try again in a moment.",
-                status=503,
-                place="webapp",
-            )
-        try:
-            name = qualified(text if isinstance(text, str) else "")
-        except NotAName:
-            raise SpcsError("This is not the full name of a service.", status=400, place="webapp") from None
-        if name not in state.value.services:
-            raise SpcsError(
-                f"The service {name.sql} does not exist, or no longer exists.",
-                "It may have been dropped, or the role may have lost its privileges on it.",
-                status=404,
-                place="webapp",
-            )
-        return state, name
-
-
-def _unknown() -> SpcsError:
-    return SpcsError(
-        "DSS does not know who you are.",
-        "Sign in to DSS, and open this page again.",
-        status=401,
-        place="webapp",
-    )
-
-
-def _headers() -> Mapping[str, str]:
-    return dict(request.headers)
+_ASKS_AGAIN = (
+    "The webapp asks again by itself. If this lasts, run the statement in a worksheet of Snowflake, with the rights"
+    " that the page names."
+)
 
 
 def _body() -> Mapping[str, Any]:
@@ -229,7 +50,9 @@ def _told(state: State[Any]) -> dict[str, Any]:
     return {
         "age": state.age,
         "version": state.version,
-        "problem": None if problem is None else {"message": problem.message, "hint": problem.hint},
+        "problem": None
+        if problem is None
+        else {"message": problem.message, "hint": problem.hint or _ASKS_AGAIN},
     }
 
 
@@ -240,11 +63,12 @@ def _whole(name: str, default: int) -> int:
         return default
 
 
-def routes(monitor: Monitor) -> Blueprint:
+def routes(monitor: Monitor, access: Access) -> Blueprint:
     """The routes, below `/api`.
 
     Args:
         monitor: What they share.
+        access: Who sends a request.
 
     Returns:
         A Blueprint.
@@ -276,12 +100,12 @@ def routes(monitor: Monitor) -> Blueprint:
 
     @api.route("/me", methods=["GET"])
     def _me() -> Response:
-        viewer, settings = monitor.viewers.viewer(_headers()), monitor.settings
+        viewer, settings = access.viewer(), monitor.settings
         monitor.account.ask()
         return jsonify(
             user=viewer.user,
-            operator=viewer.is_operator(settings.operator_groups),
-            csrf=monitor.viewers.csrf_token(viewer) if viewer.user is not None else None,
+            operator=access.is_operator(viewer),
+            csrf=access.csrf_token(viewer),
             connection=settings.connection,
             days=settings.days,
             problem=None
@@ -315,7 +139,7 @@ def routes(monitor: Monitor) -> Blueprint:
 
     @api.route("/service", methods=["GET"])
     def _service() -> Response:
-        viewer = monitor.viewers.viewer(_headers())
+        viewer = access.viewer()
         state, name = monitor.service(request.args.get("name"))
         assert state.value is not None  # noqa: S101 - `service` refuses otherwise
         if viewer.user is not None and monitor.watches.add(name):
@@ -351,45 +175,58 @@ def routes(monitor: Monitor) -> Blueprint:
 
     @api.route("/diagnosis", methods=["GET"])
     def _diagnosis() -> Response:
-        monitor.known_viewer()
+        user = access.known()
         _, name = monitor.service(request.args.get("name"))
-        return jsonify(**monitor.diagnoses.shown(name))
+        return jsonify(**monitor.diagnosis(name, user))
 
     @api.route("/diagnosis", methods=["POST"])
     def _start_diagnosis() -> Response:
-        monitor.writer()
-        state, name = monitor.service(_body().get("service"))
-        assert state.value is not None  # noqa: S101 - `service` refuses otherwise
-        endpoints = state.value.services[name].endpoints or ()
-        hosts = [e.host or e.private_host or "" for e in endpoints if e.is_public]
-        return jsonify(**monitor.diagnoses.start(name, filter(None, hosts)))
+        user, body = access.writer(), _body()
+        _, name = monitor.service(body.get("service"))
+        monitor.diagnose(name, user, body.get("model"), copy_current_request_context)
+        return jsonify(**monitor.diagnosis(name, user))
 
     @api.route("/operation/preview", methods=["POST"])
     def _preview() -> Response:
-        viewer = monitor.operator()
+        user = access.operator()
         _, name = monitor.service(_body().get("service"))
         price = monitor.price(monitor.cost.ask().value)
-        assert viewer.user is not None  # noqa: S101 - `operator` refuses otherwise
-        return jsonify(**monitor.operations.preview(viewer.user, _verb(_body().get("verb")), name, price))
+        return jsonify(**monitor.operations.preview(user, _verb(_body().get("verb")), name, price))
 
     @api.route("/operation", methods=["POST"])
     def _operation() -> Response:
-        viewer = monitor.operator()
-        assert viewer.user is not None  # noqa: S101 - `operator` refuses otherwise
-        done = monitor.operations.confirm(viewer.user, _body().get("confirmation"))
+        user = access.operator()
+        done = monitor.operations.confirm(user, _body().get("confirmation"))
         monitor.account.ask(soon=True)
         return jsonify(**done)
 
     @api.route("/models", methods=["GET"])
     def _models() -> Response:
-        monitor.known_viewer()
-        return jsonify(models=monitor.prompts.models())
+        models = monitor.as_viewer.call(access.known(), models_of)
+        guess = None
+        if "service" in request.args:
+            state, name = monitor.service(request.args["service"])
+            assert state.value is not None  # noqa: S101 - `service` refuses otherwise
+            registered = state.value.models.get(name)
+            guess = likely(models, name, registered.model if registered is not None else None)
+        return jsonify(models=[model.as_data() for model in models], likely=guess)
+
+    @api.route("/prompt", methods=["GET"])
+    def _prompt() -> Response:
+        return jsonify(**monitor.prompts.shown(access.known(), request.args.get("run")))
 
     @api.route("/prompt", methods=["POST"])
-    def _prompt() -> Response:
-        monitor.writer()
-        body = _body()
-        return jsonify(**monitor.prompts.ask(body.get("model"), body.get("prompt")))
+    def _start_prompt() -> Response:
+        user, body = access.writer(), _body()
+        started = monitor.prompts.start(
+            user, body.get("model"), body.get("prompt"), copy_current_request_context
+        )
+        return jsonify(**started)
+
+    @api.route("/prompt/cancel", methods=["POST"])
+    def _cancel_prompt() -> Response:
+        monitor.prompts.cancel(access.writer(), _body().get("run"))
+        return jsonify()
 
     return api
 
@@ -415,5 +252,6 @@ def register(app: Any, surroundings: Surroundings) -> Monitor:
         What the routes share.
     """
     monitor = Monitor(surroundings)
-    app.register_blueprint(routes(monitor))
+    access = Access(Viewers(surroundings.identify, surroundings.clock), monitor.settings.operator_groups)
+    app.register_blueprint(routes(monitor, access))
     return monitor

@@ -18,9 +18,10 @@ from spcs_llm.settings import FIELDS
 
 CHAT, EMBED, RERANK = "chat", "embed", "rerank"
 _LABELS = {CHAT: "chat", EMBED: "embedding", RERANK: "reranking"}
-_TEXT = "This is a test of the connection."
-_DOCUMENTS = ("A connection is tested.", "Bread is baked.")
-_TOKENS = 64
+QUESTION = "Count from 1 to 40 in words, with commas between them."
+TEXT = "This is a test of the connection."
+DOCUMENTS = ("A connection is tested.", "Bread is baked.")
+TOKENS = 64
 _FEW_TOKENS = 8
 _LEVELS = (1, 2, 4, 8, 16, 32)
 _ROUNDS = 2
@@ -33,9 +34,8 @@ _AT_THE_END = 0.8  # the part of the time after which the first piece of a strea
 
 
 def _question(tokens: int) -> ChatRequest:
-    text = "Count from 1 to 40 in words, with commas between them."
     return ChatRequest(
-        (Message("user", (TextPart(text),)),), Sampling(max_output_tokens=tokens, temperature=0.0)
+        (Message("user", (TextPart(QUESTION),)),), Sampling(max_output_tokens=tokens, temperature=0.0)
     )
 
 
@@ -82,16 +82,16 @@ class QuerySteps:
         found = automatic(self._subject).kinds(context)
         return [kind for kind in (CHAT, EMBED, RERANK) if kind in found] or [CHAT]
 
-    def _ask(self, kind: str, context: QueryContext, tokens: int = _TOKENS) -> str:
+    def _ask(self, kind: str, context: QueryContext, tokens: int = TOKENS) -> str:
         """Asks one query, and says what came, without its content."""
         service = self._protocol(context)
         if kind == EMBED:
-            (row,) = service.embed([_TEXT], context)
+            (row,) = service.embed([TEXT], context)
             if isinstance(row, SpcsError):
                 raise row
             return f"A text has an embedding of {len(row.vector)} dimensions."
         if kind == RERANK:
-            ranking = service.rerank(_TEXT, _DOCUMENTS, context)
+            ranking = service.rerank(TEXT, DOCUMENTS, context)
             return f"{len(ranking.documents)} documents are ranked."
         answer = service.chat(_question(tokens), context)
         if _is_a_vector(answer.text):
@@ -131,12 +131,12 @@ class QuerySteps:
             return skipped("Services of this protocol return the whole answer at once.")
         timing = StreamTiming()
         began = time.monotonic()
-        for piece in service.stream(_question(_TOKENS), context):
+        for piece in service.stream(_question(TOKENS), context):
             if isinstance(piece, ChatDelta) and (piece.text or piece.reasoning):
                 timing.moments.append(time.monotonic() - began)
         timing.whole = time.monotonic() - began
         self._subject.facts.stream = timing
-        return _judged(timing, context)
+        return judged_stream(timing, context)
 
     def parallelism(self, context: QueryContext) -> Outcome:
         """How many queries at once the service gains by."""
@@ -236,7 +236,8 @@ def _said(useful: int) -> str:
     return f"{useful}{more} at once {'is' if useful == 1 else 'are'}"
 
 
-def _judged(timing: StreamTiming, context: QueryContext) -> Outcome:
+def judged_stream(timing: StreamTiming, context: QueryContext) -> Outcome:
+    """Whether the pieces of an answer came one by one, by when they came."""
     count = len(timing.moments)
     if count < 2:
         failure = context.last_error
