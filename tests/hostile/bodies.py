@@ -88,6 +88,11 @@ def _many_headers(surface: Surface) -> bytes:
     return b"HTTP/1.1 200 OK\r\n" + lines + b"Content-Length: 2\r\n\r\n{}"
 
 
+def _folded_headers(surface: Surface) -> bytes:
+    """One header that goes on over lines without number."""
+    return b"HTTP/1.1 200 OK\r\nX: a\r\n" + b" a\r\n" * 500_000 + b"Content-Length: 2\r\n\r\n{}"
+
+
 def _long_header(surface: Surface) -> bytes:
     return b"HTTP/1.1 200 OK\r\nX-Long: " + b"a" * (2 * MB) + b"\r\nContent-Length: 2\r\n\r\n{}"
 
@@ -141,6 +146,7 @@ EVERYWHERE: dict[str, tuple[Callable[[Surface], bytes], bool]] = {
         False,
     ),
     "headers without number": (_many_headers, True),
+    "a header of lines without number": (_folded_headers, True),
     "a long header": (_long_header, True),
     "chunks of a byte": (_tiny_chunks, False),
 }

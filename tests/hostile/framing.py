@@ -67,6 +67,11 @@ def _chunked_as(*codings: bytes) -> Make:
 _CHUNKED = b"Transfer-Encoding: chunked"
 
 
+def _with_version_1_0(coding: bytes) -> Make:
+    chunked_as = _chunked_as(coding, b"Connection: keep-alive")
+    return lambda pieces, kind: chunked_as(pieces, kind).replace(b"HTTP/1.1", b"HTTP/1.0", 1)
+
+
 def _chunks(spoiled: Callable[[bytes], bytes], *, at: int, end: bytes = b"0\r\n\r\n") -> Make:
     """Good chunks, and in place of the one at `at` what `spoiled` makes of its data. at 99: behind all pieces."""
 
@@ -157,6 +162,7 @@ FAULTS = [
     Fault("coding: an unknown one", _chunked_as(b"Transfer-Encoding: xchunked")),
     Fault("coding: chunked twice", _chunked_as(_CHUNKED, _CHUNKED)),
     Fault("coding: two in one", _chunked_as(b"Transfer-Encoding: identity, chunked")),
+    Fault("coding: chunked in HTTP/1.0 that is kept alive", _with_version_1_0(_CHUNKED)),
     Fault("coding: chunked, then another", _chunked_as(b"Transfer-Encoding: chunked, gzip")),
     # chunks
     *(

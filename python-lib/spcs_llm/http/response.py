@@ -116,8 +116,10 @@ class HttpResponse(http.client.HTTPResponse):
 
     def _read_headers(self) -> Headers:
         fields: list[tuple[str, str]] = []
+        lines = 0  # and not fields: one field may go on over any number of lines
         while (line := self._line(_MAX_LINE + 1)) and line not in _LINE_END:
-            if len(line) > _MAX_LINE or len(fields) >= _MAX_HEADERS:
+            lines += 1
+            if len(line) > _MAX_LINE or lines > _MAX_HEADERS:
                 raise http.client.HTTPException("headers without end")
             text = line.decode("latin-1").rstrip("\r\n")
             name, colon, value = text.partition(":")
@@ -157,8 +159,8 @@ class HttpResponse(http.client.HTTPResponse):
             return not codings and all(length == "0" for length in lengths)
         if lengths and codings:
             return False
-        if codings:
-            return len(codings) == 1 and self.chunked
+        if codings:  # HTTP/1.0 has no chunks: a proxy of that version takes them for the body
+            return len(codings) == 1 and self.chunked and self.version == 11
         return len(set(lengths)) == 1 and _LENGTH.fullmatch(lengths[0]) is not None
 
     def _get_chunk_left(self) -> int | None:
