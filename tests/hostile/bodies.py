@@ -299,6 +299,10 @@ def _on_chats() -> Iterator[Attack]:
             ("line ends", [b"\n" * (2 * MB)]),
             ("an event without an end", [b"data: " + b"a" * (20 * MB)]),
             ("names of events", [b"event: " + b"a" * 1000 + b"\n"] * 5_000),
+            ("commas of an event", [b"data: {}" + b"," * (8 * MB) + b"x\n\n"]),
+            ("blanks of an event", [b"data: {}" + b" " * (8 * MB) + b"x\n\n"]),
+            ("glued events", [b"data: {}" + b"data:" * MB + b"x\n\n"]),
+            ("an event of millions of objects", [b'data: {"a":[' + b'{"":0},' * (2 * MB) + b"0]}\n\n"]),
             ("finish reasons", [many, surfaces.DONE]),
             ("log probs", [_log_probs(100_000), delta("", "stop"), surfaces.DONE]),
         ):

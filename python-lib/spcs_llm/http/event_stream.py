@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from spcs_llm.errors import ModelError, NetworkError, QueryTimeout
+from spcs_llm.http.json_body import is_dense
 
 MAX_EVENT = 16 * 1024 * 1024
 _BOM = b"\xef\xbb\xbf"
@@ -44,7 +45,7 @@ def events(chunks: Iterable[bytes], *, largest: int = MAX_EVENT) -> Iterator[Eve
         The events.
 
     Raises:
-        ModelError: If an event is larger than that.
+        ModelError: If an event is larger than that, or consists of more parts than JSON of its size can have.
     """
     lines, begun = _Lines(largest), _BegunEvent(largest)
     failure: NetworkError | QueryTimeout | None = None
@@ -65,7 +66,7 @@ def events(chunks: Iterable[bytes], *, largest: int = MAX_EVENT) -> Iterator[Eve
         if event is not None:
             yield event
     if begun.data:
-        yield LastEvent(begun.name, b"\n".join(begun.data))
+        yield LastEvent(begun.name, begun.joined())
     if failure is not None:
         raise failure
 
@@ -86,8 +87,17 @@ class _BegunEvent:
     def is_empty(self) -> bool:
         return not self.data and not self.name
 
+    def joined(self) -> bytes:
+        """Its data so far."""
+        data = b"\n".join(self.data)
+        if is_dense(data):
+            raise ModelError(
+                "An event of the answer's stream has more parts than it can have.", place="service"
+            )
+        return data
+
     def _ended(self) -> Event | None:
-        event = Event(self.name, b"\n".join(self.data)) if self.data else None
+        event = Event(self.name, self.joined()) if self.data else None
         self._clear()
         return event
 

@@ -11,7 +11,7 @@ from typing import Any, Callable
 from spcs_llm.domain import ChatAnswer, ChatDelta, ChatEnd, ChatRequest, ToolCall, ToolCallDelta, Usage
 from spcs_llm.errors import ModelError, NetworkError, QueryTimeout, ServiceError, SpcsError
 from spcs_llm.http.event_stream import LastEvent, events
-from spcs_llm.http.json_body import parse_json
+from spcs_llm.http.json_body import is_dense, parse_json
 from spcs_llm.protocols.openai.choices import Choices, the_choice
 from spcs_llm.protocols.openai.content import has_nothing_known, text_and_reasoning
 from spcs_llm.protocols.openai.finish_reasons import ERROR, finish_reason_of, tells_the_end
@@ -210,6 +210,8 @@ class AnswerReader:
     def _whole(self, chunks: Iterable[bytes]) -> Any:
         """The JSON of a body that is not an event stream; a list for several objects, one after the other."""
         body = b"".join(chunks)
+        if is_dense(body):
+            return parse_json(body)  # which refuses it
         try:
             return json.loads(body)
         except (ValueError, RecursionError):
