@@ -224,6 +224,48 @@ READERS: dict[str, tuple[Surface, Callable[[int], bytes], int, dict[str, Any]]] 
         3_000,
         TOOLS,
     ),
+    "blanks of a call": (
+        OPENAI_STREAM,
+        lambda count: _events(
+            _tool(index=0, id="a", function={"name": "f"}),
+            *[_tool(index=0, function={"arguments": " "})] * count,
+            delta("", "tool_calls"),
+        ),
+        2_000,
+        TOOLS,
+    ),
+    "pieces of a call with a long name": (
+        OPENAI_STREAM,
+        lambda count: _events(
+            _tool(index=0, id="a", function={"name": "g" * 100 * count, "arguments": "{"}),
+            *[_tool(index=0, function={"arguments": " "})] * count,
+            delta("", "tool_calls"),
+        ),
+        2_000,
+        TOOLS,
+    ),
+    "usages with many keys": (
+        OPENAI_STREAM,
+        lambda count: _events(
+            event({"choices": [], "usage": {f"k{at}": at for at in range(10 * count)}}),
+            *[event({"choices": [], "usage": {"prompt_tokens": 1}})] * count,
+            delta("a", "stop"),
+        ),
+        2_000,
+        {},
+    ),
+    "commas of an event": (
+        OPENAI_STREAM,
+        lambda count: _events(b"data: {}" + b"," * count + b"x\n\n", delta("a", "stop")),
+        300_000,
+        {},
+    ),
+    "glued events": (
+        OPENAI_STREAM,
+        lambda count: _events(b"data: {}" + b"data:" * count + b"x\n\n", delta("a", "stop")),
+        100_000,
+        {},
+    ),
     "an error's text": (PREDICT_CHAT, lambda count: reply(dumped({"error": "ab " * count}), 400), 10_000, {}),
     "an error's lines": (PREDICT_CHAT, lambda count: reply(b"a\n" * count, 400), 10_000, {}),
     "problems of a validation": (

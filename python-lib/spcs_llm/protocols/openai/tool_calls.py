@@ -87,6 +87,7 @@ class _Call:
     pieces: list[str] = field(default_factory=list, repr=False)
     names: int = 1
     length: int = 0
+    has_arguments: bool = False
     id_changes: bool = False
     is_told: bool = False
     _depth: int = 0
@@ -99,10 +100,6 @@ class _Call:
         return "".join(self.pieces)
 
     @property
-    def has_arguments(self) -> bool:
-        return any(piece.strip() for piece in self.pieces)
-
-    @property
     def is_whole(self) -> bool:
         """Whether its arguments are a whole value by their brackets and quotes."""
         return self._is_closed or (self.length < 10 and self.arguments.strip() == "null")
@@ -112,6 +109,7 @@ class _Call:
             return
         self.pieces.append(arguments)
         self.length += len(arguments)
+        self.has_arguments = self.has_arguments or not arguments.isspace()
         escaped_at = 0 if self._escapes else -1
         self._escapes = False
         for found in _STRUCTURE.finditer(arguments):
@@ -234,6 +232,7 @@ class ToolCalls:
             call.name = call.name if call.is_told else piece.name or call.name
             if is_whole(piece.arguments):
                 call.pieces = [piece.arguments]
+                call.has_arguments = True
 
     def finished(self, *, cut_short: bool, forced: str | None = None) -> tuple[ToolCall, ...]:
         """Ends the answer.

@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection
 
 _LONGEST = 256  # characters of a name; a tool's has 64 at most in OpenAI's API
+_LONGEST_SAID = 4 * _LONGEST  # with what engines leave on it
 _TAG = r"<[^<>]{0,80}>?"
 _MEANT = re.compile(
     # tags and headers of the model's format before the name, its namespace, the name, and what hangs on it
@@ -33,6 +34,8 @@ class OfferedTools:
         """The one offered tool that `name` clearly is, or None."""
         if name in self._names:
             return name
+        if len(name) > _LONGEST_SAID:  # of each piece of a call it is asked anew
+            return None
         for candidate in (name.strip(), _cleaned(name)):
             if candidate in self._names:
                 return candidate
@@ -48,7 +51,7 @@ def readable_name(name: str) -> str:
 
 
 def _cleaned(name: str, what: str = "name") -> str:
-    found = _MEANT.match(name[: 4 * _LONGEST])
+    found = _MEANT.match(name[:_LONGEST_SAID])
     return found[what] if found else name.strip()
 
 

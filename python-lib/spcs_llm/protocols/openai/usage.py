@@ -51,13 +51,14 @@ def with_later(before: Any, usage: Any) -> Any:
         usage: A later one. Its zeros replace nothing.
 
     Returns:
-        All that is known, in the form of `usage`.
+        All that is known, in the form of `usage`. What no count is read from is left out.
     """
     if not isinstance(usage, dict):
         return before
+    known = {name: usage[name] for name in _KNOWN if name in usage}
     if not isinstance(before, dict):
-        return usage
-    return {**before, **{name: usage[name] for name in _KNOWN if usage.get(name)}}
+        return known
+    return {**before, **{name: value for name, value in known.items() if value}}
 
 
 def _count(counts: Any, *names: str) -> int | None:
