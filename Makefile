@@ -1,12 +1,12 @@
-# make demo | serve | test | test-unit | test-browser | coverage | test-all | test-real | soak | bench | peers
-#      lint | audit | plugin | release-check | licences | lock | clean
+# make demo | serve | test | test-unit | test-browser | test-exhaustive | coverage | test-all | test-real | soak
+#      bench | peers | lint | audit | plugin | release-check | licences | lock | clean
 
 PYTHON ?= $(shell for p in python3.12 python3.11 python3.13 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 DEMO = .venv-demo/bin/python
 DEV = .venv/bin/python
 PARALLEL = -n logical --maxprocesses 4 --dist worksteal
-EVERYTHING = -m "not real and not soak and not bench"
+HERE = not real and not soak and not bench
 VERSION = $(shell sed -n 's/^ *"version": "\(.*\)",/\1/p' plugin.json)
 ZIP = dist/dss-plugin-snowpark-container-services-llm-$(VERSION).zip
 
@@ -24,7 +24,7 @@ CHROMIUM ?= $(shell command -v chromium || command -v google-chrome || command -
 # What tests are made of is compiled once, and not by each of the programs that they start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo serve test test-unit test-browser coverage test-all test-real soak bench peers \
+.PHONY: demo serve test test-python test-beside test-unit test-browser test-exhaustive coverage test-all test-real soak bench peers \
 	lint audit plugin release-check licences lock clean
 
 demo: .venv-demo/installed  ## every kind of query against real models, and the macros, on this machine
@@ -34,11 +34,19 @@ serve: .venv-demo/installed  ## the same, kept running for your own calls
 	@$(DEMO) -m sandbox serve
 
 test: .venv/installed  ## the proof that all of it works
-	$(DEV) -m pytest $(PARALLEL) $(EVERYTHING)
-	@$(MAKE) --no-print-directory test-browser
+	@$(MAKE) --no-print-directory -j2 test-python test-beside
 
-coverage: .venv/installed  ## the same tests; fails where they leave too much of the plugin's code unexecuted
-	$(DEV) -m pytest $(PARALLEL) $(EVERYTHING) --cov --cov-report=term
+test-python: .venv/installed
+	$(DEV) -m pytest $(PARALLEL) -m "$(HERE) and not exhaustive"
+
+test-beside:  # says nothing before its end, so that it is not mixed with what test-python says
+	@mkdir -p .venvs; $(MAKE) --no-print-directory test-browser > .venvs/browser.log 2>&1; 	status=$$?; cat .venvs/browser.log; exit $$status
+
+test-exhaustive: .venv/installed  ## more of what `make test` checks in a smaller number
+	$(DEV) -m pytest $(PARALLEL) -m "$(HERE) and exhaustive"
+
+coverage: .venv/installed  ## both; fails where they leave too much of the plugin's code unexecuted
+	$(DEV) -m pytest $(PARALLEL) -m "$(HERE)" --cov --cov-report=term
 
 test-unit: .venv/installed  ## the fast part, for while you edit
 	$(DEV) -m pytest $(PARALLEL) tests/unit

@@ -38,7 +38,7 @@ TESTS = (
     "--ignore=tests/integration/test_demo.py",
     "--ignore=tests/integration/test_regressions.py",
 )
-AS_MAKE_TEST = "not real and not soak and not bench"
+AS_MAKE_TEST = "not real and not soak and not bench and not exhaustive"
 # The sandbox's own tests: it runs where its packages do.
 CONTRACT = ("tests/contract", "--ignore=tests/contract/test_snowflake_connector.py")
 # What a hostile server can do depends on the interpreter and on urllib3, so the two ends of the range show it. The bare

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import random
 import sys
 from collections.abc import Iterator
 
@@ -21,6 +22,23 @@ with contextlib.suppress(ImportError):  # the environment for the model registry
     settings.register_profile("repeatable", deadline=None, derandomize=True)
     settings.register_profile("random", deadline=None)
     settings.load_profile("repeatable")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--random-order", type=int, metavar="SEED", help="the modules, and their tests, in any order"
+    )
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests that take long are started first, so that no worker is left with one at the end."""
+    seed = config.getoption("--random-order")
+    if seed is not None:
+        random.Random(seed).shuffle(items)
+        modules = {path: place for place, path in enumerate(dict.fromkeys(item.path for item in items))}
+        items.sort(key=lambda item: modules[item.path])  # what the tests of a module share is made once
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
 def pytest_collection_finish() -> None:

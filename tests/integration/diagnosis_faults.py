@@ -19,7 +19,9 @@ from tests.waiting import FAR_TOO_LONG
 
 KEY_PAIR, TOKEN = "KEY_PAIR", "PROGRAMMATIC_ACCESS_TOKEN"
 ENDLESS = ("hang", "trickle_headers", "trickle_body", "stall")
-LIMIT = 4.0  # seconds for each step, where one of them would not end by itself
+# Seconds for each step, where one of them would not end by itself. The second is for machines that are so busy that a
+# step which works does not end in the first.
+LIMITS = (1.0, 8.0)
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,10 @@ class Row:
     settings: dict[str, Any] = field(default_factory=dict)
     before: Callable[[Snowflake, Any], None] | None = None
     or_step: str = ""
+
+    def fails_in(self, steps: list[str]) -> bool:
+        """Whether the steps that failed are those that must."""
+        return steps in ([self.step], [self.or_step]) if self.result == FAILED else not steps
 
     @property
     def is_endless(self) -> bool:
@@ -330,4 +336,8 @@ def diagnosed(snowflake: Snowflake, row: Row, private_key: str) -> Diagnosis:
         with changed(snowflake, row):
             if row.before is not None:
                 row.before(snowflake, snowflake.service(row.service))
-            return diagnose(config, limit=LIMIT if row.is_endless else FAR_TOO_LONG)
+            for limit in LIMITS if row.is_endless else (FAR_TOO_LONG,):
+                diagnosis = diagnose(config, limit=limit)
+                if row.fails_in([found.step for found in diagnosis.findings if found.result == FAILED]):
+                    break
+            return diagnosis

@@ -21,6 +21,8 @@ import dataikuapi
 import pytest
 from dataikuapi.dss.llm_utils import LLMException
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 MODEL = "custom:snowflake:smollm2-openai"
 ENDLESS = "Count from 1 to 10000: 1, 2, 3, 4, 5,"
@@ -149,6 +151,7 @@ def test_the_lines_that_serve_prints_work_as_they_are() -> None:
         assert listed == named - {"custom:snowflake:e5"} != named  # the list is of models that chat
 
 
+@pytest.mark.exhaustive
 def test_it_runs_in_an_odd_place(tmp_path: Path) -> None:
     """A path with a blank and a letter of another script, no home, ASCII output, a proxy that is dead."""
     folder = tmp_path / "a place called ж"

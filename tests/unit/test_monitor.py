@@ -31,6 +31,7 @@ from spcs_llm.monitor.watches import Watches
 from tests.unit.scripted_session import ABSENT, NO_PRIVILEGE, ScriptedSession, rows
 from tests.waiting import wait_for
 
+_LOOKS_AN_HOUR = 180
 PRICE = Price(3.0, "USD", "as entered")
 
 
@@ -98,9 +99,10 @@ def name_of(number: int) -> QualifiedName:
 # -- statements --------------------------------------------------------------------------------------------
 
 
-def test_a_thousand_services_are_looked_at_within_the_same_budget() -> None:
-    town = Town(1000)
-    counts = [len(town.look()[1]) for _ in range(105)]
+@pytest.mark.parametrize("services", [200, pytest.param(1000, marks=pytest.mark.exhaustive)])
+def test_many_services_are_looked_at_within_the_same_budget(services: int) -> None:
+    town = Town(services)
+    counts = [len(town.look()[1]) for _ in range(2 * services // STATEMENTS_PER_LOOK + 5)]
     assert max(counts) == STATEMENTS_PER_LOOK + 2
     account, _ = town.look()
     assert all(f.containers is not None and f.endpoints is not None for f in account.services.values())
@@ -193,24 +195,25 @@ def test_what_was_dropped_is_forgotten() -> None:
     assert {key[1] for key in town.lookout._kept if key[0] == "containers"} == {name_of(0)}
 
 
-def test_twelve_hours_of_looking_take_no_more_memory_than_one() -> None:
+@pytest.mark.parametrize("hours", [3, pytest.param(12, marks=pytest.mark.exhaustive)])
+def test_hours_of_looking_take_no_more_memory_than_one(hours: int) -> None:
     town = Town(20)
     town.watched = [name_of(3)]
 
-    def looks(hours: int) -> None:
-        for number in range(hours * 180):
+    def looks(count: int) -> None:
+        for number in range(count):
             town.status[f"S{number % 20:04}"] = "RUNNING" if number % 3 else "PENDING"
             town.look()
 
-    looks(1)
+    looks(_LOOKS_AN_HOUR)
     tracemalloc.start()
     try:
-        looks(1)
+        looks(_LOOKS_AN_HOUR)
         gc.collect()
         before = tracemalloc.get_traced_memory()[0]
-        looks(11)
+        looks((hours - 1) * _LOOKS_AN_HOUR)
         gc.collect()
-        assert tracemalloc.get_traced_memory()[0] < 1.2 * before + 200_000
+        assert tracemalloc.get_traced_memory()[0] < 1.2 * before + (hours - 1) * 18_000
     finally:
         tracemalloc.stop()
 
