@@ -166,7 +166,7 @@ def test_whatever_sql_does_the_model_is_still_diagnosed(
     snowflake: Snowflake, kind: str, statement: str
 ) -> None:
     snowflake.statement_faults.arm(kind, statement, times=None, **FAULTS[kind])
-    diagnosis = diagnosed(snowflake, seconds=2.0, log_lines=3)
+    diagnosis = diagnosed(snowflake, seconds=0.5, log_lines=3)
     found = by_step(diagnosis)
     table = "\n".join(f"{f.step:18} {f.result:8} {f.seen} || {f.hint}" for f in found.values())
     assert [f.step for f in found.values() if f.result == FAILED] == [], table
@@ -194,7 +194,7 @@ def test_a_sql_api_that_fails_is_told_and_holds_up_nothing(
     snowflake: Snowflake, fault: str, params: dict[str, Any]
 ) -> None:
     snowflake.faults.arm(fault, "account", on="statement", times=None, **params)
-    found = by_step(diagnosed(snowflake, seconds=2.0, sql_is_the_callers=False))
+    found = by_step(diagnosed(snowflake, seconds=0.5, sql_is_the_callers=False))
     assert found["Service state"].result == WARNING
     assert found["Service state"].hint
     assert found["Query"].result == OK

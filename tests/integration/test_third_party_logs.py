@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 import pytest
 
@@ -39,8 +40,9 @@ HEADS = {
 
 @pytest.mark.parametrize("head", HEADS)
 def test_nothing_that_was_sent_is_in_a_log_line_or_an_error(
-    head: str, caplog: pytest.LogCaptureFixture
+    head: str, caplog: pytest.LogCaptureFixture, short_back_offs: Callable[[], None]
 ) -> None:
+    short_back_offs()
     with RawServer(*(then_close(HEADS[head].encode()) for _ in range(6))) as server:
         model = Model(
             {

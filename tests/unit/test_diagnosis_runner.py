@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import threading
 
+import pytest
+
+from spcs_llm.control.diagnosis import runner
 from spcs_llm.control.diagnosis.finding import FAILED, OK, SKIPPED, WARNING, Finding, Outcome, ok, skipped
 from spcs_llm.control.diagnosis.query_steps import _useful
 from spcs_llm.control.diagnosis.runner import Step, findings_of
 from spcs_llm.errors import LoginError, NetworkError, ServiceBusy, SpcsError
 from spcs_llm.query_context import QueryContext
 from tests.logs import everything_logged
+
+
+@pytest.fixture
+def a_short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For steps that never tell that their time is up, however long they are waited for."""
+    monkeypatch.setattr(runner, "_GRACE_SECONDS", 0.01)
 
 
 def passes(context: QueryContext) -> Outcome:
@@ -41,6 +50,7 @@ def test_a_step_that_does_not_apply_holds_up_nothing() -> None:
     assert found["b"].result == OK
 
 
+@pytest.mark.usefixtures("a_short_grace")
 def test_a_step_that_hangs_is_left_behind() -> None:
     found = taken(Step("a", hangs, seconds=0.05, overdue="Look."), Step("b", passes))
     assert (found["a"].result, found["a"].hint) == (FAILED, "Look.")
@@ -48,6 +58,7 @@ def test_a_step_that_hangs_is_left_behind() -> None:
     assert found["b"].result == OK
 
 
+@pytest.mark.usefixtures("a_short_grace")
 def test_an_optional_step_is_never_a_failure_and_holds_up_nothing() -> None:
     found = taken(
         Step("a", hangs, seconds=0.05, optional=True),
@@ -88,6 +99,7 @@ def test_the_last_failure_before_the_end_is_the_reason_if_it_tells_one() -> None
     assert ends(ServiceBusy("Too many requests.", "Lower it.")).hint == "Lower it."
 
 
+@pytest.mark.usefixtures("a_short_grace")
 def test_no_step_is_taken_when_the_time_of_all_is_up() -> None:
     found = taken(Step("a", hangs, seconds=60), Step("b", passes), seconds=0.05)
     assert (found["a"].result, found["b"].result) == (FAILED, SKIPPED)
