@@ -126,6 +126,10 @@ class ToolChoice:
     mode: str
     name: str | None = None
 
+    def forces(self, tool: str) -> bool:
+        """Whether a call is demanded that may only be one of this tool, or of any that the query offers."""
+        return self.mode == "required" or (self.mode == "tool" and self.name == tool)
+
 
 @dataclass(frozen=True)
 class JsonFormat:

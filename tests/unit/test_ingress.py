@@ -399,6 +399,7 @@ def gateway_body() -> bytes:
 HINTS = {
     "This model's maximum context length is 4096 tokens": "shorter prompt",
     "`inputs` tokens + `max_new_tokens` must be <= 4096": "shorter prompt",
+    "max_tokens=5000 cannot be greater than max_model_len=2048.": "shorter prompt",
     '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser': "start the server with",
     "registry/llama3:8b does not support tools": "a model that supports tools",
     "At most 0 image(s) may be provided": "a model that reads images",

@@ -173,6 +173,11 @@ REFUSALS: dict[str, tuple[Callable[[Payload], bool], SpcsError, ChatRequest]] = 
         refusal("tools.0.function.strict: Extra inputs are not permitted"),
         ChatRequest((USER,), tools=TOOLS, tool_choice=ToolChoice("tool", "add"), json_format=None),
     ),
+    "a strict tool where any must be called": (
+        lambda p: "strict" in str(p["tools"]),
+        refusal("tools.0.function.strict: Extra inputs are not permitted"),
+        ChatRequest((USER,), tools=TOOLS, tool_choice=ToolChoice("required")),
+    ),
     "a strict tool whose schema is not closed": (
         lambda p: "strict" in str(p["tools"]),
         refusal("Invalid schema for function 'add': 'additionalProperties' is required to be false"),

@@ -395,6 +395,15 @@ def test_json_in_a_fence_within_a_whole_answer_is_the_answer() -> None:
     assert answer.text == '{"a": 1}'
 
 
+def test_json_that_came_as_reasoning_only_is_not_an_answer() -> None:
+    """vLLM 0.32 with a reasoning parser that is not its model's: all is reasoning, and no schema holds it."""
+    body = completion(content=None, reasoning='{"a": 1}')
+    with pytest.raises(ModelError, match=r"'responseFormat'.*reasoning parser"):
+        OpenAIProtocol(ScriptedEndpoint(body)).chat(
+            ChatRequest((USER,), json_format=JsonFormat()), QueryContext(10)
+        )
+
+
 # -- frames ----------------------------------------------------------------------------------------------
 
 FIRST, SECOND = (

@@ -233,6 +233,24 @@ def test_every_tool_choice(choice: ToolChoice, sent: Any) -> None:
     assert payload(tools=(Tool("add"),), tool_choice=choice)["tool_choice"] == sent
 
 
+@pytest.mark.parametrize(
+    ("choice", "strict"),
+    [
+        (None, (None, False)),
+        (ToolChoice("auto"), (None, False)),
+        (ToolChoice("none"), (None, False)),
+        (ToolChoice("required"), (True, False)),
+        (ToolChoice("tool", "add"), (True, False)),
+        (ToolChoice("tool", "now"), (None, False)),
+    ],
+)
+def test_a_tool_that_must_be_called_is_held_to_its_schema(
+    choice: ToolChoice | None, strict: tuple[bool | None, bool | None]
+) -> None:
+    tools = payload(tools=(Tool("add"), Tool("now", strict=False)), tool_choice=choice)["tools"]
+    assert tuple(tool["function"].get("strict") for tool in tools) == strict
+
+
 def test_a_tool_choice_without_tools_is_not_sent() -> None:
     assert "tool_choice" not in payload(tool_choice=ToolChoice("auto"))
 

@@ -16,7 +16,7 @@ _HINTS = tuple(
         ),
         (
             r"context[ _](length|window|size)|maximum context|too long|exceeds? the (model|maximum)|max_input_length"
-            r"|tokens.{0,60}must be <=|reduce the length|prompt is longer|context_length",
+            r"|tokens.{0,60}must be <=|reduce the length|prompt is longer|context_length|max_model_len",
             "Send a shorter prompt, ask for fewer tokens, or serve the model with a longer context.",
         ),
         (

@@ -219,6 +219,12 @@ def _held_to_json(answer: ChatAnswer, request: ChatRequest) -> ChatAnswer:
     wanted = request.json_format
     if wanted is None or wanted.if_supported or "responseFormat" not in answer.ignored_settings:
         return answer
+    if answer.reasoning and not answer.text:
+        raise ModelError(
+            "The query asks for JSON ('responseFormat'), but the service returned reasoning and no answer.",
+            "Ask whoever runs the service to start the server without a reasoning parser, or with the one that is meant"
+            " for its model.",
+        )
     if is_json(answer.text) or not answer.text:
         return answer
     raise ModelError(

@@ -44,7 +44,7 @@ class Dialect:
         short_ids: Ids of tool calls have nine letters and digits, as Mistral's templates demand.
         schema_without: Keywords that the JSON schema goes without, such as patterns and lengths.
         schema_closed: Objects of the JSON schema with known properties are closed, and all properties required.
-        strict_tools: The one tool that must be called is to be held to its schema.
+        strict_tools: A tool that must be called is to be held to its schema.
         tool_choice: The tool choice is sent. Without it, tools are not sent either where none may be called.
         without_format: No JSON format is sent.
     """

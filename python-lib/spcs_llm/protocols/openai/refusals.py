@@ -240,7 +240,7 @@ class Refusals:
         """Whether a tool is held to its schema though the query did not say so."""
         choice = self.request.tool_choice
         return dialect.strict_tools and any(
-            choice is not None and tool.name == choice.name and tool.strict is None
+            choice is not None and choice.forces(tool.name) and tool.strict is None
             for tool in self.request.tools
         )
 

@@ -259,8 +259,11 @@ def _tools(request: ChatRequest, dialect: Dialect) -> dict[str, Any]:
     choice = request.tool_choice
     if not request.tools or (choice is not None and choice.mode == "none" and not dialect.tool_choice):
         return {}
-    strict = choice.name if choice is not None and dialect.strict_tools else None
-    tools = [_tool(tool, is_held_to_schema=tool.name == strict) for tool in request.tools]
+    forced = choice if dialect.strict_tools else None
+    tools = [
+        _tool(tool, is_held_to_schema=forced is not None and forced.forces(tool.name))
+        for tool in request.tools
+    ]
     if choice is None or not dialect.tool_choice:
         return {"tools": tools}
     return {"tools": tools, "tool_choice": _tool_choice(choice, request.tools)}
@@ -277,7 +280,7 @@ def _tool(tool: Tool, *, is_held_to_schema: bool) -> dict[str, Any]:
     if tool.strict is not None:
         function["strict"] = tool.strict
     elif is_held_to_schema:
-        function["strict"] = True  # vLLM holds a tool that must be called to its schema only then
+        function["strict"] = True  # vLLM (0.32) holds a tool that must be called to its schema only then
     return {"type": "function", "function": function}
 
 
