@@ -15,7 +15,11 @@ from tests.benchmarks import pictures
 from tests.benchmarks.report import FOLDER, as_markdown, machine
 
 DOCS = pictures.ROOT / "docs"
-ORDER = ["calls", "streamed_calls", "streaming", "throughput", "tls", "embeddings", "batching", "lone_caller"]
+ORDER = [
+    "calls", "streamed_calls", "streaming", "throughput", "tls", "embeddings", "batching", "lone_caller", "growth",
+    "import", "real_chat", "real_embeddings", "batch_gateway", "batch_gateway_embeddings", "in_snowflake",
+    "recipe_and_mesh",
+]  # fmt: skip
 HEAD = """# Benchmarks
 
 Written by `make bench`, on {machine}.
