@@ -63,8 +63,15 @@ FORMS: dict[str, Callable[[str], str]] = {
     ),
     "in base64": lambda text: base64.b64encode(text.encode()).decode(),
     "escaped": lambda text: text.replace(" ", "\\u0020"),
+    "with characters without a shape": "\u200b".join,
+    "with escape sequences": "\x1b[0m".join,
+    "with blanks of another kind": "\u00a0".join,
+    "with accents": "\u0301".join,
+    "in wide letters": lambda text: "".join(
+        chr(ord(character) + 0xFEE0) if "!" <= character <= "~" else character for character in text
+    ),
 }
-QUICK_FORMS = ("as it is", "in capitals")
+QUICK_FORMS = ("as it is", "in capitals", "with characters without a shape")
 OF_WORDS = ("in capitals", "with blanks doubled", "without blanks")
 _SETTINGS = {"serviceApiKey": KEY, "queryTimeoutSeconds": 3, "requestTimeoutSeconds": 1}
 
@@ -99,7 +106,7 @@ def _query(surface: Surface) -> Mapping[str, Any]:
 
 
 def folded(text: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", text.casefold())
+    return re.sub(r"[^a-z0-9]", "", unicodedata.normalize("NFKD", text).casefold())
 
 
 def quoted_in(outcome: Outcome, secret: str, form: Callable[[str], str] = str) -> list[str]:

@@ -1,7 +1,8 @@
 """Keeps credentials and users' texts out of what quotes a server that quotes them.
 
-A server may quote as it likes: in capitals, with other blanks and punctuation, escaped as in JSON, URLs or HTML, in
-base64. So texts are compared *folded*: without case, blanks and punctuation, whatever escapes there are undone.
+A server may quote as it likes: in capitals, with other blanks and punctuation, in other shapes of the same letters,
+escaped as in JSON, URLs or HTML, in base64. So texts are compared *folded*: without case, accents, blanks, punctuation
+and characters without a shape, whatever escapes there are undone.
 What is short is the message. It is cut into pieces of 8 bytes, and these are looked for among the pieces of the
 private texts, which takes milliseconds for a request as large as the ingress allows (see `tests/benchmarks`).
 """
@@ -16,12 +17,14 @@ import json
 import re
 import sys
 import threading
+import unicodedata
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, unquote
 
+from spcs_llm.server_text.foreign_text import plain
 from spcs_llm.server_text.redaction_words import API_NAMES, COMMON_WORDS
 
 _MASK = "…"
@@ -38,6 +41,7 @@ _OWN_WORDS = ("type", "role", "name")
 _HEAD_OF_IMAGE = 4096  # of a data URL: an error quotes its head, if anything
 _NO_LETTERS = bytes(byte for byte in range(1, 128) if not chr(byte).isalnum())
 _ASCII_LETTERS = frozenset(range(1, 128)) - frozenset(_NO_LETTERS)  # and digits
+_NO_LETTERS_BEYOND_ASCII = re.compile(r"[^\w\x00]+")
 _WORD = re.compile(r"[^\W_](?:[\w-]*[^\W_])?|\w+")
 _ESCAPES = re.compile(
     r"\\{1,8}u[dD][89abAB][0-9a-fA-F]{2}\\{1,8}u[dD][c-fC-F][0-9a-fA-F]{2}"  # two that stand for one character
@@ -159,13 +163,14 @@ def without_private_text(message: str, payload: Any) -> str:
     a text. Names of the API's own fields stay readable, and so does a single word of the kind that every error has.
 
     Args:
-        message: What a server says. Only its first 1,500 characters are kept.
+        message: What a server says. Only its first 1,500 characters are kept, as one line of visible characters: what
+            would become readable only once others are taken out of it would not be found.
         payload: The request's JSON.
 
     Returns:
         The message, with "…" in the places of what it shares.
     """
-    message = message[:_MOST_OF_MESSAGE]
+    message = plain(message, _MOST_OF_MESSAGE)
     texts = _private_texts(payload)
     if not texts or not message:
         return message
@@ -253,6 +258,8 @@ class _View:
 
 
 def _folded(text: str) -> bytes:
+    if not text.isascii():
+        text = _NO_LETTERS_BEYOND_ASCII.sub("", unicodedata.normalize("NFKD", text))
     return text.casefold().encode("utf-8", "surrogatepass").translate(None, _NO_LETTERS)
 
 
