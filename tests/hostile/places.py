@@ -84,6 +84,11 @@ def places_in_the_head() -> Iterator[Place]:
     yield Place("Content-Type", lambda text: reply(b"{}", 400, content_type=text), raw=True)
     yield Place("Content-Type of a success", lambda text: reply(b"x", 200, content_type=text), raw=True)
     yield Place("Content-Encoding", lambda text: reply(b"x", 200, content_encoding=text), raw=True)
+    yield Place(
+        "Content-Encoding beside another",
+        lambda text: reply(b"x", 200, content_encoding=f"br, {text}"),
+        raw=True,
+    )
     yield Place("Content-Length", lambda text: reply(b"x", 200, content_length=text), raw=True)
     yield Place("Transfer-Encoding", lambda text: _with_line(f"Transfer-Encoding: {text}"), raw=True)
     yield Place("chunk extension", lambda text: _chunk_line(f"2;{text}"), raw=True)
@@ -146,6 +151,8 @@ def _places_of_streams() -> Iterator[Place]:
         "finish reason": lambda text: begun + delta("", text) + DONE,
         "finish reason, whole": lambda text: dumped(completion("a", finish_reason=text)),
         "a tool's name": lambda text: begun + delta(None, "tool_calls", tool_calls=[_call(text, "{}")]) + DONE,
+        "a tool's name of a call that is cut": lambda text:
+            begun + delta(None, "length", tool_calls=[_call(text, "{")]) + DONE,
         "a tool's arguments": lambda text: begun + delta(None, "tool_calls", tool_calls=[_call("f", text)]) + DONE,
         "model": lambda text: event({"model": text, "choices": [{"index": 0, "delta": {"content": "a"},
                                                               "finish_reason": "stop"}]}) + DONE,

@@ -30,6 +30,7 @@ from tests.hostile.surfaces import (
     OPENAI_CHAT,
     OPENAI_EMBEDDING,
     OPENAI_MODELS,
+    OPENAI_RERANK,
     OPENAI_STREAM,
     PREDICT_CHAT,
     PREDICT_EMBEDDING,
@@ -285,6 +286,34 @@ def test_names_of_models_are_text_and_no_more(victim: Victim) -> None:
         with Server(answer) as server:
             (outcome,) = victim.ask(OPENAI_CHAT.ask(server.url, modelName="another"))
         complaints.add("foreign text, names of models", *unclean(OPENAI_CHAT, outcome))
+    judge(complaints)
+
+
+def test_names_of_models_quote_nothing_of_a_query(victim: Victim) -> None:
+    """A server that remembers what it was asked lists it as a model, and says that it does not have the one wanted."""
+    complaints = Complaints()
+    for surface in (OPENAI_CHAT, OPENAI_EMBEDDING, OPENAI_RERANK):
+        for name in QUICK_FORMS:
+            form = FORMS[name]
+            listed = reply(dumped({"data": [{"id": form(PROMPT)}]}))
+
+            def answer(request: Request, listed: bytes = listed) -> bytes:
+                if request.path == "/v1/models":
+                    return listed
+                return reply(dumped({"error": {"message": "no model"}}), 404)
+
+            query = (
+                {"queryParts": [{"type": "TEXT", "text": PROMPT}], "documents": [{"text": PROMPT}]}
+                if surface.verb == "rerank"
+                else _query(surface)
+            )
+            with Server(answer) as server:
+                (outcome,) = victim.ask(surface.ask(server.url, query=query, modelName="another"))
+            complaints.add(
+                f"echo {name}, {surface}, a model's name",
+                *quoted_in(outcome, PROMPT, form),
+                "" if outcome.error else "no error",
+            )
     judge(complaints)
 
 

@@ -204,9 +204,12 @@ class Exchange:
         ]
         if len(codings) == 1 and codings[0] in _INFLATED:
             return _inflated(chunks, self._host)
-        if any(each in _PACKED for each in codings):
+        packed = [
+            each for each in codings if each in _PACKED
+        ]  # of others nothing is said: they may be any text
+        if packed:
             raise ModelError(
-                f"The answer comes in an encoding that was not asked for ({', '.join(codings)[:_LONGEST_CODING]!r}).",
+                f"The answer comes in an encoding that was not asked for ({', '.join(packed)[:_LONGEST_CODING]!r}).",
                 "Ask whoever runs the proxy in front of the service to pass answers on unchanged.",
             )
         return chunks

@@ -175,7 +175,7 @@ def models(subject: Subject, context: QueryContext) -> Outcome:
             )
         return skipped("The server does not list its models.")
     if wanted is not None and wanted not in names:
-        return Outcome.of(served_models.checked_for_model(NotFound("", status=404), context))
+        return Outcome.of(served_models.checked_for_model(NotFound("", status=404), {}, context))
     shown = ", ".join(quoted(name, 100) for name in names[:_MAX_NAMES])
     more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
     return as_steady(context, f"The service lists {shown}{more}.")

@@ -167,7 +167,7 @@ class Chats:
         if isinstance(error, (UselessStream, NamelessCall)):
             return ModelError(error.message, error.hint, place=error.place)
         told = explained(error, request, payload, is_understood=self._server.has_answered)
-        return self._server.checked(told, context)
+        return self._server.checked(told, payload, context)
 
     def _completed(
         self,

@@ -123,7 +123,8 @@ class Embedder:
             except ServiceError as error:
                 other = self._another(form, error, truncates=truncates)
                 if other is None:
-                    raise self._server.checked(_told(error, form, truncates=truncates), context) from None
+                    told = _told(error, form, truncates=truncates)
+                    raise self._server.checked(told, {"input": texts}, context) from None
                 form = other
                 continue
             if form != known:

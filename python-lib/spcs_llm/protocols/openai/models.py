@@ -10,6 +10,7 @@ from spcs_llm.http.endpoint import Endpoint
 from spcs_llm.http.request import HttpRequest
 from spcs_llm.protocols.reply_errors import unexpected_reply
 from spcs_llm.query_context import QueryContext
+from spcs_llm.server_text.redaction import without_private_text
 from spcs_llm.sharing.discovery import Discovery
 
 _MAX_NAMES = 10
@@ -55,11 +56,12 @@ class ServedModels:
         """Forgets what was discovered: the service may run another model by now."""
         self._first.forget()
 
-    def checked_for_model(self, error: SpcsError, context: QueryContext) -> SpcsError:
+    def checked_for_model(self, error: SpcsError, private: Any, context: QueryContext) -> SpcsError:
         """Looks whether a server refuses a query because it does not serve the configured model.
 
         Args:
             error: The server's refusal.
+            private: The request, which a server may list as names: see `without_private_text`.
             context: The query that was refused.
 
         Returns:
@@ -71,14 +73,17 @@ class ServedModels:
             return error
         if not served or self._configured is None or self._configured in served:
             return error
-        names = ", ".join(name[:_MAX_NAME] for name in served[:_MAX_NAMES])
+        names = without_private_text(", ".join(name[:_MAX_NAME] for name in served[:_MAX_NAMES]), private)
         more = f" and {len(served) - _MAX_NAMES} more" if len(served) > _MAX_NAMES else ""
-        return NotFound(
-            f"The service has no model {self._configured[:_MAX_NAME]!r}. It serves: {names}{more}.",
+        what = f"The service has no model {self._configured[:_MAX_NAME]!r}."
+        told = NotFound(
+            f"{what} It serves: {names}{more}.",
             "Correct 'Model name', or leave it empty for the first of these.",
             status=error.status,
             request_id=error.request_id,
         )
+        told.note_unquoted(what)
+        return told
 
     def _first_listed(self, context: QueryContext) -> str | None:
         try:

@@ -98,7 +98,8 @@ class Reranker:
         try:
             return self._ranking(query, documents, context)
         except ServiceError as error:
-            raise self._server.checked(_told(error), context) from None
+            private = {"query": query, "documents": documents}
+            raise self._server.checked(_told(error), private, context) from None
 
     def _ranking(self, query: str, documents: Sequence[str], context: QueryContext) -> Ranking:
         model = self._server.models.name(context)

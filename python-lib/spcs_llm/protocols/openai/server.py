@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from spcs_llm.errors import NotFound, SpcsError
 from spcs_llm.http.endpoint import Endpoint
 from spcs_llm.protocols.openai.lessons import Lessons
@@ -31,11 +33,12 @@ class Server:
         self.lessons = lessons if lessons is not None else Lessons()
         self.has_answered = False
 
-    def checked(self, error: SpcsError, context: QueryContext) -> SpcsError:
+    def checked(self, error: SpcsError, private: Any, context: QueryContext) -> SpcsError:
         """Looks whether an error comes from a model that the server does not have, where that may be.
 
         Args:
             error: The server's refusal or failure.
+            private: The request, of which nothing may be quoted: see `without_private_text`.
             context: The query that failed.
 
         Returns:
@@ -45,4 +48,4 @@ class Server:
             self.models.forget()
         elif self.has_answered or error.status not in (400, 422, 500) or TOO_LONG.search(reason_of(error)):
             return error
-        return self.models.checked_for_model(error, context)
+        return self.models.checked_for_model(error, private, context)

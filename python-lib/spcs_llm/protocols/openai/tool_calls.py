@@ -252,13 +252,15 @@ class ToolCalls:
         ids = set(self._ids)
         finished = []
         for call in calls:
-            name = self._offered.meant_by(call.name or "") or readable_name(call.name or "") or forced
+            offered = self._offered.meant_by(call.name or "")
+            name = offered or readable_name(call.name or "") or forced
             if not name:
                 raise NamelessCall
             text = _text_of(call.pieces).lstrip("\ufeff")
             if cut_short and call is calls[-1] and not call.is_whole:
+                which = f" of the tool {offered!r}" if offered else ""  # any other name may be any text
                 raise ModelError(
-                    f"The answer reached its token limit in the middle of a call of the tool {name!r}.",
+                    f"The answer reached its token limit in the middle of a call{which}.",
                     "Raise the query's maximum of output tokens.",
                 )
             arguments = arguments_text(text)
