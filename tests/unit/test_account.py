@@ -189,6 +189,11 @@ def test_an_endpoint_token_lives_as_long_as_it_says_itself_or_five_minutes(
     assert endpoint_token(token, now=1000.0).seconds == seconds
 
 
+def test_a_token_that_no_server_takes_in_a_header_is_refused() -> None:
+    with pytest.raises(LoginError, match="without a token that can be sent"):
+        endpoint_token(b"a" * 20_000)
+
+
 # -- what is refused -----------------------------------------------------------------------------------
 
 RELOGIN = ("390101", "390103", "390104", "390110", "390111", "390112", "390113", "390114", "390115", "390195",

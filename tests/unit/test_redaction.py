@@ -7,9 +7,11 @@ import copy
 import html
 import json
 import pickle
+import random
 import re
 import time
 import timeit
+import tracemalloc
 from collections.abc import Callable
 from urllib.parse import quote, quote_plus
 
@@ -304,6 +306,21 @@ def test_as_many_credentials_are_kept_as_were_used_last() -> None:
     secrets.add(names[0])
     secrets.add(*names[3:])
     assert [secrets.masked(name) == "…" for name in names] == [True, False, False, True, True]
+
+
+def test_credentials_of_any_length_are_kept_in_bounded_memory() -> None:
+    secrets = SentSecrets()
+    draw = random.Random(0)
+    tracemalloc.start()
+    for number in range(100):
+        secrets.add(f"canary-{number}-{draw.randbytes(100_000).hex()}")
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 100 << 20  # without a bound, 453 MB
+    assert secrets.masked("canary-99-") == "canary-99-"  # too short a part to be told
+    last = f"canary-of-the-end-{draw.randbytes(40_000).hex()}"
+    secrets.add(last)
+    assert secrets.masked(f"bad token {last[:200]}") == "bad token …"
 
 
 def test_every_error_is_made_without_the_credentials_that_were_sent() -> None:

@@ -35,6 +35,8 @@ _SHORT = 4
 _FEW_WORDS = 3
 _PART_OF_SECRET = 12
 _MIN_SECRET = 6
+_LONGEST_SECRET = 16_384  # characters of one that are looked for, and of all that are kept:
+_MOST_OF_SECRETS = 2_000_000
 _SETTINGS = ("temperature",)  # names of settings that could be words of a text: the others have an underscore
 _QUOTES = "'\"`\u00b4\u2018\u2019\u201c\u201d\u00ab\u00bb"
 _OWN_WORDS = ("type", "role", "name")
@@ -58,7 +60,7 @@ class SentSecrets:
     """The credentials that this process has sent last. Thread-safe.
 
     Args:
-        kept: How many of them are kept.
+        kept: How many of them are kept, unless they are so long that all of them together are too long.
     """
 
     def __init__(self, kept: int = 1024) -> None:
@@ -67,6 +69,7 @@ class SentSecrets:
         self._secrets: OrderedDict[str, tuple[bytes, tuple[bytes, ...]]] = OrderedDict()
         self._headers: dict[str, str] = {}
         self._by_piece: dict[bytes, bytes] = {}
+        self._length = 0
 
     def add(self, *secrets: str) -> None:
         """Notes credentials that are sent in a body, or to be sent in a header."""
@@ -82,7 +85,8 @@ class SentSecrets:
                 secret = _in_header(value)
                 if len(self._headers) >= 2 * self._kept:
                     self._headers.clear()
-                self._headers[value] = secret
+                if len(value) <= _LONGEST_SECRET:
+                    self._headers[value] = secret
             self._add(secret)
 
     def masked(self, text: str) -> str:
@@ -111,7 +115,7 @@ class SentSecrets:
         return _masked(text, hidden) if True in hidden else text
 
     def _add(self, secret: str) -> None:
-        known = self._secrets
+        known, secret = self._secrets, secret[:_LONGEST_SECRET]
         if secret in known:
             try:
                 known.move_to_end(secret)
@@ -124,10 +128,13 @@ class SentSecrets:
         step = 1 if len(folded) <= 4 * _WINDOW else _PART_OF_SECRET - _WINDOW
         pieces = tuple(folded[at : at + _WINDOW] for at in range(0, len(folded) - _WINDOW + 1, step))
         with self._lock:
+            if secret not in known:
+                self._length += len(secret)
             known[secret] = folded, pieces
             self._by_piece.update(dict.fromkeys(pieces, folded))
-            while len(known) > self._kept:
-                _, (_, dropped) = known.popitem(last=False)
+            while len(known) > self._kept or self._length > _MOST_OF_SECRETS:
+                oldest, (_, dropped) = known.popitem(last=False)
+                self._length -= len(oldest)
                 for piece in dropped:
                     self._by_piece.pop(piece, None)
 

@@ -43,7 +43,7 @@ _FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 _LIFE_NOT_TOLD = 300.0
 _IDLE_SECONDS = 30.0
 _MAX_REPLY = 1 << 20  # bytes; a login's answer has some kilobytes
-_MAX_JWT = 16_384
+_MAX_TOKEN = 16_384  # characters; no server takes a header that is longer
 _PLAIN_ROLE = re.compile(r"[A-Za-z0-9_$.-]+")
 
 
@@ -196,7 +196,7 @@ def _role_scope(role: str) -> str:
 
 def _refusal_in_text(body: bytes) -> tuple[object, object] | None:
     """What `/oauth/token` says in plain text of an endpoint that it does not know."""
-    text = body[:_MAX_JWT].decode("utf-8", "replace")
+    text = body[:_MAX_TOKEN].decode("utf-8", "replace")
     return (None, telling_line(text)) if NO_SUCH_ENDPOINT in text.lower() and "<" not in text else None
 
 
@@ -230,9 +230,9 @@ _TOKEN = re.compile(r"[!#-~]+")  # what can stand between the quotes of the head
 
 
 def _checked(token: object) -> str:
-    if isinstance(token, str) and _TOKEN.fullmatch(token):
+    if isinstance(token, str) and len(token) <= _MAX_TOKEN and _TOKEN.fullmatch(token):
         return token
-    raise no_account("grants a sign-in without a token")
+    raise no_account("grants a sign-in without a token that can be sent")
 
 
 def _seconds(value: Any) -> float | None:
@@ -263,8 +263,6 @@ def _token_in_text(reply: bytes) -> str:
 
 def _life_of_jwt(token: str, now: float) -> float | None:
     """Seconds from its issue to its end, by the issuer's clock only, if it says so; None for what is not a JWT."""
-    if len(token) > _MAX_JWT:
-        return None
     try:
         _, claims, _ = token.split(".")
         claims = json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))
