@@ -67,7 +67,7 @@ def parse_json(body: bytes) -> Any:
 
 
 def is_dense(body: bytes) -> bool:
-    """Whether JSON consists of so many small parts that they would take many times its size in memory.
+    """Whether JSON has that many small parts that they would take many times its size in memory.
 
     Args:
         body: The JSON. What is small enough is never dense.
