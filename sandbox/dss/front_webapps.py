@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import html
 import json
+import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
@@ -81,6 +82,7 @@ class WebappRoutes:
             timeout=None,
             follow_redirects=False,
             trust_env=False,
+            verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),  # a backend speaks HTTP: no authority is read
             limits=httpx.Limits(max_keepalive_connections=0),
         )
 

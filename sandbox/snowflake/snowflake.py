@@ -9,6 +9,7 @@ with Snowflake() as sf:
 from __future__ import annotations
 
 import contextlib
+import functools
 import ssl
 from collections.abc import Callable, Collection, Mapping, Sequence
 from types import TracebackType
@@ -402,8 +403,14 @@ def _scheme(tls: ssl.SSLContext | None) -> str:
     return "https" if tls else "http"
 
 
+@functools.cache
+def _authorities() -> ssl.SSLContext:
+    """Those of the machine. To read them is most of what starting an account takes, so they are read once."""
+    return httpx.create_ssl_context(trust_env=False)
+
+
 async def _proxy_client() -> httpx.AsyncClient:
     # A connection for each request: llama.cpp announces "Keep-Alive: timeout=5", yet closes the connection just
     # after a streamed answer, and a request sent in between would fail. On loopback a connection costs 0.1 ms.
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
-    return httpx.AsyncClient(timeout=None, limits=limits, trust_env=False)
+    return httpx.AsyncClient(timeout=None, limits=limits, trust_env=False, verify=_authorities())
