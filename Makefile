@@ -5,7 +5,8 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3.13 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 DEMO = .venv-demo/bin/python
 DEV = .venv/bin/python
-PARALLEL = -n logical --maxprocesses 4 --dist worksteal
+# Tests wait half of their time, for timeouts that run out and for processes that start: more workers than two cores.
+PARALLEL = -n 4 --dist worksteal
 HERE = not real and not soak and not bench
 VERSION = $(shell sed -n 's/^ *"version": "\(.*\)",/\1/p' plugin.json)
 ZIP = dist/dss-plugin-snowpark-container-services-llm-$(VERSION).zip
