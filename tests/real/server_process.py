@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import time
@@ -38,6 +39,8 @@ def server_process(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait(20)
+        with contextlib.suppress(ProcessLookupError):  # what it started and left, such as vLLM's worker
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _wait(process: subprocess.Popen[bytes], url: str, seconds: float) -> None:

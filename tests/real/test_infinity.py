@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import pytest
 
 from sandbox.instance import Instance
 from sandbox.snowflake import PublicEndpoint
-from tests.real.environments import environment
+from tests.real.environments import environment, minilm, saved_model
 from tests.real.server_process import free_port, server_process
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(1200)]
@@ -27,11 +26,9 @@ def instance() -> Iterator[Instance]:
 
 
 @pytest.fixture(scope="module")
-def service(instance: Instance, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PublicEndpoint]:
+def service(instance: Instance) -> Iterator[PublicEndpoint]:
     python = environment("infinity")
-    ranker = tmp_path_factory.mktemp("ranker")
-    save: list[str | Path] = [python, Path(__file__).with_name("save_cross_encoder.py"), ranker]
-    embedder = subprocess.run(save, check=True, capture_output=True, text=True).stdout.strip()
+    ranker, embedder = saved_model(python, "ranker", "save_cross_encoder.py"), minilm(python)
     port = free_port()
     command: list[str | Path] = [
         python.parent / "infinity_emb", "v2", "--engine", "torch", "--device", "cpu",

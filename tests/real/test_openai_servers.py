@@ -14,7 +14,7 @@ import requests
 from sandbox.instance import Instance
 from sandbox.services.smollm2 import weights
 from sandbox.snowflake import PublicEndpoint
-from tests.real.environments import environment
+from tests.real.environments import environment, saved_model
 from tests.real.server_process import free_port, server_process
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(2400)]
@@ -65,11 +65,10 @@ def llama_cpp_python(openai_python: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def transformers_serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+def transformers_serve() -> Iterator[tuple[str, str]]:
     """Its URL, and the name of the model: the folder it is in."""
     python = environment("transformers")
-    folder = tmp_path_factory.mktemp("smollm2")
-    subprocess.run([python, HERE / "save_smollm2.py", folder], check=True, capture_output=True, timeout=900)
+    folder = saved_model(python, "smollm2", "save_smollm2.py")
     port = free_port()
     command: list[str | Path] = [
         python.parent / "transformers",
