@@ -11,6 +11,7 @@ from spcs_llm.control.diagnosis.query_steps import CHAT, DOCUMENTS, EMBED, QUEST
 from spcs_llm.control.diagnosis.subject import StreamTiming
 from spcs_llm.monitor.as_viewer import refusal
 from spcs_llm.monitor.mesh_models import MeshModel
+from spcs_llm.monitor.timeline import is_footer
 
 
 @dataclass
@@ -57,7 +58,7 @@ def _chat(llm: Any, clock: Callable[[], float]) -> Asked:
     completion.settings.update(maxOutputTokens=TOKENS, temperature=0)
     began, timing, told = clock(), StreamTiming(), dict[str, Any]()
     for piece in completion.execute_streamed():
-        if piece.type == "footer":
+        if is_footer(piece):
             told = dict(piece.data)
         elif piece.data.get("text") or piece.data.get("artifacts"):
             timing.moments.append(clock() - began)

@@ -18,7 +18,7 @@ from typing import Any
 
 from spcs_llm.errors import QueryError, ServiceBusy, SpcsError
 from spcs_llm.monitor.as_viewer import AsViewer, Carry
-from spcs_llm.monitor.timeline import timeline, usage_of
+from spcs_llm.monitor.timeline import is_footer, timeline, usage_of
 
 logger = logging.getLogger(__name__)
 
@@ -182,7 +182,7 @@ class Prompts:
         """Takes a piece of the answer; returns whether somebody waits for the next."""
         with self._lock:
             now = self._clock()
-            if piece.type == "footer":
+            if is_footer(piece):
                 one.footer = dict(piece.data)
             elif isinstance(piece.data.get("text"), str) and piece.data["text"]:
                 one.first = now if one.first is None else one.first

@@ -55,6 +55,11 @@ def usage_of(told: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def is_footer(piece: Any) -> bool:
+    """Whether a piece of a streamed answer is its end, which has the trace. Not all clients give it a type."""
+    return getattr(piece, "type", "") == "footer" or type(piece).__name__ == "DSSLLMStreamedCompletionFooter"
+
+
 def number(value: Any) -> float | None:
     """A number of DSS's JSON; None for anything else."""
     return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
