@@ -222,6 +222,14 @@ def test_a_service_that_is_dropped_while_one_looks_is_named(tab: Any, at: Scene)
     one.page.get_by_text("It may have been dropped").wait_for()
 
 
+def test_an_address_that_names_no_service_leads_back_to_the_list(tab: Any) -> None:
+    one = tab()
+    one.open("#/service/%3Cb%3Enothing")
+    one.page.get_by_text("Open the service from the list of all services").wait_for()
+    one.page.get_by_role("link", name="All services").click()
+    one.page.get_by_role("link", name="CHAT").wait_for()
+
+
 def test_the_keyboard_is_enough(tab: Any, at: Scene) -> None:
     """Nothing but keys, from the address bar to a service that is suspended, and back to where one was."""
     page = tab(OPERATOR).page

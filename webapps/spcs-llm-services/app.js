@@ -365,7 +365,7 @@
     let answer;
     try { answer = await ask(query("service", { name: id })); } catch (error) {
       if (one.id !== id || !byId("service")) return SOON_SECONDS;
-      if (error.status === 404) {
+      if (error.status === 404 || error.status === 400) {
         if (!one.gone) { one.gone = true; one.last = ""; show(byId("service"), told(error)); say(error.message); }
         return LIST_SECONDS;
       }

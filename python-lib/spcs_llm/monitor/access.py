@@ -60,7 +60,9 @@ class Access:
         viewer = self._viewers.viewer(_headers(), fresh=True)
         _user(viewer)
         if request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
-            raise SpcsError("This request comes from another site.", status=403, place="webapp")
+            raise SpcsError(
+                "This request comes from another site.", "Open the webapp in DSS.", status=403, place="webapp"
+            )
         token = request.headers.get(CSRF_HEADER)
         if not request.is_json or not self._viewers.is_csrf_token(viewer, token):
             raise SpcsError(

@@ -142,7 +142,12 @@ class Monitor:
         try:
             name = qualified(text if isinstance(text, str) else "")
         except NotAName:
-            raise SpcsError("This is not the full name of a service.", status=400, place="webapp") from None
+            raise SpcsError(
+                "This is not the full name of a service.",
+                "Open the service from the list of all services.",
+                status=400,
+                place="webapp",
+            ) from None
         if name not in state.value.services:
             raise SpcsError(
                 f"The service {name.sql} does not exist, or no longer exists.",

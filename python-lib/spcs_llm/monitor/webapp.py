@@ -233,7 +233,9 @@ def routes(monitor: Monitor, access: Access) -> Blueprint:
 
 def _verb(text: object) -> Verb:
     if text not in ("suspend", "resume"):
-        raise SpcsError("A service can be suspended or resumed.", status=400, place="webapp")
+        raise SpcsError(
+            "A service can be suspended or resumed.", "Reload the page.", status=400, place="webapp"
+        )
     return Verb.SUSPEND if text == "suspend" else Verb.RESUME
 
 
