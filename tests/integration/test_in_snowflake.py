@@ -8,7 +8,7 @@ import random
 import re
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -427,9 +427,9 @@ class Interrupted(BaseException):
     """The process is gone: no handler of the recipe's sees it coming."""
 
 
-def _interrupt(at: Scene, rng: random.Random, params: dict[str, Any]) -> bool:
-    """Runs the recipe until a statement chosen at random. Whether it came to its end before."""
-    left = rng.randint(1, 45)
+def _interrupt(at: Scene, rng: random.Random, longest: int) -> bool:
+    """Runs the recipe until one of the first `longest` statements. Whether it came to its end before."""
+    left = rng.randint(1, longest)
     lock = threading.Lock()
 
     def on_statement(text: str) -> None:
@@ -440,37 +440,68 @@ def _interrupt(at: Scene, rng: random.Random, params: dict[str, Any]) -> bool:
                 raise Interrupted
 
     try:
-        at.here(params, on_statement=on_statement)
+        at.here(PROMPT, on_statement=on_statement)
     except Interrupted:
         return False
     return True
 
 
-@pytest.mark.parametrize("seed", [1])
-def test_no_row_is_lost_or_doubled_by_interruptions(at: Scene, seed: int) -> None:
-    _interruptions(at, seed, 12)
+FAULTS: tuple[Callable[[Scene, int], object], ...] = (
+    lambda at, skip: at.sf.tables.batches.arm("lost", skip=skip),
+    lambda at, skip: at.sf.tables.batches.arm("duplicate", skip=skip),
+    lambda at, skip: at.sf.tables.batches.arm("garbage", skip=skip),
+    lambda at, skip: at.sf.tables.batches.arm("status", status=503, times=5, skip=skip),
+    lambda at, skip: at.sf.statement_faults.arm(
+        "error", "^INSERT INTO .*!__CALL__", times=1, skip=skip, code="000603", state="XX000"
+    ),
+    lambda at, skip: at.sf.statement_faults.arm(
+        "error", "^INSERT INTO .*!__CALL__", times=1, skip=skip, code="000604", state="57014"
+    ),
+    lambda at, skip: at.chat.set_state("no_hosts", refusals=1 + skip),
+)
+
+
+def test_no_row_is_lost_or_doubled_by_interruptions(at: Scene) -> None:
+    _interruptions(at, seed=1, count=12, longest=45)
 
 
 @pytest.mark.soak
-def test_no_row_is_lost_or_doubled_by_many_interruptions(at: Scene) -> None:
+@pytest.mark.timeout(1200)
+def test_no_row_is_lost_or_doubled_by_fifty_interruptions(at: Scene) -> None:
     seed = random.SystemRandom().randint(1, 10**6)
-    print(f"seed {seed}")
-    _interruptions(at, seed, 50)
+    print(f"\nseed {seed}: {_interruptions(at, seed, count=50, longest=90)}")
 
 
-def _interruptions(at: Scene, seed: int, count: int) -> None:
-    """Rows may be asked twice; no output has one twice, or lacks one."""
+def _interruptions(at: Scene, seed: int, count: int, longest: int) -> str:
+    """Rows may be asked twice; after a run that comes to its end, each is in exactly one output."""
     rng = random.Random(seed)
-    poisoned = {3, 77}
-    at.fill([(i, f"t{i} {POISON if i in poisoned else ''}") for i in range(150)])
-    interrupted = 0
+    rows, poisoned = range(150), {3, 77}
+    at.fill([(i, f"t{i} {POISON if i in poisoned else ''}") for i in rows])
+    sent = sum(at.sf.tables.batches.sent)
+    interrupted = finished = faults = 0
     while interrupted < count:
         if rng.random() < 0.5:
-            at.sf.tables.batches.arm(rng.choice(["lost", "duplicate", "garbage"]), skip=rng.randint(0, 3))
-        interrupted += not _interrupt(at, rng, PROMPT)
+            rng.choice(FAULTS)(at, rng.randint(0, 3))
+            faults += 1
+        if _interrupt(at, rng, longest):
+            finished += 1
+            _each_row_once(at, rows, poisoned, seed)
+        else:
+            interrupted += 1
     at.here(PROMPT)
-    assert Counter(int(row["id"]) for row in at.output) == Counter(set(range(150)) - poisoned), seed
-    assert Counter(int(row["id"]) for row in at.failures) == Counter(poisoned), seed
+    _each_row_once(at, rows, poisoned, seed)
+    sent = sum(at.sf.tables.batches.sent) - sent
+    return (
+        f"{interrupted} interruptions and {faults} faults in {interrupted + finished + 1} runs, of which"
+        f" {finished + 1} came to their end with {len(rows)} rows each: none lost, none doubled; {sent} rows sent"
+    )
+
+
+def _each_row_once(at: Scene, rows: range, poisoned: set[int], seed: int) -> None:
+    answered = Counter(int(row["id"]) for row in at.output)
+    failed = Counter(int(row["id"]) for row in at.failures)
+    assert answered + failed == Counter(rows), seed
+    assert set(failed) == poisoned, seed
 
 
 def test_a_recipe_that_is_killed_goes_on_where_it_stopped(at: Scene) -> None:
