@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import time
 import uuid
 from collections.abc import Awaitable, MutableMapping
 from dataclasses import dataclass, field
@@ -38,6 +39,7 @@ _BATCH_ID = "sf-external-function-query-batch-id"
 _FORMAT = "sf-external-function-format"
 _SWEEP_SECONDS = 5.0
 _RETRY_AFTER = "2"
+_SLOWEST_BODY = 30.0  # seconds: Snowflake does not wait for longer
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,8 @@ class Gateway:
             reply = refused.reply
         except _ClientLeft:
             return
+        except asyncio.TimeoutError:  # not the builtin one before Python 3.11
+            reply = _too_slow().reply
         except Exception:
             logger.exception("A request failed unexpectedly", extra=fields(path=scope["path"]))
             reply = Reply(500, _json(error="The batch gateway failed unexpectedly: see the container's log."))
@@ -231,10 +235,17 @@ def _too_large(most: int) -> Refused:
     )
 
 
+def _too_slow() -> Refused:
+    return Refused(
+        503, f"The batch did not arrive within {_SLOWEST_BODY:g} s.", ("Retry-After", _RETRY_AFTER)
+    )
+
+
 async def _chunks(receive: Receive) -> Any:
-    more = True
+    """The parts of a body: one that is slow holds room that others need, and is given up after a while."""
+    more, until = True, time.monotonic() + _SLOWEST_BODY
     while more:
-        message = await receive()
+        message = await asyncio.wait_for(receive(), max(0.0, until - time.monotonic()))
         if message["type"] != "http.request":
             raise _ClientLeft
         more = message.get("more_body", False)

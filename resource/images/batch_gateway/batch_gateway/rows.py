@@ -7,13 +7,12 @@ one value for each row.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 _MAX_CONTAINERS = 2_000_000
-_STRING = re.compile(rb'"(?:[^"\\]+|\\.)*"', re.DOTALL)
+_PIECE = 1 << 20  # bytes
 
 
 class BadBatch(Exception):
@@ -46,7 +45,7 @@ def read_rows(body: bytes, most_arguments: int) -> list[Row]:
     Raises:
         BadBatch: If it is not a batch.
     """
-    if _opening(body) > _MAX_CONTAINERS and _opening(_STRING.sub(b"", body)) > _MAX_CONTAINERS:
+    if _opening(body) > _MAX_CONTAINERS and _opening_outside_texts(body) > _MAX_CONTAINERS:
         raise BadBatch("The body has more lists and objects than a batch can have.")
     try:
         batch = json.loads(body)
@@ -89,6 +88,17 @@ def write_rows(rows: Sequence[Row], values: Iterable[bytes]) -> bytes:
     """
     written = b",".join(b"[%d,%b]" % (row.number, value) for row, value in zip(rows, values))
     return b'{"data":[%b]}' % written
+
+
+def _opening_outside_texts(body: bytes) -> int:
+    """The same, but for those in texts. In pieces: an expression takes 100 bytes for each escape, or for each text."""
+    body = body.replace(rb"\\", b"").replace(rb"\"", b"")
+    found, outside = 0, True
+    for at in range(0, len(body), _PIECE):
+        parts = body[at : at + _PIECE].split(b'"')
+        found += _opening(b"".join(parts[0 if outside else 1 :: 2]))
+        outside = outside == (len(parts) % 2 == 1)
+    return found
 
 
 def _opening(text: bytes) -> int:

@@ -1,0 +1,78 @@
+"""What a client of the batch gateway can do to the others: bodies that cost much, or never come to their end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tracemalloc
+from collections.abc import MutableMapping
+from typing import Any
+
+import pytest
+
+from batch_gateway import app
+from batch_gateway.app import Gateway
+from batch_gateway.rows import BadBatch, read_rows
+from batch_gateway.settings import read_settings
+from tests.hostile.surfaces import MB
+
+_BRACKETS = b",[]" * 2_000_001  # one more than a batch can have
+COSTLY = {
+    "escapes": b'"' + rb"\\" * (4 * MB) + b'"',
+    "quotes": b'"' + rb"\"" * (4 * MB) + b'"',
+    "small texts": b'"",' * (2 * MB) + b'""',
+    "texts of a letter": b'"a",' * (2 * MB) + b'""',
+}
+
+
+@pytest.mark.parametrize("name", COSTLY)
+def test_a_body_is_refused_without_much_memory(name: str) -> None:
+    body = b'{"data":[[0,' + COSTLY[name] + _BRACKETS + b"]]}"
+    tracemalloc.start()
+    with pytest.raises(BadBatch, match="more lists and objects"):
+        read_rows(body, 3)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 4 * len(body), f"{most / MB:.0f} MB for {len(body) / MB:.0f}"
+
+
+def test_brackets_in_texts_are_none() -> None:
+    text = '[{"a\\' * 500_000
+    assert read_rows(json.dumps({"data": [[0, text]]}).encode(), 1)[0].arguments == (text,)
+
+
+Message = MutableMapping[str, Any]
+
+
+@pytest.mark.parametrize("sent", [b"", b'{"data":'])
+@pytest.mark.parametrize("length", [None, b"33554432"])
+def test_a_body_that_does_not_come_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, sent: bytes, length: bytes | None
+) -> None:
+    """The room that it was given is free again, for the others' batches."""
+    monkeypatch.setattr(app, "_SLOWEST_BODY", 0.01)
+    settings = {"LLM_ENDPOINT_URL": "http://127.0.0.1:9", "MAX_HELD_MEGABYTES": "32"}
+
+    async def ask(gateway: Gateway) -> int:
+        parts: list[Message] = [{"type": "http.request", "body": sent, "more_body": True}]
+        replies: list[Message] = []
+
+        async def receive() -> Message:
+            if parts:
+                return parts.pop()
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        async def send(message: Message) -> None:
+            replies.append(message)
+
+        headers = [] if length is None else [(b"content-length", length)]
+        scope = {"type": "http", "method": "POST", "path": "/complete", "headers": headers}
+        await asyncio.wait_for(gateway(scope, receive, send), 10)
+        return int(replies[0]["status"])
+
+    async def ask_twice() -> list[int]:
+        gateway = Gateway(read_settings(settings))
+        return [await ask(gateway), await ask(gateway)]
+
+    assert asyncio.run(ask_twice()) == [503, 503]
