@@ -395,7 +395,7 @@ def test_as_many_statements_run_at_once_as_the_service_has_instances(at: Scene) 
 
 
 def test_a_service_that_refuses_every_row_stops_the_job_and_keeps_what_was_answered(at: Scene) -> None:
-    at.fill([(i, f"t{i} {POISON}") for i in range(60)])
+    at.fill([(i, f"t{i} {POISON}") for i in range(30)])
     said = at.refuse(PROMPT)
     assert "The service refuses every row: 25 in succession." in said
     assert POISON not in said
