@@ -64,8 +64,11 @@ def all_run(at: Scene) -> Iterator[None]:
     at.sf.statement_faults.clear()
     at.sf.faults.clear()
     with at.sf.world.lock:
-        now = at.sf.world.catalog.settle()
-        for service in at.sf.world.catalog.services.values():
+        catalog = at.sf.world.catalog
+        for key in [key for key in catalog.services if key[2] not in ("CHAT", "EMBED")]:
+            catalog.drop_service(catalog.services[key])
+        now = catalog.settle()
+        for service in catalog.services.values():
             service.resume(now)
 
 
