@@ -160,11 +160,14 @@ class Recipes:
     @contextmanager
     def flow(self, ticket: str, inputs: Sequence[str], outputs: Sequence[str]) -> Iterator[None]:
         """While it lasts, whoever has this ticket is a recipe with these datasets, without a separate process."""
-        self._flows[ticket] = _Flow([self.dataset(n) for n in inputs], [self.dataset(n) for n in outputs])
+        flow = self._flows[ticket] = _Flow(
+            [self.dataset(n) for n in inputs], [self.dataset(n) for n in outputs]
+        )
         try:
             yield
         finally:
-            self._flows.pop(ticket, None)
+            if self._flows.get(ticket) is flow:  # not one that began meanwhile
+                del self._flows[ticket]
 
     def pid(self, run: RecipeRun) -> int:
         """The process of a run that has not ended."""

@@ -91,6 +91,7 @@ class Scene:
         *,
         failures: bool = True,
         on_statement: OnStatement = lambda text: None,
+        sleep: Callable[[float], object] = lambda seconds: None,
     ) -> Report:
         """Runs the recipe's own function in this process, over the same HTTP, which takes a second less."""
         import dataiku
@@ -106,7 +107,7 @@ class Scene:
             dataiku.SQLExecutor2.exec_recipe_fragment(dataiku.Dataset(name), query, pre_queries=before)
 
         with self.dss.recipes.flow(os.environ["DKU_API_TICKET"], names[:1], names[1:]):
-            return run_recipe(params, places, Dss_(executor, write), sleep=lambda seconds: None)
+            return run_recipe(params, places, Dss_(executor, write), sleep=sleep)
 
     def _described(self, name: str) -> DatasetOfDss:
         dataset = self.dss.recipes.dataset(name)

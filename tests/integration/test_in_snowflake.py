@@ -576,7 +576,8 @@ def test_a_job_that_would_cost_more_than_the_limit_stops_after_the_sample(at: Sc
         ({"promptTemplate": "no column"}, "'Prompt' does not contain a column"),
         ({"promptTemplate": None}, "'Prompt' is empty"),
         ({"service": None}, "'Service' is empty"),
-        ({"service": None, "model": "M"}, "A model that no service serves cannot be run by this version"),
+        ({"service": None}, "With engine JOB, enter a model and a compute pool instead."),
+        ({"service": None, "model": f"{DATABASE}.{SCHEMA}.M"}, "'Compute pool' is empty"),
         ({"service": "CHAT"}, "'Service' must have three parts"),
         (
             {"service": f"{DATABASE}.{SCHEMA}.NOPE"},
@@ -584,7 +585,8 @@ def test_a_job_that_would_cost_more_than_the_limit_stops_after_the_sample(at: Sc
         ),
         ({"method": "predict"}, "'Method or function' is PREDICT, and"),
         ({"method": f"{DATABASE}.{SCHEMA}.F"}, f"sees no function {DATABASE}.{SCHEMA}.F"),
-        ({"engine": "JOB"}, "'Engine' is JOB"),
+        ({"engine": "JOB"}, "'Model' is empty"),
+        ({"engine": "NOPE"}, "'Engine' must be one of"),
         ({"jsonSchema": "{"}, "'JSON schema' is not JSON"),
         ({"jsonSchema": '{"type": "object", "properties": {"id": {"type": "string"}}}'}, "makes a column id"),
         (
@@ -612,7 +614,7 @@ def test_bad_input_is_refused_in_a_sentence_before_anything_runs(
 
 
 def test_all_that_is_wrong_with_the_form_is_said_at_once(at: Scene) -> None:
-    said = at.refuse({"task": "SING", "temperature": 9, "engine": "JOB"})
+    said = at.refuse({"task": "SING", "temperature": 9, "engine": "NOPE"})
     for label in ("Task", "Service", "Prompt", "Key columns", "Engine", "Temperature"):
         assert f"'{label}' " in said
 

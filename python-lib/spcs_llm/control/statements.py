@@ -138,6 +138,26 @@ def show_versions(model: QualifiedName) -> str:
     return f"SHOW VERSIONS IN MODEL {model.sql}"
 
 
+def show_model_functions(model: QualifiedName, version: str) -> str:
+    """The functions of a version of a model, with their arguments."""
+    return f"SHOW FUNCTIONS IN MODEL {model.sql} VERSION {quoted(version)}"
+
+
+def show_jobs(beginning: str, database: str, schema: str) -> str:
+    """The jobs of a schema whose names begin so: `_` stands for any character."""
+    return f"SHOW JOB SERVICES LIKE {literal(beginning + '%')} {scope(database, schema)}"
+
+
+def describe_service(service: QualifiedName) -> str:
+    """A service or a job."""
+    return f"DESCRIBE SERVICE {service.sql}"
+
+
+def show_grants_on_schema(database: str, schema: str) -> str:
+    """Who may do what in a schema."""
+    return f"SHOW GRANTS ON SCHEMA {quoted(database)}.{quoted(schema)}"
+
+
 def suspend(service: QualifiedName) -> str:
     """Stops a service. It needs OPERATE on the service."""
     return f"ALTER SERVICE {service.sql} SUSPEND"

@@ -109,6 +109,10 @@ class RecipeFields:
     listed_service = TextField("listedService", "Services found", None)
     method = TextField("method", "Method or function", None)
     model = TextField("model", "Model", None)
+    listed_model = TextField("listedModel", "Models found", None)
+    version = NameField("modelVersion", "Model version", None)
+    pool = NameField("computePool", "Compute pool", None)
+    listed_pool = TextField("listedPool", "Compute pools found", None)
     template = TextField("promptTemplate", "Prompt", None, strip=False)
     system = TextField("systemPrompt", "System prompt", None, strip=False)
     examples = ExamplesField("examples", "Examples", ())
@@ -134,8 +138,11 @@ class JobSettings:
 
     Attributes:
         task: CHAT or EMBEDDING.
-        service: The service that answers.
-        method: The method of the service, as SHOW prints it; None for the task's usual one.
+        service: The service that answers; None if a job is to.
+        model: The model of the registry that a job runs; None if a service is to answer.
+        version: The version of the model, or its alias, as SHOW prints it; None for the default version.
+        pool: The compute pool that a job runs on, as SHOW prints it; None if a service is to answer.
+        method: The method of the service or model, as SHOW prints it; None for the task's usual one.
         function: A function of CREATE FUNCTION … SERVICE instead of a method; None for none.
         template: The prompt; None for embeddings.
         system: The system prompt.
@@ -155,11 +162,14 @@ class JobSettings:
         credit_price: USD for a credit.
         warehouse: The warehouse, as SHOW prints it; None for the connection's.
         retry_failures: Whether rows that failed before are tried again.
-        engine: AUTO or SERVICE.
+        engine: AUTO, SERVICE or JOB. SERVICE has a service; JOB has a model and a pool; AUTO has one of both, or both.
     """
 
     task: str
-    service: QualifiedName
+    service: QualifiedName | None
+    model: QualifiedName | None
+    version: str | None
+    pool: str | None
     method: str | None
     function: QualifiedName | None
     template: Template | None
@@ -203,7 +213,11 @@ def read_settings(config: Any) -> JobSettings:
     form = FormValues(config)
     fields = RecipeFields
     task = fields.task.read(form)
-    service, (method, function) = _service(form), _method(form)
+    engine = fields.engine.read(form)
+    service, model, pool = _who_answers(form, engine)
+    method, function = _method(form)
+    if engine == JOB and function is not None:
+        form.complain(fields.method, "is a function of a service, and engine JOB runs a method of a model")
     template, text_column = _content(form, task)
     schema = fields.schema.read(form) if task == CHAT else None
     keys = fields.keys.read(form)
@@ -212,16 +226,13 @@ def read_settings(config: Any) -> JobSettings:
             fields.keys,
             "is empty: select the columns that identify a row, so that a job that was stopped can continue",
         )
-    engine = fields.engine.read(form)
-    if engine == JOB:
-        form.complain(
-            fields.engine,
-            "is JOB, and this version runs jobs on services only: select AUTO or SERVICE",
-        )
     price = fields.credit_price.read(form)
     values: dict[str, Any] = {
         "task": task,
         "service": service,
+        "model": model,
+        "version": fields.version.read(form),
+        "pool": pool,
         "method": method,
         "function": function,
         "template": template,
@@ -261,19 +272,59 @@ def raise_for(complaints: list[str]) -> None:
         raise SettingsError(" ".join(complaints), "Correct the settings of the recipe.")
 
 
-def _service(form: FormValues) -> QualifiedName | None:
-    service = RecipeFields.service
-    text = service.read(form) or RecipeFields.listed_service.read(form)
+def _who_answers(
+    form: FormValues, engine: str
+) -> tuple[QualifiedName | None, QualifiedName | None, str | None]:
+    """The service, the model and the compute pool, as far as the engine needs them."""
+    fields = RecipeFields
+    service = _full_name(form, fields.service, fields.listed_service)
+    model = _full_name(form, fields.model, fields.listed_model)
+    pool = fields.pool.read(form) or _listed_pool(form)
+    complaints = form.complaints_about
+    lacks_service = service is None and not complaints(fields.service)
+    lacks_model = model is None and not complaints(fields.model)
+    lacks_pool = pool is None and not complaints(fields.pool)
+    if engine == JOB or (engine == AUTO and lacks_service and not (lacks_model and lacks_pool)):
+        if lacks_model:
+            form.complain(
+                fields.model,
+                "is empty: enter the full name of a model of the registry, DATABASE.SCHEMA.MODEL, or select one of "
+                "'Models found'",
+            )
+        if lacks_pool:
+            form.complain(
+                fields.pool,
+                "is empty: enter the compute pool that the job is to run on, or select one of 'Compute pools found'",
+            )
+    elif lacks_service:
+        or_model = " With engine JOB, enter a model and a compute pool instead." if engine == AUTO else ""
+        form.complain(
+            fields.service,
+            "is empty: enter the full name of a service, DATABASE.SCHEMA.SERVICE, or select one of 'Services found'."
+            + or_model,
+        )
+    if engine == SERVICE:
+        return service, None, None
+    return (None if engine == JOB else service), model, pool
+
+
+def _full_name(form: FormValues, field: Field[Any], listed: Field[Any]) -> QualifiedName | None:
+    text = field.read(form) or listed.read(form)
     if text is None:
-        why = "is empty: enter the full name of a service, DATABASE.SCHEMA.SERVICE, or select one of 'Services found'"
-        if RecipeFields.model.read(form) is not None:
-            why += ". A model that no service serves cannot be run by this version"
-        form.complain(service, why)
         return None
     try:
         return qualified(text)
     except NotAName as problem:
-        form.complain(service, str(problem))
+        form.complain(field, str(problem))
+        return None
+
+
+def _listed_pool(form: FormValues) -> str | None:
+    text = RecipeFields.listed_pool.read(form)
+    try:
+        return None if text is None else typed(text)
+    except NotAName as problem:
+        form.complain(RecipeFields.pool, str(problem))
         return None
 
 

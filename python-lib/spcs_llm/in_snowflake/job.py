@@ -32,7 +32,7 @@ def run_job(work: Work) -> Report:
     preparation = Preparation(work.settings, work.session, work.place, work.tables)
     logger.info("Statements run as %s.", preparation.whose())
     questions = preparation.plan()
-    engine = choose_engine(work)
+    engine = choose_engine(work, preparation.rows)
     preparation.make_tables(questions, engine.described, work.run_id)
     finished = False
     try:

@@ -15,6 +15,7 @@ from spcs_llm.control.services import Service, named_service
 from spcs_llm.control.session import SqlSession
 from spcs_llm.errors import ServiceStarting, SettingsError, SqlError
 from spcs_llm.in_snowflake.form import JobSettings
+from spcs_llm.in_snowflake.registry_model import METHODS
 from spcs_llm.in_snowflake.signature import (
     Call,
     Form,
@@ -30,7 +31,7 @@ from spcs_llm.in_snowflake.signature import (
 
 logger = logging.getLogger(__name__)
 
-METHODS = {True: "__CALL__", False: "ENCODE"}
+
 COLD_START_SECONDS = 1800.0
 MOST_AT_ONCE = 8
 

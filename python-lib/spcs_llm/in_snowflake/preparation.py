@@ -28,6 +28,9 @@ class Preparation:
         session: Runs the statements.
         place: Where the job reads and writes.
         tables: The job's tables.
+
+    Attributes:
+        rows: How many rows the job has, once they were counted.
     """
 
     def __init__(self, settings: JobSettings, session: JobSession, place: Place, tables: WorkTables) -> None:
@@ -35,6 +38,7 @@ class Preparation:
         self._session = session
         self._place = place
         self._tables = tables
+        self.rows = 0
 
     def whose(self) -> str:
         """Whose rights statements run with.
@@ -104,6 +108,7 @@ class Preparation:
                 "columns that together differ in each row."
             )
         raise_for(complaints)
+        self.rows = min(rows, questions.row_limit or rows)
         logger.info("The input has %s rows.", f"{rows:,}")
 
     def make_tables(self, questions: Questions, described: str, run_id: str) -> None:

@@ -16,6 +16,7 @@ from spcs_llm.in_snowflake.job import run_job
 from spcs_llm.in_snowflake.place import Place
 from spcs_llm.in_snowflake.report import Report
 from spcs_llm.in_snowflake.session import Executor, JobSession
+from spcs_llm.in_snowflake.stopping import ends_on_termination
 from spcs_llm.in_snowflake.work import Work
 
 logger = logging.getLogger(__name__)
@@ -101,7 +102,8 @@ def run_recipe(
         dss.write(found[role].name, query, before)
 
     place = Place(tables[INPUT], tables[OUTPUT], tables.get(FAILURES), write)
-    return run_job(Work(settings, session, place, price_list(), sleep=sleep))
+    with ends_on_termination():
+        return run_job(Work(settings, session, place, price_list(), sleep=sleep))
 
 
 def _read_datasets(datasets: Mapping[str, Sequence[DatasetOfDss]]) -> tuple[dict[str, Dataset], list[str]]:

@@ -16,6 +16,7 @@ _TEXT = (
 _VECTOR = (
     "CASE WHEN TYPEOF({r}) = 'ARRAY' THEN {r}::ARRAY WHEN TYPEOF({r}:output) = 'ARRAY' THEN {r}:output::ARRAY "
     "WHEN TYPEOF({r}:answer) = 'ARRAY' THEN {r}:answer::ARRAY "
+    "WHEN TYPEOF({r}:output_feature_0) = 'ARRAY' THEN {r}:output_feature_0::ARRAY "
     "WHEN TYPEOF({r}:embedding) = 'ARRAY' THEN {r}:embedding::ARRAY "
     "WHEN TYPEOF({r}:data[0]:embedding) = 'ARRAY' THEN {r}:data[0]:embedding::ARRAY "
     "WHEN TYPEOF({r}:outputs) = 'ARRAY' THEN {r}:outputs::ARRAY ELSE NULL END"

@@ -9,6 +9,7 @@ from spcs_llm.control.identifiers import QualifiedName
 from spcs_llm.errors import SpcsError
 from spcs_llm.in_snowflake.engine import Answered, Engine
 from spcs_llm.in_snowflake.estimate import Rate, check_limit, read_rate
+from spcs_llm.in_snowflake.inference_job import InferenceJobs
 from spcs_llm.in_snowflake.insertion import answers_of
 from spcs_llm.in_snowflake.model_call import (
     find_call,
@@ -55,6 +56,7 @@ class ServiceEngine(Engine):
     def answer(self) -> Answered:
         """Measures a sample, checks the cost, and answers the rest."""
         work = self._work
+        InferenceJobs(work).discard_all()  # a run before may have had the engine JOB
         self._ready()
         rate = read_rate(work.session, self._service.pool, work.prices, work.settings.credit_price)
         pending = work.pending()

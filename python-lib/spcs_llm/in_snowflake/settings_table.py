@@ -51,7 +51,7 @@ def _texts(settings: JobSettings) -> Mapping[str, str]:
         "HEAD_PARTS": json.dumps(_messages(settings, parts=True)),
         "HEAD_TEXT": _as_text(settings),
         "STOP": json.dumps(list(settings.stops)),
-        "RESPONSE_FORMAT": _response_format(settings),
+        "RESPONSE_FORMAT": response_format(settings),
         "FIELDS": names_json(settings.fields),
         **{part_column(i): text for i, text in enumerate(parts)},
     }
@@ -75,7 +75,8 @@ def _as_text(settings: JobSettings) -> str:
     return "".join(f"{text}\n\n" for text in said)
 
 
-def _response_format(settings: JobSettings) -> str:
+def response_format(settings: JobSettings) -> str:
+    """What makes a model keep to the JSON schema, as JSON; empty without one."""
     if settings.schema is None:
         return ""
     schema = {"name": "answer", "strict": True, "schema": json.loads(settings.schema)}

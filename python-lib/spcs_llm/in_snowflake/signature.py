@@ -40,10 +40,12 @@ class Function:
     Attributes:
         name: Its name, as SHOW prints it.
         arguments: The types of its arguments, in capitals; None if they cannot be read.
+        argument_names: Their names, as far as they are listed.
     """
 
     name: str
     arguments: tuple[str, ...] | None
+    argument_names: tuple[str, ...] = ()
 
 
 class UnfitFunction(ValueError):
@@ -62,21 +64,24 @@ def user_functions(function: QualifiedName) -> str:
 
 def read_functions(rows: Iterable[Row]) -> list[Function]:
     """Reads the rows of SHOW FUNCTIONS."""
-    return [Function(name, _arguments(row)) for row in rows if (name := cells.text(row, "name")) is not None]
+    return [Function(name, *_arguments(row)) for row in rows if (name := cells.text(row, "name")) is not None]
 
 
-def _arguments(row: Row) -> tuple[str, ...] | None:
+def _arguments(row: Row) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
+    """The types, and the names where they are listed."""
     listed = cells.json_value(row, "arguments")
     if isinstance(listed, list):
-        return tuple(
-            str(argument.get("type", "")).upper() for argument in listed if isinstance(argument, dict)
-        )
+        known = [argument for argument in listed if isinstance(argument, dict)]
+        types = tuple(str(argument.get("type", "")).upper() for argument in known)
+        names = tuple(str(argument["name"]) for argument in known if argument.get("name"))
+        return types, names if len(names) == len(types) else ()
     match = _ARGUMENTS.search(cells.text(row, "arguments") or "")
     if match is None:
-        return None
-    types = re.sub(r"\([^()]*\)", "", match[1])  # VARCHAR(16777216), NUMBER(38,0)
-    names = [part.replace("DEFAULT", "").strip() for part in types.split(",")]
-    return tuple(name.split()[-1].upper() for name in names if name)
+        return None, ()
+    written = re.sub(r"\([^()]*\)", "", match[1])  # VARCHAR(16777216), NUMBER(38,0)
+    parts = [part.replace("DEFAULT", "").split() for part in written.split(",") if part.strip()]
+    names = tuple(part[0] for part in parts if len(part) == 2)
+    return tuple(part[-1].upper() for part in parts if part), names if len(names) == len(parts) else ()
 
 
 def form_of(function: Function, *, chat: bool) -> Form:
@@ -146,22 +151,26 @@ class Call:
 
     def _arguments(self) -> str:
         if self.form is Form.TEXT:
-            return self._text()
+            return self.text
         if self.form is Form.TEXT_OPTIONS:
-            return f"{self._text()}, {self._options()}"
+            return f"{self.text}, {self._options()}"
         if self.form is Form.TEXT_SYSTEM_OPTIONS:
             return f"Q.PROMPT, IFF(P.HEAD_TEXT = '', NULL, P.HEAD_TEXT), {self._options()}"
         if self.form is Form.OPTIONS:
-            return f"{self._messages()}, {self._options()}"
+            return f"{self.messages}, {self._options()}"
         if self.form is Form.COLUMNS:
-            return ", ".join([self._messages(), *self._columns()])
-        named = {"MESSAGES": self._messages(), **self._settings()}
+            return ", ".join([self.messages, *self._columns()])
+        named = {"MESSAGES": self.messages, **self._settings()}
         return ", ".join(f"{name} => {expression}" for name, expression in named.items())
 
-    def _text(self) -> str:
+    @property
+    def text(self) -> str:
+        """The expression for the prompt as one text."""
         return "Q.PROMPT" if self.sampling is None else "P.HEAD_TEXT || Q.PROMPT"
 
-    def _messages(self) -> str:
+    @property
+    def messages(self) -> str:
+        """The expression for the conversation, as ARRAY."""
         content = "Q.PROMPT"
         head = "P.HEAD"
         if self.parts:

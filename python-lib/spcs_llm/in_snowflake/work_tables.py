@@ -7,6 +7,8 @@ They are beside the output table, and named after it: `SPCS_LLM_<digest>_…`.
 | `…_SETTINGS` | one: whose turn it is, and the users' texts |
 | `…_QUESTIONS` | one for each row of the input: key, prompt, and the columns to keep |
 | `…_ANSWERS`, `…_VECTORS` | one for each row that was answered or failed; it survives a stop |
+
+Engine JOB has a stage `…_RESULTS` and jobs `…_J<digest>_<number>` beside them.
 """
 
 from __future__ import annotations
@@ -27,12 +29,16 @@ class WorkTables:
 
     Attributes:
         stale: The table of answers that a job of the other task would have: its answers are of another type.
+        stage: The stage for the results of engine JOB.
+        mark: What all these names begin with, without database and schema.
     """
 
     settings: str
     questions: str
     answers: str
     stale: str
+    stage: str
+    mark: str
 
 
 def work_tables(output: QualifiedName, *, chat: bool) -> WorkTables:
@@ -46,12 +52,12 @@ def work_tables(output: QualifiedName, *, chat: bool) -> WorkTables:
         Their names.
     """
     mark = PREFIX + hashlib.sha256(output.sql.encode()).hexdigest()[:12].upper()
-    answers = ("ANSWERS", "VECTORS") if chat else ("VECTORS", "ANSWERS")
-    names = (
-        QualifiedName(output.database, output.schema, f"{mark}_{kind}").sql
-        for kind in ("SETTINGS", "QUESTIONS", *answers)
-    )
-    return WorkTables(*names)
+    answers, stale = ("ANSWERS", "VECTORS") if chat else ("VECTORS", "ANSWERS")
+
+    def name(kind: str) -> str:
+        return QualifiedName(output.database, output.schema, f"{mark}_{kind}").sql
+
+    return WorkTables(name("SETTINGS"), name("QUESTIONS"), name(answers), name(stale), name("RESULTS"), mark)
 
 
 def drop(table: str) -> str:

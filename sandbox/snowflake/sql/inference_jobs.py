@@ -6,13 +6,13 @@ specification is not published.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 from sandbox.snowflake.catalog import qualified
-from sandbox.snowflake.catalog.objects import Function, Model, ModelVersion, Stage
-from sandbox.snowflake.catalog.pools import ComputePool
+from sandbox.snowflake.catalog.inference_jobs import InferenceJob
+from sandbox.snowflake.catalog.objects import Function, Model, ModelVersion
 from sandbox.snowflake.sql.errors import SqlError, compilation
 from sandbox.snowflake.sql.reader import Reader
 from sandbox.snowflake.sql.results import Column, Result, listing
@@ -35,22 +35,6 @@ _SPECIFICATION: dict[str, Any] = {
     "input": {"params": None, "column_handling": None, "partition_column": None},
     "image_build": {"image_repo": None, "force_rebuild": None},
 }
-
-
-@dataclass
-class InferenceJob:
-    """What a statement asks for. rows: of the subquery, each by column name; stage and below: where results go."""
-
-    key: tuple[str, str, str]
-    pool: ComputePool
-    model: Model
-    version: ModelVersion
-    function: Function
-    stage: Stage
-    below: str
-    specification: dict[str, Any]
-    replicas: int = 1
-    rows: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass

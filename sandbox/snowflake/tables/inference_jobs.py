@@ -18,8 +18,8 @@ from typing import Any
 import duckdb
 import requests
 
+from sandbox.snowflake.catalog.inference_jobs import InferenceJob
 from sandbox.snowflake.catalog.services import Instance, Service
-from sandbox.snowflake.sql.inference_jobs import InferenceJob
 from sandbox.snowflake.world import World
 
 Row = Mapping[str, Any]
@@ -181,7 +181,9 @@ class _JobWork:
             write_parquet(path, kept, as_text=self._jobs.nested == "text")
 
     def _runs(self) -> bool:
-        return self._service.status == "RUNNING" and not self._jobs.closed and not self._job.stage.is_removed
+        if self._job.stage.is_removed:
+            raise _FailedJobError
+        return self._service.status == "RUNNING" and not self._jobs.closed
 
     def _asked(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
         kinds = {name.upper(): kind for name, kind in self._job.function.arguments}
