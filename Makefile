@@ -110,11 +110,11 @@ licences: .venv/installed  ## writes docs/licences.md
 
 lock:  ## resolve requirements/*.in anew; needs uv
 	@for name in sandbox dev browser bench peers audit matrix oldest registry-oldest real-llama-cpp real-transformers \
-			real-litellm real-vllm \
+			real-litellm real-vllm real-snowflake-1.5 \
 			real-infinity real-connector-3 real-connector-4 real-dss-oldest real-snowflake-cli; do \
 		case $$name in matrix|oldest) version=3.9;; *) version=3.11;; esac; \
 		case $$name in dev|browser|bench|peers) with="-c requirements/sandbox.txt";; \
-			real-infinity|real-transformers|real-vllm) \
+			real-infinity|real-transformers|real-vllm|real-snowflake-1.5) \
 				with="--overrides requirements/left-out.in";; *) with=;; esac; \
 		uv pip compile -q --universal --python-version $$version --generate-hashes --no-emit-index-url \
 			--no-annotate --no-header $$with requirements/$$name.in -o requirements/$$name.txt; done

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 # Installed beside the lock: torch's build for CPUs has no hash that holds for every machine.
 TORCH = "torch==2.13.0"
-WITH_TORCH = ("transformers", "infinity", "vllm")
+WITH_TORCH = ("transformers", "infinity", "vllm", "snowflake-1.5")
 NO_TORCH = (
     "The torch that pip found for requirements/real-{name}.txt does not load: name an index that has its build for CPUs"
     " in PIP_EXTRA_INDEX_URL."

@@ -1,4 +1,4 @@
-"""The inference server out of the wheel of snowflake-ml-python 1.3.0, unmodified, over a packed model."""
+"""The inference server out of the wheel of snowflake-ml-python, unmodified, over a packed model."""
 
 from __future__ import annotations
 
