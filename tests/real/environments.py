@@ -33,21 +33,12 @@ def environment(name: str, python: str = "python3.11") -> Path:
         print(f"\ninstalling {lock.name} into {folder.relative_to(ROOT)} ...", flush=True)
         subprocess.run([found, "-m", "venv", "--clear", folder], check=True)
         pip: list[str | Path] = [
-            installed,
-            "-m",
-            "pip",
-            "install",
-            "-q",
-            "--disable-pip-version-check",
-            "--no-deps",
-        ]
+            installed, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-deps",
+        ]  # fmt: skip
         if name in WITH_TORCH:
             _install([*pip, TORCH], name)
         _install([*pip, "--require-hashes", "-r", lock], name)
-        if (
-            name in WITH_TORCH
-            and subprocess.run([installed, "-c", "import torch"], capture_output=True).returncode
-        ):
+        if name in WITH_TORCH and not _loads_torch(installed):
             pytest.skip(NO_TORCH.format(name=name))
         stamp.write_text(wanted)
     return installed
@@ -75,6 +66,10 @@ def saved_model(python: Path, name: str, script: str) -> Path:
         subprocess.run(command, check=True, capture_output=True, timeout=900)
         unfinished.rename(folder)
     return folder
+
+
+def _loads_torch(python: Path) -> bool:
+    return subprocess.run([python, "-c", "import torch"], capture_output=True).returncode == 0
 
 
 def _install(command: list[str | Path], name: str) -> None:

