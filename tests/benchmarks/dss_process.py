@@ -1,6 +1,6 @@
-"""A DSS with the plugin in a process of its own, and a process that asks it as DSS's recipes for LLM Mesh do.
+"""A DSS with the plugin in a separate process, and a process that asks it as DSS's recipes for LLM Mesh do.
 
-So the CPU time and the memory of each are its own, and nothing of the account's or the services' is in them.
+So the CPU time and the memory of each contain nothing of the account or of the services.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ JOBS = ((20_000, 0.002), (1_000_000, 0.001))  # rows, and the seconds of each on
 NOISE = 1.1  # what a busy machine may add before an aim counts as missed
 AIM = 1.15
 NOTE = (
-    f"Embeddings by a scripted service with {REPLICAS} replicas, in a process of its own. The bound is the seconds of"
+    f"Embeddings by a scripted service with {REPLICAS} replicas, in a separate process. The bound is the seconds of"
     " all rows, divided by the replicas: what the service needs at least. The time is that of the whole recipe, from"
     " the start of its process to its outputs. *CPU s* and *peak MB* are those of the recipe's process. The account,"
     " whose SQL runs here as well, shares the machine's cores with it."
@@ -43,7 +43,7 @@ def test_a_million_rows_take_what_their_service_takes_and_no_memory_of_dss() -> 
 
 
 def _job(at: Scene, name: str, count: int, seconds: float) -> dict[str, float]:
-    """A job of so many rows, each of which takes one replica so long."""
+    """A job of `count` rows, each of which takes one replica `seconds`."""
     options: dict[str, Any] = {
         "signature": "embedding", "kind": "embedding", "row_seconds": seconds, "replicas": REPLICAS,
     }  # fmt: skip

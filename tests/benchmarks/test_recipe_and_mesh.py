@@ -141,7 +141,7 @@ def by_mesh(dss: DssProcess, work: Work) -> Measured:
 
 
 def measured(work: Work) -> dict[str, list[Measured]]:
-    """Both ways in turns. Each has a DSS of its own, whose memory is no other's."""
+    """Both ways in turns. Each has its own DSS, so that the memory of one says nothing of the other."""
     found: dict[str, list[Measured]] = {RECIPE: [], MESH: []}
     with account(work) as place, dss_process(place) as for_recipe, dss_process(place) as for_mesh:
         for _ in range(work.rounds):
