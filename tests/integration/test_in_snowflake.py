@@ -499,9 +499,10 @@ def _interruptions(at: Scene, seed: int, count: int, longest: int) -> str:
 
 def _each_row_once(at: Scene, rows: range, poisoned: set[int], seed: int) -> None:
     answered = Counter(int(row["id"]) for row in at.output)
-    failed = Counter(int(row["id"]) for row in at.failures)
-    assert answered + failed == Counter(rows), seed
-    assert set(failed) == poisoned, seed
+    failed = {int(row["id"]): row["answer_error"] for row in at.failures}
+    assert answered + Counter(int(row["id"]) for row in at.failures) == Counter(rows), seed
+    # The batch of a single row may meet the fault "garbage": that row fails, with this reason.
+    assert {key for key, why in failed.items() if "Error parsing JSON" not in why} == poisoned, seed
 
 
 def test_a_recipe_that_is_killed_goes_on_where_it_stopped(at: Scene) -> None:
