@@ -81,6 +81,15 @@ def _prompt(victim: Victim, template: str, text: str) -> str:
 
 
 _SHOWN = "{{ messages[0]['content'] }}"
+# Few lists and texts in memory, and very many when they are written, compared or hashed.
+_LISTS = "{% set a = [1] * 1000 %}{% set b = [a] * 1000 %}{% set c = [b] * 300 %}"
+_OTHER_LISTS = "{% set d = [1.0] * 1000 %}{% set e = [d] * 1000 %}{% set f = [e] * 300 %}"
+_TUPLES = "{% set a = (1,) * 1000 %}{% set b = (a,) * 1000 %}{% set c = (b,) * 300 %}"
+_LITERALS = (
+    "{% set ns = namespace(a=['lol']) %}{% for i in range(27) %}{% set ns.a = [ns.a, ns.a] %}{% endfor %}"
+)
+_LONG = "('a' * 5000000)"
+_NEEDLE = "'a' * 100000 ~ 'b' ~ 'a' * 100000"
 COSTLY = {
     "a power": "{{ 7**8000000 }}",
     "a power of a power": "{{ 9**9**7 }}",
@@ -113,6 +122,40 @@ COSTLY = {
     "the batch filter": "{{ [1]|batch(90000000, 0)|list|length }}",
     "an expression of many terms": "{{ " + "1+" * 20000 + "1 }}",
     "brackets": "{{ " + "(" * 3000 + "1" + ")" * 3000 + " }}",
+    "bytes": "{{ 'a'.encode().center(700000000)|length }}",
+    "bytes times a number": "{{ ('a'.encode() * 700000000)|length }}",
+    "bytes of a number": "{{ (1).to_bytes(700000000, 'big')|length }}",
+    "a number of bytes": "{% set a = (1).from_bytes(('a' * 400000).encode(), 'big') %}"
+    "{% set b = (1).from_bytes(('b' * 200000).encode(), 'big') %}{{ a // b > 1 }}",
+    "translated": "{{ ('a' * 1000).translate({97: 'b' * 1000000})|length }}",
+    "a long text in many places of a format": f"{{{{ ('{{0}}' * 200).format({_LONG})|length }}}}",
+    "a long text in many places of a map's format": f"{{{{ ('{{a}}' * 200).format_map({{'a': {_LONG}}})|length }}}}",
+    "a long text in many places of a percent": f"{{{{ (('%(a)s' * 200) % {{'a': {_LONG}}})|length }}}}",
+    "a long text in many places of the filter format": f"{{{{ ('%(a)s' * 200)|format(a={_LONG})|length }}}}",
+    "many lines indented": "{{ ('a\\n' * 20000)|indent(50000)|length }}",
+    "long separators": "{{ ([1] * 1000)|tojson(separators=('b' * 1000000, ':'))|length }}",
+    "a long text many times in a list": f"{{{{ [{_LONG}] * 200 }}}}",
+    "a list of long texts as a text": f"{{{{ ([{_LONG}] * 200) ~ '' }}}}",
+    "lists in lists written": _LISTS + "{{ c|string|length }}",
+    "lists in lists as JSON": _LISTS + "{{ c|tojson|length }}",
+    "lists in lists in a format": _LISTS + "{{ '%s'|format(c)|length }}",
+    "lists in lists compared": _LISTS + _OTHER_LISTS + "{{ c == f }}",
+    "tuples in tuples as a key": _TUPLES + "{{ {c: 1}|length }}",
+    "tuples in tuples made unique": _TUPLES + "{{ [c]|unique|list|length }}",
+    "lists that hold the one before twice": _LITERALS + "{{ ns.a|string|length }}",
+    "objects that hold the one before twice": _LITERALS.replace("[ns.a, ns.a]", "{'a': ns.a, 'b': ns.a}")
+    + "{{ ns.a|tojson|length }}",
+    "namespaces in lists": "{% set ns = namespace(a='') %}{% set l = [ns] * 1000 %}"
+    f"{{% set ns.a = {_LONG} %}}{{{{ l|string|length }}}}",
+    "looking backwards": f"{{{{ ('a' * 400000).rfind({_NEEDLE}) }}}}",
+    "a split from behind": f"{{{{ ('a' * 400000).rsplit({_NEEDLE})|length }}}}",
+    "a long text in another": f"{{{{ ({_NEEDLE}) in ('a' * 400000) }}}}",
+    "counting a long text": f"{{{{ ('a' * 400000).count({_NEEDLE}) }}}}",
+    "comments of a page": "{{ ('<!--' * 60000)|striptags|length }}",
+    "links": "{{ ('a.com ' * 1000)|urlize(target='b' * 1000000)|length }}",
+    "words in long lines": "{{ ('a' * 2000)|wordwrap(1, true, 'b' * 500000)|length }}",
+    "titles": "{{ ('a ' * 4000000)|title|length }}",
+    "a long template": "{{a}}" * 90_000,
     "escape by attributes": "{{ ''.__class__.__mro__ }}",
     "escape by format": "{{ '{0.__class__.__init__.__globals__}'.format(messages) }}",
     "escape by format_map": "{{ '{a.__class__.__mro__}'.format_map({'a': 1}) }}",
@@ -127,6 +170,11 @@ FEW = (
     "a range as a list",
     "a macro that calls itself",
     "doubling",
+    "bytes",
+    "a long text in many places of a format",
+    "a list of long texts as a text",
+    "lists in lists compared",
+    "looking backwards",
 )
 
 

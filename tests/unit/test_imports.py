@@ -69,7 +69,7 @@ PLACES = {
     "socket": ("spcs_llm.http",),
     "ssl": ("spcs_llm.http",),
     "urllib.request": (),
-    "jinja2": ("spcs_llm.chat_templates.jinja_sandbox",),
+    "jinja2": ("spcs_llm.chat_templates.bounds", "spcs_llm.chat_templates.jinja_sandbox"),
     "flask": ("spcs_llm.monitor.webapp", "spcs_llm.monitor.access"),
     "snowflake": ("spcs_deployment.session",),
 }

@@ -25,11 +25,19 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import missing
 from jinja2.visitor import NodeTransformer
 
-from spcs_llm.chat_templates.bounds import Budget, bounded_call, bounded_filter, bounded_operation, tojson
+from spcs_llm.chat_templates.bounds import (
+    WITHOUT,
+    Budget,
+    bounded_call,
+    bounded_filter,
+    bounded_operation,
+    tojson,
+    written_length,
+)
 from spcs_llm.chat_templates.template_error import TemplateError
 
 _MAX_CHARACTERS = 20_000_000
-_MAX_SOURCE = 500_000  # characters of a template
+_MAX_SOURCE = 100_000  # characters of a template: the longest published ones have a fifth
 _MAX_FREE = 10_000  # characters of a text that is put together without being charged
 _MAX_DATE = 200  # characters of a format of dates
 _BUDGET = Budget()
@@ -41,7 +49,7 @@ def compiled(source: str, *, trusted: bool = False) -> jinja2.Template:
     """Compiles a chat template.
 
     Args:
-        source: The template, of at most 500,000 characters.
+        source: The template, of at most 100,000 characters.
         trusted: Whether it comes with the plugin, so that neither sandbox nor bounds are needed.
 
     Returns:
@@ -172,7 +180,17 @@ class _Environment(ImmutableSandboxedEnvironment):
     def rounds_of_loop(self, items: Iterable[Any]) -> list[Any]:
         return _BUDGET.counted(items)
 
+    def made(self, value: Any) -> Any:
+        return _BUDGET.charged(value)
+
+    def contains(self, items: Any, item: Any) -> bool:
+        if isinstance(item, str):
+            _BUDGET.search(items, item)
+        return item in items
+
     def joined_text(self, *values: Any) -> str:
+        if not all(type(value) is str for value in values):
+            _BUDGET.allow("", written_length(values))
         texts = [str(value) for value in values]
         _BUDGET.allow("", sum(map(len, texts)))
         return str(_BUDGET.charged("".join(texts)))
@@ -184,7 +202,10 @@ class _Environment(ImmutableSandboxedEnvironment):
 
 
 class _Bounding(NodeTransformer):
-    """Has the loops and the operator `~` of a template pass through the environment."""
+    """Has what costs something in a template, and Jinja does not intercept, pass through the environment.
+
+    These are loops, the operators `~` and `in`, and lists, tuples and objects that are written out.
+    """
 
     def __init__(self, environment: jinja2.Environment) -> None:
         self._environment = environment
@@ -197,6 +218,30 @@ class _Bounding(NodeTransformer):
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802
         self.generic_visit(node)
         return self._call("joined_text", list(node.nodes), node.lineno)
+
+    def visit_List(self, node: nodes.List) -> nodes.Node:  # noqa: N802
+        self.generic_visit(node)
+        return self._call("made", [node], node.lineno)
+
+    def visit_Dict(self, node: nodes.Dict) -> nodes.Node:  # noqa: N802
+        self.generic_visit(node)
+        return self._call("made", [node], node.lineno)
+
+    def visit_Tuple(self, node: nodes.Tuple) -> nodes.Node:  # noqa: N802
+        self.generic_visit(node)
+        return self._call("made", [node], node.lineno) if node.ctx == "load" else node
+
+    def visit_Compare(self, node: nodes.Compare) -> nodes.Node:  # noqa: N802
+        """Of `a in b`; of several comparisons in a row, where an operand would be read twice, `in` is none."""
+        self.generic_visit(node)
+        if not any(operand.op in ("in", "notin") for operand in node.ops):
+            return node
+        if len(node.ops) > 1:
+            raise TemplateError(
+                f"it compares with 'in' and another operator without brackets (line {node.lineno})"
+            )
+        contains = self._call("contains", [node.ops[0].expr, node.expr], node.lineno)
+        return contains if node.ops[0].op == "in" else nodes.Not(contains, lineno=node.lineno)
 
     def _call(self, method: str, values: list[Any], line: int) -> nodes.Call:
         function = nodes.EnvironmentAttribute(method, lineno=line, environment=self._environment)
@@ -223,10 +268,13 @@ def _environment() -> jinja2.Environment:
     environment = _Environment(**_SYNTAX, optimized=False, finalize=_BUDGET.charged)
     # `attr` of Jinja before 3.1.6 hands out `str.format` unguarded.
     environment.filters["attr"] = lambda value, name: environment.getattr(value, str(name))
-    environment.filters = {
-        name: bounded_filter(_BUDGET, name, function) for name, function in environment.filters.items()
-    }
     environment.filters["tojson"] = tojson
+    environment.filters = {
+        name: bounded_filter(_BUDGET, name, function)
+        for name, function in environment.filters.items()
+        if name not in WITHOUT
+    }
+    environment.tests["in"] = lambda value, items: environment.contains(items, value)
     environment.globals.pop("lipsum", None)
     environment.globals["raise_exception"] = _raise_exception
     environment.globals["strftime_now"] = lambda form: datetime.now().strftime(str(form)[:_MAX_DATE])
