@@ -174,7 +174,7 @@ class MeshSteps:
         try:
             self._models = self._as_viewer.call(self._user, models_of)
         except SpcsError as error:
-            self._models = error
+            self._models = error.again()
 
     def _sent(self) -> None:
         assert self._model is not None  # noqa: S101 - needs the step 'Model'
@@ -182,7 +182,7 @@ class MeshSteps:
         try:
             self._asked = self._as_viewer.query(self._user, lambda project: ask(project, model))
         except SpcsError as error:
-            self._error = error
+            self._error = error.again()  # without the frames of the client, which hold its connection
         finally:
             self._answered.set()
 

@@ -153,7 +153,7 @@ class Prompts:
         try:
             self._as_viewer.query(one.user, lambda project: self._read(one, project, model, prompt), prompt)
         except SpcsError as failure:
-            error = failure
+            error = failure.again()  # without the frames of the client, which hold its connection
         except Exception as failure:  # noqa: BLE001 - the page must not wait for a thread that has ended
             frame = traceback.extract_tb(failure.__traceback__)[-1]
             place = f"{type(failure).__name__} in {Path(frame.filename).name}, line {frame.lineno}"
