@@ -18,7 +18,7 @@ playwright = pytest.importorskip(
 )
 axe = pytest.importorskip("axe_playwright_python", reason="axe is in requirements/browser.txt only")
 
-from tests.integration.webapp_scene import CHAT, EMBED, OPERATOR, STRANGER, TALK, Quick, Scene, scene  # noqa: E402
+from tests.integration.webapp_scene import CHAT, EMBED, OPERATOR, STRANGER, Quick, Scene, scene  # noqa: E402
 from tests.waiting import wait_for  # noqa: E402
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
@@ -198,6 +198,17 @@ def test_an_operator_suspends_and_resumes_and_is_told_the_saving(tab: Any, at: S
     assert at.status("CHAT") == "RUNNING"
 
 
+def test_what_one_viewer_changes_another_sees(tab: Any, at: Scene) -> None:
+    operator, stranger = tab(OPERATOR).page, tab(STRANGER)
+    stranger.open(f"#/service/{CHAT}")
+    stranger.page.locator(".bar .state.running").wait_for()
+    operator.get_by_role("button", name=f"Suspend {CHAT}").click()
+    operator.get_by_role("button", name="and save").click()
+    stranger.page.locator(".bar .state.suspended").wait_for()
+    assert "SUSPENDED" in stranger.page.locator("#spcs-live").inner_text(), "a screen reader says it"
+    assert stranger.page.get_by_role("button", name="Resume").count() == 0
+
+
 def test_a_service_that_breaks_while_one_looks_is_shown_with_what_to_do(tab: Any, at: Scene) -> None:
     one = tab()
     one.open(f"#/service/{EMBED}")
@@ -335,9 +346,9 @@ def test_a_viewer_who_leaves_cancels_the_prompt(
 
 
 def test_a_diagnosis_shows_every_step_of_a_query_with_the_viewers_rights(tab: Any, at: Scene) -> None:
-    with at.talker(STRANGER):
+    with at.talker(STRANGER) as talk:
         one = tab()
-        one.open(f"#/service/{TALK}")
+        one.open(f"#/service/{talk.service}")
         page = one.page
         choice = page.get_by_label("Query by the model")
         choice.wait_for()
@@ -355,9 +366,9 @@ def test_a_diagnosis_shows_every_step_of_a_query_with_the_viewers_rights(tab: An
 
 
 def test_a_viewer_without_a_credential_sees_which_step_fails(tab: Any, at: Scene) -> None:
-    with at.talker(STRANGER):
+    with at.talker(STRANGER) as talk:
         one = tab(OPERATOR)
-        one.open(f"#/service/{TALK}")
+        one.open(f"#/service/{talk.service}")
         page = one.page
         page.get_by_label("Query by the model").wait_for()
         page.get_by_role("button", name="Diagnose").click()

@@ -20,7 +20,6 @@ from tests.integration.webapp_scene import (
     OPERATOR,
     PROJECT,
     STRANGER,
-    TALK,
     Scene,
     scene,
 )
@@ -446,10 +445,10 @@ def test_a_diagnosis_asks_the_viewers_model_with_the_viewers_rights(at: Scene) -
     running = at.start()
     with at.quick(running), at.talker(STRANGER) as talk:
         stranger, operator = at.browser(running, STRANGER), at.browser(running, OPERATOR)
-        _public(stranger, TALK)
-        offered = stranger.json("models", service=TALK)
+        _public(stranger, talk.service)
+        offered = stranger.json("models", service=talk.service)
         assert (offered["likely"], [one["kind"] for one in offered["models"]]) == (talk.model, ["chat"])
-        started = stranger.post("diagnosis", {"service": TALK, "model": talk.model}).json()
+        started = stranger.post("diagnosis", {"service": talk.service, "model": talk.model}).json()
         assert started["query"]["planned"] == [
             "Model",
             "Sign-in",
@@ -458,12 +457,14 @@ def test_a_diagnosis_asks_the_viewers_model_with_the_viewers_rights(at: Scene) -
             "Streaming",
             "Cost",
         ]
-        steps = _queried(stranger, TALK)
+        steps = _queried(stranger, talk.service)
         assert {step["result"] for step in steps.values()} == {"ok"}
         assert "went to an endpoint of this service" in steps["Gateway"]["seen"]
-        assert operator.json("diagnosis", name=TALK)["query"] is None, "a query is seen by its viewer only"
-        operator.post("diagnosis", {"service": TALK, "model": talk.model})
-        steps = _queried(operator, TALK)
+        assert operator.json("diagnosis", name=talk.service)["query"] is None, (
+            "a query is seen by its viewer only"
+        )
+        operator.post("diagnosis", {"service": talk.service, "model": talk.model})
+        steps = _queried(operator, talk.service)
         assert steps["Query"]["result"] == "failed", "this user has no credential, and gets nobody else's"
         assert "no credential" in steps["Query"]["seen"]
         assert steps["Streaming"]["seen"].startswith("Waits for the step 'Query'")
@@ -498,10 +499,10 @@ def test_the_step_of_a_diagnosis_that_failed_is_the_one_that_the_error_names(
     running = at.start()
     with at.quick(running), at.talker(STRANGER) as talk:
         browser = at.browser(running, STRANGER)
-        _public(browser, TALK)
-        at.sf.faults.arm(where="talk", times=None, **fault)
-        browser.post("diagnosis", {"service": TALK, "model": talk.model})
-        steps = _queried(browser, TALK)
+        _public(browser, talk.service)
+        at.sf.faults.arm(where=talk.service.rpartition(".")[2].lower(), times=None, **fault)
+        browser.post("diagnosis", {"service": talk.service, "model": talk.model})
+        steps = _queried(browser, talk.service)
         assert steps[step]["result"] == "failed"
         assert {name: steps[name]["result"] for name in earlier} == earlier
 

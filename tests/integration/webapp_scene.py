@@ -20,14 +20,13 @@ from sandbox.dss import Dss, SnowflakeConnection, SnowflakeLogin
 from sandbox.dss.webapps import COOKIE, RunningWebapp
 from sandbox.snowflake import USER, Snowflake
 from sandbox.snowflake.catalog import CALLER, CPU_POOL, WAREHOUSE
-from sandbox.snowflake.snowflake import PublicEndpoint
 from tests.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
 logging.getLogger("werkzeug").setLevel(logging.ERROR)
 PLUGIN, WEBAPP, PROJECT = "snowpark-container-services-llm", "spcs-llm-services", "OPS"
 OPERATOR, STRANGER = "olga", "stan"
-CHAT, EMBED, TALK = (f"DATAIKU_SPCS.PUBLIC.{name}" for name in ("CHAT", "EMBED", "TALK"))
+CHAT, EMBED = "DATAIKU_SPCS.PUBLIC.CHAT", "DATAIKU_SPCS.PUBLIC.EMBED"
 
 
 class Browser:
@@ -66,10 +65,10 @@ class Quick:
 
 @dataclass
 class Talker:
-    """A model of LLM Mesh, and the service that it asks."""
+    """A model of LLM Mesh by its id, and the full name of the service that it asks."""
 
     model: str
-    service: PublicEndpoint
+    service: str
 
 
 class Scene:
@@ -77,6 +76,7 @@ class Scene:
 
     def __init__(self, sf: Snowflake, dss: Dss, url: str) -> None:
         self.sf, self.dss, self.url = sf, dss, url
+        self._talkers = 0
         durations = sf.world.catalog.durations
         durations.suspending = durations.container_start = durations.model_loading = durations.node_start = (
             0.0
@@ -158,8 +158,13 @@ class Scene:
 
     @contextlib.contextmanager
     def talker(self, *users: str, **options: Any) -> Iterator[Talker]:
-        """A service TALK, and a model of LLM Mesh for it. Only these users have a credential."""
-        service = self.sf.create_service("talk", "scripted", "OPENAI", **options)
+        """A service, and a model of LLM Mesh with its name. Only these users have a credential.
+
+        Each has another name: a page may still show what it knows of the last one.
+        """
+        self._talkers += 1
+        name = f"talk{self._talkers}"
+        service = self.sf.create_service(name, "scripted", "OPENAI", **options)
         preset = self.dss.create_preset(PLUGIN, "programmatic-access-token", "talk")
         for user in users:
             self.dss.set_user_credential(user, preset, "token", self.sf.create_pat())
@@ -169,12 +174,14 @@ class Scene:
             "llmEndpointUrl": service.url,
             "serviceProtocol": "OPENAI",
         }
-        model = {"id": "talk", "capability": "CHAT", "params": params}
+        (model,) = self.dss.create_connection(
+            "snow", PLUGIN, models=[{"id": name, "capability": "CHAT", "params": params}]
+        )
         try:
-            yield Talker(self.dss.create_connection("snow", PLUGIN, models=[model])[0], service)
+            yield Talker(model, f"DATAIKU_SPCS.PUBLIC.{name.upper()}")
         finally:
             self.dss.delete_connection("snow")
-            self.drop("TALK")
+            self.drop(name.upper())
 
     def drop(self, name: str) -> None:
         with self.sf.world.lock:
