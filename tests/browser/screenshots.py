@@ -32,7 +32,8 @@ def main() -> int:
         sf = instance.snowflake
         durations = sf.catalog.durations
         durations.container_start = durations.model_loading = durations.node_start = 0.0
-        sf.create_service("chat")
+        chat = sf.create_service("chat", protocol="OPENAI", tokens=40, token_seconds=0.02)
+        instance.add_model("chat", "CHAT", chat, serviceProtocol="OPENAI")
         sf.create_service("minilm", protocol="MODEL_SERVING", kind="embedding", placed={"pool": CPU_POOL})
         furnish(instance)
         sf.clock.advance(600)
@@ -65,10 +66,12 @@ def _take(browser: Any, url: str, scheme: str) -> None:
     page.screenshot(path=FOLDER / f"webapp-cost-{scheme}.png")
     page.evaluate(f"location.hash = '#/service/{CHAT}'")
     page.get_by_text("Log of container").wait_for()
+    page.get_by_label("Query by the model").wait_for()
     page.get_by_role("button", name="Diagnose").click()
     page.get_by_text("A request without a token").wait_for()
-    page.get_by_text("container.cpu.usage").wait_for()
-    page.set_viewport_size({"width": 1180, "height": 780})
+    page.get_by_text("1,000 queries like this one").wait_for()
+    page.set_viewport_size({"width": 1180, "height": 640})
+    page.get_by_role("heading", name="Diagnose").evaluate("heading => heading.parentNode.scrollIntoView()")
     page.screenshot(path=FOLDER / f"webapp-service-{scheme}.png")
     context.close()
 
