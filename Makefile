@@ -25,8 +25,8 @@ CHROMIUM ?= $(shell command -v chromium || command -v google-chrome || command -
 # What tests are made of is compiled once, and not by each of the programs that they start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo serve test test-python test-beside test-unit test-browser test-exhaustive coverage test-all test-real soak bench peers \
-	lint audit plugin release-check licences lock clean
+.PHONY: demo serve test test-python test-beside test-unit test-browser test-exhaustive coverage test-all test-real soak \
+	bench peers lint audit plugin release-check licences lock clean
 
 demo: .venv-demo/installed  ## every kind of query against real models, and the macros, on this machine
 	@$(DEMO) -m sandbox demo
@@ -41,7 +41,8 @@ test-python: .venv/installed
 	$(DEV) -m pytest $(PARALLEL) -m "$(HERE) and not exhaustive"
 
 test-beside:  # says nothing before its end, so that it is not mixed with what test-python says
-	@mkdir -p .venvs; $(MAKE) --no-print-directory test-browser > .venvs/browser.log 2>&1; 	status=$$?; cat .venvs/browser.log; exit $$status
+	@mkdir -p .venvs; $(MAKE) --no-print-directory test-browser > .venvs/browser.log 2>&1; \
+	status=$$?; cat .venvs/browser.log; exit $$status
 
 test-exhaustive: .venv/installed  ## more of what `make test` checks in a smaller number
 	$(DEV) -m pytest $(PARALLEL) -m "$(HERE) and exhaustive"

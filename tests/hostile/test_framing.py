@@ -110,7 +110,9 @@ def results(victim: Victim, surface: Surface, tls: ssl.SSLContext | None) -> dic
         for at, ((fault, when), spoiler) in enumerate(zip(scenarios, spoilers)):
             servers.callback(spoiler.stop)
             url, timeouts = spoiler.server.url, {"requestTimeoutSeconds": 1, "queryTimeoutSeconds": 4}
-            if surface.sign_in:  # if reading many keys at the same time takes longer, the next query meets the fault
+            if (
+                surface.sign_in
+            ):  # if reading many keys at the same time takes longer, the next query meets the fault
                 timeouts["queryTimeoutSeconds"] = 30 if surface.path == "/oauth/token" else 2
             if fault.control:
                 timeouts = {"requestTimeoutSeconds": 10, "queryTimeoutSeconds": 30}
