@@ -205,8 +205,9 @@ def names_another_account(account: BaseUrl, endpoint: BaseUrl) -> bool:
     name = account.host[: -len(domain)] if domain else ""
     if not endpoint.host.endswith(_ENDPOINT_DOMAINS) or "." in name or "-" not in name:
         return False
-    first_label = endpoint.host.split(".", 1)[0]
-    return first_label.count("-") >= 2 and not first_label.endswith(f"-{name}")
+    # Whole, and not its end: the account `org_account` of another organization ends like `org-account` there.
+    _, _, named = endpoint.host.split(".", 1)[0].partition("-")
+    return "-" in named and named != name
 
 
 def is_snowflakes(url: BaseUrl) -> bool:

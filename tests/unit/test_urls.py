@@ -177,6 +177,11 @@ def test_what_is_no_account_is_refused_with_the_reason(text: str, reason: str) -
         ("MYORG-MY_ACCT", "abc12-myorg-my-acct.snowflakecomputing.app", False),
         ("myorg-other", HOST, True),
         ("org-myacct", HOST, True),
+        (
+            "myorg-myacct",
+            "abc12-evilorg-myorg-myacct.snowflakecomputing.app",
+            True,
+        ),  # of its account myorg_myacct
         ("xy12345", HOST, False),
         ("xy12345.us-east-1", HOST, False),
         ("myorg-myacct.privatelink", HOST, False),
