@@ -15,6 +15,7 @@ from tests.hostile.surfaces import (
     ENDPOINT_TOKENS,
     LOGIN,
     OAUTH,
+    OPENAI_STREAM,
     PREDICT_CHAT,
     PREDICT_EMBEDDING,
     Surface,
@@ -223,6 +224,19 @@ def test_no_server_provokes_logins_without_end(victim: Victim) -> None:
         assert logins, "there is at least one"
         complaints[f"logins, {name}"] = f"{logins} for {_QUERIES} queries" if logins > most else ""
     judge(complaints)
+
+
+@pytest.mark.parametrize("surface", [PREDICT_CHAT, OPENAI_STREAM, LOGIN, ENDPOINT_TOKENS], ids=str)
+def test_nobody_is_asked_where_a_redirect_points(victim: Victim, surface: Surface) -> None:
+    with Server(honest_answer) as other:
+        for status in (300, 301, 302, 303, 305, 307, 308):
+            for location in (f"{other.url}{surface.path}", f"//{other.url.partition('//')[2]}/"):
+                sent = reply(b"", status, location=location, refresh=f"0; url={location}")
+                with surface.serve(lambda request, sent=sent: sent) as server:  # type: ignore[misc]
+                    outcome = victim.ask(*surface.queries(server.url))[-1]
+                assert server.of(surface.path), "the redirect is sent"
+                assert outcome.error is not None
+        assert other.connections == 0
 
 
 def test_equal_looking_credentials_are_not_one_user(victim: Victim) -> None:
