@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import unicodedata
 from collections.abc import Iterator
 from datetime import date
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from spcs_llm.monitor.cost import Cost, stacked
 
 POOL, SERVICE = "pool", "service"
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = ("=", "+", "-", "@")
 
 
 def cost_page(cost: Cost, by: str) -> dict[str, Any]:
@@ -72,7 +73,9 @@ def cost_csv(cost: Cost) -> str:
     for kind in (POOL, SERVICE):
         for day, name, credits in _entries(cost, kind):
             amount = round(credits * price.amount, 6)
-            writer.writerow((day.isoformat(), kind, _cell(name), round(credits, 9), amount, price.currency))
+            writer.writerow(
+                (day.isoformat(), kind, _cell(name), round(credits, 9), amount, _cell(price.currency))
+            )
     return text.getvalue()
 
 
@@ -85,4 +88,7 @@ def _entries(cost: Cost, by: str) -> Iterator[tuple[date, str, float]]:
 
 
 def _cell(text: str) -> str:
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    """A text that no program for spreadsheets takes for a formula, blanks and wide signs before it included."""
+    seen = unicodedata.normalize("NFKC", text).lstrip()
+    is_formula = seen.startswith(_FORMULA) or text[:1].isspace() or not text[:1].isprintable()
+    return f"'{text}" if is_formula else text
