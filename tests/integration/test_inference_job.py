@@ -232,6 +232,19 @@ def test_a_large_job_has_replicas_as_far_as_the_pool_has_free_nodes(at: At) -> N
     assert "REPLICAS = 2" in at.executed[-1]
 
 
+def test_real_models_chat_and_embed_in_jobs(at: At) -> None:
+    at.sf.create_model("smol", "smollm2", max_new_tokens=16, functions=[CHAT_PARAMS_FUNCTION])
+    at.sf.create_model("e5", "e5")
+    at.fill([(1, "The capital of France is"), (2, "Two and two is")])
+    report = at.do({**JOB, "model": f"{HERE}.SMOL", "maxOutputTokens": 12})
+    assert (report.answered, report.failed) == (2, 0)
+    assert all(len(answer) > 3 for answer in answers(at).values())
+    assert at.do({**EMBEDDING, "model": f"{HERE}.E5"}).answered == 2
+    vectors = [json.loads(cell) for cell in answers(at, "embedding").values()]
+    assert [len(vector) for vector in vectors] == [384, 384]
+    assert sum(x * x for x in vectors[0]) == pytest.approx(1, abs=1e-3)
+
+
 # -- stops -----------------------------------------------------------------------------------------
 
 
@@ -266,10 +279,12 @@ def test_a_run_after_a_crash_takes_the_results_of_the_job_instead_of_starting_an
     if done:
         at.jobs.release()
         wait_for(lambda: at.sf.catalog.services[at.jobs.started[-1].key].status == "DONE")
-        assert at.do(JOB).answered == 150
-    else:
-        threading.Timer(0.5, at.jobs.release).start()
-        assert at.do(JOB).answered == 150
+
+    def on_statement(text: str) -> None:
+        if text.startswith("DESCRIBE SERVICE"):
+            at.jobs.release()
+
+    assert at.do(JOB, on_statement=on_statement).answered == 150
     assert len(at.executed) - began == 1
     assert answers(at) == {i: answer_to(f"t{i}") for i in range(150)}
     assert at.left == []
@@ -351,8 +366,12 @@ def test_of_two_runs_at_once_the_later_one_follows_the_job_and_the_earlier_one_s
     thread = threading.Thread(target=first)
     thread.start()
     assert looked.wait(60)
-    threading.Timer(1, at.jobs.release).start()
-    report = at.do(JOB)
+
+    def on_statement(text: str) -> None:
+        if text.startswith("DESCRIBE SERVICE"):
+            at.jobs.release()
+
+    report = at.do(JOB, on_statement=on_statement)
     thread.join(60)
     assert "Another run of this recipe has begun" in str(outcome[0])
     assert report.answered == 150
@@ -625,6 +644,27 @@ def test_a_suspended_pool_is_used_if_it_resumes_by_itself(at: At, resumes: bool)
             assert "ALTER COMPUTE POOL ASLEEP RESUME" in said
     finally:
         del at.sf.catalog.pools[pool.name]
+
+
+def test_a_stage_that_another_role_owns_is_named_with_its_grant(at: At) -> None:
+    at.rows(150)
+    at.jobs.arm("fail", after=64)
+    _refused(at, JOB)
+    stage = next(stage for stage in at.sf.catalog.stages.values() if "SPCS_LLM" in stage.name)
+    grants = at.sf.catalog.grants
+    grants.revoke("OWNERSHIP", stage.securable, CALLER)
+    grants.grant("WRITE", stage.securable, CALLER)
+    try:
+        assert f"GRANT READ, WRITE ON STAGE {stage.full_name} TO ROLE {CALLER}" in _refused(at, JOB)
+    finally:
+        grants.own(stage.securable, CALLER)
+
+
+def test_an_account_that_lists_no_jobs_runs_both_engines(at: At) -> None:
+    at.rows(3)
+    at.sf.statement_faults.arm("error", "^SHOW JOB SERVICES", times=None, code="001003", state="42000")
+    assert at.do(PROMPT).answered == 3
+    assert at.do(JOB).answered == 3
 
 
 def test_an_alias_of_a_version_is_taken(at: At) -> None:

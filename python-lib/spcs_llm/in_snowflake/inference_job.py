@@ -111,11 +111,19 @@ class InferenceJobs:
     # -- which there are ---------------------------------------------------------------------------
 
     def found(self) -> dict[JobName, Service]:
-        """The jobs that Snowflake lists: those that have ended as well, for 30 days."""
+        """The jobs that Snowflake lists: those that have ended as well, for 30 days.
+
+        Returns:
+            The jobs. Where they cannot be listed, it is as if there were none: Snowflake refuses to start one again.
+        """
         place = self._work.place.output
-        shown = self._work.session.rows(
-            statements.show_jobs(f"{self._tables.mark}_J", place.database, place.schema)
-        )
+        try:
+            shown = self._work.session.rows(
+                statements.show_jobs(f"{self._tables.mark}_J", place.database, place.schema)
+            )
+        except SqlError as error:
+            logger.info("Inference jobs cannot be listed. %s", told(error))
+            return {}
         named = {
             JobName.read(service.name.name, self._tables.mark): service for service in read_services(shown)
         }
@@ -166,10 +174,18 @@ class InferenceJobs:
             self._work.session.rows(f"REMOVE @{self._tables.stage}/{name}/")
 
     def discard_all(self) -> None:
-        """Ends all jobs of this output, and removes their results with the stage."""
-        for name in self.found():
-            self.drop(name)
-        self._work.session.change(f"DROP STAGE IF EXISTS {self._tables.stage}")
+        """Ends all jobs of this output, and removes their results with the stage. What fails is in the log."""
+        try:
+            for name in self.found():
+                self.drop(name)
+            self._work.session.change(f"DROP STAGE IF EXISTS {self._tables.stage}")
+        except SpcsError as error:
+            logger.warning(
+                "Stage %s, or inference jobs whose names begin with %s_J, cannot be dropped: drop them. %s",
+                self._tables.stage,
+                self._tables.mark,
+                told(error),
+            )
 
     # -- results -----------------------------------------------------------------------------------
 

@@ -91,6 +91,7 @@ class JobEngine(Engine):
         self._tell_cost(rows, rate)
         with self._needs_rights():
             self._jobs.make_stage()
+            self._jobs.folders()  # which another role's stage of this name refuses
         watch = Watch(work, self._jobs, rate)
         try:
             self._answer_rest(watch, self._taken_over(watch), replicas)

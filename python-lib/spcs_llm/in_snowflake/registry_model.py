@@ -49,7 +49,8 @@ class RegistryModel:
         SHOW prints a name in capitals, and the method that it stands for is in small letters unless the model was
         logged with another one (snowflake-ml-python 2.6.0, `model/_model_composer/model_method`).
         """
-        return self.function.name.lower()
+        name = self.function.name
+        return name.lower() if name == name.upper() else name
 
 
 def find_model(session: SqlSession, settings: JobSettings, name: QualifiedName) -> RegistryModel:
@@ -74,7 +75,8 @@ def find_model(session: SqlSession, settings: JobSettings, name: QualifiedName) 
             raise
         raise Unavailable(
             f"'{RecipeFields.model.label}': {whose(session)} sees no model {name.sql}. Correct the name, or ask a "
-            f"Snowflake administrator: GRANT USAGE ON MODEL {name.sql} TO ROLE {role(session)}."
+            f"Snowflake administrator: GRANT USAGE ON MODEL {name.sql} TO ROLE {role(session)}, and USAGE on its "
+            "database and schema."
         ) from None
     known = read_functions(shown)
     function = _function(known, settings)
