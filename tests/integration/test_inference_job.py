@@ -300,13 +300,14 @@ def test_results_that_were_taken_before_a_crash_are_not_doubled(at: At) -> None:
     assert at.left == []
 
 
-def test_a_run_with_other_settings_ends_the_job_that_a_crash_has_left(at: At) -> None:
+@pytest.mark.parametrize("other", [{"temperature": 0.5}, {"promptTemplate": "Say {{text}}"}])
+def test_a_run_with_other_settings_ends_the_job_that_a_crash_has_left(at: At, other: dict[str, Any]) -> None:
     at.rows(80)
     at.jobs.hold(0)
     _killed(at, JOB, "DESCRIBE SERVICE")
     (job, _) = at.left
     at.jobs.release()
-    assert at.do({**JOB, "temperature": 0.5}).answered == 80
+    assert at.do({**JOB, **other}).answered == 80
     assert f"DROP SERVICE IF EXISTS {HERE}.{job}" in at.sf.executor.statements
     assert at.left == []
 
@@ -500,6 +501,19 @@ def test_results_that_are_not_said_to_be_complete_are_taken_with_a_warning(
     at.jobs.arm("no_success")
     assert at.do(JOB).answered == 100
     assert "did not say that its results are complete" in caplog.text
+
+
+def test_a_look_at_the_job_that_fails_does_not_end_it(at: At) -> None:
+    at.rows(5)
+    began = len(at.executed)
+    at.sf.statement_faults.arm("error", "^DESCRIBE SERVICE", times=5)
+    assert at.do(JOB).answered == 5
+    assert len(at.executed) - began == 1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(job_watch, "MISSES", 2)
+        at.sf.statement_faults.arm("error", "^DESCRIBE SERVICE", times=3)
+        assert "Snowflake refuses DESCRIBE SERVICE" in _refused(at, JOB)
+    assert [name.rpartition("_")[2] for name in at.left] == ["RESULTS"]
 
 
 def test_a_statement_that_waits_for_an_image_is_repeated(at: At) -> None:

@@ -17,7 +17,7 @@ from spcs_llm.in_snowflake.estimate import Rate, check_limit, read_rate
 from spcs_llm.in_snowflake.inference_job import InferenceJobs, JobName, is_live
 from spcs_llm.in_snowflake.job_statement import MAX_CHARACTERS, JobStart
 from spcs_llm.in_snowflake.job_watch import JobFailed, Watch
-from spcs_llm.in_snowflake.questions import job_key
+from spcs_llm.in_snowflake.questions import question_key
 from spcs_llm.in_snowflake.refused_slices import Remedy, remedy, told
 from spcs_llm.in_snowflake.registry_model import Unavailable, find_model, find_pool, role
 from spcs_llm.in_snowflake.signature import Form, Sampling
@@ -61,7 +61,7 @@ class JobEngine(Engine):
             raise SettingsError(" ".join(complaints), "Correct the settings of the recipe.")
         family = work.prices.family(self._pool.family, session.whose().region or "")
         self._gpus = family.gpus if family is not None else 0
-        self._key = job_key(settings, self.described)[:8].upper()
+        self._key = question_key(settings, self.described)[:8].upper()
         logger.info(
             "Engine JOB: version %s of model %s takes %s, on compute pool %s with %s.",
             self._model.version,
@@ -228,6 +228,8 @@ class JobEngine(Engine):
             return
         try:
             self._work.check_turn()
+            if self._jobs.state(name) == "DELETED":
+                return  # it was never started
             self._jobs.drop(name)
         except Superseded:
             return

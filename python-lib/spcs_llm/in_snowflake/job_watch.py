@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 
 from spcs_llm.control import statements
 from spcs_llm.control.container_messages import hint_for_message, hint_for_pool
 from spcs_llm.control.identifiers import quoted
 from spcs_llm.control.services import read_pools
-from spcs_llm.errors import ServiceError, ServiceStarting, SettingsError, SpcsError
+from spcs_llm.errors import ServiceError, ServiceStarting, SettingsError, SpcsError, SqlError
 from spcs_llm.in_snowflake.estimate import Rate
 from spcs_llm.in_snowflake.inference_job import InferenceJobs, JobName, is_live
+from spcs_llm.in_snowflake.refused_slices import Remedy, remedy, told
 from spcs_llm.in_snowflake.report import duration
 from spcs_llm.in_snowflake.work import Work
 
@@ -18,6 +20,7 @@ logger = logging.getLogger(__name__)
 
 PENDING_SECONDS = 1800.0  # snowflake-ml-python's own tests give a job half an hour
 PROGRESS_SECONDS = 300.0  # between two counts of rows, which need a warehouse
+MISSES = 40  # looks in succession that fail by themselves, ten minutes at least: a job is worth waiting for Snowflake
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 15.0
 
 
@@ -33,6 +36,16 @@ class JobFailed(Exception):
         super().__init__(str(error))
         self.error = error
         self.may_be_the_input = may_be_the_input
+
+
+@dataclass
+class _Seen:
+    """What was seen of a job: since when it is looked at, when its rows were counted, and since when it runs."""
+
+    began: float
+    counted: float
+    ran_since: float | None = None
+    told: str = ""
 
 
 class Watch:
@@ -60,28 +73,38 @@ class Watch:
             JobFailed: If it has not ended well.
             SpcsError: If it must not go on, or Snowflake cannot be asked.
         """
-        work = self._work
-        began = counted = work.clock()
-        ran_since: float | None = None
-        pause, before = _FIRST_PAUSE, ""
+        seen = _Seen(began=self._work.clock(), counted=self._work.clock())
+        pause, misses = _FIRST_PAUSE, 0
         while True:
-            state = self._jobs.state(name)
-            now = work.clock()
-            if not is_live(state):
-                self._check_end(name, state)
-                return
-            if state == "RUNNING" and ran_since is None:
-                ran_since = now
-            before = self._tell_state(name, state, before, now - began)
-            self._check_cost(name, now)
-            if ran_since is None and now - began > PENDING_SECONDS:
-                raise self._pending_too_long(name, now - began)
-            if now - counted > PROGRESS_SECONDS:
-                counted = now
-                work.check_turn()
-                self._tell_progress(name, now, ran_since)
-            work.sleep(pause)
+            self._check_cost(name)
+            try:
+                if self._has_ended(name, seen):
+                    return
+                misses = 0
+            except SqlError as error:
+                misses += 1
+                if misses > MISSES or remedy(error) not in (Remedy.REPEAT, Remedy.SHORTEN):
+                    raise
+                logger.info("Inference job %s cannot be looked at: %s", name, told(error))
+            self._work.sleep(pause)
             pause = min(_LONGEST_PAUSE, pause * 1.5)
+
+    def _has_ended(self, name: JobName, seen: _Seen) -> bool:
+        """Looks once, and says in the log what is new."""
+        state, now = self._jobs.state(name), self._work.clock()
+        if not is_live(state):
+            self._check_end(name, state)
+            return True
+        if state == "RUNNING" and seen.ran_since is None:
+            seen.ran_since = now
+        seen.told = self._tell_state(name, state, seen.told, now - seen.began)
+        if seen.ran_since is None and now - seen.began > PENDING_SECONDS:
+            raise self._pending_too_long(name, now - seen.began)
+        if now - seen.counted > PROGRESS_SECONDS:
+            seen.counted = now
+            self._work.check_turn()
+            self._tell_progress(name, now, seen.ran_since)
+        return False
 
     def _check_end(self, name: JobName, state: str) -> None:
         if state == "DONE":
@@ -138,8 +161,9 @@ class Watch:
             so_far,
         )
 
-    def _check_cost(self, name: JobName, now: float) -> None:
-        limit, cost = self._work.settings.cost_limit, self._rate.cost(now - self._began)
+    def _check_cost(self, name: JobName) -> None:
+        limit = self._work.settings.cost_limit
+        cost = self._rate.cost(self._work.clock() - self._began)
         if limit is not None and cost is not None and cost > limit:
             raise SettingsError(
                 f"'Cost limit' is USD {limit:,.2f}, and inference job {name} has cost about that much: it is stopped.",

@@ -17,7 +17,7 @@ from spcs_llm.form_fields import Field, FormValues
 from spcs_llm.in_snowflake.form import JobSettings, RecipeFields, raise_for
 from spcs_llm.in_snowflake.input_columns import InputColumn, key_text
 from spcs_llm.in_snowflake.settings_table import part_column
-from spcs_llm.in_snowflake.template import UnknownColumn, resolved
+from spcs_llm.in_snowflake.template import ColumnPiece, UnknownColumn, resolved
 from spcs_llm.in_snowflake.work_tables import WorkTables
 
 _SHOWN = 20
@@ -173,6 +173,22 @@ class _Fitting:
         self.form.complain(
             field, f"names the column {name}, in which DSS would replace a variable: rename the column"
         )
+
+
+def question_key(settings: JobSettings, described: str) -> str:
+    """A digest of what the questions of a job depend on, besides the rows: prompts, settings, and the model.
+
+    Args:
+        settings: The settings.
+        described: The model and how it is called, as the engine describes them.
+
+    Returns:
+        Hexadecimal digits.
+    """
+    pieces = settings.template.pieces if settings.template else (ColumnPiece(settings.text_column or ""),)
+    prompt = [piece if isinstance(piece, str) else [piece.name] for piece in pieces]
+    told = [job_key(settings, described), prompt, list(settings.keys)]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
 
 def job_key(settings: JobSettings, described: str) -> str:
