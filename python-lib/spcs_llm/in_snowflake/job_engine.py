@@ -14,7 +14,7 @@ from spcs_llm.control.identifiers import quoted
 from spcs_llm.errors import ModelError, ServiceStarting, SettingsError, SpcsError, SqlError
 from spcs_llm.in_snowflake.engine import Answered, Engine
 from spcs_llm.in_snowflake.estimate import Rate, check_limit, read_rate
-from spcs_llm.in_snowflake.inference_job import InferenceJobs, JobName, is_live
+from spcs_llm.in_snowflake.inference_job import InferenceJobs, JobName, Results, is_live
 from spcs_llm.in_snowflake.job_statement import MAX_CHARACTERS, JobStart
 from spcs_llm.in_snowflake.job_watch import JobFailed, Watch
 from spcs_llm.in_snowflake.questions import question_key
@@ -61,6 +61,7 @@ class JobEngine(Engine):
             raise SettingsError(" ".join(complaints), "Correct the settings of the recipe.")
         family = work.prices.family(self._pool.family, session.whose().region or "")
         self._gpus = family.gpus if family is not None else 0
+        self._takes_parts: bool | None = None  # until a job has results
         self._key = question_key(settings, self.described)[:8].upper()
         logger.info(
             "Engine JOB: version %s of model %s takes %s, on compute pool %s with %s.",
@@ -106,7 +107,14 @@ class JobEngine(Engine):
     # -- jobs in succession ------------------------------------------------------------------------
 
     def _taken_over(self, watch: Watch) -> list[JobName]:
-        """Takes the results of jobs that earlier runs have left, and ends those for other settings."""
+        """Takes the results of jobs that earlier runs have left, and ends those for other settings.
+
+        Args:
+            watch: Waits for those that are still running.
+
+        Returns:
+            The jobs for these settings, in their order.
+        """
         jobs, found = self._jobs, self._jobs.found()
         names = sorted({*found, *jobs.folders()}, key=lambda name: name.number)
         for name in names:
@@ -118,44 +126,72 @@ class JobEngine(Engine):
                 continue
             else:
                 logger.info("The results of inference job %s of an earlier run are taken.", name)
-                jobs.take(name)
+                self._note_form(name, jobs.take(name))
                 self._work.check_turn()
             jobs.discard(name)
         return [name for name in names if name.key == self._key]
 
     def _answer_rest(self, watch: Watch, earlier: list[JobName], replicas: int) -> None:
+        """Starts one job after another until each question has an answer or a failure."""
         work = self._work
         number = max((name.number for name in earlier), default=0)
-        parts = not earlier or earlier[-1].parts
         asked = 0
         while (left := work.pending()) > 0:
             if asked == JOBS_FOR_A_ROW:
                 logger.warning("%s rows have no result after %d inference jobs.", f"{left:,}", asked)
                 work.fail(_MISSING)
                 return
-            number += 1
-            name = JobName(work.tables.mark, self._key, parts, number)
-            full = self._jobs.full_name(name)
-            start = JobStart(full, self._pool.name, self._model, self._gpus, replicas, parts)
-            try:
-                self._run(name, watch, start)
-            except JobFailed as failure:
-                unread = parts and self._takes_messages and work.pending() == left
-                if not (unread and failure.may_be_the_input):
-                    raise
-                logger.info("It failed without a result: the content of messages is tried as text.")
-                parts = False
-                continue
+            number = self._ask(watch, number + 1, replicas)
             if work.pending() == left:
                 raise ModelError(
-                    f"Inference job {full.sql} has ended without an answer to any of its rows.",
-                    "Read its log in Snowsight, and correct the model, or use engine SERVICE.",
+                    f"{left:,} rows were given to an inference job, which has ended without an answer to any of them.",
+                    "Read the log of the job in Snowsight, and correct the model, or use engine SERVICE.",
                 )
             asked += 1
 
-    @property
-    def _takes_messages(self) -> bool:
-        return self._model.form in (Form.PARAMS, Form.COLUMNS)
+    def _ask(self, watch: Watch, number: int, replicas: int) -> int:
+        """Runs a job, in the form that the model is known to take; else with parts, and then with text.
+
+        Args:
+            watch: Waits for the end.
+            number: The number of the job.
+            replicas: How many replicas it has.
+
+        Returns:
+            The number of the last job.
+
+        Raises:
+            JobFailed: If it does not end well: with the reason of the first job.
+        """
+        failures: list[JobFailed] = []
+        for parts in self._forms():
+            name = JobName(self._work.tables.mark, self._key, parts, number)
+            full = self._jobs.full_name(name)
+            try:
+                self._run(
+                    name, watch, JobStart(full, self._pool.name, self._model, self._gpus, replicas, parts)
+                )
+                return number
+            except JobFailed as failure:
+                failures.append(failure)
+                if self._takes_parts is not None or not failure.may_be_the_input:
+                    break
+            logger.info(
+                "Inference job %s failed without a result. The content of messages may be the reason.", name
+            )
+            number += 1
+        raise failures[0]
+
+    def _forms(self) -> tuple[bool, ...]:
+        """Whether the content of messages is a list of parts, in the order in which it is tried."""
+        if self._takes_parts is not None:
+            return (self._takes_parts,)
+        return (True, False) if self._model.form in (Form.PARAMS, Form.COLUMNS) else (True,)
+
+    def _note_form(self, name: JobName, results: Results) -> None:
+        """A job with results had the form that the model takes."""
+        if results.files:
+            self._takes_parts = name.parts
 
     def _run(self, name: JobName, watch: Watch, start: JobStart | None = None) -> None:
         """Runs a job to its end, and takes its results. One that failed is kept until the next run, for its log.
@@ -175,15 +211,16 @@ class JobEngine(Engine):
             watch.until_the_end(name)
         except JobFailed:
             self._work.check_turn()
-            self._jobs.take(name)
+            self._note_form(name, self._jobs.take(name))
             raise
         except BaseException as error:
             self._cancel(name, error)
             raise
         self._work.check_turn()
-        is_complete = self._jobs.take(name).is_complete
+        results = self._jobs.take(name)
+        self._note_form(name, results)
         self._work.check_turn()  # where another run has begun meanwhile, nothing was taken
-        if not is_complete:
+        if not results.is_complete:
             logger.warning("Inference job %s did not say that its results are complete.", name)
         self._jobs.discard(name)
 
