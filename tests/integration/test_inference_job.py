@@ -231,7 +231,7 @@ def test_a_large_job_has_replicas_as_far_as_the_pool_has_free_nodes(at: At) -> N
     assert "REPLICAS = 2" in at.executed[-1]
 
 
-def test_real_models_chat_and_embed_in_jobs(at: At) -> None:
+def test_smollm2_chats_and_e5_embeds_in_jobs(at: At) -> None:
     at.sf.create_model("smol", "smollm2", max_new_tokens=16, functions=[CHAT_PARAMS_FUNCTION])
     at.sf.create_model("e5", "e5")
     at.fill([(1, "The capital of France is"), (2, "Two and two is")])

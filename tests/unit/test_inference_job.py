@@ -7,7 +7,6 @@ import re
 from typing import Any
 
 import pytest
-import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,6 +20,8 @@ from spcs_llm.in_snowflake.registry_model import RegistryModel
 from spcs_llm.in_snowflake.signature import Form, Function
 from spcs_llm.in_snowflake.work_tables import work_tables
 from tests.unit.scripted_session import ScriptedSession
+
+yaml = pytest.importorskip("yaml", reason="a development package")
 
 CONFIG = {
     "engine": "JOB", "model": "DB.S.M", "computePool": "pool", "keyColumns": ["ID"], "promptTemplate": "{{TEXT}}",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
+from importlib.util import find_spec
 from typing import Any
 
 from sandbox.snowflake.catalog import qualified
@@ -52,7 +53,7 @@ class _Clauses:
 
 def execute(reader: Reader, run: Run) -> Result:
     tables = open_tables(run.world)
-    if tables is None:
+    if tables is None or find_spec("yaml") is None:
         reader.fail()
     clauses = _read(reader)
     with run.world.lock:
