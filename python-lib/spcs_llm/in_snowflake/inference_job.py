@@ -43,6 +43,8 @@ _VECTOR_FIELDS = {
     "error": False,
 }
 
+_AFTER_MARK = re.compile(r"_J([0-9A-F]+)_([PT])(\d{1,9})")
+
 
 class JobName(NamedTuple):
     """The name of a job, without database and schema.
@@ -65,7 +67,7 @@ class JobName(NamedTuple):
     @classmethod
     def read(cls, text: str, mark: str) -> JobName | None:
         """Reads a name; None if it is not that of a job of this output."""
-        match = re.fullmatch(rf"{mark}_J([0-9A-F]+)_([PT])(\d+)", text)
+        match = _AFTER_MARK.fullmatch(text, len(mark)) if text.startswith(mark) else None
         return None if match is None else cls(mark, match[1], match[2] == "P", int(match[3]))
 
 
