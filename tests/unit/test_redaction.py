@@ -246,10 +246,15 @@ def test_time_grows_no_faster_than_the_request() -> None:
     def seconds(size: int) -> float:
         payload = chat("It is a text of some length and says little. " * (size // 45))
         message = "The model said: " + "everything else is a different story altogether. " * 9
-        return min(timeit.repeat(lambda: without_private_text(message, payload), number=1, repeat=7))
+
+        def masked() -> str:
+            return without_private_text(message, payload)
+
+        return min(timeit.repeat(masked, timer=time.thread_time, number=1, repeat=7))
 
     seconds(1000)
-    assert seconds(8_000_000) < 3 * seconds(4_000_000)
+    # Eight times if it is linear, 64 times if it grows with the square; a busy machine adds to either.
+    assert seconds(8_000_000) < 20 * seconds(1_000_000)
 
 
 # -- credentials ---------------------------------------------------------------------------------------------
