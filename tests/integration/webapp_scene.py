@@ -160,17 +160,18 @@ class Scene:
     def talker(self, *users: str, **options: Any) -> Iterator[Talker]:
         """A service, and a model of LLM Mesh with its name. Only these users have a credential.
 
-        Each has another name: a page may still show what it knows of the last one.
+        Each has another name, and another preset: a page may still show what it knows of the last one, and credentials
+        stay.
         """
         self._talkers += 1
         name = f"talk{self._talkers}"
         service = self.sf.create_service(name, "scripted", "OPENAI", **options)
-        preset = self.dss.create_preset(PLUGIN, "programmatic-access-token", "talk")
+        preset = self.dss.create_preset(PLUGIN, "programmatic-access-token", name)
         for user in users:
             self.dss.set_user_credential(user, preset, "token", self.sf.create_pat())
         params = {
             "authenticationMode": "PROGRAMMATIC_ACCESS_TOKEN",
-            "programmaticAccessToken": "talk",
+            "programmaticAccessToken": name,
             "llmEndpointUrl": service.url,
             "serviceProtocol": "OPENAI",
         }

@@ -73,7 +73,7 @@ def test_a_job_without_gpus_asks_for_none() -> None:
 def test_no_text_of_the_user_is_in_the_statement_as_it_is_and_all_arrive(stops: list[str], said: str) -> None:
     schema = {"type": "object", "properties": {"a": {"type": "string", "description": said}}}
     chosen = settings(
-        stopSequences=stops, jsonSchema=schema, promptTemplate=said.replace("{{", "") + "{{TEXT}}"
+        stopSequences=stops, jsonSchema=schema, promptTemplate=said.replace("{{", "") + " {{TEXT}}"
     )
     text = start().sql(chosen, TABLES, "ab12")
     assert text.count("$") == 4
