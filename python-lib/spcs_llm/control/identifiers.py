@@ -41,8 +41,18 @@ class QualifiedName(NamedTuple):
         """The name as a statement has it."""
         return ".".join(quoted(part) for part in self)
 
+    @property
+    def schema_sql(self) -> str:
+        """The name of its schema, with the database, as a statement has it."""
+        return f"{quoted(self.database)}.{quoted(self.schema)}"
+
     def __str__(self) -> str:
         return self.sql
+
+
+def grantee(role: str | None) -> str:
+    """A role as a GRANT has it, from its name as SHOW prints it; a placeholder if it is not known."""
+    return quoted(role) if role else "<role>"
 
 
 def quoted(name: str) -> str:

@@ -38,6 +38,11 @@ class Identity:
     account: str | None = None
     region: str | None = None
 
+    @property
+    def said_role(self) -> str:
+        """What follows the word "role" in a sentence."""
+        return self.role or "of this session"
+
     def __str__(self) -> str:
         return (
             f"user {self.user}, role {self.role or 'none'}, warehouse {self.warehouse or 'none'}"

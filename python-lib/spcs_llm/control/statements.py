@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from spcs_llm.control.identifiers import QualifiedName, literal, quoted
+from spcs_llm.control.identifiers import QualifiedName, grantee, literal, quoted
 
 MAX_SHOWN = 10_000  # rows that SHOW lists at most
 
@@ -170,17 +170,17 @@ def resume(service: QualifiedName) -> str:
 
 def grant_operate(service: QualifiedName, role: str | None) -> str:
     """The statement that lets a role suspend and resume a service, for an administrator to run."""
-    return f"GRANT OPERATE ON SERVICE {service.sql} TO ROLE {quoted(role) if role else '<role>'}"
+    return f"GRANT OPERATE ON SERVICE {service.sql} TO ROLE {grantee(role)}"
 
 
 def grant_monitor(service: QualifiedName, role: str | None) -> str:
     """The statement that lets a role see a service's containers, for an administrator to run."""
-    return f"GRANT MONITOR ON SERVICE {service.sql} TO ROLE {quoted(role) if role else '<role>'}"
+    return f"GRANT MONITOR ON SERVICE {service.sql} TO ROLE {grantee(role)}"
 
 
 def grant_database_role(database_role: str, role: str | None) -> str:
     """The statement that lets a role read usage views, for an account administrator to run."""
-    return f"GRANT DATABASE ROLE SNOWFLAKE.{database_role} TO ROLE {quoted(role) if role else '<role>'}"
+    return f"GRANT DATABASE ROLE SNOWFLAKE.{database_role} TO ROLE {grantee(role)}"
 
 
 def logs(service: QualifiedName, container: str, lines: int = 200, instance: str = "0") -> str:

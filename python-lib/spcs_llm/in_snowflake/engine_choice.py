@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 
 from spcs_llm.control import cells, statements
-from spcs_llm.control.identifiers import literal, quoted
+from spcs_llm.control.identifiers import grantee, literal
 from spcs_llm.control.session import SqlSession
 from spcs_llm.errors import SettingsError, SpcsError
 from spcs_llm.in_snowflake.engine import Engine
 from spcs_llm.in_snowflake.form import AUTO, JOB
 from spcs_llm.in_snowflake.inference_job import InferenceJobs, is_live
 from spcs_llm.in_snowflake.job_engine import JobEngine, unfit_place
-from spcs_llm.in_snowflake.registry_model import role
 from spcs_llm.in_snowflake.service_engine import ServiceEngine
 from spcs_llm.in_snowflake.work import Work
 
@@ -68,10 +67,9 @@ def _chosen(work: Work, rows: int) -> tuple[str, str]:
     place = work.place.output
     missing = missing_privileges(work.session, place.database, place.schema)
     if missing:
-        schema = f"{quoted(place.database)}.{quoted(place.schema)}"
         return "SERVICE", (
             "the role is not seen to have what a job needs: "
-            f"GRANT {', '.join(missing)} ON SCHEMA {schema} TO ROLE {role(work.session)}"
+            f"GRANT {', '.join(missing)} ON SCHEMA {place.schema_sql} TO ROLE {grantee(work.session.whose().role)}"
         )
     return JOB, f"there are {most:,} rows or more, for which a job's own nodes are worth their start"
 

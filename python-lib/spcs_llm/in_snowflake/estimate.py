@@ -44,6 +44,12 @@ class Rate:
         hourly = self.usd_per_hour
         return None if hourly is None else hourly * seconds / 3600
 
+    @property
+    def sentence(self) -> str:
+        """The same as `str`, as the beginning of a sentence."""
+        said = str(self)
+        return said[0].upper() + said[1:]
+
     def __str__(self) -> str:
         if self.usd_per_hour is None:
             missing = "compute pool" if self.pool_credits is None else "warehouse"

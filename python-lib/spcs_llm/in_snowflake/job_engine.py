@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from spcs_llm.control.identifiers import quoted
+from spcs_llm.control.identifiers import grantee, quoted
 from spcs_llm.errors import ModelError, ServiceStarting, SettingsError, SpcsError, SqlError
 from spcs_llm.in_snowflake.engine import Answered, Engine
 from spcs_llm.in_snowflake.estimate import Rate, check_limit, read_rate
@@ -19,7 +19,7 @@ from spcs_llm.in_snowflake.job_statement import MAX_CHARACTERS, JobStart
 from spcs_llm.in_snowflake.job_watch import JobFailed, Watch
 from spcs_llm.in_snowflake.questions import question_key
 from spcs_llm.in_snowflake.refused_slices import Remedy, remedy, told
-from spcs_llm.in_snowflake.registry_model import Unavailable, find_model, find_pool, role
+from spcs_llm.in_snowflake.registry_model import Unavailable, find_model, find_pool
 from spcs_llm.in_snowflake.signature import Form, Sampling
 from spcs_llm.in_snowflake.work import Superseded, Work
 
@@ -293,7 +293,7 @@ class JobEngine(Engine):
         logger.info(
             "%s rows are left. An inference job cannot be measured before it runs, and takes minutes to start. %s.%s",
             f"{rows:,}",
-            f"{rate}"[:1].upper() + f"{rate}"[1:],
+            rate.sentence,
             "" if limit is None else f" It is stopped when it has cost about USD {limit:,.2f}.",
         )
         check_limit(limit, rate.cost(0), rows, rate)
@@ -306,8 +306,7 @@ class JobEngine(Engine):
         except SqlError as error:
             if not error.is_about_rights:
                 raise
-            place = self._work.place.output
-            schema = f"{quoted(place.database)}.{quoted(place.schema)}"
+            schema = self._work.place.output.schema_sql
             pool, model = quoted(self._pool.name), self._model.name.sql
             by_kind = {
                 "compute pool": f"GRANT USAGE ON COMPUTE POOL {pool}",
@@ -317,7 +316,7 @@ class JobEngine(Engine):
             }
             words = error.server_text.lower()
             grants = [grant for kind, grant in by_kind.items() if kind in words] or list(by_kind.values())
-            whose = role(self._work.session)
+            whose = grantee(self._work.session.whose().role)
             raise SpcsError(
                 f"The inference job cannot be started. {error.message}",
                 f"Ask a Snowflake administrator: {'; '.join(f'{grant} TO ROLE {whose}' for grant in grants)}. A job "

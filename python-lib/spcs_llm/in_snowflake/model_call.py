@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from spcs_llm.control.families import PriceList
-from spcs_llm.control.identifiers import QualifiedName, quoted
+from spcs_llm.control.identifiers import QualifiedName, grantee
 from spcs_llm.control.operate import operate
 from spcs_llm.control.operated import Outcome, Verb
 from spcs_llm.control.services import Service, named_service
@@ -30,7 +30,6 @@ from spcs_llm.in_snowflake.signature import (
 )
 
 logger = logging.getLogger(__name__)
-
 
 COLD_START_SECONDS = 1800.0
 MOST_AT_ONCE = 8
@@ -56,10 +55,10 @@ def find_service(session: SqlSession, name: QualifiedName) -> Service:
             raise
         service = None
     if service is None:
-        role = session.whose().role
-        usage = f"GRANT USAGE ON SERVICE {name.sql} TO ROLE {quoted(role) if role else '<role>'}"
+        identity = session.whose()
+        usage = f"GRANT USAGE ON SERVICE {name.sql} TO ROLE {grantee(identity.role)}"
         raise SettingsError(
-            f"'Service': role {role or 'of this session'} sees no service {name.sql}.",
+            f"'Service': role {identity.said_role} sees no service {name.sql}.",
             f"Correct the name, or ask a Snowflake administrator: {usage}, and USAGE on its database and schema.",
         )
     return service
@@ -110,10 +109,10 @@ def _method(session: SqlSession, settings: JobSettings, service: QualifiedName) 
 def _user_function(session: SqlSession, name: QualifiedName) -> Function:
     known = [f for f in read_functions(session.rows(user_functions(name))) if f.name == name.name]
     if not known:
-        role = session.whose().role
-        grant = f"GRANT USAGE ON FUNCTION {name.sql}(…) TO ROLE {quoted(role) if role else '<role>'}"
+        identity = session.whose()
+        grant = f"GRANT USAGE ON FUNCTION {name.sql}(…) TO ROLE {grantee(identity.role)}"
         raise SettingsError(
-            f"'Method or function': role {role or 'of this session'} sees no function {name.sql}.",
+            f"'Method or function': role {identity.said_role} sees no function {name.sql}.",
             f"Correct the name, or ask a Snowflake administrator: {grant}.",
         )
     return known[0]

@@ -162,7 +162,7 @@ class Preparation:
         except SqlError as error:
             if not error.is_about_rights:
                 raise
-            schema = f"{quoted(self._place.output.database)}.{quoted(self._place.output.schema)}"
+            schema = self._place.output.schema_sql
             raise SpcsError(
                 f"The job's tables cannot be created in {schema}. {error.message}",
                 f"Ask a Snowflake administrator: GRANT USAGE, CREATE TABLE ON SCHEMA {schema} TO ROLE <role>.",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from spcs_llm.control import cells, statements
 from spcs_llm.control.container_messages import hint_for_pool
-from spcs_llm.control.identifiers import QualifiedName, quoted
+from spcs_llm.control.identifiers import QualifiedName, grantee, quoted
 from spcs_llm.control.services import Pool, named_pool
 from spcs_llm.control.session import Row, SqlSession
 from spcs_llm.errors import SqlError
@@ -73,10 +73,11 @@ def find_model(session: SqlSession, settings: JobSettings, name: QualifiedName) 
     except SqlError as error:
         if not error.is_about_rights:
             raise
+        identity = session.whose()
         raise Unavailable(
-            f"'{RecipeFields.model.label}': {whose(session)} sees no model {name.sql}. Correct the name, or ask a "
-            f"Snowflake administrator: GRANT USAGE ON MODEL {name.sql} TO ROLE {role(session)}, and USAGE on its "
-            "database and schema."
+            f"'{RecipeFields.model.label}': role {identity.said_role} sees no model {name.sql}. Correct the name, or "
+            f"ask a Snowflake administrator: GRANT USAGE ON MODEL {name.sql} TO ROLE {grantee(identity.role)}, and "
+            "USAGE on its database and schema."
         ) from None
     known = read_functions(shown)
     function = _function(known, settings)
@@ -99,9 +100,10 @@ def find_pool(session: SqlSession, name: str) -> Pool:
     label = f"'{RecipeFields.pool.label}'"
     pool = named_pool(session, name)
     if pool is None:
+        identity = session.whose()
         raise Unavailable(
-            f"{label}: {whose(session)} sees no compute pool {quoted(name)}. Correct the name, or ask a Snowflake "
-            f"administrator: GRANT USAGE ON COMPUTE POOL {quoted(name)} TO ROLE {role(session)}."
+            f"{label}: role {identity.said_role} sees no compute pool {quoted(name)}. Correct the name, or ask a "
+            f"Snowflake administrator: GRANT USAGE ON COMPUTE POOL {quoted(name)} TO ROLE {grantee(identity.role)}."
         )
     if pool.state in ("SUSPENDED", "STOPPING") and pool.auto_resume is False:
         raise Unavailable(
@@ -109,17 +111,6 @@ def find_pool(session: SqlSession, name: str) -> Pool:
             + hint_for_pool(quoted(name), pool.state)
         )
     return pool
-
-
-def role(session: SqlSession) -> str:
-    """The role as a GRANT has it."""
-    name = session.whose().role
-    return quoted(name) if name else "<role>"
-
-
-def whose(session: SqlSession) -> str:
-    """The role for a sentence."""
-    return f"role {session.whose().role or 'of this session'}"
 
 
 def _version(rows: list[Row], wanted: str | None) -> str:

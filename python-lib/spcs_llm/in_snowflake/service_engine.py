@@ -137,7 +137,7 @@ class ServiceEngine(Engine):
             per_row,
             runner.parallel,
             duration(seconds),
-            f"{rate}"[:1].upper() + f"{rate}"[1:],
+            rate.sentence,
             "" if cost is None else f"The rest costs about USD {cost:,.2f}.",
         )
         check_limit(self._work.settings.cost_limit, cost, left, rate)

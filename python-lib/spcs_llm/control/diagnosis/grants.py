@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from spcs_llm.control.diagnosis.subject import Facts
-from spcs_llm.control.identifiers import QualifiedName, quoted
+from spcs_llm.control.identifiers import QualifiedName, grantee, quoted
 
 _GRANT = "GRANT SERVICE ROLE <service>!ALL_ENDPOINTS_USAGE TO ROLE <role>"  # as `snowflake.ingress` has it
 
@@ -19,7 +19,7 @@ def with_names(hint: str, facts: Facts, user: str | None = None) -> str:
     Returns:
         The hint. Before the grant of the service role stand those of the database and the schema.
     """
-    role = quoted(facts.role) if facts.role else "<role>"
+    role = grantee(facts.role)
     if facts.service is not None:
         hint = hint.replace(_GRANT, "; ".join(grants(facts.service, role)))
         hint = hint.replace("<service>", facts.service.sql)
