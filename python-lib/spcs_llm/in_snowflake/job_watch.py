@@ -171,12 +171,13 @@ class Watch:
             )
 
     def _pending_too_long(self, name: JobName, seconds: float) -> SpcsError:
-        containers = "; ".join(map(str, self._jobs.containers(name)))
+        found = self._jobs.containers(name)
+        containers = "; ".join(map(str, found))
         pool = self._work.settings.pool or ""
-        hints = [hint_for_message(container.message) for container in self._jobs.containers(name)]
+        hints = [hint_for_message(container.message) for container in found]
         try:
-            for found in read_pools(self._work.session.rows(statements.describe_pool(pool))):
-                hints.append(hint_for_pool(quoted(pool), found.state, found.error_code))
+            for described in read_pools(self._work.session.rows(statements.describe_pool(pool))):
+                hints.append(hint_for_pool(quoted(pool), described.state, described.error_code))
         except SpcsError:
             pass
         return ServiceStarting(
