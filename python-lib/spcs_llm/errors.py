@@ -29,11 +29,19 @@ this process has sent, control characters, markup, line ends. Users' texts are m
 from __future__ import annotations
 
 import copy
+import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from spcs_llm.server_text.foreign_text import MAX_MESSAGE, plain, without_markup
 from spcs_llm.server_text.redaction import without_secrets
+
+
+def place_in_code(error: BaseException) -> str:
+    """Where an unexpected error was raised, without its text, which may quote anything."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} in {Path(frame.filename).name}, line {frame.lineno}"
 
 
 class SpcsError(Exception):

@@ -9,16 +9,14 @@ import contextlib
 import functools
 import json
 import logging
-import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any, Callable, NoReturn
 
 from spcs_llm.batching import BatchSpec
 from spcs_llm.connections import CONNECTIONS, Connections
 from spcs_llm.domain import ChatAnswer, ChatDelta, ChatRequest, Embedding, EmbeddingSettings, Ranking, Usage
-from spcs_llm.errors import SpcsError
+from spcs_llm.errors import SpcsError, place_in_code
 from spcs_llm.mesh.answer import (
     ChunkWriter,
     completion_response,
@@ -341,10 +339,8 @@ def _raise_without_context(error: SpcsError) -> NoReturn:
 
 
 def _unexpected(error: Exception) -> SpcsError:
-    frame = traceback.extract_tb(error.__traceback__)[-1]
     return SpcsError(
-        f"The plugin failed unexpectedly ({type(error).__name__} in {Path(frame.filename).name},"
-        f" line {frame.lineno}).",
+        f"The plugin failed unexpectedly ({place_in_code(error)}).",
         "Please report this to the plugin's authors.",
     )
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
-import traceback
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Callable, Generic, TypeVar
 
-from spcs_llm.errors import SpcsError
+from spcs_llm.errors import SpcsError, place_in_code
 
 logger = logging.getLogger(__name__)
 
@@ -175,8 +173,7 @@ class Background(Generic[T]):
 
 
 def _unexpected(name: str, error: Exception) -> Problem:
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    place = f"{type(error).__name__} in {Path(frame.filename).name}, line {frame.lineno}"
+    place = place_in_code(error)
     logger.error("The webapp's thread %s failed unexpectedly: %s.", name, place)
     return Problem(
         f"The webapp failed unexpectedly ({place}).", "Please report this to the plugin's authors."

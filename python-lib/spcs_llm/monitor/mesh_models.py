@@ -9,6 +9,7 @@ from spcs_llm.control.diagnosis.query_steps import CHAT, EMBED, RERANK
 from spcs_llm.control.identifiers import QualifiedName
 from spcs_llm.server_text.foreign_text import plain
 
+_CUSTOM = "custom:"  # what the ids of models of Custom LLM connections begin with
 _PURPOSES = {"GENERIC_COMPLETION": CHAT, "TEXT_EMBEDDING_EXTRACTION": EMBED, "RERANKING": RERANK}
 
 
@@ -30,6 +31,11 @@ class MeshModel:
         return {"id": self.id, "name": self.name, "kind": self.kind}
 
 
+def custom_id(id: object) -> str | None:
+    """The id, if it is that of a model of a Custom LLM connection."""
+    return id if isinstance(id, str) and id.startswith(_CUSTOM) else None
+
+
 def models_of(project: Any) -> list[MeshModel]:
     """The custom models that may be used in a project, by name.
 
@@ -49,7 +55,7 @@ def models_of(project: Any) -> list[MeshModel]:
             continue
         for entry in listed:
             id, name = str(entry.get("id", "")), str(entry.get("friendlyName") or entry.get("id"))
-            if id.startswith("custom:"):
+            if custom_id(id) is not None:
                 found.setdefault(id, MeshModel(id, plain(name, 200), kind))
     return sorted(found.values(), key=lambda model: (model.name.casefold(), model.id))
 

@@ -19,6 +19,7 @@ from spcs_llm.monitor.background import Background, State
 from spcs_llm.monitor.cost import Cost, cost_work
 from spcs_llm.monitor.diagnoses import Diagnoses
 from spcs_llm.monitor.lookout import Lookout
+from spcs_llm.monitor.mesh_models import custom_id
 from spcs_llm.monitor.operations import Operations
 from spcs_llm.monitor.overview import Price, rows_of
 from spcs_llm.monitor.prompts import Prompts
@@ -170,7 +171,8 @@ class Monitor:
             QueryError: If this is not the id of a model.
             ServiceBusy: If too many are under way.
         """
-        if model is not None and not (isinstance(model, str) and model.startswith("custom:")):
+        id = custom_id(model)
+        if model is not None and id is None:
             raise QueryError("This is not a custom model of LLM Mesh.", "Select a model.")
         hosts = self._hosts(name)
         self.diagnoses.start(
@@ -179,10 +181,10 @@ class Monitor:
             lambda: account_steps.account_steps(self.open_session, name, next(iter(hosts), None)),
             account_steps.SECONDS,
         )
-        if model is None:
+        if id is None:
             self.diagnoses.forget(name, user)
             return
-        query = mesh_steps.MeshSteps(self.as_viewer, user, model, hosts, carry)
+        query = mesh_steps.MeshSteps(self.as_viewer, user, id, hosts, carry)
         self.diagnoses.start(name, user, query.steps, mesh_steps.SECONDS, query.seconds)
 
     def diagnosis(self, name: QualifiedName, user: str) -> dict[str, Any]:

@@ -10,14 +10,13 @@ import logging
 import secrets
 import threading
 import time
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from spcs_llm.errors import QueryError, ServiceBusy, SpcsError
+from spcs_llm.errors import QueryError, ServiceBusy, SpcsError, place_in_code
 from spcs_llm.monitor.as_viewer import AsViewer, Carry
+from spcs_llm.monitor.mesh_models import custom_id
 from spcs_llm.monitor.timeline import is_footer, timeline, usage_of
 
 logger = logging.getLogger(__name__)
@@ -73,7 +72,8 @@ class Prompts:
             QueryError: If there is nothing to ask.
             ServiceBusy: If too many are under way.
         """
-        if not isinstance(model, str) or not model.startswith("custom:"):
+        id = custom_id(model)
+        if id is None:
             raise QueryError("No model is selected.", "Select a model.")
         if not isinstance(prompt, str) or not prompt.strip():
             raise QueryError("The prompt is empty.", "Enter a prompt.")
@@ -86,7 +86,7 @@ class Prompts:
             if len(self._tries) >= _KEPT:
                 raise ServiceBusy(f"{_KEPT} prompts are kept.", "Try again in a minute.", place="webapp")
             self._tries[run] = one
-        take = carry(lambda: self._take(one, model, prompt))
+        take = carry(lambda: self._take(one, id, prompt))
         threading.Thread(target=take, name="prompt-of-viewer", daemon=True).start()
         return {"run": run, **self.shown(user, run)}
 
@@ -155,8 +155,7 @@ class Prompts:
         except SpcsError as failure:
             error = failure.again()  # without the frames of the client, which hold its connection
         except Exception as failure:  # noqa: BLE001 - the page must not wait for a thread that has ended
-            frame = traceback.extract_tb(failure.__traceback__)[-1]
-            place = f"{type(failure).__name__} in {Path(frame.filename).name}, line {frame.lineno}"
+            place = place_in_code(failure)
             logger.error("A prompt failed unexpectedly: %s.", place)
             error = SpcsError(
                 f"The webapp failed unexpectedly ({place}).",

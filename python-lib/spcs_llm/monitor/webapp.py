@@ -7,15 +7,13 @@ the operator groups, by DSS's own identity of the browser, and a token that anot
 from __future__ import annotations
 
 import logging
-import traceback
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from flask import Blueprint, Response, copy_current_request_context, jsonify, request
 
 from spcs_llm.control.operated import Verb
-from spcs_llm.errors import QueryError, ServiceBusy, SettingsError, SpcsError
+from spcs_llm.errors import QueryError, ServiceBusy, SettingsError, SpcsError, place_in_code
 from spcs_llm.monitor.access import Access
 from spcs_llm.monitor.background import State
 from spcs_llm.monitor.cost_page import POOL, SERVICE, cost_csv, cost_page
@@ -91,8 +89,7 @@ def routes(monitor: Monitor, access: Access) -> Blueprint:
 
     @api.errorhandler(Exception)
     def _unexpected(error: Exception) -> tuple[Response, int]:
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        place = f"{type(error).__name__} in {Path(frame.filename).name}, line {frame.lineno}"
+        place = place_in_code(error)
         logger.error("A request to the webapp failed unexpectedly: %s.", place)
         return _error(
             500, f"The webapp failed unexpectedly ({place}).", "Please report this to the plugin's authors."

@@ -5,13 +5,19 @@ from __future__ import annotations
 import logging
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from spcs_llm.control.diagnosis.finding import FAILED, WARNING, Finding, Outcome, skipped
-from spcs_llm.errors import NetworkError, QueryTimeout, ServiceBusy, ServiceDown, ServiceStarting, SpcsError
+from spcs_llm.errors import (
+    NetworkError,
+    QueryTimeout,
+    ServiceBusy,
+    ServiceDown,
+    ServiceStarting,
+    SpcsError,
+    place_in_code,
+)
 from spcs_llm.query_context import QueryContext
 
 logger = logging.getLogger(__name__)
@@ -109,10 +115,8 @@ def _outcome(step: Step, context: QueryContext) -> Outcome:
         error.forget_server_text()
         return Outcome.of(error, "" if error.hint else step.fallback)
     except Exception as error:  # noqa: BLE001 - a diagnosis that breaks off tells nothing
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        place = f"{type(error).__name__} in {Path(frame.filename).name}, line {frame.lineno}"
         return Outcome(
             FAILED,
-            f"This step of the diagnosis failed unexpectedly ({place}).",
+            f"This step of the diagnosis failed unexpectedly ({place_in_code(error)}).",
             "Please report this to the plugin's authors.",
         )
