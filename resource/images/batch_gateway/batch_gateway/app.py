@@ -100,8 +100,6 @@ class Gateway:
             reply = refused.reply
         except _ClientLeft:
             return
-        except asyncio.TimeoutError:  # not the builtin one before Python 3.11
-            reply = _too_slow().reply
         except Exception:
             logger.exception("A request failed unexpectedly", extra=fields(path=scope["path"]))
             reply = Reply(500, _json(error="The batch gateway failed unexpectedly: see the container's log."))
@@ -245,7 +243,10 @@ async def _chunks(receive: Receive) -> Any:
     """The parts of a body: one that is slow holds room that others need, and is given up after a while."""
     more, until = True, time.monotonic() + _SLOWEST_BODY
     while more:
-        message = await asyncio.wait_for(receive(), max(0.0, until - time.monotonic()))
+        try:
+            message = await asyncio.wait_for(receive(), max(0.0, until - time.monotonic()))
+        except asyncio.TimeoutError:  # not the builtin one before Python 3.11
+            raise _too_slow() from None
         if message["type"] != "http.request":
             raise _ClientLeft
         more = message.get("more_body", False)
