@@ -156,7 +156,7 @@ def test_every_view_and_theme_is_accessible_to_axe(tab: Any, at: Scene) -> None:
         page.get_by_text("Figures").click()
         assert one.findings() == []
         one.open("#/try")
-        page.get_by_text("no custom model").wait_for()
+        page.get_by_text("You may not use any custom chat model.").wait_for()
         assert one.findings() == []
 
 
@@ -209,15 +209,19 @@ def test_what_one_viewer_changes_another_sees(tab: Any, at: Scene) -> None:
     assert stranger.page.get_by_role("button", name="Resume").count() == 0
 
 
+def _break_embed(at: Scene, page: Any) -> None:
+    """Its container runs out of memory, and the page says so."""
+    with at.sf.world.lock:
+        at.sf.world.catalog.service_named("EMBED").fall_into("out_of_memory")
+    page.locator("#spcs-service").get_by_text("Raise the memory").first.wait_for()
+
+
 def test_a_service_that_breaks_while_one_looks_is_shown_with_what_to_do(tab: Any, at: Scene) -> None:
     one = tab()
     one.open(f"#/service/{EMBED}")
     page = one.page
     page.get_by_text("Log of container model-inference").wait_for()
-    with at.sf.world.lock:
-        service = next(s for key, s in at.sf.world.catalog.services.items() if key[2] == "EMBED")
-        service.fall_into("out_of_memory")
-    page.locator("#spcs-service").get_by_text("Raise the memory").first.wait_for()
+    _break_embed(at, page)
     page.locator(".state.failed").first.wait_for()
     assert "is" in page.locator("#spcs-live").inner_text()
 
@@ -403,7 +407,7 @@ def test_no_view_is_wider_than_the_window(tab: Any, at: Scene, width: int) -> No
         page.get_by_text("Figures").click()
         fits()
         one.open("#/try")
-        page.get_by_text("no custom model").wait_for()
+        page.get_by_text("You may not use any custom chat model.").wait_for()
         fits()
     finally:
         with at.sf.world.lock:
@@ -415,10 +419,7 @@ def test_figures_that_were_opened_stay_open_while_the_page_is_renewed(tab: Any, 
     one.open(f"#/service/{EMBED}")
     page = one.page
     page.get_by_text("Figures").click()
-    with at.sf.world.lock:
-        service = next(s for key, s in at.sf.world.catalog.services.items() if key[2] == "EMBED")
-        service.fall_into("out_of_memory")
-    page.locator("#spcs-service").get_by_text("Raise the memory").first.wait_for()
+    _break_embed(at, page)
     assert page.locator("details[open]").count() == 1
 
 

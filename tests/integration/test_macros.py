@@ -87,7 +87,7 @@ class Scene:
         with self.sf.world.lock:
             catalog = self.sf.world.catalog
             now = catalog.settle()
-            return next(s for key, s in catalog.services.items() if key[2] == name).shown_status(now)
+            return catalog.service_named(name).shown_status(now)
 
 
 def _public(key: rsa.RSAPrivateKey) -> bytes:

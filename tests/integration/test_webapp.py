@@ -120,7 +120,7 @@ def test_one_service_is_shown_with_its_log_events_and_values_for_the_form(at: Sc
 
 def test_lines_of_a_log_show_neither_credentials_nor_prompts(at: Scene) -> None:
     with at.sf.world.lock:
-        service = next(s for key, s in at.sf.world.catalog.services.items() if key[2] == "CHAT")
+        service = at.sf.world.catalog.service_named("CHAT")
         service.extra_log = HOSTILE
     running = at.start()
     browser = at.browser(running, STRANGER)

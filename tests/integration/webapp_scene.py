@@ -187,13 +187,13 @@ class Scene:
     def drop(self, name: str) -> None:
         with self.sf.world.lock:
             catalog = self.sf.world.catalog
-            catalog.drop_service(next(s for key, s in catalog.services.items() if key[2] == name))
+            catalog.drop_service(catalog.service_named(name))
 
     def status(self, name: str) -> str:
         with self.sf.world.lock:
             catalog = self.sf.world.catalog
             now = catalog.settle()
-            return next(s for key, s in catalog.services.items() if key[2] == name).shown_status(now)
+            return catalog.service_named(name).shown_status(now)
 
     def known(self, browser: Browser, services: int | None = None) -> Any:
         """The overview, as soon as there is one with containers and endpoints."""

@@ -448,7 +448,7 @@
     const { models } = one;
     if (!models) return h("p", { class: "quiet" }, "Asking LLM Mesh for the models that you may use…");
     if (models.error) return h("p", { class: "quiet" }, "A query cannot be sent. " + models.error.message + " " + models.error.hint);
-    return models.models.length ? null : h("p", { class: "quiet" }, "A query cannot be sent: there is no custom model that you may use.");
+    return models.models.length ? null : h("p", { class: "quiet" }, "A query cannot be sent, because you may not use any custom model.");
   }
 
   async function askForModels(id, isSuspended) {
@@ -595,7 +595,7 @@
       h("div", { class: "bar" }, h("div", { role: "group", "aria-label": "Group by" }, by("pool", "By compute pool"), " ", by("service", "By service")),
         h("a", { href: backend("cost.csv"), download: "model-services-cost.csv" }, "Download as CSV")),
       answer.by === "service" && h("p", { class: "quiet" }, "What Snowflake attributes to services of the Model Registry. It is an estimate, and part of the pools' cost; other services are not in it."),
-      series.length ? [costChart(answer.days, series, currency, legend(series))] : h("p", {}, "There is no cost in these days, as far as the role may see."),
+      series.length ? [costChart(answer.days, series, currency, legend(series))] : h("p", {}, "The role does not see any cost in these days."),
       answer.missing.map((m) => h("div", { class: "note" }, h("p", {}, "Missing: " + m.what + ". " + m.why), m.hint && h("p", {}, m.hint))),
       h("p", { class: "quiet" }, (answer.knownUntil ? "Snowflake's view shows cost until " + time(answer.knownUntil) + ". " : "") + "Days are days in UTC. A credit costs " + money(price, currency) + " (" + answer.price.source + ")."),
     ];
@@ -621,7 +621,7 @@
     }
     if (!byId("try")) return;
     if (!models.length) {
-      show(byId("try"), h("p", {}, "There is no custom model for chats that you may use. An administrator adds one under Administration > Connections > Custom LLM."));
+      show(byId("try"), h("p", {}, "You may not use any custom chat model. An administrator adds one under Administration > Connections > Custom LLM."));
       return;
     }
     const model = h("select", { required: true }, models.map((one_) => h("option", { value: one_.id }, one_.name)));

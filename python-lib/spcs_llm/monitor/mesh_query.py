@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Callable
 
 from spcs_llm.control.diagnosis.query_steps import CHAT, DOCUMENTS, EMBED, QUESTION, TEXT, TOKENS
@@ -28,7 +28,7 @@ class Asked:
     seen: str
     told: Mapping[str, Any]
     timing: StreamTiming | None = None
-    seconds: float = field(default=0.0)
+    seconds: float = 0.0
 
 
 def ask(project: Any, model: MeshModel, clock: Callable[[], float] = time.monotonic) -> Asked:
@@ -43,7 +43,7 @@ def ask(project: Any, model: MeshModel, clock: Callable[[], float] = time.monoto
         What came of it.
 
     Raises:
-        SpcsError: If there is no answer.
+        SpcsError: If the query is not answered.
     """
     began = clock()
     send = {CHAT: _chat, EMBED: _embed}.get(model.kind, _rerank)

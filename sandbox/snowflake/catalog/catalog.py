@@ -183,6 +183,10 @@ class Catalog:
             service.status, service.suspended_on = "SUSPENDED", created
         return service
 
+    def service_named(self, name: str) -> Service:
+        """The service of this name, in whatever schema."""
+        return next(service for key, service in self.services.items() if key[2] == name)
+
     def run_out_of_capacity(self, pool: ComputePool) -> None:
         """Every node of the pool is lost and the cloud provider has no other: 392507. `pool.trouble = ""` ends it."""
         now = self.settle()
