@@ -19,13 +19,6 @@ TOO_LONG = "word " * 3000  # the model reads 256 tokens
 
 
 @pytest.fixture(scope="module")
-def instance() -> Iterator[Instance]:
-    with Instance() as made:
-        yield made
-        assert not made.dss.violations
-
-
-@pytest.fixture(scope="module")
 def service(instance: Instance) -> Iterator[PublicEndpoint]:
     python = environment("infinity")
     ranker, embedder = saved_model(python, "ranker", "save_cross_encoder.py"), minilm(python)

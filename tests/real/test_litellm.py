@@ -13,18 +13,13 @@ import requests
 from sandbox.instance import Instance
 from sandbox.snowflake import PublicEndpoint
 from tests.real.environments import environment
+from tests.real.schemas import PLACE
 from tests.real.server_process import free_port, server_process
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 
 HELPFUL = "You are a helpful assistant."
 PARIS = "What is the capital of France?"
-PLACE = {
-    "type": "object",
-    "properties": {"city": {"type": "string"}},
-    "required": ["city"],
-    "additionalProperties": False,
-}
 # An upstream that refuses connections fails for as long as one asks: the plugin gives up early here.
 IMPATIENT = {"queryTimeoutSeconds": 60, "coldStartWaitSeconds": 1}
 

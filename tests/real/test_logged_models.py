@@ -18,13 +18,6 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(2400)]
 
 
 @pytest.fixture(scope="module")
-def instance() -> Iterator[Instance]:
-    with Instance() as made:
-        yield made
-        assert not made.dss.violations
-
-
-@pytest.fixture(scope="module")
 def python() -> Path:
     return environment("snowflake-1.5")
 

@@ -15,6 +15,7 @@ from sandbox.instance import Instance
 from sandbox.services.smollm2 import weights
 from sandbox.snowflake import PublicEndpoint
 from tests.real.environments import environment, saved_model
+from tests.real.schemas import PLACE
 from tests.real.server_process import free_port, server_process
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(2400)]
@@ -29,12 +30,6 @@ WEATHER = {
         "description": "The weather in a city",
         "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
     },
-}
-PLACE = {
-    "type": "object",
-    "properties": {"city": {"type": "string"}},
-    "required": ["city"],
-    "additionalProperties": False,
 }
 
 

@@ -12,6 +12,7 @@ from dataikuapi.dss.llm import LLMException
 
 from sandbox.instance import Instance
 from tests.real.environments import saved_model
+from tests.real.schemas import PLACE
 from tests.real.vllm_server import LONGEST, vllm_python, vllm_server
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(2400)]
@@ -19,12 +20,6 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(2400)]
 PARIS = "What is the capital of France?"
 WEATHER = "What is the weather in Paris?"
 EXTRACT = "Extract the city as JSON: Alice lives in Berlin."
-PLACE = {
-    "type": "object",
-    "properties": {"city": {"type": "string"}},
-    "required": ["city"],
-    "additionalProperties": False,
-}
 GET_WEATHER = {
     "name": "get_weather",
     "description": "The weather in a city",
@@ -43,13 +38,6 @@ CALL = (
 )
 NAMED = {"type": "tool_name", "name": "get_weather"}
 REQUIRED = {"type": "required"}
-
-
-@pytest.fixture(scope="module")
-def instance() -> Iterator[Instance]:
-    with Instance() as made:
-        yield made
-        assert not made.dss.violations
 
 
 @pytest.fixture(scope="module")

@@ -18,13 +18,6 @@ TOO_LONG = "word " * 3000  # MiniLM embeds 256 tokens, and its ranking head read
 
 
 @pytest.fixture(scope="module")
-def instance() -> Iterator[Instance]:
-    with Instance() as made:
-        yield made
-        assert not made.dss.violations
-
-
-@pytest.fixture(scope="module")
 def embedder() -> Iterator[str]:
     python = vllm_python()
     with vllm_server(python, minilm(python), "minilm", "--runner", "pooling") as url:
