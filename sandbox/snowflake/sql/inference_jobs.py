@@ -90,23 +90,25 @@ def _read(reader: Reader) -> _Clauses:
     subquery = _subquery(reader)
     reader.expect("MODEL", "=")
     found = _Clauses(pool, specification, subquery, reader.qualified())
-    if reader.take("VERSION"):
-        reader.expect("=")
+    if _sets(reader, "VERSION"):
         found.version = reader.identifier()
-    if reader.take("FUNCTION"):
-        reader.expect("=")
+    if _sets(reader, "FUNCTION"):
         found.function = reader.string()
-    if reader.take("NAME"):
-        reader.expect("=")
+    if _sets(reader, "NAME"):
         found.name = _unquoted(reader)
-    if reader.take("ASYNC"):
-        reader.expect("=")
+    if _sets(reader, "ASYNC"):
         found.is_async = reader.boolean()
-    if reader.take("REPLICAS"):
-        reader.expect("=")
+    if _sets(reader, "REPLICAS"):
         found.replicas = reader.integer()
     reader.end()
     return found
+
+
+def _sets(reader: Reader, clause: str) -> bool:
+    if not reader.take(clause):
+        return False
+    reader.expect("=")
+    return True
 
 
 def _subquery(reader: Reader) -> str:

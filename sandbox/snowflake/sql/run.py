@@ -98,11 +98,9 @@ class Run:
     def model(self, parts: Names, verb: str = "SHOW") -> Model:
         return self._found(self.catalog.models, parts, "Model", MODEL_PRIVILEGES, verb)
 
-    def stage(self, parts: Names, *privileges: str) -> Stage:
-        """A stage on which the role has a privilege; raises 002003, and 003001 where it lacks one of those named."""
+    def stage(self, parts: Names) -> Stage:
+        """A stage on which the role has a privilege; raises 002003."""
         found: Stage = self._found(self.catalog.stages, parts, "Stage", STAGE_PRIVILEGES, "SELECT")
-        for privilege in privileges:
-            self.require(found.securable, "stage", found.full_name, privilege)
         return found
 
     def require_in_schema(self, key: Names, privilege: str) -> None:

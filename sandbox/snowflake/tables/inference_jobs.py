@@ -61,7 +61,7 @@ class InferenceJobs:
         self._held_at: int | None = None
         self._go_on = threading.Event()
         self._threads: list[threading.Thread] = []
-        self._closed = False
+        self.closed = False
 
     def arm(self, kind: str, **params: Any) -> JobFault:
         fault = JobFault(kind, **params)
@@ -77,7 +77,7 @@ class InferenceJobs:
         self._go_on.set()
 
     def close(self) -> None:
-        self._closed = True
+        self.closed = True
         self.release()
         for thread in self._threads:
             thread.join(10)
@@ -122,10 +122,6 @@ class InferenceJobs:
     def wait_if_held(self, done: int, service: Service) -> None:
         while self._held_at is not None and done >= self._held_at and service.status == "RUNNING":
             self._go_on.wait(0.02)
-
-    @property
-    def closed(self) -> bool:
-        return self._closed
 
 
 class _FailedJobError(Exception):
