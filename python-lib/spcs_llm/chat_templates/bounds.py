@@ -25,9 +25,8 @@ _MAX_CALLS = 100_000  # of macros, functions and methods
 _MAX_SECONDS = 5.0  # of CPU
 _STEPS_BETWEEN_LOOKS = 16  # at the clock, which costs more than most steps
 _MAX_MADE = 200_000_000  # bytes of all texts, and items of all lists, that expressions make
-_MAX_TEXT = (
-    10_000_000  # characters of one text, or of one list when it is written: twice what a million tokens are
-)
+# Characters of one text, or of one list when it is written: twice what a million tokens are.
+_MAX_TEXT = 10_000_000
 _MAX_SEARCH = 2_000_000_000  # characters of a text times those of another that is looked for in it
 _MAX_ITEMS = 1_000_000  # of one list
 _MAX_NUMBER = 100_000  # as a width, count or precision

@@ -204,9 +204,7 @@ class Exchange:
         ]
         if len(codings) == 1 and codings[0] in _INFLATED:
             return _inflated(chunks, self._host)
-        packed = [
-            each for each in codings if each in _PACKED
-        ]  # of others nothing is said: they may be any text
+        packed = [each for each in codings if each in _PACKED]  # others are not named: they may be any text
         if packed:
             raise ModelError(
                 f"The answer comes in an encoding that was not asked for ({', '.join(packed)[:_LONGEST_CODING]!r}).",

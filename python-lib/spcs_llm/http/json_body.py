@@ -13,9 +13,7 @@ MAX_ELEMENTS = 8_000_000
 MAX_CONTAINERS = 500_000
 _SMALL = 1 << 20
 _MAX_DIGITS = 4300
-_LEAST_BYTES_EACH = (
-    5  # for each list, object and pair of an honest answer: those of log probabilities have eight
-)
+_LEAST_BYTES_EACH = 5  # of a list, object or pair in an honest answer: in log probabilities they have eight
 
 
 def refuse_html(headers: Mapping[str, str], body: bytes) -> None:

@@ -211,7 +211,7 @@ class AnswerReader:
         """The JSON of a body that is not an event stream; a list for several objects, one after the other."""
         body = b"".join(chunks)
         if is_dense(body):
-            return parse_json(body)  # which refuses it
+            return parse_json(body)  # within its bounds; as several objects, it would take more memory
         try:
             return json.loads(body)
         except (ValueError, RecursionError):
