@@ -5,9 +5,10 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3.13 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 DEMO = .venv-demo/bin/python
 DEV = .venv/bin/python
-# Tests wait half of their time, for timeouts that run out and for processes that start: more workers than two cores.
-PARALLEL = -n 4 --dist worksteal
+# Tests also wait, for timeouts that run out and for processes that start: more workers than two cores.
+PARALLEL = -n 3 --dist worksteal
 HERE = not real and not soak and not bench
+ONLY = not exhaustive
 VERSION = $(shell sed -n 's/^ *"version": "\(.*\)",/\1/p' plugin.json)
 ZIP = dist/dss-plugin-snowpark-container-services-llm-$(VERSION).zip
 
@@ -34,18 +35,18 @@ demo: .venv-demo/installed  ## every kind of query against real models, and the 
 serve: .venv-demo/installed  ## the same, kept running for your own calls
 	@$(DEMO) -m sandbox serve
 
-test: .venv/installed  ## the proof that all of it works
+test:  ## the proof that all of it works
 	@$(MAKE) --no-print-directory -j2 test-python test-beside
 
-test-python: .venv/installed
-	$(DEV) -m pytest $(PARALLEL) -m "$(HERE) and not exhaustive"
+test-exhaustive:  ## what takes long for what it adds to `make test`
+	@$(MAKE) --no-print-directory -j2 test-python test-beside ONLY=exhaustive
+
+test-python: .venv/compiled
+	$(DEV) -m pytest $(PARALLEL) -m "$(HERE) and $(ONLY)"
 
 test-beside:  # says nothing before its end, so that it is not mixed with what test-python says
-	@mkdir -p .venvs; $(MAKE) --no-print-directory test-browser > .venvs/browser.log 2>&1; \
+	@mkdir -p .venvs; $(MAKE) --no-print-directory test-browser BROWSER="-m '$(ONLY)'" > .venvs/browser.log 2>&1; \
 	status=$$?; cat .venvs/browser.log; exit $$status
-
-test-exhaustive: .venv/installed  ## more of what `make test` checks in a smaller number
-	$(DEV) -m pytest $(PARALLEL) -m "$(HERE) and exhaustive"
 
 coverage: .venv/installed  ## both; fails where they leave too much of the plugin's code unexecuted
 	$(DEV) -m pytest $(PARALLEL) -m "$(HERE)" --cov --cov-report=term
@@ -58,7 +59,7 @@ test-browser:  ## the webapp's page in a real Chromium; says so where there is n
 		echo "There is no Chromium on this machine: the tests in a browser (tests/browser) were left out."; \
 	else \
 		$(MAKE) --no-print-directory .venvs/browser/installed && \
-		CHROMIUM="$(CHROMIUM)" .venvs/browser/bin/python -m pytest tests/browser; \
+		CHROMIUM="$(CHROMIUM)" .venvs/browser/bin/python -m pytest tests/browser $(BROWSER); \
 	fi
 
 test-all: .venv/installed  ## the plugin in the sandbox on every Python that is here, with the oldest and newest libraries
@@ -130,6 +131,10 @@ clean:
 
 .venv/installed: requirements/dev.txt requirements/models.txt
 	@$(call install,.venv,requirements/dev.txt,about a minute)
+
+# pytest rewrites the assertions of a test file that it has not seen before: once here, and not in each worker.
+.venv/compiled: .venv/installed
+	@$(DEV) -m pytest --collect-only > /dev/null && touch $@
 
 .venvs/browser/installed: requirements/browser.txt requirements/models.txt
 	@$(call install,.venvs/browser,requirements/browser.txt,about a minute)

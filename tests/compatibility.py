@@ -38,7 +38,7 @@ TESTS = (
     "--ignore=tests/integration/test_demo.py",
     "--ignore=tests/integration/test_regressions.py",
 )
-AS_MAKE_TEST = "not real and not soak and not bench and not exhaustive"
+QUICK_AND_EXHAUSTIVE = "not real and not soak and not bench"
 # The sandbox's own tests: it runs where its packages do.
 CONTRACT = ("tests/contract", "--ignore=tests/contract/test_snowflake_connector.py")
 # What a hostile server can do depends on the interpreter and on urllib3, so the two ends of the range show it. The bare
@@ -81,7 +81,7 @@ def _run(name: str) -> tuple[str, float]:
         interpreter = _environment(name, python, LOCKS[packages])
     except subprocess.CalledProcessError:
         return "FAILED: its packages cannot be installed", time.monotonic() - began
-    command = [str(interpreter), "-m", "pytest", *TESTS, "-p", "no:cacheprovider", "-m", AS_MAKE_TEST]
+    command = [str(interpreter), "-m", "pytest", *TESTS, "-p", "no:cacheprovider", "-m", QUICK_AND_EXHAUSTIVE]
     if version == "3.9":
         command += WITHOUT_MODELS
     elif packages == "newest":

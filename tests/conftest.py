@@ -33,12 +33,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Tests that take long are started first, so that no worker is left with one at the end."""
+    _leave_a_sample(items)
     seed = config.getoption("--random-order")
     if seed is not None:
         random.Random(seed).shuffle(items)
         modules = {path: place for place, path in enumerate(dict.fromkeys(item.path for item in items))}
         items.sort(key=lambda item: modules[item.path])  # what the tests of a module share is made once
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
+def _leave_a_sample(items: list[pytest.Item]) -> None:
+    """Marks as exhaustive all cases of a test but the `n` of its `sample(n)`, which are spread over them evenly."""
+    cases: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("sample"):
+            cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for of_one_test in cases.values():
+        (wanted,) = of_one_test[0].get_closest_marker("sample").args
+        sample = {place * len(of_one_test) // wanted for place in range(wanted)}
+        for place, item in enumerate(of_one_test):
+            if place not in sample:
+                item.add_marker("exhaustive")
 
 
 def pytest_collection_finish() -> None:

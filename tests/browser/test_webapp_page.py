@@ -198,6 +198,7 @@ def test_an_operator_suspends_and_resumes_and_is_told_the_saving(tab: Any, at: S
     assert at.status("CHAT") == "RUNNING"
 
 
+@pytest.mark.exhaustive
 def test_what_one_viewer_changes_another_sees(tab: Any, at: Scene) -> None:
     operator, stranger = tab(OPERATOR).page, tab(STRANGER)
     stranger.open(f"#/service/{CHAT}")
@@ -226,6 +227,7 @@ def test_a_service_that_breaks_while_one_looks_is_shown_with_what_to_do(tab: Any
     assert "is" in page.locator("#spcs-live").inner_text()
 
 
+@pytest.mark.exhaustive
 def test_a_service_that_is_dropped_while_one_looks_is_named(tab: Any, at: Scene) -> None:
     with at.sf.world.lock:
         service = at.sf.world.catalog.add_service("SHORT_LIVED")
@@ -237,6 +239,7 @@ def test_a_service_that_is_dropped_while_one_looks_is_named(tab: Any, at: Scene)
     one.page.get_by_text("It may have been dropped").wait_for()
 
 
+@pytest.mark.exhaustive
 def test_an_address_that_names_no_service_leads_back_to_the_list(tab: Any) -> None:
     one = tab()
     one.open("#/service/%3Cb%3Enothing")
@@ -283,6 +286,7 @@ def test_the_keyboard_is_enough(tab: Any, at: Scene) -> None:
     assert page.evaluate("document.activeElement.textContent") == "By service", "the focus stays where it was"
 
 
+@pytest.mark.exhaustive
 def test_cost_is_downloaded_as_csv(tab: Any) -> None:
     one = tab()
     one.open("#/cost")
@@ -312,6 +316,7 @@ def test_a_model_answers_with_its_tokens_and_its_trace(tab: Any, at: Scene) -> N
             assert one.findings() == []
 
 
+@pytest.mark.exhaustive
 def test_a_slow_answer_is_seen_as_it_comes_and_can_be_cancelled(tab: Any, at: Scene) -> None:
     with at.talker(STRANGER, tokens=10_000, token_seconds=0.05):
         one = tab()
@@ -330,6 +335,7 @@ def test_a_slow_answer_is_seen_as_it_comes_and_can_be_cancelled(tab: Any, at: Sc
         assert cancel.is_disabled()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("how", ["another page", "closed"])
 def test_a_viewer_who_leaves_cancels_the_prompt(
     tab: Any, at: Scene, backend: tuple[Any, Quick], how: str
@@ -369,6 +375,7 @@ def test_a_diagnosis_shows_every_step_of_a_query_with_the_viewers_rights(tab: An
         assert page.locator("ol.steps li").count() == 6
 
 
+@pytest.mark.exhaustive
 def test_a_viewer_without_a_credential_sees_which_step_fails(tab: Any, at: Scene) -> None:
     with at.talker(STRANGER) as talk:
         one = tab(OPERATOR)
@@ -383,6 +390,7 @@ def test_a_viewer_without_a_credential_sees_which_step_fails(tab: Any, at: Scene
         assert "What to do" in failed.inner_text()
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("width", [360, 800])
 def test_no_view_is_wider_than_the_window(tab: Any, at: Scene, width: int) -> None:
     long = "A" * 120
@@ -414,6 +422,7 @@ def test_no_view_is_wider_than_the_window(tab: Any, at: Scene, width: int) -> No
             at.sf.world.catalog.drop_service(service)
 
 
+@pytest.mark.exhaustive
 def test_figures_that_were_opened_stay_open_while_the_page_is_renewed(tab: Any, at: Scene) -> None:
     one = tab()
     one.open(f"#/service/{EMBED}")
@@ -423,6 +432,7 @@ def test_figures_that_were_opened_stay_open_while_the_page_is_renewed(tab: Any, 
     assert page.locator("details[open]").count() == 1
 
 
+@pytest.mark.exhaustive
 def test_someone_whom_dss_does_not_know_may_look_at_a_public_page_and_do_nothing(tab: Any, at: Scene) -> None:
     one = tab(None, of=at.start(public=True))
     one.page.get_by_role("link", name="CHAT").click()
@@ -445,6 +455,7 @@ def test_while_snowflake_is_away_the_page_says_so_and_keeps_its_data(tab: Any, a
     page.get_by_role("alert").wait_for(state="hidden")
 
 
+@pytest.mark.exhaustive
 def test_numbers_and_times_are_written_as_the_viewer_writes_them(tab: Any) -> None:
     german = tab(locale="de-DE", timezone_id="Asia/Tokyo").page
     german.get_by_role("link", name="CHAT").wait_for()
@@ -452,6 +463,7 @@ def test_numbers_and_times_are_written_as_the_viewer_writes_them(tab: Any) -> No
     assert "second" in german.locator("#spcs-age").inner_text(), "the words are those of the page"
 
 
+@pytest.mark.exhaustive
 def test_someone_without_services_is_told_where_they_come_from(tab: Any, at: Scene) -> None:
     from sandbox.dss import SnowflakeConnection, SnowflakeLogin
 
@@ -465,6 +477,7 @@ def test_someone_without_services_is_told_where_they_come_from(tab: Any, at: Sce
     assert "role NOTHING" in page.locator("#spcs-rows").inner_text()
 
 
+@pytest.mark.exhaustive
 def test_a_thousand_services_are_searched_sorted_and_paged(tab: Any, at: Scene) -> None:
     with at.sf.world.lock:
         made = [

@@ -10,7 +10,6 @@ import requests
 from dataikuapi.dss.llm_tracing import SpanReader
 from dataikuapi.dss.llm_utils import LLMException
 from dataikuapi.utils import DataikuException
-from langchain_core.messages import HumanMessage, SystemMessage
 
 from sandbox.dss import Dss
 from tests.contract.plugins.writing import COMPLETE, client
@@ -159,7 +158,7 @@ def test_the_body_of_the_12_5_client_without_settings_is_taken(url: str, dss: Ds
 
 def test_langchain_invokes_the_chat_model(project: Any) -> None:
     chat = project.get_llm("custom:acme:chat").as_langchain_chat_model()
-    message = chat.invoke([SystemMessage("Be brief."), HumanMessage("two words")])
+    message = chat.invoke([("system", "Be brief."), ("human", "two words")])
     assert message.content == "two words"
     assert message.usage_metadata["total_tokens"] == 4
 

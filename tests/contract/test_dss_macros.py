@@ -232,6 +232,7 @@ def test_a_result_is_bytes_and_fetching_it_ends_the_run(
                 ask(run_id)
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     ("result_type", "body", "rule"),
     [

@@ -171,6 +171,7 @@ def test_a_model_that_fails_is_a_500(serve: Callable[..., ScriptedService]) -> N
     assert post(serve(), split([boom])).status_code == 500
 
 
+@pytest.mark.exhaustive
 def test_smollm2_chats_with_real_token_counts() -> None:
     service = ChildService("smollm2", "MODEL_SERVING", {})
     question = [{"type": "text", "text": "Write one sentence about the sea."}]

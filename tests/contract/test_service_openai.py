@@ -233,6 +233,7 @@ def test_llama_cpp_holds_an_answer_to_a_json_schema(llama: ChildService) -> None
     assert answer.keys() == {"city"}
 
 
+@pytest.mark.exhaustive
 def test_llama_cpp_streams_through_the_ingress_with_a_key_of_its_own() -> None:
     with Snowflake() as sf:
         chat = sf.create_service("chat", "smollm2", "OPENAI", api_key="sk-1")

@@ -242,6 +242,7 @@ def dot(a: Sequence[float], b: Sequence[float]) -> float:
     return sum(x * y for x, y in zip(a, b, strict=True))
 
 
+@pytest.mark.exhaustive
 def test_e5_does_not_let_a_health_check_wait(e5: ChildService) -> None:
     """Asked all the time while a batch is embedded, it answers before the batch each time."""
     rows = [[i, {"inputs": f"text number {i} " * 20}] for i in range(24)]

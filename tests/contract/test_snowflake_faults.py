@@ -509,6 +509,7 @@ STORM = [
 ]
 
 
+@pytest.mark.exhaustive
 def test_a_storm_of_faults_mixes_no_answers_up_and_leaves_nothing_in_flight(
     sf: Snowflake, header: dict[str, str]
 ) -> None:

@@ -406,6 +406,7 @@ def test_a_service_whose_port_is_closed_is_an_upstream_connect_error(sf: Snowfla
 # -- counting
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("stream", [False, True])
 def test_who_asks_one_after_the_other_is_never_counted_twice(sf: Snowflake, stream: bool) -> None:
     chat = sf.create_service("chat", protocol="OPENAI")

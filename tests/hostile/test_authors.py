@@ -265,6 +265,7 @@ def test_deep_claims_of_a_token_are_no_failure(victim: Victim) -> None:
     judge(complaints)
 
 
+@pytest.mark.exhaustive
 def test_blanks_of_a_prompt_cost_what_they_are_worth(victim: Victim) -> None:
     complaints = {}
     for name, text in (("blanks", " " * (4 * MB)), ("tokens", "<s>" * MB), ("bars", "<|" * MB)):

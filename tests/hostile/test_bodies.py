@@ -55,6 +55,7 @@ def cpu_of_a_megabyte(victim: Victim) -> float:
     return best / (len(body) / MB)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("surface", QUICK, ids=str)
 def test_a_body_costs_no_more_than_it_is_worth(
     victim: Victim, surface: Surface, cpu_of_a_megabyte: float

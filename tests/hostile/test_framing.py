@@ -132,6 +132,7 @@ def results(victim: Victim, surface: Surface, tls: ssl.SSLContext | None) -> dic
     return found
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("over_tls", [False, True], ids=["tcp", "tls"])
 @pytest.mark.parametrize("surface", PLACES, ids=str)
 def test_nobody_is_given_what_follows_a_wrong_answer(

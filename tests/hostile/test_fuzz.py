@@ -215,6 +215,7 @@ def _json(target: Target, surface: Surface, data: st.DataObject) -> None:
         target.put(surface.reply(dumped(answer), content_type="application/json"))
 
 
+@pytest.mark.sample(2)
 @DEPTHS
 @pytest.mark.parametrize("surface", ANSWERS, ids=str)
 def test_any_json(victim: Victim, surface: Surface, examples: int, repeatable: bool) -> None:

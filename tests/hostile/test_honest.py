@@ -8,6 +8,7 @@ from tests.hostile.surfaces import SURFACES, Surface, new_question
 from tests.hostile.victim import Victim
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("surface", SURFACES, ids=str)
 def test_an_honest_server_is_answered_for(victim: Victim, surface: Surface) -> None:
     with surface.serve(surface.good) as server:

@@ -85,6 +85,7 @@ EXPECTED_UNREAD = {
 ENDS = ("", "\0", "x\0", "!")  # of texts: what no expression goes on with
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("ends", [ENDS[:2], pytest.param(ENDS, marks=pytest.mark.soak)], ids=["few", "all"])
 def test_every_expression_is_linear(ends: tuple[str, ...]) -> None:
     complaints = {}
@@ -356,6 +357,7 @@ for _piece in (
 
 
 # The expressions that read an error's text are each measured above.
+@pytest.mark.sample(8)
 @pytest.mark.parametrize(
     "name",
     [

@@ -356,6 +356,7 @@ def test_a_busy_model_server_is_a_429(gateway_for: Start, server: ObedientServer
     assert "429" in value["error"]
 
 
+@pytest.mark.exhaustive
 def test_random_faults_lose_and_double_no_row(gateway_for: Start, server: ObedientServer) -> None:
     chance = random.Random(7)
     asked_for: list[str] = []
@@ -395,6 +396,7 @@ def test_random_faults_lose_and_double_no_row(gateway_for: Start, server: Obedie
 # -- bounds -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.exhaustive
 def test_a_thousand_rows_are_asked_in_parallel_within_the_limit(gateway_for: Start, scripted: Any) -> None:
     service = scripted(request_seconds=0.01)
     gateway = gateway_for(service.url, MAX_PARALLELISM=12)
@@ -403,6 +405,7 @@ def test_a_thousand_rows_are_asked_in_parallel_within_the_limit(gateway_for: Sta
     assert service.stats.max_in_flight == 12
 
 
+@pytest.mark.exhaustive
 def test_several_batches_share_the_limit(gateway_for: Start, scripted: Any) -> None:
     service = scripted(request_seconds=0.01)
     gateway = gateway_for(service.url, MAX_PARALLELISM=5)
@@ -431,6 +434,7 @@ def test_more_rows_than_can_wait_are_a_429(gateway_for: Start, server: ObedientS
     assert post(gateway.url, "/complete", [[0, "x"]], "second").status_code == 200
 
 
+@pytest.mark.exhaustive
 def test_more_bytes_than_can_be_held_are_a_429_and_kept_answers_make_room(
     gateway_for: Start, server: ObedientServer
 ) -> None:
@@ -445,6 +449,7 @@ def test_more_bytes_than_can_be_held_are_a_429_and_kept_answers_make_room(
     assert poll(gateway.url, "/complete", "first").status_code == 404, "its answer made room"
 
 
+@pytest.mark.exhaustive
 def test_cells_of_two_megabytes_come_through(gateway_for: Start, scripted: Any) -> None:
     gateway = gateway_for(scripted().url)
     cells = [('é🦆\\"\n[{:' * 250_000)[: 2_000_000 - i] for i in range(3)]
@@ -466,6 +471,7 @@ def resident_kilobytes(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024
 
 
+@pytest.mark.exhaustive
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="Linux tells a process's memory there")
 def test_memory_stays_flat_over_many_batches(gateway_for: Start, scripted: Any) -> None:
     gateway = gateway_for(scripted().url, MAX_BODY_MEGABYTES=4, MAX_HELD_MEGABYTES=8, KEEP_SECONDS=3600)

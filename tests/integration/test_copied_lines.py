@@ -58,6 +58,7 @@ def test_the_readme_s_python(instance: Instance) -> None:
     assert printed == f"{whole}\n{streamed}{[vector_of('a text')]}\n{chained}\n"
 
 
+@pytest.mark.exhaustive
 def test_the_python_of_the_sandbox_s_readme_for_dss() -> None:
     ask, look = blocks("sandbox/dss/README.md", "python")
     assert run(sys.executable, "-c", ask).strip()
@@ -66,6 +67,7 @@ def test_the_python_of_the_sandbox_s_readme_for_dss() -> None:
     assert service == "['DATAIKU_SPCS.PUBLIC.CHAT', 'RUNNING']"
 
 
+@pytest.mark.exhaustive
 def test_the_python_of_the_sandbox_s_readme_for_snowflake() -> None:
     code, tables = blocks("sandbox/snowflake/README.md", "python")
     assert run(sys.executable, "-c", tables).strip() == "[{'ID': Decimal('1'), 'TEXT': 'a'}]"
@@ -75,6 +77,7 @@ def test_the_python_of_the_sandbox_s_readme_for_snowflake() -> None:
     assert rest.startswith("http://127.0.0.1:")
 
 
+@pytest.mark.exhaustive
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
 def test_the_shell_lines_of_the_sandbox_s_readme_for_snowflake() -> None:
     serve, ask = blocks("sandbox/snowflake/README.md", "sh")

@@ -83,6 +83,7 @@ def _is_there(group: int) -> bool:
     return True
 
 
+@pytest.mark.exhaustive
 def test_the_demo_shows_every_kind_of_query_and_how_services_are_run(tmp_path: Path) -> None:
     with sandbox("demo", environment={**PLAIN, "TMPDIR": str(tmp_path)}) as process:
         text = process.communicate(timeout=100)[0]
@@ -176,6 +177,7 @@ def test_it_runs_in_an_odd_place(tmp_path: Path) -> None:
     assert "What next" in text
 
 
+@pytest.mark.exhaustive
 def test_serve_waits_for_no_answer_when_it_is_interrupted() -> None:
     with sandbox("serve") as process:
         printed = printed_until(process, "Ctrl-C")
@@ -217,6 +219,7 @@ def arrived_query(printed: str) -> Iterator[socket.socket]:
         yield connection
 
 
+@pytest.mark.exhaustive
 def test_a_stop_in_the_middle_leaves_nothing_behind() -> None:
     with sandbox("demo") as process:
         printed_until(process, "Chat")

@@ -57,6 +57,7 @@ def test_a_model_that_works_has_nothing_that_failed(instance: Instance) -> None:
     assert record["process"]["child_process"] in (True, False)
 
 
+@pytest.mark.exhaustive
 def test_progress_is_told_in_steps(instance: Instance) -> None:
     macro = instance.project.get_macro(MACRO)
     run_id = macro.run(params(instance))
@@ -67,6 +68,7 @@ def test_progress_is_told_in_steps(instance: Instance) -> None:
     assert "Count from" not in run.log
 
 
+@pytest.mark.exhaustive
 def test_a_connection_that_does_not_exist_is_a_warning(instance: Instance) -> None:
     rows = result(instance, snowflakeConnection="nowhere")
     assert rows["Service state"]["result"] == "warning"

@@ -158,6 +158,7 @@ FAULTS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.sample(9)
 @pytest.mark.parametrize("kind", FAULTS)
 @pytest.mark.parametrize(
     "statement", ["show services", "show endpoints", "containers", "describe compute", "select"]

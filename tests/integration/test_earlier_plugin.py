@@ -85,6 +85,7 @@ def test_texts_share_requests_and_requests_run_in_parallel(instance: Instance) -
     assert service.stats.max_in_flight == 2
 
 
+@pytest.mark.exhaustive
 def test_settings_reach_a_service_that_can_take_them(instance: Instance) -> None:
     service = {"service": "smollm2", "protocol": "OPENAI"}
     llm = chat(instance, service=service, serviceProtocol="OPENAI")
@@ -103,6 +104,7 @@ def test_a_redirect_takes_no_token_to_another_host(instance: Instance, on: str) 
     assert instance.snowflake.counters["elsewhere"] == {}
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(
     ("fault", "place"),
     [

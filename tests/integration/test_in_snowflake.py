@@ -72,6 +72,7 @@ def test_the_input_stays_as_it_is_and_only_chosen_columns_are_kept(at: Scene) ->
     assert len(at.table("INPUT")) == 2
 
 
+@pytest.mark.exhaustive
 def test_a_column_named_select_is_read_and_written(at: Scene) -> None:
     at.fill([(1, "hello")], {"id": "NUMBER", "select": "VARCHAR"})
     at.here({**PROMPT, "promptTemplate": "Say {{select}}."})
@@ -93,6 +94,7 @@ TEXTS = st.text(
 )
 
 
+@pytest.mark.exhaustive
 @settings(max_examples=4, deadline=None)
 @given(cells=st.lists(TEXTS, max_size=60), before=TEXTS, system=TEXTS)
 def test_any_cells_and_any_prompt_reach_the_model_as_they_are(
@@ -106,6 +108,7 @@ def test_any_cells_and_any_prompt_reach_the_model_as_they_are(
     assert answers(shared) == {i: answer_to(before + text) for i, text in enumerate(cells)}
 
 
+@pytest.mark.exhaustive
 def test_prompts_and_cells_of_a_megabyte_arrive_whole(at: Scene) -> None:
     at.fill([(1, "ß" * 500_000), (2, "b" * 2_000_000)])
     prompt = "ä" * 500_000
@@ -161,6 +164,7 @@ def _recorded(chat: Any, asked: list[Any]) -> Any:
     return recorded
 
 
+@pytest.mark.exhaustive
 def test_a_model_that_takes_text_instead_of_parts_is_asked_with_text(at: Scene) -> None:
     at.fill([(i, f"t{i}") for i in range(9)])
     at.here({**PROMPT, "service": f"{CHAT.rpartition('.')[0]}.TEXT_CHAT"})
@@ -193,6 +197,7 @@ def _answering(at: Scene, answer: Any) -> Any:
     return pytest.MonkeyPatch.context(), model, chat
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("native", [True, False], ids=["native", "text"])
 def test_fields_of_a_schema_become_typed_columns(at: Scene, native: bool) -> None:
     at.fill([(1, "x")])
@@ -207,6 +212,7 @@ def test_fields_of_a_schema_become_typed_columns(at: Scene, native: bool) -> Non
     assert row["note"] is None
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
@@ -234,6 +240,7 @@ def test_an_answer_that_breaks_the_schema_is_a_failed_row_with_its_reason(
     assert failure["answer_error"].startswith(reason)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("kind", ["ARRAY", "VECTOR"])
 def test_texts_are_embedded_and_a_row_without_text_is_a_failure(at: Scene, kind: str) -> None:
     at.fill([(1, "a"), (2, "b"), (3, None), (4, "")])
@@ -246,6 +253,7 @@ def test_texts_are_embedded_and_a_row_without_text_is_a_failure(at: Scene, kind:
     assert {row["embedding_error"] for row in at.failures} == {"The text is NULL or empty."}
 
 
+@pytest.mark.exhaustive
 def test_vectors_are_arrays_where_dss_makes_such_columns(at: Scene) -> None:
     at.fill([(1, "a")])
     at.dss.recipes.column_types = "native"
@@ -263,6 +271,7 @@ def e5(shared: Scene) -> Any:
     return made.service
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("kind", ["ARRAY", "VECTOR"])
 def test_a_real_model_embeds_a_table(at: Scene, e5: Any, kind: str) -> None:
     texts = ["a cat", "a kitten", "quarterly revenue", "ein Kätzchen", *(f"ticket {i}" for i in range(150))]
@@ -292,12 +301,14 @@ def test_without_a_dataset_for_them_failures_are_in_the_output_with_their_reason
     assert "model exploded on purpose" in rows[2]["answer_error"]
 
 
+@pytest.mark.exhaustive
 def test_a_limit_of_rows_runs_as_many(at: Scene) -> None:
     at.fill([(i, f"t{i}") for i in range(40)])
     assert at.here({**PROMPT, "rowLimit": "5"}).rows == 5
     assert len(at.output) == 5
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("params", [PROMPT, EMBEDDING], ids=["chat", "embedding"])
 def test_a_table_without_rows_gives_outputs_without_rows(at: Scene, params: dict[str, Any]) -> None:
     at.fill([])
@@ -308,6 +319,7 @@ def test_a_table_without_rows_gives_outputs_without_rows(at: Scene, params: dict
 # -- faults ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.exhaustive
 def test_only_the_rows_that_the_service_refuses_fail_and_the_others_are_answered(at: Scene) -> None:
     poisoned = {7, 8, 63, 90}
     at.fill([(i, f"t{i} {POISON if i in poisoned else ''}") for i in range(100)])
@@ -334,6 +346,7 @@ def test_failed_rows_are_tried_again_only_on_request(at: Scene) -> None:
     assert at.work_tables == []
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("kind", ["status", "duplicate", "lost", "garbage"])
 def test_batches_that_fail_or_come_twice_lose_and_double_nothing(at: Scene, kind: str) -> None:
     at.fill([(i, f"t{i}") for i in range(120)])
@@ -344,6 +357,7 @@ def test_batches_that_fail_or_come_twice_lose_and_double_nothing(at: Scene, kind
     assert Counter(int(row["id"]) for row in at.output) == Counter(range(120))
 
 
+@pytest.mark.exhaustive
 def test_a_suspended_service_is_resumed_and_the_log_says_that_it_bills(at: Scene) -> None:
     at.fill([(1, "a")])
     at.sf.run_sql(f"ALTER SERVICE {CHAT} SUSPEND")
@@ -367,6 +381,7 @@ def test_a_suspended_service_that_the_role_may_not_resume_is_named_with_its_gran
         at.sf.run_sql(f"ALTER SERVICE {CHAT} RESUME")
 
 
+@pytest.mark.exhaustive
 def test_a_job_of_the_other_task_does_not_meet_answers_of_another_type(at: Scene) -> None:
     at.fill([(1, "a"), (2, f"b {POISON}")])
     at.here(PROMPT)
@@ -376,6 +391,7 @@ def test_a_job_of_the_other_task_does_not_meet_answers_of_another_type(at: Scene
     assert [name.rpartition("_")[2] for name in at.work_tables] == ["VECTORS"]
 
 
+@pytest.mark.exhaustive
 def test_as_many_statements_run_at_once_as_the_service_has_instances(at: Scene) -> None:
     wide = at.sf.create_service(
         "wide", protocol="MODEL_SERVING", row_seconds=0.002, placed={"min_instances": 3, "max_instances": 3}
@@ -394,6 +410,7 @@ def test_as_many_statements_run_at_once_as_the_service_has_instances(at: Scene) 
     assert wide.stats.max_in_flight > 4  # more than the batches of one statement
 
 
+@pytest.mark.exhaustive
 def test_a_service_that_refuses_every_row_stops_the_job_and_keeps_what_was_answered(at: Scene) -> None:
     at.fill([(i, f"t{i} {POISON}") for i in range(30)])
     said = at.refuse(PROMPT)
@@ -406,6 +423,7 @@ def test_a_service_that_refuses_every_row_stops_the_job_and_keeps_what_was_answe
         assert at.here(PROMPT).failed == 0  # what failed in succession was not the rows' fault
 
 
+@pytest.mark.exhaustive
 def test_a_service_that_is_away_for_a_while_loses_no_row(at: Scene) -> None:
     at.fill([(i, f"t{i}") for i in range(200)])
     at.chat.set_state("no_hosts", refusals=9)
@@ -413,6 +431,7 @@ def test_a_service_that_is_away_for_a_while_loses_no_row(at: Scene) -> None:
     assert (report.answered, report.failed) == (200, 0)
 
 
+@pytest.mark.exhaustive
 def test_a_service_that_stays_away_stops_the_job_and_fails_no_row(at: Scene) -> None:
     at.fill([(i, f"t{i}") for i in range(50)])
     at.chat.set_state("no_hosts")
@@ -461,6 +480,7 @@ FAULTS: tuple[Callable[[Scene, int], object], ...] = (
 )
 
 
+@pytest.mark.exhaustive
 def test_no_row_is_lost_or_doubled_by_interruptions(at: Scene) -> None:
     _interruptions(at, seed=1, count=12, longest=45)
 
@@ -524,6 +544,7 @@ def test_a_recipe_that_is_killed_goes_on_where_it_stopped(at: Scene) -> None:
     assert sum(asked) - before == report.asked
 
 
+@pytest.mark.exhaustive
 def test_of_two_runs_at_once_the_earlier_one_stops_and_nothing_is_doubled(at: Scene) -> None:
     at.fill([(i, f"t{i}") for i in range(100)])
     begun, go_on = threading.Event(), threading.Event()
@@ -553,6 +574,7 @@ def test_of_two_runs_at_once_the_earlier_one_stops_and_nothing_is_doubled(at: Sc
     assert Counter(int(row["id"]) for row in at.output) == Counter(range(100))
 
 
+@pytest.mark.exhaustive
 def test_a_job_that_would_cost_more_than_the_limit_stops_after_the_sample(at: Scene) -> None:
     at.fill([(i, f"t{i}") for i in range(100)])
     said = at.refuse({**PROMPT, "costLimit": "0.000001"})
@@ -643,6 +665,7 @@ def test_datasets_that_cannot_be_used_are_refused(
         at.dss.create_dataset(PROJECT, role, "account", role.upper(), catalog=DATABASE, schema=SCHEMA)
 
 
+@pytest.mark.exhaustive
 def test_datasets_without_a_database_are_in_that_of_the_connection(at: Scene) -> None:
     at.fill([(1, "a")])
     at.dss.create_dataset(PROJECT, "input", "account", "INPUT")
@@ -694,6 +717,7 @@ def test_the_form_says_what_is_wrong_instead_of_failing(at: Scene) -> None:
 # -- functions over containers ---------------------------------------------------------------------
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     ("arguments", "path"),
     [
@@ -724,6 +748,7 @@ def test_the_batch_gateway_answers_by_its_functions(at: Scene, arguments: str, p
     assert at.failures[0]["answer_error"].startswith("The service reports: ")
 
 
+@pytest.mark.exhaustive
 def test_the_batch_gateway_embeds(at: Scene) -> None:
     gateways = pytest.importorskip("sandbox.services.batch_gateway")
     engine = at.sf.create_service("engine_embed", "scripted", "OPENAI", kind="embedding")

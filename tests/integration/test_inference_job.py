@@ -124,6 +124,7 @@ def test_a_job_answers_every_row_in_the_process_that_dss_starts(at: At) -> None:
     assert at.jobs.started[-1].specification["resources"] == {"gpu_requests": "1"}
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("model", ["M", "COLUMNS"])
 @pytest.mark.parametrize("nested", ["values", "text"])
 def test_what_is_sent_is_what_the_form_says_and_no_statement_has_it_as_it_is(
@@ -163,6 +164,7 @@ def test_what_is_sent_is_what_the_form_says_and_no_statement_has_it_as_it_is(
         assert json.loads(row["RESPONSE_FORMAT"]) == expected
 
 
+@pytest.mark.exhaustive
 def test_the_statement_is_the_same_for_any_prompt(at: At) -> None:
     """But for the digest in the job's name and the number of the run."""
     found = set()
@@ -201,6 +203,7 @@ def test_fields_of_a_schema_become_typed_columns_and_an_answer_that_breaks_it_is
     assert reasons == {9: "The field team is not of type string.", 10: "The answer is not a JSON object."}
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("nested", ["values", "text"])
 def test_texts_are_embedded_and_a_row_without_text_is_a_failure(at: At, nested: str) -> None:
     at.fill([(1, "a"), (2, "b"), (3, None), (4, "")])
@@ -215,6 +218,7 @@ def test_texts_are_embedded_and_a_row_without_text_is_a_failure(at: At, nested: 
     assert len(at.jobs.started[-1].rows) == 2
 
 
+@pytest.mark.exhaustive
 def test_a_model_that_takes_text_instead_of_parts_is_asked_with_text(at: At) -> None:
     at.rows(9)
     assert at.do({**JOB, "model": f"{HERE}.TEXTS"}).answered == 9
@@ -222,6 +226,7 @@ def test_a_model_that_takes_text_instead_of_parts_is_asked_with_text(at: At) -> 
     assert [job.key[2][-2:] for job in at.jobs.started[-2:]] == ["P1", "T2"]
 
 
+@pytest.mark.exhaustive
 def test_a_large_job_has_replicas_as_far_as_the_pool_has_free_nodes(at: At) -> None:
     at.rows(70)
     with pytest.MonkeyPatch.context() as patch:
@@ -231,6 +236,7 @@ def test_a_large_job_has_replicas_as_far_as_the_pool_has_free_nodes(at: At) -> N
     assert "REPLICAS = 2" in at.executed[-1]
 
 
+@pytest.mark.exhaustive
 def test_smollm2_chats_and_e5_embeds_in_jobs(at: At) -> None:
     at.sf.create_model("smol", "smollm2", max_new_tokens=16, functions=[CHAT_PARAMS_FUNCTION])
     at.sf.create_model("e5", "e5")
@@ -267,6 +273,7 @@ def _killed(at: At, params: dict[str, Any], pattern: str, skip: int = 0) -> None
         at.do(params, on_statement=on_statement)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("done", [False, True], ids=["running", "done"])
 def test_a_run_after_a_crash_takes_the_results_of_the_job_instead_of_starting_another(
     at: At, done: bool
@@ -289,6 +296,7 @@ def test_a_run_after_a_crash_takes_the_results_of_the_job_instead_of_starting_an
     assert at.left == []
 
 
+@pytest.mark.exhaustive
 def test_results_that_were_taken_before_a_crash_are_not_doubled(at: At) -> None:
     at.rows(80)
     _killed(at, JOB, "DROP SERVICE")  # after they were taken
@@ -299,6 +307,7 @@ def test_results_that_were_taken_before_a_crash_are_not_doubled(at: At) -> None:
     assert at.left == []
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("other", [{"temperature": 0.5}, {"promptTemplate": "Say {{text}}"}])
 def test_a_run_with_other_settings_ends_the_job_that_a_crash_has_left(at: At, other: dict[str, Any]) -> None:
     at.rows(80)
@@ -311,6 +320,7 @@ def test_a_run_with_other_settings_ends_the_job_that_a_crash_has_left(at: At, ot
     assert at.left == []
 
 
+@pytest.mark.exhaustive
 def test_engine_service_ends_the_job_that_a_crash_has_left(at: At) -> None:
     at.rows(20)
     at.jobs.hold(0)
@@ -319,6 +329,7 @@ def test_engine_service_ends_the_job_that_a_crash_has_left(at: At) -> None:
     assert at.left == []
 
 
+@pytest.mark.exhaustive
 def test_a_recipe_that_is_killed_leaves_its_job_to_the_next_run(at: At) -> None:
     at.rows(150)
     at.jobs.hold(64)
@@ -332,6 +343,7 @@ def test_a_recipe_that_is_killed_leaves_its_job_to_the_next_run(at: At) -> None:
     assert len(at.executed) == began
 
 
+@pytest.mark.exhaustive
 def test_a_recipe_that_is_told_to_end_drops_its_job_and_keeps_what_it_has_written(at: At) -> None:
     at.rows(150)
     at.jobs.hold(64)
@@ -346,6 +358,7 @@ def test_a_recipe_that_is_told_to_end_drops_its_job_and_keeps_what_it_has_writte
     assert len(at.jobs.started[-1].rows) == 86  # without the 64 that were written before
 
 
+@pytest.mark.exhaustive
 def test_of_two_runs_at_once_the_later_one_follows_the_job_and_the_earlier_one_stops(at: At) -> None:
     at.rows(150)
     began = len(at.executed)
@@ -380,6 +393,7 @@ def test_of_two_runs_at_once_the_later_one_follows_the_job_and_the_earlier_one_s
     assert at.left == []
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("count", [4, pytest.param(12, marks=pytest.mark.exhaustive)])
 def test_no_row_is_lost_or_doubled_by_interruptions(at: At, count: int) -> None:
     _interruptions(at, 1, count)
@@ -425,6 +439,7 @@ def _interruptions(at: At, seed: int, count: int) -> None:
 # -- jobs that go wrong ----------------------------------------------------------------------------
 
 
+@pytest.mark.exhaustive
 def test_a_job_that_fails_is_told_with_its_message_and_what_it_has_done_is_kept(at: At) -> None:
     at.rows(150)
     at.jobs.arm("fail", after=64, condition="out_of_memory")
@@ -445,6 +460,7 @@ def test_a_row_that_makes_the_model_fail_fails_the_job_and_the_hint_says_what_fi
     assert POISON not in said
 
 
+@pytest.mark.exhaustive
 def test_a_job_that_somebody_drops_is_told_and_the_next_run_goes_on(at: At) -> None:
     at.rows(150)
     at.jobs.hold(64)
@@ -471,6 +487,7 @@ def test_a_job_that_does_not_start_is_stopped_with_what_the_pool_says(at: At) ->
     assert [name.rpartition("_")[2] for name in at.left] == ["RESULTS"]
 
 
+@pytest.mark.exhaustive
 def test_rows_without_a_result_are_asked_again(at: At) -> None:
     at.rows(100)
     at.jobs.arm("missing", every=10)
@@ -478,6 +495,7 @@ def test_rows_without_a_result_are_asked_again(at: At) -> None:
     assert [len(job.rows) for job in at.jobs.started[-2:]] == [100, 10]
 
 
+@pytest.mark.exhaustive
 def test_rows_that_never_have_a_result_are_failures(at: At) -> None:
     at.rows(100)
     at.jobs.arm("missing", every=10)
@@ -489,6 +507,7 @@ def test_rows_that_never_have_a_result_are_failures(at: At) -> None:
     }
 
 
+@pytest.mark.exhaustive
 def test_a_job_without_any_result_stops_the_recipe_and_fails_no_row(at: At) -> None:
     at.rows(10)
     at.jobs.arm("missing", every=1)
@@ -496,6 +515,7 @@ def test_a_job_without_any_result_stops_the_recipe_and_fails_no_row(at: At) -> N
     assert at.do(JOB).answered == 10
 
 
+@pytest.mark.exhaustive
 def test_results_that_are_not_said_to_be_complete_are_taken_with_a_warning(
     at: At, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -505,6 +525,7 @@ def test_results_that_are_not_said_to_be_complete_are_taken_with_a_warning(
     assert "did not say that its results are complete" in caplog.text
 
 
+@pytest.mark.exhaustive
 def test_a_look_at_the_job_that_fails_does_not_end_it(at: At) -> None:
     at.rows(5)
     began = len(at.executed)
@@ -518,12 +539,14 @@ def test_a_look_at_the_job_that_fails_does_not_end_it(at: At) -> None:
     assert [name.rpartition("_")[2] for name in at.left] == ["RESULTS"]
 
 
+@pytest.mark.exhaustive
 def test_a_statement_that_waits_for_an_image_is_repeated(at: At) -> None:
     at.rows(5)
     at.sf.statement_faults.arm("error", f"^{EXECUTE}", times=3, code="000630", state="57014")
     assert at.do(JOB).answered == 5
 
 
+@pytest.mark.exhaustive
 def test_a_cost_limit_stops_the_job_and_keeps_what_it_has_done(at: At) -> None:
     at.rows(150)
     at.jobs.hold(64)
@@ -544,6 +567,7 @@ def _refused(at: At, params: dict[str, Any]) -> str:
     return f"{refused.value.message} {refused.value.hint}"
 
 
+@pytest.mark.exhaustive
 def test_a_statement_that_is_started_twice_is_one_job(at: At) -> None:
     """As when the answer to the first one is lost."""
     at.rows(5)
@@ -580,6 +604,7 @@ def test_the_log_says_how_many_rows_have_results_and_what_it_costs_so_far(
 # -- rights and bad input --------------------------------------------------------------------------
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     ("kind", "privilege", "grant"),
     [
@@ -647,6 +672,7 @@ def test_all_that_a_job_lacks_is_said_at_once(at: At) -> None:
         assert f"'{label}' is empty" in form
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("resumes", [True, False])
 def test_a_suspended_pool_is_used_if_it_resumes_by_itself(at: At, resumes: bool) -> None:
     at.rows(3)
@@ -662,6 +688,7 @@ def test_a_suspended_pool_is_used_if_it_resumes_by_itself(at: At, resumes: bool)
         del at.sf.catalog.pools[pool.name]
 
 
+@pytest.mark.exhaustive
 def test_a_stage_that_another_role_owns_is_named_with_its_grant(at: At) -> None:
     at.rows(150)
     at.jobs.arm("fail", after=64)
@@ -676,6 +703,7 @@ def test_a_stage_that_another_role_owns_is_named_with_its_grant(at: At) -> None:
         grants.own(stage.securable, CALLER)
 
 
+@pytest.mark.exhaustive
 def test_an_account_that_lists_no_jobs_runs_both_engines(at: At) -> None:
     at.rows(3)
     at.sf.statement_faults.arm("error", "^SHOW JOB SERVICES", times=None, code="001003", state="42000")
@@ -683,6 +711,7 @@ def test_an_account_that_lists_no_jobs_runs_both_engines(at: At) -> None:
     assert at.do(JOB).answered == 3
 
 
+@pytest.mark.exhaustive
 def test_an_alias_of_a_version_is_taken(at: At) -> None:
     at.rows(3)
     assert at.do({**JOB, "modelVersion": "last"}).answered == 3
@@ -695,6 +724,7 @@ def test_an_alias_of_a_version_is_taken(at: At) -> None:
 BOTH = {**PROMPT, "model": f"{HERE}.M", "computePool": "JOBS"}
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("params", "most", "missing", "said"),
     [
@@ -723,6 +753,7 @@ def test_auto_selects_by_rows_model_and_rights_and_says_why(
     assert said in caplog.text
 
 
+@pytest.mark.exhaustive
 def test_auto_goes_on_with_the_job_that_a_crash_has_left(at: At) -> None:
     at.rows(80)
     at.jobs.hold(64)
@@ -749,6 +780,7 @@ def test_the_form_offers_models_and_pools_beside_services(at: At, field: str, va
     assert value in values
 
 
+@pytest.mark.exhaustive
 def test_a_model_and_a_pool_that_are_selected_are_used(at: At) -> None:
     at.rows(3)
     listed = {"model": "", "computePool": None, "listedModel": f"{HERE}.M", "listedPool": "JOBS"}

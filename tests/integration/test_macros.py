@@ -112,6 +112,7 @@ def at() -> Iterator[Scene]:
         assert not dss.violations
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("way", ["connection", "oauth", "token", "key pair"])
 def test_services_are_found_by_each_way_to_sign_in(at: Scene, way: str) -> None:
     chat, embed, rights = at.table("discover", at.presets[way])
@@ -131,6 +132,7 @@ def test_services_are_found_by_each_way_to_sign_in(at: Scene, way: str) -> None:
     assert f"user {USER}, role {CALLER}, warehouse {WAREHOUSE}" in rights["note"]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "fault",
     [
@@ -151,6 +153,7 @@ def test_no_column_is_read_wrongly_when_show_changes(at: Scene, way: str, fault:
         at.sf.statement_faults.clear()
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("way", ["connection", "token"])
 def test_without_a_word_about_it_nothing_is_suspended(at: Scene, way: str) -> None:
     rows = at.table("suspend", {**at.presets[way], "services": "DATAIKU_SPCS.*.*"})
@@ -162,6 +165,7 @@ def test_without_a_word_about_it_nothing_is_suspended(at: Scene, way: str) -> No
     assert (at.status("CHAT"), at.status("EMBED")) == ("RUNNING", "RUNNING")
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("way", ["connection", "token"])
 def test_services_are_suspended_and_resumed_and_waited_for(at: Scene, way: str) -> None:
     config = {**at.presets[way], "services": "dataiku_spcs.public.CH*", "dryRun": False, "waitSeconds": 60.0}
@@ -182,6 +186,7 @@ def test_a_connection_wins_over_a_preset_that_could_not_sign_in(at: Scene) -> No
     assert len(at.table("discover", {**broken, **CONNECTION})) == 3
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("way", ["connection", "token"])
 def test_a_macro_that_may_not_suspend_fails_with_the_grant(at: Scene, way: str) -> None:
     with at.sf.world.lock:
@@ -204,6 +209,7 @@ def test_an_empty_list_of_services_is_refused(at: Scene, way: str) -> None:
         at.run("suspend", {**at.presets[way], "services": " "})
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("way", ["connection", "token"])
 def test_the_cost_report_is_html_with_the_accounts_figures(at: Scene, way: str) -> None:
     with at.sf.world.lock:
@@ -238,6 +244,7 @@ def test_a_report_without_a_warehouse_names_the_field(at: Scene) -> None:
     assert "What runs now" in page
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("shape", ["bare", "wrapped", "rootModel only"])
 @pytest.mark.parametrize("macro", ["suspend", "resume"])
 def test_the_form_offers_the_services_that_the_role_sees(at: Scene, macro: str, shape: str) -> None:
@@ -258,6 +265,7 @@ def test_the_form_says_what_is_missing_and_never_fails(at: Scene) -> None:
     assert "value" not in line
 
 
+@pytest.mark.exhaustive
 def test_progress_reaches_the_end(at: Scene) -> None:
     macro = at.client.get_project("OPS").get_macro(f"pyrunnable_{PLUGIN}_spcs-llm-discover")
     run_id = macro.run(CONNECTION, wait=False)

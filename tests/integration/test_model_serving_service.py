@@ -158,6 +158,7 @@ def test_of_a_batch_only_the_text_fails_that_the_model_cannot_take(start: Start)
 # -- real models, and the whole path
 
 
+@pytest.mark.exhaustive
 def test_smollm2_chats_with_real_token_counts(start: Start) -> None:
     protocol = start("smollm2")
     turns = [("user", "My name is Ada."), ("assistant", "Hello Ada!"), ("user", "What is my name?")]

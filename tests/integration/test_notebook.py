@@ -101,6 +101,7 @@ def test_the_notebook_is_valid() -> None:
     nbformat.validate(nbformat.read(NOTEBOOK, as_version=4))
 
 
+@pytest.mark.exhaustive
 def test_its_outputs_are_those_of_a_run() -> None:
     # To record them again: python -m tests.integration.record_notebook
     run = [printed_by(cell) for cell in executed().cells[1:-1] if cell.cell_type == "code"]
@@ -176,6 +177,7 @@ def test_it_deploys_every_model_of_the_catalogue_in_dss() -> None:
     assert re.search(r"\binputs\b", phi_2)
 
 
+@pytest.mark.exhaustive
 def test_a_second_run_finds_everything_and_makes_nothing_twice() -> None:
     printed, account, _ = execute(runs=2)
 
@@ -186,6 +188,7 @@ def test_a_second_run_finds_everything_and_makes_nothing_twice() -> None:
     assert printed.count("exists already (RUNNING)") == 2
 
 
+@pytest.mark.exhaustive
 def test_a_suspended_service_is_resumed_by_running_again() -> None:
     # The first run's last cells suspend; the second run's creating cell resumes.
     printed, account, _ = execute(runs=2, SUSPEND=True)
@@ -194,6 +197,7 @@ def test_a_suspended_service_is_resumed_by_running_again() -> None:
     assert set(account["services"].values()) == {"SUSPENDED"}
 
 
+@pytest.mark.exhaustive
 def test_the_last_cells_do_nothing_by_themselves() -> None:
     printed, account, _ = execute()
 
@@ -202,6 +206,7 @@ def test_the_last_cells_do_nothing_by_themselves() -> None:
     assert not [line for line in account["statements"] if line.startswith(("ALTER", "DROP"))]
 
 
+@pytest.mark.exhaustive
 def test_drop_removes_services_and_models_when_told_to() -> None:
     _, account, _ = execute(DROP=True, DELETE_MODELS=True)
 
@@ -209,6 +214,7 @@ def test_drop_removes_services_and_models_when_told_to() -> None:
     assert account["models"] == {}
 
 
+@pytest.mark.exhaustive
 def test_the_caller_gets_usage_and_the_endpoints_and_nothing_else() -> None:
     _, account, _ = execute()
 

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from langchain_core.tools import tool
 from pydantic import BaseModel
 
 from sandbox.instance import Instance
@@ -375,6 +374,8 @@ def test_a_stream_that_fails_before_its_first_piece_is_asked_for_again(connect: 
 
 
 def test_langchain_binds_tools(connect: Connect) -> None:
+    from langchain_core.tools import tool  # here, because it takes a second, in every worker
+
     @tool
     def add(a: int, b: int) -> int:
         """Adds two numbers"""

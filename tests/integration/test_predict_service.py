@@ -94,6 +94,7 @@ def test_rows_that_are_lost_or_mixed_up_once_change_nothing(how: str) -> None:
 # -- real models
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("echo", [False, True])
 def test_smollm2_answers_and_its_echo_is_removed(start: Start, echo: bool) -> None:
     protocol = start("smollm2", max_new_tokens=24, echo=echo)
@@ -107,6 +108,7 @@ def test_smollm2_answers_and_its_echo_is_removed(start: Start, echo: bool) -> No
         assert text == text.strip()
 
 
+@pytest.mark.exhaustive
 def test_smollm2_stops_where_the_query_says(start: Start) -> None:
     request = asking("What is the capital of France?", sampling=Sampling(stop_sequences=("Paris",)))
     (answer,) = start("smollm2", max_new_tokens=24).chat_rows([request], call())

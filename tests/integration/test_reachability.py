@@ -126,6 +126,7 @@ def by_step(config: dict[str, Any], seconds: float = 60.0) -> dict[str, Finding]
     return {found.step: found for found in diagnose(config, seconds=seconds).findings}
 
 
+@pytest.mark.exhaustive
 def test_a_diagnosis_goes_through_the_proxy_as_queries_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arena: Arena
 ) -> None:

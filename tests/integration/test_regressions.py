@@ -33,6 +33,7 @@ def least_cpu(asks: dict[str, Ask]) -> dict[str, float]:
     return {name: min(each[name] for each in rounds) for name in asks}
 
 
+@pytest.mark.exhaustive
 def test_a_call_through_everything_costs_less_than_a_bare_one_with_requests(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -96,6 +97,7 @@ def test_an_import_loads_only_what_every_model_needs() -> None:
     assert len(loaded) < 100
 
 
+@pytest.mark.exhaustive
 def test_the_log_of_steps_costs_next_to_nothing_while_it_is_off() -> None:
     """Ten steps, as a query has at most as a rule, beside the call that they are steps of."""
     context = QueryContext(60)

@@ -62,6 +62,7 @@ def with_access_token(instance: Instance, token: str) -> Any:
     )
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     "written",
     [
@@ -95,6 +96,7 @@ def test_a_key_pairs_token_that_has_ended_is_made_anew(instance: Instance) -> No
     assert instance.snowflake.counters["account"]["endpoint_token"] == 3
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     ("preset", "words"),
     [

@@ -526,6 +526,7 @@ def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))  # noqa: PTH208
 
 
+@pytest.mark.exhaustive
 def test_128_threads_never_exceed_the_limit_nor_open_more_connections(arena: Arena) -> None:
     lock, in_flight, most, limit = threading.Lock(), 0, 0, 32
     all_slots = threading.Barrier(limit)
@@ -573,6 +574,7 @@ def test_128_threads_never_exceed_the_limit_nor_open_more_connections(arena: Are
     assert len(arena.server.requests) == 2 * 128 * 8
 
 
+@pytest.mark.exhaustive
 def test_nothing_leaks_over_thousands_of_calls_that_succeed_and_fail(arena: Arena) -> None:
     answers = [
         reply(),

@@ -244,6 +244,7 @@ def test_an_operator_suspends_after_being_told_the_saving(at: Scene) -> None:
     assert "by user olga of DSS" in running.log
 
 
+@pytest.mark.exhaustive
 def test_of_two_operators_one_suspends_and_the_other_is_told(at: Scene, running: Any) -> None:
     at.dss.put_in_groups("otto", "ops")
     at.dss.give_rights("otto", PROJECT, "READ_CONF")
@@ -297,6 +298,7 @@ def test_nothing_else_is_operated(at: Scene, running: Any, body: Any, status: in
 # -- when something is wrong -------------------------------------------------------------------------------
 
 
+@pytest.mark.exhaustive
 def test_a_service_that_is_dropped_while_its_page_is_open_is_named(at: Scene) -> None:
     running = at.start()
     with at.quick(running):
@@ -384,6 +386,7 @@ def test_answers_are_never_kept_and_never_run(at: Scene, running: Any) -> None:
 # -- cost, diagnosis, models -------------------------------------------------------------------------------
 
 
+@pytest.mark.exhaustive
 def test_cost_is_told_by_pool_by_service_and_as_csv(at: Scene) -> None:
     with at.sf.world.lock:
         catalog = at.sf.world.catalog
@@ -471,6 +474,7 @@ def test_a_diagnosis_asks_the_viewers_model_with_the_viewers_rights(at: Scene) -
         assert steps["Streaming"]["seen"].startswith("Waits for the step 'Query'")
 
 
+@pytest.mark.exhaustive
 def test_a_diagnosis_says_that_a_model_asks_another_service(at: Scene) -> None:
     running = at.start()
     with at.quick(running), at.talker(STRANGER) as talk:
@@ -482,6 +486,7 @@ def test_a_diagnosis_says_that_a_model_asks_another_service(at: Scene) -> None:
         assert "not an endpoint of this service" in gateway["seen"]
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     ("fault", "step", "earlier"),
     [
@@ -603,6 +608,7 @@ def test_without_the_right_to_act_as_the_viewer_no_model_is_asked(at: Scene) -> 
 # -- how much Snowflake is asked ---------------------------------------------------------------------------
 
 
+@pytest.mark.exhaustive
 def test_fifty_viewers_cost_no_more_statements_than_one(at: Scene) -> None:
     """Statements of a look at the account, once everything is known: the same, whoever looks at the page."""
     running = at.start()

@@ -435,6 +435,7 @@ GREEDY = [
 ]  # fmt: skip
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("source", GREEDY, ids=range(len(GREEDY)))
 def test_a_template_that_costs_out_of_proportion_is_refused(source: str) -> None:
     with pytest.raises(TemplateError):

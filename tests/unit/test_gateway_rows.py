@@ -22,6 +22,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.exhaustive
 @given(st.lists(st.tuples(JSON, JSON), max_size=6))
 def test_rows_are_read_as_they_were_sent(arguments: list[tuple[Any, Any]]) -> None:
     body = json.dumps({"data": [[i, *each] for i, each in enumerate(arguments)]}).encode()
@@ -42,6 +43,7 @@ def test_anything_else_is_refused_in_a_sentence_that_quotes_nothing(body: bytes)
         assert all(isinstance(row.number, int) for row in rows)
 
 
+@pytest.mark.exhaustive
 @given(st.lists(st.dictionaries(st.text(), JSON, max_size=3), max_size=5))
 def test_what_is_written_is_json_in_utf_8_with_the_same_numbers(values: list[dict[str, Any]]) -> None:
     rows = [Row(10 - place, ("x",)) for place in range(len(values))]

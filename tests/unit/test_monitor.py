@@ -195,7 +195,8 @@ def test_what_was_dropped_is_forgotten() -> None:
     assert {key[1] for key in town.lookout._kept if key[0] == "containers"} == {name_of(0)}
 
 
-@pytest.mark.parametrize("hours", [3, pytest.param(12, marks=pytest.mark.exhaustive)])
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("hours", [3, 12])
 def test_hours_of_looking_take_no_more_memory_than_one(hours: int) -> None:
     town = Town(20)
     town.watched = [name_of(3)]

@@ -650,6 +650,7 @@ LINEAR: dict[str, Any] = {
 }
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("chunks", LINEAR.values(), ids=LINEAR.keys())
 def test_reading_takes_linear_time(chunks: Any) -> None:
     """Eight times the events take about eight times as long; sixty-four times would be the square."""

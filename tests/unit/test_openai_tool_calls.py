@@ -356,6 +356,7 @@ def test_the_calls_of_one_answer_are_limited() -> None:
         both_ways(piece(MAX_CALLS, "c", "now", "{}") + body)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     "pieces",
     [

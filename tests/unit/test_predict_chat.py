@@ -392,6 +392,7 @@ def test_a_list_of_numbers_that_a_model_was_asked_for_is_its_answer(text: str) -
     assert text_of(ask(text)) == text
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("blanks", [" ", "\n", "<s>", "<|a|>"], ids=["spaces", "lines", "tokens", "control"])
 def test_blanks_cost_no_memory(blanks: str) -> None:
     prompt = "one two three " + blanks * (2_000_000 // len(blanks)) + "x"

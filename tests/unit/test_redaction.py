@@ -313,6 +313,7 @@ def test_as_many_credentials_are_kept_as_were_used_last() -> None:
     assert [secrets.masked(name) == "…" for name in names] == [True, False, False, True, True]
 
 
+@pytest.mark.exhaustive
 def test_credentials_of_any_length_are_kept_in_bounded_memory() -> None:
     secrets = SentSecrets()
     draw = random.Random(0)
