@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import ssl
-import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +18,7 @@ from spcs_llm.http.endpoint import Endpoint
 from spcs_llm.http.limits import Limiter
 from spcs_llm.http.request import HttpRequest
 from spcs_llm.http.retry import RetryPolicy
-from spcs_llm.http.transport import Transport
+from spcs_llm.http.transport import WATCHDOG, Transport
 from spcs_llm.query_context import QueryContext
 from spcs_llm.snowflake.ingress import error_from_response
 from spcs_llm.urls import parse_base_url
@@ -46,12 +45,31 @@ class Pauses:
 
     def __init__(self) -> None:
         self.slept: list[float] = []
+        self._skipped = 0.0
+        self._stands_at: float | None = None
 
     def __call__(self) -> float:
-        return time.monotonic() + sum(self.slept)
+        now = time.monotonic() if self._stands_at is None else self._stands_at
+        return now + self._skipped + sum(self.slept)
 
     def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
+
+    def skip(self, seconds: float) -> None:
+        self._skipped += seconds
+
+    def stand_still(self) -> None:
+        """From now on only what is slept or skipped passes: what a test sees does not depend on how fast it runs."""
+        self._stands_at = time.monotonic()
+
+
+class Seconds:
+    """A clock that only moves by hand."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 class Arena:
@@ -63,9 +81,11 @@ class Arena:
         self.undo = contextlib.ExitStack()
         self.pauses = Pauses()
         self.limiter = Limiter(4)
-        self.meter = BusyMeter()
+        self.metered = Seconds()
+        self.meter = BusyMeter(self.metered)
         self.server: RawServer | None = None
         self.elsewhere: RawServer | None = None
+        self.made: list[Endpoint] = []
 
     def serve(self, *script: Step, **options: Any) -> str:
         """Starts the server that the script is for; returns its URL."""
@@ -98,9 +118,9 @@ class Arena:
         return transport
 
     def endpoint(
-        self, url: str, *, pool_size: int = 4, idle_seconds: float = 5.0, cold_start: float = 60.0
+        self, url: str, *, pool_size: int = 4, idle_seconds: float = 20.0, cold_start: float = 60.0
     ) -> Endpoint:
-        return Endpoint(
+        endpoint = Endpoint(
             self.transport(url, pool_size),
             OneToken(),
             error_from_response,
@@ -111,17 +131,30 @@ class Arena:
             clock=self.pauses,
             sleep=self.pauses.sleep,
         )
+        self.made.append(endpoint)
+        return endpoint
 
     def call(self, seconds: float = 600.0) -> QueryContext:
         return QueryContext(seconds, clock=self.pauses)
 
+    def skip(self, seconds: float) -> None:
+        """So many seconds pass at once, for queries and for the watchdog that looks after their exchanges.
+
+        For a server to do when it has been reached, or a test when a stream is open: a time that runs out by itself
+        may do so before, and show something else.
+        """
+        self.pauses.skip(seconds)  # first: a query whose exchange is cut has no time left
+        for exchange in list(WATCHDOG._watched.values()):
+            exchange.until -= seconds  # type: ignore[misc]  # an Exchange
+            WATCHDOG.watch(exchange)
+
     def assert_nothing_is_held(self) -> None:
+        with WATCHDOG._wake:  # what it is just cutting, it has given back after that
+            pass
         assert self.limiter.in_flight == 0
         mark = self.meter.start()
-        began = time.perf_counter()
-        threading.Event().wait(0.002)
-        share, passed = self.meter.end(mark), time.perf_counter() - began
-        assert share > 0.6 * passed, "somebody else is still counted as in flight"
+        self.metered.now += 1.0
+        assert self.meter.end(mark) == 1.0, "somebody else is still counted as in flight"
 
 
 POST = HttpRequest("/predict", {"data": [[0, {"inputs": "prompt-canary of some length"}]]})

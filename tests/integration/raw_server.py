@@ -186,26 +186,28 @@ def then_reset(data: bytes = b"") -> Step:
     return step
 
 
-def then_silence(data: bytes = b"") -> Step:
-    """Sends, and then nothing until the client goes."""
+def then_silence(data: bytes = b"", reached: Callable[[], object] = lambda: None) -> Step:
+    """Sends, says by `reached` that it has, and then nothing until the client goes."""
 
     def step(connection: Any) -> str:
         connection.sendall(data)
+        reached()
         connection.recv(1)
         return CLOSE
 
     return step
 
 
-def dripping(start: bytes, piece: bytes, pause: float = 0.01) -> Step:
-    """Sends `start`, and a `piece` at a time for ever: never silent, never at an end."""
+def dripping(start: bytes, piece: bytes, reached: Callable[[], object] = lambda: None) -> Step:
+    """Sends `start`, says by `reached` that it has, and a `piece` at a time for ever: never silent, never at an end."""
 
     def step(connection: Any) -> None:
         connection.sendall(start)
+        reached()
         wait = threading.Event()
         while True:
             connection.sendall(piece)
-            wait.wait(pause)
+            wait.wait(0.01)
 
     return step
 

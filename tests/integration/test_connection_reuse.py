@@ -18,6 +18,7 @@ from spcs_llm.query_context import QueryContext
 from tests.integration.arena import Arena
 from tests.integration.openai_client import asking, client_for
 from tests.integration.raw_server import CHUNKED, CLOSE, RawServer, chunk, head, reply
+from tests.waiting import FAR_TOO_LONG
 
 STRAY = reply(body=b'{"stray": "meant for somebody else"}')
 GOOD = reply(body=b'{"ok": 1}')
@@ -63,11 +64,11 @@ def served(arena: Arena, script: Sequence[Any], tls: bool) -> str:
     return arena.serve(*script, tls=arena.certificate())
 
 
-def ask(transport: Any) -> bytes:
+def ask(transport: Any, idle_seconds: float = FAR_TOO_LONG) -> bytes:
     """The body of an answer; empty where there is none."""
     exchange = None
     try:
-        exchange = transport.send("POST", "/x", {}, b"{}", seconds=0.5, idle_seconds=0.3)
+        exchange = transport.send("POST", "/x", {}, b"{}", seconds=FAR_TOO_LONG, idle_seconds=idle_seconds)
         return bytes(exchange.body())
     except SpcsError:
         return b""
@@ -82,7 +83,7 @@ def test_a_connection_with_a_broken_framing_serves_nobody_else(
     arena: Arena, answer: bytes, tls: bool
 ) -> None:
     transport = arena.transport(served(arena, (answer, GOOD), tls))
-    ask(transport)
+    ask(transport, idle_seconds=0.3)  # some are silent where they should go on
     assert ask(transport) == b'{"ok": 1}'
     assert arena.server is not None
     assert [request.over for request in arena.server.requests] == [1, 2]
@@ -95,13 +96,15 @@ def test_a_connection_whose_request_was_answered_half_way_serves_nobody_else(are
     def refuse_unread(connection: Any) -> None:
         connection.recv(4096)
         connection.sendall(reply(413, b"too large"))
-        over.wait(5)
+        over.wait(FAR_TOO_LONG)
 
     with RawServer(GOOD, on_connect=refuse_unread) as server:
         transport = arena.transport(server.url)
         exchange = None
         try:
-            exchange = transport.send("POST", "/x", {}, b"x" * (64 << 20), seconds=1, idle_seconds=0.3)
+            exchange = transport.send(
+                "POST", "/x", {}, b"x" * (64 << 20), seconds=FAR_TOO_LONG, idle_seconds=0.3
+            )
         except SpcsError:
             pass
         finally:

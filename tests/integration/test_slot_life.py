@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import multiprocessing
 import random
@@ -15,7 +14,7 @@ from typing import Any
 import pytest
 
 from spcs_llm.cost import BusyMeter
-from spcs_llm.errors import QueryTimeout, SpcsError
+from spcs_llm.errors import SpcsError
 from spcs_llm.http.attempt import Stream
 from spcs_llm.http.endpoint import Endpoint
 from spcs_llm.http.limits import Limiter
@@ -26,6 +25,7 @@ from spcs_llm.snowflake.ingress import error_from_response
 from spcs_llm.urls import parse_base_url
 from tests.integration.arena import POST, Arena, OneToken
 from tests.integration.raw_server import RawServer, chunk, head, reply
+from tests.waiting import wait_for
 
 STREAM = head(transfer_encoding="chunked", content_type="text/event-stream") + chunk(b"data: 1\n\n")
 
@@ -96,7 +96,7 @@ def test_one_users_slow_sign_in_keeps_no_other_user_from_the_endpoint(arena: Are
     )
     waiting.start()
     assert slow.signing_in.wait(20)
-    assert endpoint(arena.server, limiter).send(POST, QueryContext(5, "another user")) == {"ok": 1}
+    assert endpoint(arena.server, limiter).send(POST, QueryContext(20, "another user")) == {"ok": 1}
     slow.go_on.set()
     waiting.join(20)
     assert limiter.in_flight == 0
@@ -109,7 +109,7 @@ def test_a_token_that_expires_while_its_query_waits_is_replaced_without_a_slot(
     arena.serve(reply())
     assert arena.server is not None
     limiter, tokens = Limiter(1), ExpiresWhileWaiting(expirations)
-    assert endpoint(arena.server, limiter, tokens).send(POST, QueryContext(5)) == {"ok": 1}
+    assert endpoint(arena.server, limiter, tokens).send(POST, QueryContext(20)) == {"ok": 1}
     assert tokens.sign_ins == min(expirations, 2) + 1
     assert limiter.in_flight == 0
 
@@ -122,7 +122,8 @@ def test_a_reader_that_hangs_gives_its_slot_back_when_its_time_is_up(arena: Aren
     arena.serve(forever, reply())
     assert arena.server is not None
     limiter, meter = Limiter(1), BusyMeter()
-    hung = endpoint(arena.server, limiter, meter=meter).open(POST, QueryContext(0.3), first_chunk)
+    hung = endpoint(arena.server, limiter, meter=meter).open(POST, arena.call(60), first_chunk)
+    arena.skip(60 - 0.3)
     other = endpoint(arena.server, limiter).send(POST, QueryContext(20, "another user"))
     assert other == {"ok": 1}
     assert limiter.in_flight == 0
@@ -139,10 +140,10 @@ def test_the_shares_of_hung_readers_are_charged_to_them(arena: Arena) -> None:
 
     arena.serve(forever)
     assert arena.server is not None
-    limiter, meter, context = Limiter(1), BusyMeter(), QueryContext(0.2)
+    limiter, meter, context = Limiter(1), BusyMeter(), arena.call(60)
     hung = endpoint(arena.server, limiter, meter=meter).open(POST, context, first_chunk)
-    with contextlib.suppress(QueryTimeout):
-        limiter.acquire(QueryContext(5))
+    arena.skip(60 - 0.2)
+    limiter.acquire(QueryContext(20))  # when the time of the hung one is up
     charged = context.busy_seconds
     assert charged > 0.0
     hung.close()
@@ -165,7 +166,7 @@ def abandoned_in_a_cycle(endpoint: Endpoint) -> None:
     cycle["self"] = cycle
 
 
-def wait_for(threads: Sequence[threading.Thread]) -> None:
+def wait_for_all(threads: Sequence[threading.Thread]) -> None:
     """Collects now and then: threads that wait for the slots of abandoned streams allocate nothing."""
     until = time.monotonic() + 60
     while any(thread.is_alive() for thread in threads) and time.monotonic() < until:
@@ -199,7 +200,7 @@ def test_the_collector_may_end_a_stream_anywhere(threshold: int) -> None:
             ]
             for thread in threads:
                 thread.start()
-            wait_for(threads)
+            wait_for_all(threads)
         finally:
             gc.set_threshold(*before)
         assert sorted(done) == [0, 1, 2, 3]
@@ -210,7 +211,7 @@ def test_the_collector_may_end_a_stream_anywhere(threshold: int) -> None:
 
 def _in_child(limiter: Limiter, meter: BusyMeter, client: Endpoint, results: Any) -> None:
     try:
-        answer = client.send(POST, QueryContext(5))
+        answer = client.send(POST, QueryContext(20))
         results.put((answer, limiter.in_flight, meter._in_flight))
     except Exception as error:  # noqa: BLE001 - told to the parent
         results.put(repr(error))
@@ -234,12 +235,11 @@ def test_a_fork_with_queries_in_flight_leaves_the_child_free() -> None:
         ]
         for thread in threads:
             thread.start()
-        while limiter.waiting == 0 or not server.requests:
-            threading.Event().wait(0.001)
+        wait_for(lambda: limiter.waiting and server.requests)
         results = fork.SimpleQueue()
         child = fork.Process(target=_in_child, args=(limiter, meter, client, results))
         child.start()
-        child.join(20)
+        child.join(60)
         assert not child.is_alive()
         assert results.get() == ({"ok": 1}, 0, 0)
         release.set()
