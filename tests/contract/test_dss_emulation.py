@@ -246,7 +246,7 @@ def test_one_instance_is_made_however_many_callers_come_at_once(tmp_path: Path) 
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(10)
+            thread.join(30)
         assert texts == ["1"] * 8
 
 

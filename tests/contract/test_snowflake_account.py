@@ -347,4 +347,4 @@ def test_the_sandbox_stops_completely() -> None:
     with Snowflake() as sf:
         url = sf.account_url
     with pytest.raises(requests.ConnectionError):
-        requests.get(url, timeout=2)
+        requests.get(url, timeout=30)

@@ -21,7 +21,7 @@ from sandbox.snowflake import Snowflake, dead_ends
 from sandbox.snowflake.fault_kinds import KINDS
 from sandbox.snowflake.snowflake import PublicEndpoint
 from sandbox.snowflake.tls import Certificates
-from tests.waiting import wait_for
+from tests.waiting import FAR_TOO_LONG, wait_for
 
 BODY = {"data": [[0, {"inputs": "a"}], [1, {"inputs": "b"}]]}
 ANSWERS = [answer_to("a"), answer_to("b")]
@@ -52,12 +52,12 @@ def scripted(chat: PublicEndpoint) -> ScriptedService:
 def call(
     chat: PublicEndpoint, header: dict[str, str], body: Any = BODY, path: str = "/predict", **kwargs: Any
 ) -> requests.Response:
-    settings = {"timeout": 5, "allow_redirects": False, **kwargs}
+    settings = {"timeout": 30, "allow_redirects": False, **kwargs}
     return requests.post(chat.url + path, json=body, headers=header, **settings)
 
 
 def raw(
-    chat: PublicEndpoint, header: dict[str, str], body: Any = BODY, seconds: float = 3.0
+    chat: PublicEndpoint, header: dict[str, str], body: Any = BODY, seconds: float = FAR_TOO_LONG
 ) -> tuple[bytes, str]:
     """Everything the other side sends, and how it ended: "closed", "reset" or "open"."""
     data = json.dumps(body).encode()
@@ -589,7 +589,7 @@ def test_a_bad_certificate_is_refused_for_its_own_reason(
 
 def test_nobody_listens() -> None:
     with dead_ends.refused() as address, pytest.raises(requests.ConnectionError, match="refused"):
-        requests.get(f"http://{address}", timeout=2)
+        requests.get(f"http://{address}", timeout=30)
 
 
 def test_a_connection_is_never_made() -> None:
@@ -601,4 +601,4 @@ def test_a_tls_handshake_hangs_and_another_is_cut() -> None:
     with dead_ends.silent() as address, pytest.raises(requests.RequestException, match="timed out"):
         requests.get(f"https://{address}", timeout=0.3)
     with dead_ends.handshake_cut() as address, pytest.raises(requests.ConnectionError):
-        requests.get(f"https://{address}", timeout=2)
+        requests.get(f"https://{address}", timeout=30)

@@ -18,9 +18,10 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from sandbox.services.local import LocalService
 from sandbox.snowflake import ROLE, Snowflake
 from sandbox.snowflake.snowflake import PublicEndpoint
-from tests.waiting import wait_for
+from tests.waiting import longer_each_time, wait_for
 
 BODY = {"data": [[0, {"inputs": "hi"}]]}
+CHATS = "/v1/chat/completions"
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ def call(
     path: str = "/predict",
     **kwargs: Any,
 ) -> requests.Response:
-    settings = {"timeout": 5, "allow_redirects": False, **kwargs}
+    settings = {"timeout": 30, "allow_redirects": False, **kwargs}
     return requests.post(chat.url + path, json=body, headers=headers or {}, **settings)
 
 
@@ -328,13 +329,26 @@ def test_silence_can_end_the_connection_instead(sf: Snowflake) -> None:
 def test_a_stream_lives_longer_than_the_idle_limit_while_bytes_flow_and_is_cut_when_not(
     sf: Snowflake,
 ) -> None:
-    flowing = sf.create_service("flowing", protocol="OPENAI", idle_seconds=1.0, tokens=12, token_seconds=0.1)
-    silent = sf.create_service("silent", protocol="OPENAI", idle_seconds=0.5, tokens=2, token_seconds=30)
     header = credential(session_token(sf))
     asked = {"messages": [{"role": "user", "content": "hi"}], "stream": True}
-    assert "[DONE]" in call(flowing, header, asked, "/v1/chat/completions").text
-    with pytest.raises(requests.exceptions.ChunkedEncodingError):
-        _ = call(silent, header, asked, "/v1/chat/completions").text
+
+    def ends_of(name: str, **options: Any) -> tuple[bool, bool]:
+        """Whether its stream came to its end, and whether it was cut after it had begun."""
+        with call(
+            sf.create_service(name, protocol="OPENAI", **options), header, asked, CHATS, stream=True
+        ) as reply:
+            try:
+                return "[DONE]" in reply.text, False
+            except requests.exceptions.ChunkedEncodingError:
+                return False, reply.status_code == 200
+
+    for seconds in longer_each_time(1.0):  # a machine that stands still for so long is silent
+        flowing = ends_of(f"flowing{seconds:g}", idle_seconds=seconds, tokens=12, token_seconds=seconds / 10)
+        silent = ends_of(f"silent{seconds:g}", idle_seconds=seconds / 2, tokens=2, token_seconds=300)
+        if (flowing, silent) == ((True, False), (False, True)):
+            break
+    assert flowing == (True, False)
+    assert silent == (False, True)
 
 
 # -- the life of the service
@@ -419,17 +433,20 @@ def test_who_asks_one_after_the_other_is_never_counted_twice(sf: Snowflake, stre
 
 
 def test_counters_know_requests_connections_and_the_most_at_once(sf: Snowflake) -> None:
-    chat = sf.create_service("chat", request_seconds=0.2, replicas=4)
     header = credential(session_token(sf))
-    threads = [threading.Thread(target=call, args=(chat, header)) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    with requests.Session() as client:
-        for _ in range(3):
-            client.post(chat.url + "/predict", json=BODY, headers=header, timeout=30)
-    counts = sf.counters["chat"]
+    for seconds in longer_each_time(0.2):
+        chat = sf.create_service(f"chat{seconds:g}", request_seconds=seconds, replicas=4)
+        threads = [threading.Thread(target=call, args=(chat, header)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+        with requests.Session() as client:
+            for _ in range(3):
+                client.post(chat.url + "/predict", json=BODY, headers=header, timeout=30)
+        counts = sf.counters[f"chat{seconds:g}"]
+        if counts["max_in_flight"] == 4:  # or one had its answer before another asked
+            break
     assert counts["requests"] == counts["forwarded"] == 7
     assert counts["connections"] == 5
     assert counts["max_in_flight"] == 4

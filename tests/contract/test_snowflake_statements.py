@@ -9,6 +9,7 @@ import datetime as dt
 import json
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import Any
 
@@ -191,9 +192,13 @@ def test_a_reply_that_is_lost_is_asked_for_again_and_the_statement_runs_once(
 
 def test_a_long_statement_is_polled_for(sf: Snowflake, connection: Any) -> None:
     sf.world.durations.statement_wait = 0.05
-    sf.statement_faults.arm("slow", "SHOW", seconds=0.5)
-    assert len(rows(connection, "SHOW WAREHOUSES")) == 1
-    assert sf.counters["account"]["requests"] > 3
+    sf.statement_faults.arm("slow", "SHOW", seconds=600)
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(rows, connection, "SHOW WAREHOUSES")
+        wait_for(lambda: sf.counters["account"]["requests"] > 5)
+        assert not asked.done()
+        sf.clock.advance(600)
+        assert len(asked.result(60)) == 1
 
 
 def test_an_asynchronous_statement_is_watched_and_read(sf: Snowflake, connection: Any) -> None:

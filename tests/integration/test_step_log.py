@@ -21,6 +21,7 @@ from spcs_llm.snowflake.ingress import error_from_response
 from spcs_llm.urls import parse_base_url
 from tests.integration.arena import POST, Arena, OneToken
 from tests.integration.raw_server import chunk, head, reply
+from tests.waiting import wait_for
 
 DOCS = Path(__file__).parents[2] / "docs" / "operations.md"
 
@@ -80,10 +81,12 @@ def test_who_waits_for_a_slot_and_who_is_cut_off_is_told(
 
     url, limiter = arena.serve(forever, reply()), Limiter(1)
     client = endpoint(url, limiter)
-    hung = client.open(POST, QueryContext(0.3), lambda stream: stream)
-    waiting = threading.Thread(target=client.send, args=(POST, QueryContext(20)))
+    hung = client.open(POST, arena.call(60), lambda stream: stream)
+    waiting = threading.Thread(target=client.send, args=(POST, QueryContext(60)))
     waiting.start()
-    waiting.join(20)
+    wait_for(lambda: limiter.waiting)
+    arena.skip(60)
+    waiting.join(60)
     told = "\n".join(lines(steps))
     assert "waits for one of 1 slots" in told
     assert "is cut off" in told

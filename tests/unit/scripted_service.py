@@ -9,8 +9,9 @@ from typing import Any
 
 from spcs_llm.batching import Batcher, BatchSpec
 from spcs_llm.query_context import QueryContext
+from tests.waiting import FAR_TOO_LONG
 
-BOUND = 10.0
+BOUND = FAR_TOO_LONG
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

@@ -185,9 +185,9 @@ def test_no_text_takes_long_to_read(name: str) -> None:
     """What is looked at is bounded: hundreds of times the bound takes no longer than a few times."""
 
     def seconds(text: str) -> float:
-        began = time.process_time()
+        began = time.thread_time()
         read_error({"error": text})
-        return time.process_time() - began
+        return time.thread_time() - began
 
     attack = ATTACKS[name]
     few = min(seconds(attack[:32_768]) for _ in range(5))

@@ -660,10 +660,10 @@ def test_reading_takes_linear_time(chunks: Any) -> None:
         body, best = chunks(count), float("inf")
         for _ in range(3):
             reader = AnswerReader(request, {"messages": []})
-            began = time.process_time()
+            began = time.thread_time()
             with contextlib.suppress(SpcsError):
                 collections.deque(reader.deltas(iter(body)), maxlen=0)
-            best = min(best, time.process_time() - began)
+            best = min(best, time.thread_time() - began)
         return best
 
     assert seconds(16_000) < 30 * max(seconds(2_000), 1e-3)

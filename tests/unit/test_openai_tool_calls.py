@@ -376,7 +376,7 @@ def test_pieces_take_linear_time(pieces: list[Any]) -> None:
         best = float("inf")
         for _ in range(3):
             calls = ToolCalls({"add"})
-            began = time.process_time()
+            began = time.thread_time()
             try:
                 for each in pieces[:count]:
                     calls.add([each])
@@ -384,7 +384,7 @@ def test_pieces_take_linear_time(pieces: list[Any]) -> None:
                 calls.finished(cut_short=False)
             except ModelError:
                 pass
-            best = min(best, time.process_time() - began)
+            best = min(best, time.thread_time() - began)
         return best
 
     assert seconds(20_000) < 40 * max(seconds(2_000), 1e-3)
