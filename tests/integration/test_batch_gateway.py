@@ -21,7 +21,7 @@ from sandbox.services import ScriptedService
 from sandbox.services.batch_gateway import FOLDER, ROOT, BatchGateway
 from sandbox.services.scripted import POISON, answer_to, vector_of
 from tests.integration.row_batches import ObedientServer, as_snowflake, headers, poll, post, values
-from tests.waiting import wait_for
+from tests.waiting import longer_each_time, wait_for
 
 Start = Callable[..., BatchGateway]
 
@@ -398,26 +398,36 @@ def test_random_faults_lose_and_double_no_row(gateway_for: Start, server: Obedie
 
 @pytest.mark.exhaustive
 def test_a_thousand_rows_are_asked_in_parallel_within_the_limit(gateway_for: Start, scripted: Any) -> None:
-    service = scripted(request_seconds=0.01)
-    gateway = gateway_for(service.url, MAX_PARALLELISM=12)
-    found = values(post(gateway.url, "/complete", [[i, f"row {i}"] for i in range(1000)]))
-    assert [value["answer"] for value in found] == [answer_to(f"row {i}") for i in range(1000)]
+    for seconds in longer_each_time(0.01):
+        service = scripted(request_seconds=seconds)
+        gateway = gateway_for(service.url, MAX_PARALLELISM=12)
+        found = values(post(gateway.url, "/complete", [[i, f"row {i}"] for i in range(1000)]))
+        assert [value["answer"] for value in found] == [answer_to(f"row {i}") for i in range(1000)]
+        if (
+            service.stats.max_in_flight >= 12
+        ):  # a busy machine may not have as many on their way in so short a time
+            break
     assert service.stats.max_in_flight == 12
 
 
 @pytest.mark.exhaustive
 def test_several_batches_share_the_limit(gateway_for: Start, scripted: Any) -> None:
-    service = scripted(request_seconds=0.01)
-    gateway = gateway_for(service.url, MAX_PARALLELISM=5)
-    with ThreadPoolExecutor(4) as callers:
-        calls = [
-            callers.submit(post, gateway.url, "/complete", [[i, f"{b} {i}"] for i in range(40)], f"batch {b}")
-            for b in range(4)
-        ]
-        for b, call in enumerate(calls):
-            assert [value["answer"] for value in values(call.result())] == [
-                answer_to(f"{b} {i}") for i in range(40)
+    for seconds in longer_each_time(0.01):
+        service = scripted(request_seconds=seconds)
+        gateway = gateway_for(service.url, MAX_PARALLELISM=5)
+        with ThreadPoolExecutor(4) as callers:
+            calls = [
+                callers.submit(
+                    post, gateway.url, "/complete", [[i, f"{b} {i}"] for i in range(40)], f"batch {b}"
+                )
+                for b in range(4)
             ]
+            for b, call in enumerate(calls):
+                assert [value["answer"] for value in values(call.result())] == [
+                    answer_to(f"{b} {i}") for i in range(40)
+                ]
+        if service.stats.max_in_flight >= 5:
+            break
     assert service.stats.max_in_flight == 5
 
 

@@ -20,6 +20,7 @@ from sandbox.snowflake import Snowflake
 from spcs_llm.connections import Connections
 from spcs_llm.errors import SpcsError
 from spcs_llm.model import Model
+from tests.waiting import FAR_TOO_LONG
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Row:
     params: dict[str, Any] = field(default_factory=dict)
     asked: int | None = None
     logins: int | None = None
-    within: float = 15.0
+    within: float = 2 * FAR_TOO_LONG
 
 
 def at_login(kind: str, **params: Any) -> list[dict[str, Any]]:
@@ -118,8 +119,8 @@ FAULTS = [
     Row("body: half of the JSON", always("truncated_json"), "JSON", "service"),
     Row("body: no UTF-8", always("non_utf8"), "UTF-8", "service"),
     Row("body: a byte order mark", always("bom"), None),
-    Row("body: without an end", always("huge_body", bytes=400_000_000), "larger", "model", within=30),
-    Row("body: a bomb", always("gzip_bomb", bytes=400_000_000), "larger", "model", within=30),
+    Row("body: without an end", always("huge_body", bytes=400_000_000), "larger", "model", within=4 * FAR_TOO_LONG),
+    Row("body: a bomb", always("gzip_bomb", bytes=400_000_000), "larger", "model", within=4 * FAR_TOO_LONG),
     Row("body: no row", always("rows", how="none"), "no row", "model"),
     # settings
     Row("settings: no preset", params={"oauth": None}, sees="'OAuth credentials' is empty", place="settings", asked=0, logins=0),
@@ -128,7 +129,7 @@ FAULTS = [
     Row("settings: plain http", params={"llmEndpointUrl": "http://abc-o-a.snowflakecomputing.app"}, sees="https://", place="settings", asked=0, logins=0),
     Row("settings: the account's URL for the endpoint's", params={"llmEndpointUrl": "o-a.snowflakecomputing.com"}, sees="ingress_url", place="settings", asked=0, logins=0),
     Row("settings: a port that nobody listens at", params={"llmEndpointUrl": "http://127.0.0.1:9"}, sees="refuses", place="network", asked=0),
-    Row("settings: a name that does not exist", params={"llmEndpointUrl": "https://no-such-host.invalid", "allowedHosts": "no-such-host.invalid"}, sees="cannot be resolved", place="network", hint="SHOW ENDPOINTS", asked=0, within=20),
+    Row("settings: a name that does not exist", params={"llmEndpointUrl": "https://no-such-host.invalid", "allowedHosts": "no-such-host.invalid"}, sees="cannot be resolved", place="network", hint="SHOW ENDPOINTS", asked=0, within=3 * FAR_TOO_LONG),
 ]  # fmt: skip
 
 
