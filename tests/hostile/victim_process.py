@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 _LONGEST_PAUSE = 0.001
 _LARGEST_TOLD = 1_000_000
 _really_sleep = time.sleep
-_written: list[str] = []  # what the process wrote to, or made, on disk
+_written: list[str] = []  # what the plugin wrote to, or made, on disk
+_signals: set[str] = set()  # files by which this process itself tells the other that it may go on
 
 Json = dict[str, Any]  # a job, one of its queries, or what became of one
 
@@ -134,9 +135,11 @@ def main() -> None:
 
 
 def _note_writing(event: str, arguments: tuple[Any, ...]) -> None:
-    """Remembers what the process writes to, or makes, on disk."""
+    """Remembers what the plugin writes to, or makes, on disk."""
     if event == "open":
         path, _, flags = arguments
+        if path in _signals:
+            return
         if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT) and not str(path).startswith(("/proc/", "/dev/")):
             _written.append(str(path))
     elif event in ("os.mkdir", "os.rename", "os.link", "os.symlink", "tempfile.mkstemp", "tempfile.mkdtemp"):
@@ -205,6 +208,7 @@ def _together(job: Json, models: Sequence[Model]) -> list[Json | None]:
     for thread in threads[1:]:
         thread.start()
     _until(lambda: all(_waits(thread) for thread in threads[1:]))
+    _signals.add(job["go"])
     open(job["go"], "w").close()  # noqa: PTH123
     for thread in threads:
         thread.join(30)

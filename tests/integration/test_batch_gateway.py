@@ -403,9 +403,7 @@ def test_a_thousand_rows_are_asked_in_parallel_within_the_limit(gateway_for: Sta
         gateway = gateway_for(service.url, MAX_PARALLELISM=12)
         found = values(post(gateway.url, "/complete", [[i, f"row {i}"] for i in range(1000)]))
         assert [value["answer"] for value in found] == [answer_to(f"row {i}") for i in range(1000)]
-        if (
-            service.stats.max_in_flight >= 12
-        ):  # a busy machine may not have as many on their way in so short a time
+        if service.stats.max_in_flight >= 12:  # or fewer were on their way in so short a time
             break
     assert service.stats.max_in_flight == 12
 

@@ -182,8 +182,9 @@ def test_the_collector_may_end_a_stream_anywhere(threshold: int) -> None:
     done: list[int] = []
 
     def ask(client: Endpoint, number: int) -> None:
+        choose = random.Random(number)
         for _ in range(40):
-            if random.random() < 0.5:
+            if choose.random() < 0.5:
                 abandoned_in_a_cycle(client)
             else:
                 with client.open(POST, QueryContext(60, str(number)), first_chunk):

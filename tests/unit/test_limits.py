@@ -183,8 +183,9 @@ def test_under_stress_there_are_never_more_than_the_limit_and_no_slot_is_lost(li
     threads += [threading.Thread(target=use, args=("flood", n)) for n in range(15)]
     for thread in threads:
         thread.start()
+    choose_limit = random.Random(1)
     while not is_over():
-        limiter.resize(random.choice(limits))
+        limiter.resize(choose_limit.choice(limits))
         time.sleep(0.005)
     for thread in threads:
         thread.join(BOUND)
