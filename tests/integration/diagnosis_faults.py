@@ -8,13 +8,13 @@ notice. `test_no_kind_of_fault_is_forgotten` holds the table to the sandbox's ow
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from sandbox.snowflake import Snowflake, dead_ends
 from spcs_llm.control.diagnosis.diagnosis import Diagnosis, diagnose
-from spcs_llm.control.diagnosis.finding import FAILED, OK, WARNING
+from spcs_llm.control.diagnosis.finding import FAILED, OK, WARNING, Finding
 from tests.waiting import FAR_TOO_LONG
 
 KEY_PAIR, TOKEN = "KEY_PAIR", "PROGRAMMATIC_ACCESS_TOKEN"
@@ -22,6 +22,8 @@ ENDLESS = ("hang", "trickle_headers", "trickle_body", "stall")
 # Seconds for each step, where one of them would not end by itself. The second is for machines that are so busy that a
 # step which works does not end in the first.
 LIMITS = (1.0, 8.0)
+# What they say is measured: a machine that stands still meanwhile spoils it, and not each time.
+MEASURED = ("Streaming", "Parallelism")
 
 
 @dataclass(frozen=True)
@@ -49,9 +51,18 @@ class Row:
         """Whether the steps that failed are those that must."""
         return steps in ([self.step], [self.or_step]) if self.result == FAILED else not steps
 
+    def is_shown_by(self, findings: Sequence[Finding]) -> bool:
+        """Whether the steps came to what they must."""
+        warned = [found.step for found in findings if found.result == WARNING]
+        failed = [found.step for found in findings if found.result == FAILED]
+        return self.fails_in(failed) and (self.result != WARNING or self.step in warned)
+
     @property
-    def is_endless(self) -> bool:
-        return self.fault in ENDLESS or any(map(callable, self.settings.values()))
+    def limits(self) -> tuple[float, ...]:
+        """Seconds for each step, in each look at it until it shows what it must."""
+        if self.fault in ENDLESS or any(map(callable, self.settings.values())):
+            return LIMITS
+        return (FAR_TOO_LONG,) * (3 if self.step in MEASURED else 1)
 
 
 def at_login(
@@ -337,8 +348,8 @@ def diagnosed(snowflake: Snowflake, row: Row, private_key: str) -> Diagnosis:
         with changed(snowflake, row):
             if row.before is not None:
                 row.before(snowflake, snowflake.service(row.service))
-            for limit in LIMITS if row.is_endless else (FAR_TOO_LONG,):
+            for limit in row.limits:
                 diagnosis = diagnose(config, limit=limit)
-                if row.fails_in([found.step for found in diagnosis.findings if found.result == FAILED]):
+                if row.is_shown_by(diagnosis.findings):
                     break
             return diagnosis
