@@ -103,7 +103,7 @@ class Fault:
     attempts: int | None = 1
     slept: tuple[float, ...] = ()
     query_seconds: float = QUERY_SECONDS
-    idle_seconds: float = FAR_TOO_LONG
+    idle_seconds: float = 4 * FAR_TOO_LONG
     cold_start: float = 20.0
     http_request: HttpRequest = POST
     within: float = 3 * FAR_TOO_LONG

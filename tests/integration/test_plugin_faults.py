@@ -112,7 +112,7 @@ FAULTS = [
     Row("service: 400", always("respond", status=400, json={"error": "Prediction failed: boom\nTraceback\nValueError: bad input"}), "bad input", "service", asked=0),
     Row("service: 500", always("respond", status=500, body="oops"), "500", "service", "SYSTEM$GET_SERVICE_LOGS", asked=0),
     Row("service: a web page", always("html_200"), "web page", "service", "'LLM endpoint URL'", asked=0),
-    Row("service: silent", always("hang", seconds=20), "", "network", params={"requestTimeoutSeconds": 1, "queryTimeoutSeconds": 30}),
+    Row("service: silent", always("hang", seconds=60), "", "network", params={"requestTimeoutSeconds": 1, "queryTimeoutSeconds": 30}),
     Row("service: a trickle beyond the query's time", always("trickle_body", seconds=0.3), "time", "", params={"queryTimeoutSeconds": 2}),
     # bodies
     Row("body: empty", always("empty_200"), "empty", "service"),
