@@ -134,7 +134,8 @@ clean:
 
 # pytest rewrites the assertions of a test file that it has not seen before: once here, and not in each worker.
 .venv/compiled: .venv/installed
-	@$(DEV) -m pytest --collect-only > /dev/null && touch $@
+	@$(DEV) -m pytest --collect-only > /dev/null || true  # the run that follows shows what is wrong
+	@touch $@
 
 .venvs/browser/installed: requirements/browser.txt requirements/models.txt
 	@$(call install,.venvs/browser,requirements/browser.txt,about a minute)

@@ -336,7 +336,7 @@ def test_a_recipe_that_is_killed_leaves_its_job_to_the_next_run(at: At) -> None:
     run = at.start(JOB)
     wait_for(lambda: " is RUNNING after" in run.log)
     at.dss.recipes.abort(run)
-    assert run.done.wait(10)
+    assert run.done.wait(100)
     at.jobs.release()
     began = len(at.executed)
     assert at.do(JOB).answered == 150
