@@ -6,7 +6,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3.13 python3; do \
 DEMO = .venv-demo/bin/python
 DEV = .venv/bin/python
 # Tests also wait, for timeouts that run out and for processes that start: more workers than two cores.
-PARALLEL = -n 3 --dist worksteal
+PARALLEL = -n 4 --dist worksteal
 HERE = not real and not soak and not bench
 ONLY = not exhaustive
 VERSION = $(shell sed -n 's/^ *"version": "\(.*\)",/\1/p' plugin.json)

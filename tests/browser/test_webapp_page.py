@@ -128,6 +128,7 @@ def tab(chromium: Any, at: Scene, running: Any) -> Iterator[Any]:
             service.resume(now)
 
 
+@pytest.mark.exhaustive
 def test_a_stranger_sees_services_and_no_button_to_change_them(tab: Any) -> None:
     page = tab().page
     page.get_by_role("link", name="CHAT").wait_for()
@@ -137,6 +138,7 @@ def test_a_stranger_sees_services_and_no_button_to_change_them(tab: Any) -> None
     assert page.locator("html").get_attribute("lang") == "en"
 
 
+@pytest.mark.exhaustive
 def test_every_view_and_theme_is_accessible_to_axe(tab: Any, at: Scene) -> None:
     for scheme in ("light", "dark"):
         one = tab(OPERATOR, color_scheme=scheme)
@@ -160,6 +162,7 @@ def test_every_view_and_theme_is_accessible_to_axe(tab: Any, at: Scene) -> None:
         assert one.findings() == []
 
 
+@pytest.mark.exhaustive
 def test_markup_of_a_log_is_text_and_credentials_are_masked(tab: Any) -> None:
     one = tab()
     one.open(f"#/service/{CHAT}")
@@ -171,6 +174,7 @@ def test_markup_of_a_log_is_text_and_credentials_are_masked(tab: Any) -> None:
     assert log.locator("img, script").count() == 0
 
 
+@pytest.mark.exhaustive
 def test_nothing_is_fetched_from_anywhere_else_and_the_page_forbids_it(tab: Any, at: Scene) -> None:
     one = tab()
     one.page.get_by_role("link", name="CHAT").wait_for()
@@ -217,6 +221,7 @@ def _break_embed(at: Scene, page: Any) -> None:
     page.locator("#spcs-service").get_by_text("Raise the memory").first.wait_for()
 
 
+@pytest.mark.exhaustive
 def test_a_service_that_breaks_while_one_looks_is_shown_with_what_to_do(tab: Any, at: Scene) -> None:
     one = tab()
     one.open(f"#/service/{EMBED}")
@@ -355,6 +360,7 @@ def test_a_viewer_who_leaves_cancels_the_prompt(
         assert kept.is_cancelled
 
 
+@pytest.mark.exhaustive
 def test_a_diagnosis_shows_every_step_of_a_query_with_the_viewers_rights(tab: Any, at: Scene) -> None:
     with at.talker(STRANGER) as talk:
         one = tab()
@@ -390,7 +396,7 @@ def test_a_viewer_without_a_credential_sees_which_step_fails(tab: Any, at: Scene
         assert "What to do" in failed.inner_text()
 
 
-@pytest.mark.sample(1)
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("width", [360, 800])
 def test_no_view_is_wider_than_the_window(tab: Any, at: Scene, width: int) -> None:
     long = "A" * 120
@@ -442,6 +448,7 @@ def test_someone_whom_dss_does_not_know_may_look_at_a_public_page_and_do_nothing
     one.page.get_by_text("DSS does not know who you are").wait_for()
 
 
+@pytest.mark.exhaustive
 def test_while_snowflake_is_away_the_page_says_so_and_keeps_its_data(tab: Any, at: Scene) -> None:
     page = tab().page
     page.get_by_role("link", name="CHAT").wait_for()

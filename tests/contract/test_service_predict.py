@@ -230,6 +230,7 @@ def test_a_prompt_longer_than_the_context_is_a_failed_prediction(smollm2: ChildS
     assert "exceeds the available context" in error(post(smollm2, [[0, {"inputs": "word " * 9000}]]))
 
 
+@pytest.mark.exhaustive
 def test_smollm2_echoes_the_prompt_when_it_was_logged_so() -> None:
     service = ChildService("smollm2", "PREDICT", {"max_new_tokens": 4, "echo": True})
     value = outputs(post(service, [[0, {"inputs": "Once upon"}]]))[0]

@@ -13,6 +13,8 @@ from tests.hostile.server import Answer, Request, Server, reply
 from tests.hostile.surfaces import MB, OPENAI_STREAM, PREDICT_CHAT, PREDICT_EMBEDDING, dumped, honest_answer
 from tests.hostile.victim import Outcome, Victim
 
+pytestmark = pytest.mark.exhaustive
+
 _CUSTOM = {"modelHandlingMode": "TEXT_GENERATION_CUSTOM", "queryTimeoutSeconds": 30}
 
 
@@ -265,7 +267,6 @@ def test_deep_claims_of_a_token_are_no_failure(victim: Victim) -> None:
     judge(complaints)
 
 
-@pytest.mark.exhaustive
 def test_blanks_of_a_prompt_cost_what_they_are_worth(victim: Victim) -> None:
     complaints = {}
     for name, text in (("blanks", " " * (4 * MB)), ("tokens", "<s>" * MB), ("bars", "<|" * MB)):

@@ -30,6 +30,8 @@ from tests.hostile.surfaces import (
 )
 from tests.hostile.victim import ROOT, Victim
 
+pytestmark = pytest.mark.exhaustive
+
 # pip has requests with urllib3 1.26 within; Jinja's sources suit every Python from 3.7 on.
 _PURE = (jinja2, markupsafe)
 # Those that make a deep tree of a flat text.

@@ -16,6 +16,8 @@ from batch_gateway.rows import BadBatch, read_rows
 from batch_gateway.settings import read_settings
 from tests.hostile.surfaces import MB
 
+pytestmark = pytest.mark.exhaustive
+
 _BRACKETS = b",[]" * 2_000_001  # one more than a batch can have
 COSTLY = {
     "escapes": b'"' + rb"\\" * (4 * MB) + b'"',

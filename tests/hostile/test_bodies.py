@@ -30,6 +30,8 @@ from tests.hostile.surfaces import (
 )
 from tests.hostile.victim import Outcome, Victim
 
+pytestmark = pytest.mark.exhaustive
+
 _ROOM = 32 * MB  # for buffers, and for what the interpreter keeps
 _PER_BYTE = 24  # `[],` becomes a list of 64 bytes
 _QUERY_SECONDS = 30  # so that no result depends on how fast the machine is just now
@@ -55,7 +57,6 @@ def cpu_of_a_megabyte(victim: Victim) -> float:
     return best / (len(body) / MB)
 
 
-@pytest.mark.exhaustive
 @pytest.mark.parametrize("surface", QUICK, ids=str)
 def test_a_body_costs_no_more_than_it_is_worth(
     victim: Victim, surface: Surface, cpu_of_a_megabyte: float

@@ -43,6 +43,8 @@ from tests.hostile.surfaces import (
 )
 from tests.hostile.victim import Outcome, Victim
 
+pytestmark = pytest.mark.exhaustive
+
 PROMPT = "Jane Roe has condition ZETA and lives in Lower Norwood"
 SYSTEM = "The Acme merger closes in early March"
 DESCRIPTION, ENUM, PROPERTY = (
@@ -123,7 +125,6 @@ CHATS = [PREDICT_CHAT, OPENAI_STREAM]
 OTHERS = [PREDICT_EMBEDDING, SERVING_CHAT, OPENAI_CHAT, OPENAI_EMBEDDING]
 
 
-@pytest.mark.sample(1)
 @pytest.mark.parametrize("surface", CHATS, ids=str)
 def test_no_echo_of_what_was_sent_is_shown(victim: Victim, surface: Surface) -> None:
     judge(echoes(victim, surface, QUICK_FORMS, (400, 401, 503)))
@@ -160,7 +161,6 @@ def _held(outcome: Outcome) -> list[str]:
     return [f"held behind the error: {what}" for what in outcome.error["held"]] if outcome.error else []
 
 
-@pytest.mark.exhaustive
 @pytest.mark.parametrize("surface", [LOGIN, RENEWAL, ENDPOINT_TOKENS], ids=str)
 def test_no_credential_is_shown_that_an_account_echoes(victim: Victim, surface: Surface) -> None:
     complaints = Complaints()
@@ -245,7 +245,6 @@ ALL_AT_ONCE = {
 }
 
 
-@pytest.mark.sample(1)
 @pytest.mark.parametrize("surface", [PREDICT_CHAT, OPENAI_STREAM, LOGIN], ids=str)
 def test_foreign_text_is_text_and_no_more(victim: Victim, surface: Surface) -> None:
     few = {**ALL_AT_ONCE, "length": NASTY["length"], "markup": NASTY["markup"]}

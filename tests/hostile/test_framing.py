@@ -23,6 +23,8 @@ from tests.hostile.server import Answer, Request, Server, reply
 from tests.hostile.surfaces import SURFACES, Surface, dumped, new_question, questions_in
 from tests.hostile.victim import Outcome, Victim
 
+pytestmark = pytest.mark.exhaustive
+
 POISON = "q-0000dead0000-q"  # the question whose answer nobody asked for
 POISONED_TOKEN = "canary-poisoned-token"
 SAME_PACKET, LATER, NEXT_REQUEST = "in the same packet", "later", "at the next request"
@@ -132,7 +134,6 @@ def results(victim: Victim, surface: Surface, tls: ssl.SSLContext | None) -> dic
     return found
 
 
-@pytest.mark.sample(2)
 @pytest.mark.parametrize("over_tls", [False, True], ids=["tcp", "tls"])
 @pytest.mark.parametrize("surface", PLACES, ids=str)
 def test_nobody_is_given_what_follows_a_wrong_answer(

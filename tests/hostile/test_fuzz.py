@@ -39,6 +39,8 @@ from tests.hostile.surfaces import (
 from tests.hostile.test_bodies import breaches
 from tests.hostile.victim import Victim
 
+pytestmark = pytest.mark.exhaustive
+
 EXAMPLES = 15
 _KEYS = st.sampled_from(
     [
@@ -215,7 +217,6 @@ def _json(target: Target, surface: Surface, data: st.DataObject) -> None:
         target.put(surface.reply(dumped(answer), content_type="application/json"))
 
 
-@pytest.mark.sample(2)
 @DEPTHS
 @pytest.mark.parametrize("surface", ANSWERS, ids=str)
 def test_any_json(victim: Victim, surface: Surface, examples: int, repeatable: bool) -> None:

@@ -7,8 +7,9 @@ import pytest
 from tests.hostile.surfaces import SURFACES, Surface, new_question
 from tests.hostile.victim import Victim
 
+pytestmark = pytest.mark.exhaustive
 
-@pytest.mark.sample(6)
+
 @pytest.mark.parametrize("surface", SURFACES, ids=str)
 def test_an_honest_server_is_answered_for(victim: Victim, surface: Surface) -> None:
     with surface.serve(surface.good) as server:

@@ -30,6 +30,8 @@ from tests.hostile.surfaces import (
 )
 from tests.hostile.victim import Victim
 
+pytestmark = pytest.mark.exhaustive
+
 MOST = 2.6  # times the CPU for twice the input
 ROUNDS = 4
 # Their text is cut before: the most that they ever see, in characters.
@@ -85,7 +87,6 @@ EXPECTED_UNREAD = {
 ENDS = ("", "\0", "x\0", "!")  # of texts: what no expression goes on with
 
 
-@pytest.mark.exhaustive
 @pytest.mark.parametrize("ends", [ENDS[:2], pytest.param(ENDS, marks=pytest.mark.soak)], ids=["few", "all"])
 def test_every_expression_is_linear(ends: tuple[str, ...]) -> None:
     complaints = {}
@@ -357,7 +358,6 @@ for _piece in (
 
 
 # The expressions that read an error's text are each measured above.
-@pytest.mark.sample(8)
 @pytest.mark.parametrize(
     "name",
     [

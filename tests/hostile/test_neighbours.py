@@ -26,6 +26,8 @@ from tests.hostile.surfaces import (
 from tests.hostile.test_echoes import FORMS, quoted_in
 from tests.hostile.victim import Victim
 
+pytestmark = pytest.mark.exhaustive
+
 ALICE = "Jane Roe has condition ZETA, PIN4711"
 QUOTED = ("as it is", "in capitals", "without blanks")
 PLACES = (
@@ -64,7 +66,6 @@ class Crowd:
         return PREDICT_CHAT.good(request)
 
 
-@pytest.mark.sample(1)
 @pytest.mark.parametrize("form", QUOTED)
 def test_nobody_sees_the_text_of_another_who_shares_the_request(
     victim: Victim, tmp_path: Path, form: str
@@ -151,7 +152,6 @@ def test_hosts_of_snowflake_are_asked(victim: Victim) -> None:
         assert set(outcome.looked_up) == {f"abc123-{account}.{domain}"}
 
 
-@pytest.mark.sample(1)
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 def test_a_loopback_address_is_never_asked_through_a_proxy(host: str) -> None:
     complaints = {}
@@ -228,7 +228,6 @@ def test_no_server_provokes_logins_without_end(victim: Victim) -> None:
     judge(complaints)
 
 
-@pytest.mark.sample(1)
 @pytest.mark.parametrize("surface", [PREDICT_CHAT, OPENAI_STREAM, LOGIN, ENDPOINT_TOKENS], ids=str)
 def test_nobody_is_asked_where_a_redirect_points(victim: Victim, surface: Surface) -> None:
     with Server(honest_answer) as other:

@@ -12,6 +12,8 @@ from tests.hostile.surfaces import OPENAI_CHAT, OPENAI_STREAM, SERVING_CHAT, Sur
 from tests.hostile.test_bodies import breaches
 from tests.hostile.victim import Victim
 
+pytestmark = pytest.mark.exhaustive
+
 _TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
 COUNTS: dict[str, Any] = {
     "4300 digits": 10**4299,

@@ -117,6 +117,7 @@ def test_prompts_and_cells_of_a_megabyte_arrive_whole(at: Scene) -> None:
     assert max(map(len, at.sf.executor.statements)) < 1_000_000
 
 
+@pytest.mark.exhaustive
 def test_nulls_numbers_dates_and_variants_have_a_defined_text(at: Scene) -> None:
     columns = {
         "id": "NUMBER", "n": "NUMBER(10, 2)", "f": "FLOAT", "b": "BOOLEAN", "d": "DATE", "t": "TIMESTAMP_NTZ",
@@ -292,6 +293,7 @@ def _product(one: list[float], other: list[float]) -> float:
     return sum(a * b for a, b in zip(one, other))
 
 
+@pytest.mark.exhaustive
 def test_without_a_dataset_for_them_failures_are_in_the_output_with_their_reason(at: Scene) -> None:
     at.fill([(1, "good"), (2, f"bad {POISON}")])
     at.here(PROMPT, failures=False)
@@ -329,6 +331,7 @@ def test_only_the_rows_that_the_service_refuses_fail_and_the_others_are_answered
     assert set(answers(at)) == set(range(100)) - poisoned
 
 
+@pytest.mark.exhaustive
 def test_failed_rows_are_tried_again_only_on_request(at: Scene) -> None:
     at.fill([(1, "good"), (2, f"bad {POISON}")])
     assert at.here(PROMPT).failed == 1
@@ -537,6 +540,7 @@ def _each_row_once(at: Scene, rows: range, poisoned: set[int], seed: int) -> Non
     assert {key for key, why in failed.items() if "Error parsing JSON" not in why} == poisoned, seed
 
 
+@pytest.mark.exhaustive
 def test_a_recipe_that_is_killed_goes_on_where_it_stopped(at: Scene) -> None:
     at.fill([(i, f"t{i}") for i in range(400)])
     at.sf.statement_faults.arm("slow", "^INSERT INTO .*ANSWERS", times=None, skip=2, seconds=10**6)
@@ -729,7 +733,7 @@ def test_the_form_says_what_is_wrong_instead_of_failing(at: Scene) -> None:
 # -- functions over containers ---------------------------------------------------------------------
 
 
-@pytest.mark.sample(1)
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("arguments", "path"),
     [

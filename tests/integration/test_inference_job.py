@@ -175,6 +175,7 @@ def test_the_statement_is_the_same_for_any_prompt(at: At) -> None:
     assert len(found) == 1
 
 
+@pytest.mark.exhaustive
 def test_fields_of_a_schema_become_typed_columns_and_an_answer_that_breaks_it_is_a_failed_row(at: At) -> None:
     at.fill(
         [(i, json.dumps({"team": "it", "score": i})) for i in range(9)] + [(9, '{"team": 1}'), (10, "no")]
@@ -273,7 +274,7 @@ def _killed(at: At, params: dict[str, Any], pattern: str, skip: int = 0) -> None
         at.do(params, on_statement=on_statement)
 
 
-@pytest.mark.sample(1)
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("done", [False, True], ids=["running", "done"])
 def test_a_run_after_a_crash_takes_the_results_of_the_job_instead_of_starting_another(
     at: At, done: bool
@@ -581,6 +582,7 @@ def test_a_statement_that_is_started_twice_is_one_job(at: At) -> None:
     assert len(at.jobs.started) - before == 1
 
 
+@pytest.mark.exhaustive
 def test_the_log_says_how_many_rows_have_results_and_what_it_costs_so_far(
     at: At, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -724,7 +726,7 @@ def test_an_alias_of_a_version_is_taken(at: At) -> None:
 BOTH = {**PROMPT, "model": f"{HERE}.M", "computePool": "JOBS"}
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     ("params", "most", "missing", "said"),
     [

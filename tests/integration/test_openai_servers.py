@@ -27,6 +27,8 @@ from spcs_llm.errors import BadRequest, ServiceError
 from spcs_llm.query_context import QueryContext
 from tests.integration.openai_client import Client, asking, client_for
 
+pytestmark = pytest.mark.exhaustive
+
 CAPITAL = "What is the capital of France? One sentence."
 GREEDY = Sampling(temperature=0.0, max_output_tokens=24)
 CITY = {

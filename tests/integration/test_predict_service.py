@@ -77,6 +77,7 @@ def test_of_a_batch_only_the_text_fails_that_the_model_cannot_take(start: Start)
     ]
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("how", WAYS)
 def test_rows_that_are_lost_or_mixed_up_once_change_nothing(how: str) -> None:
     texts = [f"text {number}" for number in range(12)]

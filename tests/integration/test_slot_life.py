@@ -174,7 +174,7 @@ def wait_for_all(threads: Sequence[threading.Thread]) -> None:
         gc.collect()
 
 
-@pytest.mark.sample(1)
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("threshold", [1, 2, 3, 5, 7, 11, 23, 50])
 def test_the_collector_may_end_a_stream_anywhere(threshold: int) -> None:
     """It strikes within `acquire`, `start` and the pool as well: in whatever thread, under whatever lock."""

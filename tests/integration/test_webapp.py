@@ -165,6 +165,7 @@ def test_a_stranger_and_nobody_may_look_and_not_change(at: Scene) -> None:
     assert at.status("CHAT") == "RUNNING"
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     "forged",
     [
@@ -215,6 +216,7 @@ def test_the_token_of_one_viewer_is_of_no_use_to_another(at: Scene, running: Any
     assert refused.status_code == 403
 
 
+@pytest.mark.exhaustive
 def test_without_operator_groups_nobody_operates(at: Scene) -> None:
     running = at.start(operatorGroups=None)
     browser = at.browser(running, OPERATOR)
@@ -315,6 +317,7 @@ def test_a_service_that_is_dropped_while_its_page_is_open_is_named(at: Scene) ->
         assert "dropped" in error["hint"]
 
 
+@pytest.mark.exhaustive
 def test_while_snowflake_is_away_the_last_data_stays_with_the_reason(at: Scene) -> None:
     running = at.start()
     with at.quick(running):
@@ -331,6 +334,7 @@ def test_while_snowflake_is_away_the_last_data_stays_with_the_reason(at: Scene) 
         wait_for(lambda: browser.json("overview")["problem"] is None)
 
 
+@pytest.mark.exhaustive
 def test_a_connection_that_the_run_as_user_may_not_use_is_named(at: Scene) -> None:
     login = SnowflakeLogin(USER, access_token=at.sf.issue_oauth_token())
     closed = SnowflakeConnection(
@@ -350,6 +354,7 @@ def test_a_connection_that_the_run_as_user_may_not_use_is_named(at: Scene) -> No
     assert browser.get("service", name=CHAT).status_code == 503
 
 
+@pytest.mark.exhaustive
 def test_a_role_that_sees_nothing_has_an_empty_page_that_says_whose_rights_were_used(at: Scene) -> None:
     with at.sf.world.lock:
         at.sf.world.catalog.grants.add_role("NOTHING")
@@ -445,6 +450,7 @@ def _public(browser: Any, name: str) -> None:
     )
 
 
+@pytest.mark.exhaustive
 def test_a_diagnosis_asks_the_viewers_model_with_the_viewers_rights(at: Scene) -> None:
     running = at.start()
     with at.quick(running), at.talker(STRANGER) as talk:

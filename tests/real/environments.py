@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,9 @@ ROOT = Path(__file__).parents[2]
 # Installed beside the lock: torch's build for CPUs has no hash that holds for every machine.
 TORCH = "torch==2.13.0"
 WITH_TORCH = ("transformers", "infinity", "vllm", "snowflake-1.5")
+# What pip compiles: without the instructions that only this machine's processor has, some of which it may name and not
+# execute (AMX, in a virtual machine). A wheel that pip has kept may be another one.
+COMPILED = {"llama-cpp": "-DGGML_NATIVE=OFF"}
 NO_TORCH = (
     "The torch that pip found for requirements/real-{name}.txt does not load: name an index that has its build for CPUs"
     " in PIP_EXTRA_INDEX_URL."
@@ -37,6 +41,8 @@ def environment(name: str, python: str = "python3.11") -> Path:
         ]  # fmt: skip
         if name in WITH_TORCH:
             _install([*pip, TORCH], name)
+        if name in COMPILED:
+            pip.append("--no-cache-dir")
         _install([*pip, "--require-hashes", "-r", lock], name)
         if name in WITH_TORCH and not _loads_torch(installed):
             pytest.skip(NO_TORCH.format(name=name))
@@ -73,7 +79,8 @@ def _loads_torch(python: Path) -> bool:
 
 
 def _install(command: list[str | Path], name: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True)
+    environment = {**os.environ, "CMAKE_ARGS": COMPILED.get(name, "")}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or [f"pip ended with {done.returncode}"])[-1]
         pytest.skip(f"requirements/real-{name}.txt cannot be installed on this machine: {last}")
