@@ -207,6 +207,7 @@ def test_a_table_is_json_with_records(tmp_path: Path) -> None:
         assert [column["name"] for column in result["columns"]] == ["name", "tags"]
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("result_type", "returned", "body"),
     [

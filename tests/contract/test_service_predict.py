@@ -213,12 +213,14 @@ def chatml(text: str) -> Any:
     return f"<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n"
 
 
+@pytest.mark.exhaustive
 def test_smollm2_answers_a_chatml_prompt(smollm2: ChildService) -> None:
     value = outputs(post(smollm2, [[0, {"inputs": chatml("What is the capital of France?")}]]))[0]
     (answer,) = json.loads(value)
     assert "Paris" in answer["generated_text"]
 
 
+@pytest.mark.exhaustive
 def test_smollm2_completes_a_plain_prompt_and_answers_rows_in_order(smollm2: ChildService) -> None:
     prompts = ["1, 2, 3, 4, 5,", chatml("What is the capital of France?"), chatml("Say hello.")]
     first, second, _ = outputs(post(smollm2, [[i, {"inputs": p}] for i, p in enumerate(prompts)]))
@@ -226,6 +228,7 @@ def test_smollm2_completes_a_plain_prompt_and_answers_rows_in_order(smollm2: Chi
     assert "Paris" in second
 
 
+@pytest.mark.exhaustive
 def test_a_prompt_longer_than_the_context_is_a_failed_prediction(smollm2: ChildService) -> None:
     assert "exceeds the available context" in error(post(smollm2, [[0, {"inputs": "word " * 9000}]]))
 
@@ -238,6 +241,7 @@ def test_smollm2_echoes_the_prompt_when_it_was_logged_so() -> None:
     assert json.loads(value)[0]["generated_text"].startswith("Once upon ")
 
 
+@pytest.mark.exhaustive
 def test_e5_gives_unit_vectors_as_the_text_of_a_list(e5: ChildService) -> None:
     texts = ["a cat", "a kitten", "quarterly revenue"]
     values = outputs(post(e5, [[i, {"inputs": t}] for i, t in enumerate(texts)]))

@@ -117,6 +117,7 @@ def test_its_name_its_output_and_its_clauses_are_checked(sf: Snowflake) -> None:
         assert refused(sf, text).code == "001003", (one, other)
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

@@ -73,6 +73,7 @@ def test_each_row_gets_its_answer_under_its_number_in_order(gateway_for: Start, 
     assert first["tokenCountsAreEstimated"] is False
 
 
+@pytest.mark.exhaustive
 def test_a_batch_without_rows_is_answered_without_rows(gateway_for: Start, server: ObedientServer) -> None:
     gateway = gateway_for(server.url)
     assert post(gateway.url, "/complete", []).json() == {"data": []}
@@ -96,6 +97,7 @@ def test_system_prompt_and_parameters_reach_the_model_server(
     assert "seed" not in asked
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("as_text", [False, True])
 def test_a_conversation_is_an_array_or_its_json(
     gateway_for: Start, server: ObedientServer, as_text: bool
@@ -116,6 +118,7 @@ def test_a_conversation_is_an_array_or_its_json(
 SCHEMA = {"type": "object", "properties": {"sentiment": {"type": "string"}}, "required": ["sentiment"]}
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     "parameters",
     [
@@ -188,6 +191,7 @@ def test_a_text_that_cannot_be_embedded_fails_by_itself(gateway_for: Start, scri
     assert [value["answer"] is None for value in found] == [i in (2, 5) for i in range(8)]
 
 
+@pytest.mark.exhaustive
 def test_a_text_that_breaks_the_connection_fails_no_text_of_the_same_request(
     gateway_for: Start, server: ObedientServer
 ) -> None:
@@ -199,6 +203,7 @@ def test_a_text_that_breaks_the_connection_fails_no_text_of_the_same_request(
     assert "closed the connection" in found[1]["error"]
 
 
+@pytest.mark.exhaustive
 def test_a_busy_model_server_is_not_asked_for_each_text_of_a_request(
     gateway_for: Start, server: ObedientServer
 ) -> None:
@@ -222,6 +227,7 @@ def test_a_batch_that_is_sent_again_gets_the_answers_that_were_kept(
     assert sorted(server.texts()) == ["a", "b"]
 
 
+@pytest.mark.exhaustive
 def test_duplicates_in_flight_join_one_run(gateway_for: Start, server: ObedientServer) -> None:
     gateway = gateway_for(server.url)
     server.gate.clear()
@@ -235,6 +241,7 @@ def test_duplicates_in_flight_join_one_run(gateway_for: Start, server: ObedientS
     assert sorted(server.texts()) == sorted(f"row {i}" for i in range(20))
 
 
+@pytest.mark.exhaustive
 def test_an_id_that_comes_with_other_rows_gets_the_answers_to_them(
     gateway_for: Start, server: ObedientServer
 ) -> None:
@@ -245,6 +252,7 @@ def test_an_id_that_comes_with_other_rows_gets_the_answers_to_them(
     wait_for(lambda: any("other rows" in line for line in gateway.log))
 
 
+@pytest.mark.exhaustive
 def test_one_id_at_two_paths_is_two_batches(gateway_for: Start, scripted: Any) -> None:
     gateway = gateway_for(scripted().url)
     chat = values(post(gateway.url, "/complete", [[0, "a"]], "one"))
@@ -252,6 +260,7 @@ def test_one_id_at_two_paths_is_two_batches(gateway_for: Start, scripted: Any) -
     assert (chat[0]["answer"], vector[0]["answer"]) == (answer_to("a"), pytest.approx(vector_of("a")))
 
 
+@pytest.mark.exhaustive
 def test_a_batch_without_an_id_is_answered_and_not_kept(gateway_for: Start, server: ObedientServer) -> None:
     gateway = gateway_for(server.url, ANSWER_WITHIN_SECONDS=0.1)
     server.gate.clear()
@@ -287,6 +296,7 @@ def test_a_batch_that_is_not_there_is_a_404_which_snowflake_tries_again(
     assert "another instance" in response.json()["error"]
 
 
+@pytest.mark.exhaustive
 def test_kept_answers_are_forgotten_after_their_time(gateway_for: Start, server: ObedientServer) -> None:
     gateway = gateway_for(server.url, KEEP_SECONDS=1)
     post(gateway.url, "/complete", [[0, "a"]], "old")
@@ -295,6 +305,7 @@ def test_kept_answers_are_forgotten_after_their_time(gateway_for: Start, server:
     assert value["answer"] == "said a"
 
 
+@pytest.mark.exhaustive
 def test_a_batch_that_nobody_waits_for_is_given_up(gateway_for: Start, server: ObedientServer) -> None:
     gateway = gateway_for(server.url, KEEP_SECONDS=2, ANSWER_WITHIN_SECONDS=0.1, MAX_PARALLELISM=1)
     server.gate.clear()
@@ -336,6 +347,7 @@ def test_a_model_server_that_is_down_is_a_503_and_nothing_is_asked_twice_afterwa
     assert not set(answered) & set(server.texts())
 
 
+@pytest.mark.exhaustive
 def test_a_port_where_nobody_listens_is_a_503(gateway_for: Start, server: ObedientServer) -> None:
     gateway = gateway_for(server.url)
     server.stop()
@@ -617,6 +629,7 @@ def test_wrong_settings_end_the_process_with_every_complaint() -> None:
         assert f"'{word}' must" in json.loads(ended.stdout)["message"]
 
 
+@pytest.mark.exhaustive
 def test_a_signal_ends_it_after_the_requests_in_flight(gateway_for: Start, server: ObedientServer) -> None:
     gateway = gateway_for(server.url)
     server.gate.clear()

@@ -140,6 +140,7 @@ def served_project(printed: str) -> Any:
     return dataikuapi.DSSClient(*found.groups()).get_project("DEMO")
 
 
+@pytest.mark.exhaustive
 def test_the_lines_that_serve_prints_work_as_they_are() -> None:
     with sandbox("serve") as process:
         printed = printed_until(process, "Ctrl-C")

@@ -158,7 +158,7 @@ FAULTS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.sample(9)
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("kind", FAULTS)
 @pytest.mark.parametrize(
     "statement", ["show services", "show endpoints", "containers", "describe compute", "select"]
@@ -179,6 +179,7 @@ def test_every_fault_of_statements_is_met() -> None:
     assert FAULTS.keys() == {"error", "slow", *CHANGES}
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("fault", "params"),
     [

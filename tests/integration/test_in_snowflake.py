@@ -706,6 +706,7 @@ def test_a_role_that_may_not_create_tables_gets_the_grant(at: Scene) -> None:
 # -- the form --------------------------------------------------------------------------------------
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("shape", ["bare", "wrapped", "rootModel only"])
 def test_the_form_offers_services_and_keeps_the_chosen_one(at: Scene, shape: str) -> None:
     inputs = [{"role": "input", "type": "DATASET", "fullName": f"{PROJECT}.input"}]

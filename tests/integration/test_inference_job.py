@@ -204,7 +204,7 @@ def test_fields_of_a_schema_become_typed_columns_and_an_answer_that_breaks_it_is
     assert reasons == {9: "The field team is not of type string.", 10: "The answer is not a JSON object."}
 
 
-@pytest.mark.sample(1)
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("nested", ["values", "text"])
 def test_texts_are_embedded_and_a_row_without_text_is_a_failure(at: At, nested: str) -> None:
     at.fill([(1, "a"), (2, "b"), (3, None), (4, "")])
@@ -606,7 +606,7 @@ def test_the_log_says_how_many_rows_have_results_and_what_it_costs_so_far(
 # -- rights and bad input --------------------------------------------------------------------------
 
 
-@pytest.mark.sample(1)
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("kind", "privilege", "grant"),
     [
@@ -769,6 +769,7 @@ def test_auto_goes_on_with_the_job_that_a_crash_has_left(at: At) -> None:
 # -- the form --------------------------------------------------------------------------------------
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     ("field", "value"), [("listedModel", f"{HERE}.M"), ("listedPool", "JOBS"), ("listedService", CHAT)]
 )

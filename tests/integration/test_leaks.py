@@ -40,7 +40,7 @@ FAULTS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.sample(9)
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("fault", FAULTS, ids=str)
 @pytest.mark.parametrize("protocol", ["PREDICT", "MODEL_SERVING", "OPENAI"])
 def test_no_canary_gets_out(

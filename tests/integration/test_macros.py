@@ -112,7 +112,7 @@ def at() -> Iterator[Scene]:
         assert not dss.violations
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("way", ["connection", "oauth", "token", "key pair"])
 def test_services_are_found_by_each_way_to_sign_in(at: Scene, way: str) -> None:
     chat, embed, rights = at.table("discover", at.presets[way])
@@ -181,6 +181,7 @@ def test_services_are_suspended_and_resumed_and_waited_for(at: Scene, way: str) 
     assert at.status("CHAT") == "RUNNING"
 
 
+@pytest.mark.exhaustive
 def test_a_connection_wins_over_a_preset_that_could_not_sign_in(at: Scene) -> None:
     broken = {"authenticationMode": "KEY_PAIR", "snowflakeAccountUrl": "https://nowhere.example"}
     assert len(at.table("discover", {**broken, **CONNECTION})) == 3
@@ -244,7 +245,7 @@ def test_a_report_without_a_warehouse_names_the_field(at: Scene) -> None:
     assert "What runs now" in page
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("shape", ["bare", "wrapped", "rootModel only"])
 @pytest.mark.parametrize("macro", ["suspend", "resume"])
 def test_the_form_offers_the_services_that_the_role_sees(at: Scene, macro: str, shape: str) -> None:

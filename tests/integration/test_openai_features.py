@@ -124,6 +124,7 @@ def test_a_tool_is_called(connect: Connect) -> None:
     assert server.asked[0]["tools"][0]["function"]["name"] == "add"
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("choice", "sent"),
     [
@@ -271,6 +272,7 @@ def test_reasoning_is_an_artifact_and_no_part_of_the_answer(connect: Connect) ->
     assert len({part["index"] for part in parts}) == len(parts)
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("told", "reason"),
     [("stop", "STOP"), ("length", "LENGTH"), ("content_filter", "CONTENT_FILTER"), ("eos_token", "STOP")],
@@ -346,6 +348,7 @@ def test_abandoning_a_stream_closes_the_connection(instance: Instance, connect: 
     wait_for(lambda: server.abandoned)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     "events",
     [

@@ -145,7 +145,7 @@ def snowflake() -> Iterator[Snowflake]:
         yield made
 
 
-@pytest.mark.sample(22)
+@pytest.mark.sample(9)
 @pytest.mark.parametrize("row", FAULTS, ids=lambda row: row.name)
 def test_each_fault_ends_as_the_table_says(snowflake: Snowflake, row: Row) -> None:
     service = snowflake._services["chat"]

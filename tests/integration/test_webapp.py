@@ -281,6 +281,7 @@ def test_what_cannot_be_done_is_said_with_the_grant(at: Scene, running: Any) -> 
     assert f"GRANT OPERATE ON SERVICE {CHAT} TO ROLE {CALLER}" in refused.json()["error"]["message"]
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("body", "status"),
     [
@@ -492,7 +493,7 @@ def test_a_diagnosis_says_that_a_model_asks_another_service(at: Scene) -> None:
         assert "not an endpoint of this service" in gateway["seen"]
 
 
-@pytest.mark.sample(1)
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("fault", "step", "earlier"),
     [
@@ -519,6 +520,7 @@ def test_the_step_of_a_diagnosis_that_failed_is_the_one_that_the_error_names(
         assert {name: steps[name]["result"] for name in earlier} == earlier
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("model", ["openai:gpt", 7, "custom:no:such"])
 def test_no_model_that_llm_mesh_does_not_offer_is_queried(at: Scene, running: Any, model: Any) -> None:
     browser = at.browser(running, STRANGER)
@@ -565,6 +567,7 @@ def test_a_model_is_asked_with_the_viewers_rights(
         assert stranger.post("prompt", {**asked, "prompt": "x" * 9000}).status_code == 400
 
 
+@pytest.mark.exhaustive
 def test_a_slow_answer_is_seen_by_its_viewer_alone_and_ends_when_cancelled(at: Scene, running: Any) -> None:
     with at.talker(STRANGER, OPERATOR, tokens=10_000, token_seconds=0.05) as talk:
         stranger, operator = at.browser(running, STRANGER), at.browser(running, OPERATOR)
@@ -602,6 +605,7 @@ def test_a_slow_answer_is_seen_by_its_viewer_alone_and_ends_when_cancelled(at: S
         stranger.post("prompt/cancel", {"run": last[-1]})
 
 
+@pytest.mark.exhaustive
 def test_without_the_right_to_act_as_the_viewer_no_model_is_asked(at: Scene) -> None:
     at.dss.put_in_groups("alone", "guests")
     at.dss.give_rights("alone", PROJECT, "READ_CONF")

@@ -306,6 +306,7 @@ def test_it_is_compiled_once() -> None:
     assert custom(OF_A_MODEL) is custom(OF_A_MODEL)
 
 
+@pytest.mark.sample(5)
 @pytest.mark.parametrize(
     ("source", "complaint"),
     [

@@ -143,6 +143,7 @@ def test_what_obeys_a_closed_schema_obeys_the_callers(schema: dict[str, Any], va
         assert holds(value, schema)
 
 
+@pytest.mark.exhaustive
 @given(SCHEMAS, VALUES)
 @settings(max_examples=400, deadline=None)
 def test_the_check_agrees_with_a_validator_about_shapes(schema: dict[str, Any], value: Any) -> None:

@@ -62,7 +62,7 @@ def outcome(ask: Any) -> list[Any]:
         return [error]
 
 
-@pytest.mark.sample(1)
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @given(body=BODIES)
 @settings(max_examples=300)
