@@ -78,6 +78,11 @@ class _Server(uvicorn.Server):
             await asyncio.wait({end}, timeout=1)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for sock in sockets or ():
+            asyncio.get_running_loop().remove_reader(sock)
+        # asyncio forgets a connection, open, that it is just accepting when its server is closed.
+        for _ in range(3):
+            await asyncio.sleep(0)
         for server in self.servers:
             server.close()
         for connection in list(self.server_state.connections):
