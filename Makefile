@@ -35,7 +35,7 @@ demo: .venv-demo/installed  ## every kind of query against real models, and the 
 serve: .venv-demo/installed  ## the same, kept running for your own calls
 	@$(DEMO) -m sandbox serve
 
-test:  ## the proof that all of it works
+test:  ## the proof that it works: each behaviour once
 	@$(MAKE) --no-print-directory -j2 test-python test-beside
 
 test-exhaustive:  ## what takes long for what it adds to `make test`
@@ -48,7 +48,7 @@ test-beside:  # says nothing before its end, so that it is not mixed with what t
 	@mkdir -p .venvs; $(MAKE) --no-print-directory test-browser BROWSER="-m '$(ONLY)'" > .venvs/browser.log 2>&1; \
 	status=$$?; cat .venvs/browser.log; exit $$status
 
-coverage: .venv/installed  ## both; fails where they leave too much of the plugin's code unexecuted
+coverage: .venv/compiled  ## both; fails where they leave too much of the plugin's code unexecuted
 	$(DEV) -m pytest $(PARALLEL) -m "$(HERE)" --cov --cov-report=term
 
 test-unit: .venv/installed  ## the fast part, for while you edit

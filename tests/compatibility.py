@@ -42,7 +42,7 @@ QUICK_AND_EXHAUSTIVE = "not real and not soak and not bench"
 # The sandbox's own tests: it runs where its packages do.
 CONTRACT = ("tests/contract", "--ignore=tests/contract/test_snowflake_connector.py")
 # What a hostile server can do depends on the interpreter and on urllib3, so the two ends of the range show it. The bare
-# interpreters are the same in each run; `make test` has them.
+# interpreters are the same in each run; `make test-exhaustive` has them.
 HOSTILE = ("tests/hostile", "--ignore=tests/hostile/test_bare_interpreters.py")
 HOSTILE_RUNS = ("3.9-oldest", "3.13-newest")
 # Before version 2, urllib3 leaves the sockets of a pool that is gone to the garbage collector.

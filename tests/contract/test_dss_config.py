@@ -10,15 +10,8 @@ from typing import Any
 import pytest
 
 from sandbox.dss import ConfigError, Dss, MissingCredentialError, OAuthToken, Preset
+from tests.clock import Clock
 from tests.contract.plugins.writing import COMPLETE, model_of
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

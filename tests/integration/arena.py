@@ -22,6 +22,7 @@ from spcs_llm.http.transport import WATCHDOG, Transport
 from spcs_llm.query_context import QueryContext
 from spcs_llm.snowflake.ingress import error_from_response
 from spcs_llm.urls import parse_base_url
+from tests.clock import Clock
 from tests.integration.raw_server import RawServer, Step
 
 TOKEN = 'Snowflake Token="token-canary"'
@@ -63,15 +64,6 @@ class Pauses:
         self._stands_at = time.monotonic()
 
 
-class Seconds:
-    """A clock that only moves by hand."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 class Arena:
     """Servers that end with the test, and the endpoint that asks one of them."""
 
@@ -81,7 +73,7 @@ class Arena:
         self.undo = contextlib.ExitStack()
         self.pauses = Pauses()
         self.limiter = Limiter(4)
-        self.metered = Seconds()
+        self.metered = Clock()
         self.meter = BusyMeter(self.metered)
         self.server: RawServer | None = None
         self.elsewhere: RawServer | None = None

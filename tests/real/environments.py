@@ -41,8 +41,6 @@ def environment(name: str, python: str = "python3.11") -> Path:
         ]  # fmt: skip
         if name in WITH_TORCH:
             _install([*pip, TORCH], name)
-        if name in COMPILED:
-            pip.append("--no-cache-dir")
         _install([*pip, "--require-hashes", "-r", lock], name)
         if name in WITH_TORCH and not _loads_torch(installed):
             pytest.skip(NO_TORCH.format(name=name))
@@ -79,8 +77,10 @@ def _loads_torch(python: Path) -> bool:
 
 
 def _install(command: list[str | Path], name: str) -> None:
-    environment = {**os.environ, "CMAKE_ARGS": COMPILED.get(name, "")}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    variables = dict(os.environ)
+    if name in COMPILED:
+        command, variables["CMAKE_ARGS"] = [*command, "--no-cache-dir"], COMPILED[name]
+    done = subprocess.run(command, env=variables, capture_output=True, text=True)
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or [f"pip ended with {done.returncode}"])[-1]
         pytest.skip(f"requirements/real-{name}.txt cannot be installed on this machine: {last}")

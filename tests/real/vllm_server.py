@@ -9,7 +9,7 @@ from tests.real.environments import environment, packages
 from tests.real.server_process import free_port, server_process
 
 LONGEST = 2048  # tokens, of prompt and answer
-# With bfloat16, vLLM's attention uses AMX where the processor names it, which gave wrong words on a virtual machine.
+# With bfloat16, vLLM gave wrong words on a virtual machine whose processor names AMX; transformers gave the right ones.
 DTYPE = "float32"
 _VARIABLES = {
     "OMP_NUM_THREADS": "2",

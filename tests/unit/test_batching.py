@@ -29,6 +29,7 @@ from spcs_llm.errors import (
 )
 from spcs_llm.http.limits import Limiter
 from spcs_llm.query_context import QueryContext
+from tests.clock import Clock
 from tests.unit.scripted_service import BOUND, Caller, ImpatientCall, Service, wait_until, waiting_behind_one
 
 MAY_BE_ONE_ROWS_FAULT = [
@@ -58,14 +59,6 @@ def name(error: SpcsError) -> str:
 
 def outcomes(callers: Sequence[Caller]) -> list[object]:
     return [caller.result() for caller in callers]
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 # -- who shares a request
@@ -135,9 +128,8 @@ def test_a_request_stays_below_the_largest_body_and_a_row_too_large_goes_alone()
 def test_there_are_never_more_requests_in_flight_than_the_limit_and_they_share_the_callers(
     waiting: str,
 ) -> None:
-    clock = (
-        Clock()
-    )  # or who was just answered may be waited for no more by the time that the next request is made
+    # A clock by hand, or who was just answered may be waited for no more by the time that the next request is made.
+    clock = Clock()
     service, batcher = Service(hold=True), Batcher(Limiter(2), clock=clock)
     callers = [Caller(batcher, "first", service.job()), Caller(batcher, "second", service.job())]
     wait_until(lambda: service.in_flight == 2)

@@ -15,15 +15,9 @@ from spcs_llm.query_context import QueryContext
 from spcs_llm.snowflake.account import EndpointToken, Session, authorization
 from spcs_llm.snowflake.sign_in import FixedToken, KeyPairLogin, OAuthLogin, WithServiceKey
 from spcs_llm.snowflake.token_cache import Token, TokenCache
+from tests.clock import Clock
 
 REFUSED = TokenRefused("No.")
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @dataclass

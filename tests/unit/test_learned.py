@@ -5,13 +5,7 @@ from __future__ import annotations
 import threading
 
 from spcs_llm.sharing.learned import LESSON_SECONDS, Learned
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.clock import Clock
 
 
 def test_a_value_is_assumed_until_another_is_learnt_and_again_some_minutes_later() -> None:

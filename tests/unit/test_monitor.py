@@ -28,19 +28,12 @@ from spcs_llm.monitor.settings import MonitorFields, read_monitor
 from spcs_llm.monitor.telemetry import read_events, read_series
 from spcs_llm.monitor.viewers import NOBODY, Viewer, Viewers
 from spcs_llm.monitor.watches import Watches
+from tests.clock import Clock
 from tests.unit.scripted_session import ABSENT, NO_PRIVILEGE, ScriptedSession, rows
 from tests.waiting import wait_for
 
 _LOOKS_AN_HOUR = 180
 PRICE = Price(3.0, "USD", "as entered")
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Town:

@@ -18,19 +18,12 @@ from spcs_llm.monitor.mesh_models import MeshModel, likely, models_of
 from spcs_llm.monitor.mesh_steps import MeshSteps
 from spcs_llm.monitor.prompts import LEFT_SECONDS, MAX_ANSWER, Prompts
 from spcs_llm.monitor.timeline import timeline, usage_of
+from tests.clock import Clock
 from tests.waiting import wait_for
 
 MODEL = "custom:snow:chat"
 HOST = "a-b.snowflakecomputing.app"
 USAGE = {"promptTokens": 3, "completionTokens": 2, "estimatedCost": 0.001}
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Impersonation:

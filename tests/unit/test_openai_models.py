@@ -11,15 +11,8 @@ from spcs_llm.errors import QueryTimeout, ServiceDown
 from spcs_llm.http.endpoint import Endpoint
 from spcs_llm.protocols.openai.models import ServedModels
 from spcs_llm.query_context import QueryContext
+from tests.clock import Clock
 from tests.unit.scripted_service import Waiting, wait_until
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
 
 LIST = {"data": [{"id": "m1"}]}
 

@@ -4,17 +4,11 @@ from __future__ import annotations
 
 from spcs_llm.errors import ServiceDown
 from spcs_llm.query_context import QueryContext
-
-
-class Clock:
-    now = 50.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.clock import Clock
 
 
 def test_the_time_left_runs_out() -> None:
-    clock = Clock()
+    clock = Clock(50.0)
     call = QueryContext(10.0, clock=clock)
     clock.now += 4
     assert call.remaining() == 6.0
@@ -50,7 +44,7 @@ def test_a_timeout_tells_the_last_failure_with_its_place_and_mend() -> None:
 
 
 def test_what_is_done_on_the_way_shares_the_time_and_the_record() -> None:
-    clock = Clock()
+    clock = Clock(50.0)
     call = QueryContext(10.0, "alice", clock=clock)
     clock.now += 4
     child = call.child()

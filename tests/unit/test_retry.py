@@ -34,21 +34,14 @@ from spcs_llm.http.retry import (
     RetryPolicy,
     parse_retry_after,
 )
+from tests.clock import Clock
 
 NOON = datetime(2026, 11, 24, 12, 0, 0, tzinfo=timezone.utc)
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 def retries(clock: Clock | None = None, budget: RetryBudget | None = None, **policy: Any) -> Retries:
     return Retries(
-        RetryPolicy(**{"random": lambda: 1.0, **policy}), budget or RetryBudget(), clock or Clock()
+        RetryPolicy(**{"random": lambda: 1.0, **policy}), budget or RetryBudget(), clock or Clock(100.0)
     )
 
 
@@ -176,7 +169,7 @@ def test_delays_differ_between_calls() -> None:
 
 
 def test_a_starting_service_is_asked_again_until_its_window_ends() -> None:
-    clock, asked = Clock(), []
+    clock, asked = Clock(100.0), []
     starting = retries(clock, cold_start=60.0)
     while (delay := starting.delay_after(ServiceStarting("starting"))) is not None:
         clock.now += delay
@@ -185,7 +178,7 @@ def test_a_starting_service_is_asked_again_until_its_window_ends() -> None:
 
 
 def test_the_window_of_a_cold_start_begins_with_the_first_sign_of_it() -> None:
-    clock = Clock()
+    clock = Clock(100.0)
     call = retries(clock, cold_start=10.0)
     call.delay_after(ServiceDown("503"))
     clock.now += 100.0
@@ -210,7 +203,7 @@ def test_a_retry_after_does_not_stretch_the_wait_for_a_cold_start() -> None:
 
 
 def test_a_cold_start_of_hours_can_be_waited_for() -> None:
-    clock = Clock()
+    clock = Clock(100.0)
     call = retries(clock, cold_start=1e6)
     for _ in range(5000):
         delay = call.delay_after(ServiceStarting("starting"))

@@ -13,16 +13,10 @@ import pytest
 from spcs_llm.errors import LoginError, NetworkError, QueryTimeout, ServiceDown, SpcsError, TokenRefused
 from spcs_llm.query_context import QueryContext
 from spcs_llm.snowflake.token_cache import Token, TokenCache
+from tests.clock import Clock
 from tests.waiting import FAR_TOO_LONG, wait_for
 
 REFUSED = TokenRefused("No.")
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class ScriptedSignIn:
