@@ -187,6 +187,7 @@ def test_nothing_is_fetched_from_anywhere_else_and_the_page_forbids_it(tab: Any,
     one.troubles.clear()  # the browser tells of what it stopped
 
 
+@pytest.mark.exhaustive
 def test_an_operator_suspends_and_resumes_and_is_told_the_saving(tab: Any, at: Scene) -> None:
     page = tab(OPERATOR).page
     page.get_by_role("button", name=f"Suspend {CHAT}").click()
@@ -308,6 +309,7 @@ def _ask(page: Any, prompt: str) -> None:
     page.get_by_role("button", name="Ask").click()
 
 
+@pytest.mark.exhaustive
 def test_a_model_answers_with_its_tokens_and_its_trace(tab: Any, at: Scene) -> None:
     with at.talker(STRANGER):
         for scheme in ("light", "dark"):

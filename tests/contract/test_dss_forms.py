@@ -86,6 +86,7 @@ def test_messages_and_headings_are_choices_too(tmp_path: Path, choices: str) -> 
         assert dss.violations == ()
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(
     ("body", "rule"),
     [

@@ -37,6 +37,7 @@ def gone(pid: int) -> Any:
     return " Z " in stat
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(("model", "protocol"), SERVED)
 def test_a_service_dies_with_a_parent_that_is_killed(model: Any, protocol: str) -> None:
     code = PARENT.format(model=model, protocol=protocol)

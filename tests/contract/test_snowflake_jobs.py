@@ -117,7 +117,7 @@ def test_its_name_its_output_and_its_clauses_are_checked(sf: Snowflake) -> None:
         assert refused(sf, text).code == "001003", (one, other)
 
 
-@pytest.mark.sample(3)
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -139,6 +139,7 @@ def test_what_is_wrong_is_refused(sf: Snowflake, changes: dict[str, str], said: 
     assert sf.tables.jobs.started == []
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("missing", ["CREATE SERVICE", "USAGE on the pool", "USAGE on the model"])
 def test_a_missing_right_is_refused(sf: Snowflake, missing: str) -> None:
     catalog = sf.catalog
@@ -151,6 +152,7 @@ def test_a_missing_right_is_refused(sf: Snowflake, missing: str) -> None:
     assert refused(sf, statement()).code in ("003001", "002003")
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     ("fault", "status", "files"),
     [({"kind": "fail", "after": 64}, "FAILED", 1), ({"kind": "no_success"}, "DONE", 3)],
@@ -193,6 +195,7 @@ def test_a_job_that_is_dropped_stops(sf: Snowflake) -> None:
     assert len(ask(sf, f"LIST @{STAGE}/r/J/")) == 1
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("nested", ["values", "text"])
 def test_nested_results_are_values_or_json_text(sf: Snowflake, nested: str) -> None:
     sf.tables.jobs.nested = nested

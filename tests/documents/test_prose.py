@@ -153,6 +153,7 @@ def _forms() -> list[str]:
     return sorted(str(path.relative_to(ROOT)) for path in [*found, *macros, *webapps, *recipes])
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("read", [pytest.param(read, id=where) for where, read in _texts()])
 def test_people_read_plain_english(read: Callable[[], str]) -> None:
     text = read()

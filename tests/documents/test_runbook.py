@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from tests.documents import runbook
 from tests.integration.conftest import short_back_offs  # noqa: F401 - a fixture
 
 
+@pytest.mark.exhaustive
 def test_each_entry_of_the_runbook_is_the_hint_of_the_diagnosis(
     short_back_offs: Callable[[], None],  # noqa: F811
 ) -> None:

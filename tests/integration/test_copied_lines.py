@@ -37,6 +37,7 @@ def run(*command: str, **environment: str) -> str:
     return done.stdout
 
 
+@pytest.mark.exhaustive
 def test_the_readme_s_python(instance: Instance) -> None:
     create_service = instance.snowflake.create_service
     chat = create_service("chat", "scripted", "OPENAI")

@@ -227,6 +227,7 @@ def test_a_stop_in_the_middle_leaves_nothing_behind() -> None:
     assert process.returncode == 130
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("arguments", [[], ["dance"]])
 def test_other_commands_are_told_what_there_is(arguments: list[str]) -> None:
     told = subprocess.run(

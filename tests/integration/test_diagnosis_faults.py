@@ -41,7 +41,7 @@ def first_trouble(diagnosis: Diagnosis, result: str) -> Finding | None:
     return next((found for found in diagnosis.findings if found.result == result), None)
 
 
-@pytest.mark.sample(22)
+@pytest.mark.sample(14)
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
 def test_each_fault_is_named_by_the_step_of_the_table(
     snowflake: Snowflake, row: Row, private_key: str

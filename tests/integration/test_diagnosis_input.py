@@ -104,6 +104,7 @@ def test_all_wrong_fields_are_named_at_once(snowflake: Snowflake) -> None:
         assert f"'{label}'" in found.seen
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("values", "step", "label"),
     [
@@ -132,6 +133,7 @@ def test_a_host_outside_snowflake_that_is_allowed_is_a_warning(snowflake: Snowfl
     assert "'Hosts outside Snowflake'" in hosts.hint
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     ("capability", "service", "seen"),
     [

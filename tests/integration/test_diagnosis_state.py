@@ -158,7 +158,7 @@ FAULTS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.sample(4)
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("kind", FAULTS)
 @pytest.mark.parametrize(
     "statement", ["show services", "show endpoints", "containers", "describe compute", "select"]

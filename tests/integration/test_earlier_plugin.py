@@ -104,7 +104,7 @@ def test_a_redirect_takes_no_token_to_another_host(instance: Instance, on: str) 
     assert instance.snowflake.counters["elsewhere"] == {}
 
 
-@pytest.mark.sample(4)
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("fault", "place"),
     [
@@ -164,6 +164,7 @@ PROMPTS = {
 }
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("mode", PROMPTS)
 def test_each_of_its_chat_models_is_asked_in_its_own_format(instance: Instance, mode: str) -> None:
     """Logged as its notebook did, so that the answer begins with the prompt."""

@@ -601,6 +601,7 @@ def test_a_job_that_would_cost_more_than_the_limit_stops_after_the_sample(at: Sc
 # -- bad input -------------------------------------------------------------------------------------
 
 
+@pytest.mark.sample(12)
 @pytest.mark.parametrize(
     ("params", "said"),
     [

@@ -113,6 +113,7 @@ def answers(at: At, column: str = "answer") -> dict[int, Any]:
 # -- what it does ----------------------------------------------------------------------------------
 
 
+@pytest.mark.exhaustive
 def test_a_job_answers_every_row_in_the_process_that_dss_starts(at: At) -> None:
     at.rows(200)
     run = at.succeed(JOB)
@@ -640,6 +641,7 @@ def test_a_right_that_is_missing_is_named_as_its_grant(at: At, kind: str, privil
     assert at.do(JOB).answered == 3
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(
     ("params", "said"),
     [

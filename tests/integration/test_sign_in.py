@@ -134,6 +134,7 @@ def test_a_key_pair_that_does_not_work_is_told_with_its_mend(
     assert "BEGIN" not in error.replace("BEGIN and END", "").replace("BEGIN or END", "")
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("written", ["{}", ' "{}" ', "'{}'\n"])
 def test_a_programmatic_access_token_signs_in_even_with_its_quotes(instance: Instance, written: str) -> None:
     llm = with_access_token(instance, written.format(instance.snowflake.create_pat(USER, ROLE)))

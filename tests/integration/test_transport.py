@@ -358,6 +358,7 @@ def test_a_compressed_answer_that_lacks_its_end_is_asked_for_again(arena: Arena)
     assert arena.pauses.slept == [0.5]
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip bomb"])
 def test_a_body_without_measure_is_given_up_at_the_limit(
     arena: Arena, packed: bool, monkeypatch: pytest.MonkeyPatch

@@ -29,6 +29,7 @@ def test_rows_are_read_as_they_were_sent(arguments: list[tuple[Any, Any]]) -> No
     assert read_rows(body, 2) == [Row(i, each) for i, each in enumerate(arguments)]
 
 
+@pytest.mark.exhaustive
 @given(
     st.binary()
     | JSON.map(lambda value: json.dumps(value).encode())

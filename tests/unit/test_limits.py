@@ -148,6 +148,7 @@ def test_an_interrupted_call_leaves_the_queue() -> None:
     assert (limiter.in_flight, waiting(limiter)) == (0, 0)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("limits", [[1], [3], [1, 2, 5]], ids=str)
 def test_under_stress_there_are_never_more_than_the_limit_and_no_slot_is_lost(limits: list[int]) -> None:
     limiter, lock = Limiter(limits[0]), threading.Lock()

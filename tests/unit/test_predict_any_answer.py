@@ -84,6 +84,7 @@ def assert_tells_nothing_of_it(row: Any) -> None:
         assert SECRET not in repr(row)
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("written", [json.dumps, str])
 @given(text=st.text())
