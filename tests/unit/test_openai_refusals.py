@@ -220,6 +220,7 @@ NAMED = [
     ("topP", Sampling(top_p=3), "top_p", "top_p must be in (0, 1], got 3"),
     ("temperature", Sampling(temperature=9), "temperature", "'temperature' must be between 0 and 2"),
     ("stopSequences", Sampling(stop_sequences=("x",)), "stop", "Unsupported parameter: 'stop'"),
+    ("stopSequences", Sampling(stop_sequences=("x",)), "stop", "custom stop words are not implemented"),
     ("logitBias", Sampling(logit_bias={"1": 2}), "logit_bias", "logit_bias is not supported"),
     ("logProbs", Sampling(log_probs=True), "logprobs", "`logprobs` is not supported"),
     ("topLogProbs", Sampling(top_log_probs=30), "top_logprobs", "top_logprobs must be at most 20"),
@@ -288,7 +289,7 @@ def test_several_settings_are_dropped_one_after_the_other() -> None:
 @pytest.mark.parametrize(
     "error",
     [
-        refusal("the server will stop; the seed of doubt; context exceeded"),
+        refusal("the server will stop; the stopwatch, the seed of doubt; context exceeded"),
         RequestTooLarge("The request is too large: max_tokens", status=413),
         ServiceError("The service fails: temperature of the GPU", status=500),
     ],

@@ -24,6 +24,11 @@ _HINTS = tuple(
             "Use a model that supports tools, or a query without tools.",
         ),
         (
+            r"limit-mm-per-prompt|at most [1-9]\d* (image|video|audio)|too many images"
+            r"|(max\w*|limit)( number)? of [1-9]?\d* ?images|images? .{0,40}\bexceed",
+            "Send fewer images, or ask whoever runs the service to let it take more in one request.",
+        ),
+        (
             r"\bimages?\b|image_url|mmproj|multimodal|vision|input modalit",
             "Use a model that reads images, or a query without images.",
         ),
@@ -57,6 +62,11 @@ _HINTS = tuple(
         (
             r"field required|missing field|not a valid (list|dict)|json decode|unknown (column|path)",
             CHECK_PROTOCOL,
+        ),
+        (
+            r"harmony ?error|unexpected token \d+ while",
+            "The server could not read what its own model wrote: ask again, and if it happens often, ask whoever runs"
+            " the service to update the server.",
         ),
         (
             r"unsupported|not (supported|permitted|allowed|known)|unrecogni[sz]ed|unexpected|unknown|no such option"

@@ -15,6 +15,7 @@ from spcs_llm.protocols.openai.refusals import (
     reason_of,
     refused_setting,
     refuses_format,
+    refuses_tool_schema,
 )
 from spcs_llm.server_text.refusal_hints import CHECK_PROTOCOL, SEE_LOGS
 
@@ -44,6 +45,11 @@ def explained(
     if refuses and refuses_format(payload, text):
         told.message = f"The service refuses the JSON output or schema ('responseFormat'). {error.message}"
         told.hint = _about_schema(request)
+    elif refuses and refuses_tool_schema(payload, text):
+        told.message = (
+            f"The service refuses the schema of a tool that must be called ('toolChoice'). {error.message}"
+        )
+        told.hint = "Simplify the parameters of the tool, or let the model choose whether it calls one."
     elif refuses and setting is not None:
         told.message = f"The service refuses the setting {SETTINGS[setting]!r}. {error.message}"
         told.hint = "Change or remove the setting, or ask a DSS administrator to turn on 'Leave out refused settings'."

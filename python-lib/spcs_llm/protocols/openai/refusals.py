@@ -88,6 +88,13 @@ _SAYS_NOTHING: Final = re.compile(
 _STRICT_MODE: Final = re.compile(
     r"additionalProperties|'required' is required|required.{0,60}every key", re.DOTALL
 )
+# Fields that servers refuse in words instead of by name.
+_IN_WORDS: Final = {
+    "stop": re.compile(r"\bstop[ _](words?|sequences?|strings?)\b", _I),
+    "frequency_penalty": re.compile(r"\bfrequency penalty\b", _I),
+    "presence_penalty": re.compile(r"\bpresence penalty\b", _I),
+    "logit_bias": re.compile(r"\blogit bias(es)?\b", _I),
+}
 _FEATURE_WORDS: Final = {
     "tools": re.compile(r"\btools?\b|functions?\b|tool.?(use|call)", _I),
     "tool_choice": re.compile(r"tool.?choice", _I),
@@ -320,6 +327,9 @@ def reason_of(error: SpcsError) -> str:
 
 def names(text: str, name: str) -> bool:
     """Whether a text speaks of a JSON field. `stop` and `seed` are words, too: they count in quotes only."""
+    words = _IN_WORDS.get(name)
+    if words is not None and words.search(text):
+        return True
     if name in ("stop", "seed"):
         return re.search(rf"['\"`.]{name}['\"`]|: {name}$|\b{name}:|\.{name}\b|\[{name}\]", text) is not None
     return re.search(rf"(?<![A-Za-z_]){name}(?![A-Za-z_])", text) is not None
@@ -344,6 +354,15 @@ def refuses_format(payload: Mapping[str, Any], text: str) -> bool:
         return False
     return _ABOUT_FORMAT.search(text) is not None or any(
         name in text and f'"{name}"' in json.dumps(payload["response_format"]) for name in _KEYWORDS
+    )
+
+
+def refuses_tool_schema(payload: Mapping[str, Any], text: str) -> bool:
+    """Whether a text speaks of a schema, and `payload` has none but those of its tools, of which one must be called."""
+    return (
+        "response_format" not in payload
+        and payload.get("tool_choice") not in (None, "auto", "none")
+        and _ABOUT_FORMAT.search(text) is not None
     )
 
 
