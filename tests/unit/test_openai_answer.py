@@ -462,7 +462,32 @@ ERRORS: dict[str, tuple[Any, type[Exception], str]] = {
     "choices that are none": (event({"choices": 7}) + DONE, ModelError, "unknown structure"),
     "a choice that is null": ({"choices": [None]}, ModelError, "unknown structure"),
     "a message that is a text": ({"choices": [{"message": "x"}]}, ModelError, "unknown structure"),
-    "content that is a number": ({"choices": [{"message": {"content": 5}}]}, ModelError, "unknown structure"),
+    "calls of a whole answer that are a number": (
+        {"choices": [{"message": {"tool_calls": 5}}]},
+        ModelError,
+        "unknown structure",
+    ),
+    "an error within a choice": (
+        delta(content="a")
+        + event({"choices": [{"delta": {}, "finish_reason": "error", "error": TOLD}]})
+        + DONE,
+        ModelError,
+        "end.*context is full",
+    ),
+    "an error within a choice without a finish reason": (
+        event({"choices": [{"delta": {"content": ""}, "error": TOLD}]}) + DONE,
+        BadRequest,
+        "context is full",
+    ),
+    "an error within the finish reason": (
+        delta(content="a")
+        + event(
+            {"choices": [{"delta": {}, "finish_reason": {"type": "abort", "message": "KV cache is full"}}]}
+        )
+        + DONE,
+        ModelError,
+        "end.*KV cache is full",
+    ),
     "a list": ([b"[1, 2]"], ModelError, "not a chat completion"),
     "half a JSON object": ([b'{"choices": [{"mess'], ModelError, "JSON"),
     "an event that is no JSON": (event("{nonsense"), ModelError, "not JSON"),

@@ -513,7 +513,9 @@ REASONS: list[tuple[Any, str | None]] = [
     ("MAX_TOKENS", "length"),
     ("FinishReason.LENGTH", "length"),
     ("model_length", "length"),
+    ("repetition", "length"),
     ("content-filter", "content_filter"),
+    ("sensitive", "content_filter"),
     ("SAFETY", "content_filter"),
     ({"type": "stop", "matched": 2}, "stop"),
     ({"type": "length", "length": 5}, "length"),
@@ -532,10 +534,23 @@ def test_finish_reasons_are_of_a_list(reason: Any, expected: str | None) -> None
         assert both_ways(body).finish_reason == expected
 
 
-@pytest.mark.parametrize("reason", ["error", "abort", "ABORTED", "cancelled"])
+@pytest.mark.parametrize(
+    "reason",
+    ["error", "abort", "ABORTED", "cancelled", "network_error", "MALFORMED_FUNCTION_CALL"],
+)
 def test_an_engine_that_gave_up_is_an_error(reason: str) -> None:
     with pytest.raises(ModelError, match="stopped in the middle"):
         both_ways(delta(content="Hi") + delta(reason) + DONE)
+
+
+def test_an_error_beside_a_clean_end_is_no_error_of_the_answer() -> None:
+    choice = {
+        "index": 0,
+        "delta": {"content": "Hi"},
+        "finish_reason": "stop",
+        "error": {"message": "not counted"},
+    }
+    assert both_ways(event({"choices": [choice]}) + DONE).text == "Hi"
 
 
 # -- what can be written ---------------------------------------------------------------------------------

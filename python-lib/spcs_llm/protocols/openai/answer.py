@@ -96,6 +96,7 @@ class AnswerReader:
         self._log_probs: list[dict[str, Any]] = []
         self._choices: Choices | None = None
         self._finish_reason: str | None = None
+        self._failure: dict[str, Any] | None = None
         self._usage: Any = None
         self._model: str | None = None
         self._saw_choice = self._saw_unknown = self._comes_as_messages = False
@@ -290,6 +291,7 @@ class AnswerReader:
                 choice.get("finish_reason")
                 or choice.get("index")
                 or choice.get("logprobs")
+                or choice.get("error")
                 or body.get("usage")
             ):
                 return None
@@ -398,6 +400,10 @@ class AnswerReader:
 
     def _read_fields(self, choice: dict[str, Any], whole: bool) -> ChatDelta | None:
         reason = choice.get("finish_reason") or choice.get("finishReason")  # Gemini's own layer had it so
+        failure = _failure_in(choice, reason)
+        if failure is not None:
+            self._failure = failure
+            reason = reason if tells_the_end(reason) else ERROR
         if reason:
             self._read_reason(reason)
         if choice.get("usage"):  # Moonshot's place for it
@@ -516,6 +522,8 @@ class AnswerReader:
         if not self._saw_choice:
             raise self._useless("The service's answer has no choice.", place="service")
         if self._finish_reason == ERROR:
+            if self._failure is not None:
+                self._raise_error_in("error", self._failure)
             raise ModelError(
                 "The service stopped in the middle of its answer: its finish reason is an error."
             )
@@ -647,6 +655,21 @@ def _reason_in_camel_case(event: Any) -> Any:
         return choice.get("finishReason")
     except (AttributeError, KeyError, TypeError, ValueError):
         return None
+
+
+def _failure_in(choice: Mapping[str, Any], reason: Any) -> dict[str, Any] | None:
+    """What a choice says of its failure, as an error's body: beside the finish reason, or in it as SGLang has it."""
+    error = choice.get("error")
+    if error and isinstance(error, Mapping):
+        return {"error": error}
+    if isinstance(reason, Mapping) and reason.get("message"):
+        told = {
+            "message": reason["message"],
+            "type": reason.get("err_type"),
+            "code": reason.get("status_code"),
+        }
+        return {"error": told}
+    return None
 
 
 def _is_foreign(choice: Mapping[str, Any]) -> bool:

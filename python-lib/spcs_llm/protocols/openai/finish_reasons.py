@@ -38,6 +38,7 @@ _WORDS: Final[dict[str, tuple[str, ...]]] = {
         "limit",
         "truncated",
         "incomplete",
+        "repetition",  # vLLM's, of a model that goes round in a loop
     ),
     "tool_calls": (
         "tool_calls",
@@ -60,8 +61,22 @@ _WORDS: Final[dict[str, tuple[str, ...]]] = {
         "guardrail_intervened",
         "refusal",
         "moderation",
+        "sensitive",
     ),
-    ERROR: ("error", "abort", "aborted", "failed", "failure", "cancelled", "canceled", "internal_error"),
+    ERROR: (
+        "error",
+        "abort",
+        "aborted",
+        "failed",
+        "failure",
+        "cancelled",
+        "canceled",
+        "internal_error",
+        "network_error",
+        "insufficient_system_resource",
+        "malformed_function_call",
+        "unexpected_tool_call",
+    ),
 }
 _MEANING: Final = {word: reason for reason, words in _WORDS.items() for word in words}
 _LONGEST: Final = 64
