@@ -257,6 +257,11 @@ CONTENTS: list[tuple[Any, str, str | None]] = [
     ),
     ([{"type": "reasoning", "text": "Hm"}, {"type": "text", "text": "Hi"}], "Hi", "Hm"),
     ([{"type": "text", "text": None}, None, {"type": "text", "text": "Hi"}], "Hi", None),
+    (5, "5", None),
+    (0, "0", None),
+    (0.005, "0.005", None),
+    (True, "true", None),
+    ([{"type": "text", "text": 7}, {"type": "text", "text": " Hi"}], "7 Hi", None),
 ]
 
 
@@ -425,6 +430,8 @@ FRAMES: dict[str, str] = {
     "no line end at the end": f"data: {FIRST}\n\ndata: {SECOND}",
     "cut in what follows": f"data: {FIRST}\n\ndata: {SECOND}\n\ndata: " + '{"choices":[],"usa',
     "an event without data between": f"data: {FIRST}\n\nevent: ping\n\ndata: {SECOND}\n\n",
+    "words to keep the connection alive": f"data: ping\n\ndata: {FIRST}\n\ndata: [Keep-Alive]\n\ndata: {SECOND}\n\n",
+    "JSON to keep the connection alive": f'data: "ping"\n\ndata: {FIRST}\n\ndata: null\n\ndata: {SECOND}\n\n',
     "rubbish after the finish reason": f"data: {FIRST}\n\ndata: {SECOND}\n\ndata: nonsense\n\n",
 }
 

@@ -15,7 +15,7 @@ from spcs_llm.http.json_body import is_dense, parse_json
 from spcs_llm.protocols.openai.choices import Choices, the_choice
 from spcs_llm.protocols.openai.content import has_nothing_known, text_and_reasoning
 from spcs_llm.protocols.openai.finish_reasons import ERROR, finish_reason_of, tells_the_end
-from spcs_llm.protocols.openai.frames import DONE, BrokenFrame, decoded_again, frames
+from spcs_llm.protocols.openai.frames import DONE, BrokenFrame, decoded_again, frames, is_heartbeat
 from spcs_llm.protocols.openai.log_probs import tokens_of
 from spcs_llm.protocols.openai.obedience import disobeyed, fenced_json
 from spcs_llm.protocols.openai.opening import JsonFence, LeadingThoughts
@@ -309,7 +309,7 @@ class AnswerReader:
         text = data.decode("utf-8", "replace")
         if name == "error":
             self._raise_error_in(name, {"message": text})
-        if name not in ("", "message") or not text.strip():
+        if name not in ("", "message") or not text.strip() or is_heartbeat(text):
             return
         try:
             for value in frames(text):
@@ -329,6 +329,8 @@ class AnswerReader:
         if not isinstance(body, dict):
             if name == "error":
                 self._raise_error_in(name, {"message": body})
+            if body is None or (isinstance(body, str) and is_heartbeat(body)):
+                return
             if name in ("", "message") and not self._is_finished:
                 raise self._useless("The answer's stream has an event that is not a JSON object.")
             return

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 _THOUGHTS = ("thinking", "reasoning", "reasoning_content", "thought")
+_REASONING = ("reasoning_content", "reasoning")
 _SAID = ("content", "refusal", "reasoning_content", "reasoning", "tool_calls", "function_call", "text")
 _NOT_SAID = ("role", "audio", "annotations", "name", "id", "type", "index", "logprobs")
 
@@ -23,8 +25,10 @@ def text_and_reasoning(message: Mapping[str, Any]) -> tuple[str, str]:
         TypeError: If the content or the reasoning is of an unknown shape.
     """
     content = message.get("content")
-    reasoning = message.get("reasoning_content") or message.get("reasoning") or ""
-    if reasoning and not isinstance(reasoning, str):
+    if isinstance(content, (int, float)):
+        content = _spelled(content)
+    reasoning = next((message[key] for key in _REASONING if message.get(key) not in (None, "", [])), "")
+    if not isinstance(reasoning, str):
         reasoning = _joined(reasoning)
     if content is None or isinstance(content, str):
         return content or _joined(message.get("refusal")), reasoning
@@ -57,12 +61,19 @@ def _joined(value: Any, depth: int = 8) -> str:
         return ""
     if isinstance(value, str):
         return value
+    if isinstance(value, (int, float)):
+        return _spelled(value)
     if isinstance(value, Mapping):
         for key in ("text", "content", "value", "refusal", "output_text", *_THOUGHTS):
             if value.get(key):
                 return _joined(value[key], depth - 1)
         return ""
     return "".join(_joined(item, depth - 1) for item in _list(value))
+
+
+def _spelled(value: float) -> str:
+    """A number, true or false as JSON has it: gateways read a token that looks like one as what it looks like."""
+    return json.dumps(value)
 
 
 def _list(value: Any) -> list[Any]:

@@ -9,6 +9,8 @@ from typing import Any, Final
 
 DONE: Final = object()
 _GAP: Final = re.compile(r"[\s\x1e,]+|data:")  # repeated here, `re` would take 120 bytes a round
+_HEARTBEAT: Final = re.compile(r"\W*(ping|pong|heart[-_ ]?beat|keep[-_ ]?alive)\W*", re.IGNORECASE)
+_LONGEST_HEARTBEAT: Final = 40  # characters
 _DECODER: Final = json.JSONDecoder()
 
 
@@ -44,6 +46,11 @@ def frames(data: str) -> Iterator[Any]:
         except (ValueError, RecursionError):
             raise BrokenFrame from None
         yield decoded_again(value)
+
+
+def is_heartbeat(data: str) -> bool:
+    """Whether an event's data is nothing but a word that keeps the connection alive, where others send a comment."""
+    return len(data) <= _LONGEST_HEARTBEAT and _HEARTBEAT.fullmatch(data) is not None
 
 
 def decoded_again(value: Any) -> Any:
