@@ -106,8 +106,11 @@ def _read(text: str) -> Any:
         value, end = read_leniently(text, fence.end() if fence else 0)
     except ValueError:
         return 0
-    # After a value a brace too many or a sentence may stand. Another object may be another call's.
-    return 0 if "{" in text[end:] else value
+    # After a value a brace too many or a sentence may stand. Another object may be another call's, if it is not empty.
+    if "{" not in text[end:]:
+        return value
+    filled = [found for found in _glued(text) if found]
+    return filled[0] if len(filled) == 1 else 0
 
 
 def _glued(text: str) -> list[Any]:

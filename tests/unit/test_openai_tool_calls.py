@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from spcs_llm.domain import ChatRequest, Message, TextPart, Tool, ToolCall, ToolChoice
+from spcs_llm.domain import ChatRequest, Message, Sampling, TextPart, Tool, ToolCall, ToolChoice
 from spcs_llm.errors import ModelError
 from spcs_llm.protocols.openai.protocol import OpenAIProtocol
 from spcs_llm.protocols.openai.tool_calls import MAX_CALLS, ToolCalls
 from spcs_llm.protocols.openai.tool_names import OfferedTools
 from spcs_llm.query_context import QueryContext
 from spcs_llm.tool_arguments import INVALID_ARGUMENTS
-from tests.unit.scripted_endpoint import DONE, ScriptedEndpoint, completion, delta, event
+from tests.unit.scripted_endpoint import DONE, ScriptedEndpoint, completion, delta, event, usage
 
 USER = Message("user", (TextPart("a question"),))
 TOOLS = (Tool("add"), Tool("now"), Tool("get_weather"), Tool("get"))
@@ -227,6 +227,35 @@ PIECES: dict[str, tuple[bytes, Calls]] = {
         + piece(None, "c2", None, " 2}"),
         TWO,
     ),
+    "an empty object before the arguments": (
+        piece(0, "c1", "add", "{}") + piece(0, None, None, '{"a": 1, "b": 2}'),
+        ONE,
+    ),
+    "an empty object after the arguments": (
+        piece(0, "c1", "add", '{"a": 1, "b": 2}') + piece(0, None, None, "{}"),
+        ONE,
+    ),
+    "two objects, which may be of two calls": (
+        piece(0, "c1", "add", '{"a": 1}{"a": 1}'),
+        [("add", {INVALID_ARGUMENTS: [{"a": 1}, {"a": 1}]})],
+    ),
+    "begun twice": (
+        piece(0, "c1", "add", '{"a": ')
+        + piece(0, None, None, '1{"a": ')
+        + piece(0, None, None, '1, "b": 2}'),
+        ONE,
+    ),
+    "begun twice, with something else": (
+        piece(0, "c1", "add", '{"a": 2{"a": ') + piece(0, None, None, "1}"),
+        [("add", {INVALID_ARGUMENTS: '{"a": 2{"a": 1}'})],
+    ),
+    "the text null as an id": (
+        piece(0, "c1", "add")
+        + piece(0, "null", "", '{"a": 1}')
+        + piece(0, "c2", "add")
+        + piece(0, "null", "", '{"a": 2}'),
+        TWO,
+    ),
     "unfinished, and another": (
         piece(0, "c1", "add", '{"a": 1') + piece(0, "c2", "now", "{}"),
         [("add", {INVALID_ARGUMENTS: '{"a": 1'}), ("now", {})],
@@ -349,6 +378,27 @@ def test_a_nameless_call_is_of_the_tool_that_had_to_be_called() -> None:
     call = {"id": "c1", "function": {"arguments": '{"a": 1}'}}
     body = completion("stop", content=None, tool_calls=[call])
     assert both_ways(body, tool_choice=ToolChoice("tool", "add")) == [("add", {"a": 1})]
+
+
+def test_a_nameless_call_is_of_the_only_tool() -> None:
+    body = piece(0, "c1", "add", '{"a": 1}') + piece(1, None, None, '{"a": 2}') + END
+    assert both_ways(body, tools=(Tool("add"),)) == TWO
+
+
+@pytest.mark.parametrize(("limit", "is_cut"), [(9, True), (10, False), (None, False)])
+def test_a_call_is_cut_short_where_the_tokens_are_used_up(limit: int | None, is_cut: bool) -> None:
+    body = (
+        piece(0, "c1", "add", '{"a": 1')
+        + delta("tool_calls")
+        + usage(prompt_tokens=3, completion_tokens=9)
+        + DONE
+    )
+    sampling = Sampling(max_output_tokens=limit)
+    if is_cut:
+        with pytest.raises(ModelError, match="token limit in the middle of a call of the tool 'add'"):
+            both_ways(body, sampling=sampling)
+    else:
+        assert both_ways(body, sampling=sampling) == [("add", {INVALID_ARGUMENTS: '{"a": 1'})]
 
 
 def test_the_calls_of_one_answer_are_limited() -> None:

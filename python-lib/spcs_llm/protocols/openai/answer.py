@@ -531,8 +531,8 @@ class AnswerReader:
             )
         yield from self._handing_on(self._flushed())
         self._finished_calls = self._calls.finished(
-            cut_short=self._finish_reason == "length",
-            forced=None if self._as_stream else self._forced_tool(),
+            cut_short=self._finish_reason == "length" or self._used_up_its_tokens(),
+            forced=self._only_tool() if self._handed_on or not self._as_stream else None,
         )
         self._drop_forbidden_calls()
         self._refuse_nothing()
@@ -557,9 +557,18 @@ class AnswerReader:
                 deltas.append(ChatDelta(rest))
         return [delta for delta in deltas if delta is not None]
 
-    def _forced_tool(self) -> str | None:
-        choice = self._request.tool_choice
-        return choice.name if choice is not None and choice.mode == "tool" else None
+    def _used_up_its_tokens(self) -> bool:
+        """Whether the answer has all the tokens that it may have; vLLM's streams end with `tool_calls` all the same."""
+        limit = self._request.sampling.max_output_tokens
+        tokens = usage_of(self._usage).completion_tokens
+        return limit is not None and tokens is not None and tokens >= limit
+
+    def _only_tool(self) -> str | None:
+        """The tool that the model had to call, or the only one that it could."""
+        choice, tools = self._request.tool_choice, self._request.tools
+        if choice is not None and choice.mode == "tool":
+            return choice.name
+        return tools[0].name if len(tools) == 1 else None
 
     def _drop_forbidden_calls(self) -> None:
         """A caller who says that no tool is to be called will not run a call, and may not expect one."""

@@ -22,7 +22,9 @@ from spcs_llm.tool_arguments import arguments_text, is_whole
 MAX_CALLS = 128
 _MAX_PIECES_OF_A_NAME = 64
 _LONGEST_ID = 128
+_NO_ID = ("", "null", "none", "undefined")
 _STRUCTURE = re.compile(r'[\\"{}\[\]]')
+_FIRST_KEY = re.compile(r'\s*(\{\s*"[^"\\]{0,200}"\s*:)')
 _ARGUMENTS = ("arguments", "parameters", "input", "args")
 
 
@@ -239,7 +241,7 @@ class ToolCalls:
 
         Args:
             cut_short: Whether the answer ended at its token limit.
-            forced: The one tool that the model had to call, if it was told.
+            forced: The tool that a call without a name is of, if it can be of one only.
 
         Returns:
             The calls, each with its own id and the text of a JSON object as its arguments; `MAX_CALLS` at most.
@@ -410,7 +412,7 @@ class ToolCalls:
 def _text_of(pieces: list[str]) -> str:
     """The arguments in their pieces: joined, unless that is not a JSON object and they are snapshots of it."""
     joined = "".join(pieces)
-    if len(pieces) < 2 or is_whole(joined):
+    if is_whole(joined):
         return joined
     length = 0
     parts: list[str] = []
@@ -425,7 +427,15 @@ def _text_of(pieces: list[str]) -> str:
         parts.append(piece)
         length += len(piece)
     grown = "".join(parts)
-    return grown if is_whole(grown) else joined
+    return grown if is_whole(grown) else _begun_again(joined)
+
+
+def _begun_again(text: str) -> str:
+    """The text, or the whole object at its end if nothing but that object's beginning comes before."""
+    first = _FIRST_KEY.match(text)
+    at = text.rfind(first[1]) if first else 0
+    before, rest = text[:at].strip(), text[at:]
+    return rest if before and rest.startswith(before) and not is_whole(before) and is_whole(rest) else text
 
 
 def _new_id() -> str:
@@ -444,7 +454,8 @@ def _id(value: Any) -> str | None:
         value = str(value) if abs(value) < 2**63 else None
     if not isinstance(value, str) or len(value) > _LONGEST_ID:
         return None
-    return whole_characters(value).strip() or None
+    text = whole_characters(value).strip()
+    return None if text.lower() in _NO_ID else text
 
 
 def _list(value: Any) -> list[Any]:
