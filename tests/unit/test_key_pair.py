@@ -55,6 +55,8 @@ def claims_of(pair: KeyPair, now: float = 1_700_000_000.5) -> dict[str, Any]:
     return jwt.decode(pair.assertion(now), KEY.public_key(), algorithms=["RS256"], options=options)
 
 
+# Base64 of a whole file, and in the alphabet of URLs: climatepolicyradar/knowledge-graph#1173,
+# michelin/snowflake-grafana-datasource#183.
 WRITTEN = {
     "as openssl writes it": pem(),
     "PKCS#1": pem(form="TraditionalOpenSSL"),
@@ -69,6 +71,10 @@ WRITTEN = {
     "bare base64 in lines": "\n".join(pem().strip().splitlines()[1:-1]),
     "bare base64 of PKCS#1": bare(pem(form="TraditionalOpenSSL")),
     "below its public key": public_pem() + pem(),
+    "the whole file in base64": base64.b64encode(pem().encode()).decode(),
+    "the whole file in base64, in lines": base64.encodebytes(pem().encode()).decode(),
+    "base64 in the alphabet of URLs": bare(pem()).replace("+", "-").replace("/", "_"),
+    "base64 without padding": bare(pem()).rstrip("="),
     "below a bag's attributes": "Bag Attributes\n    friendlyName: dss\n" + pem(),
 }
 
@@ -78,7 +84,10 @@ def test_a_key_is_read_however_it_was_pasted(text: str) -> None:
     assert claims_of(KeyPair("MYORG-MYACCT", "alice", text))["iss"].endswith(FINGERPRINT)
 
 
-@pytest.mark.parametrize("break_lines", [str, lambda text: text.replace("\n", " "), bare])
+@pytest.mark.parametrize(
+    "break_lines",
+    [str, lambda text: text.replace("\n", " "), bare, lambda text: base64.b64encode(text.encode()).decode()],
+)
 def test_an_encrypted_key_is_opened_by_its_passphrase(break_lines: Any) -> None:
     text = break_lines(pem(passphrase=PASSPHRASE))
     assert claims_of(KeyPair("MYORG-MYACCT", "alice", text, PASSPHRASE))
@@ -129,6 +138,12 @@ NO_KEYS = {
     "no passphrase, bare": (bare(pem(passphrase="x")), None, "'Private key passphrase' of the preset is empty"),
     "a wrong passphrase": (pem(passphrase="x"), "y", "'Private key passphrase' of the preset does not open"),
     "a wrong passphrase, bare": (bare(pem(passphrase="x")), "y", "'Private key passphrase' of the preset does not"),
+    "a public key in base64 as a whole": (base64.b64encode(public_pem().encode()).decode(), None, "is a public key"),
+    "an encrypted one in base64 as a whole": (
+        base64.b64encode(pem(passphrase="x").encode()).decode(),
+        None,
+        "'Private key passphrase' of the preset is empty",
+    ),
     "an old encryption": (OLD_FORMAT, "x", "old format: convert it: openssl pkcs8"),
     "OpenSSH's format": (pem(form="OpenSSH"), None, "OpenSSH's format: convert it: openssl pkcs8"),
     "an elliptic curve": (pem(ec.generate_private_key(ec.SECP256R1())), None, "is not an RSA key"),

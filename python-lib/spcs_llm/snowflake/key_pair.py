@@ -18,6 +18,7 @@ from spcs_llm.errors import SettingsError
 ASSERTION_SECONDS = 180  # so that it outlasts a retry or two
 _SMALLEST_BITS = 2048
 _ARMOUR = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END \1-----", re.DOTALL)
+_ALPHABET_OF_URLS = str.maketrans("-_", "+/")
 _CONVERT = "convert it: openssl pkcs8 -topk8 -in <file>"
 _PASTE_ALL = "paste all of the PEM file, BEGIN and END lines included"
 
@@ -28,7 +29,7 @@ class KeyPair:
     Args:
         account: The account's identifier, as in its URL.
         user: The user's name in Snowflake.
-        private_key: PEM, or the base64 of PKCS#8.
+        private_key: PEM, or the base64 of it or of PKCS#8.
         passphrase: Of an encrypted key.
 
     Raises:
@@ -114,10 +115,14 @@ def _unwrapped(text: str) -> tuple[str, bytes]:
     kind, body = (block[1], block[2]) if block else ("", text)
     if "Proc-Type" in body:
         raise _bad_key(f"is encrypted in OpenSSL's old format: {_CONVERT}")
+    plain = "".join(body.split()).translate(_ALPHABET_OF_URLS).rstrip("=")
     try:
-        return kind, base64.b64decode("".join(body.split()), validate=True)
+        der = base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
     except (binascii.Error, ValueError):
         raise _bad_key(f"is not a key: {_PASTE_ALL}") from None
+    if der.lstrip().startswith(b"-----BEGIN "):  # the whole PEM file was encoded once more
+        return _unwrapped(der.decode("ascii", "replace"))
+    return kind, der
 
 
 def _refuse_kind(kind: str) -> None:
