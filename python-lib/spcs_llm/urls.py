@@ -29,7 +29,10 @@ _ENDPOINT_SUFFIXES = (
     "/v1/models",
     "/v1",
 )
-_SNOWSIGHT = "app.snowflake.com"
+# Also over private link, by region or by organization and account (SYSTEM$GET_PRIVATELINK_CONFIG).
+_SNOWSIGHT = re.compile(
+    r"app\.snowflake\.com|app(\..+|-[^.]+-[^.]+)\.privatelink\.snowflakecomputing\.(com|cn)"
+)
 
 
 class UrlError(ValueError):
@@ -150,7 +153,7 @@ def parse_endpoint_url(text: str) -> BaseUrl:
         raise UrlError(
             "names a Snowflake account, not a service: copy ingress_url from SHOW ENDPOINTS IN SERVICE"
         )
-    if url.host == _SNOWSIGHT or ("." not in url.host and not is_loopback(url.host)):
+    if _SNOWSIGHT.fullmatch(url.host) or ("." not in url.host and not is_loopback(url.host)):
         raise UrlError("does not name a service's endpoint: copy ingress_url from SHOW ENDPOINTS IN SERVICE")
     for suffix in _ENDPOINT_SUFFIXES:
         if url.path.endswith(suffix):
@@ -176,7 +179,7 @@ def parse_account_url(text: str) -> BaseUrl:
         raise UrlError(
             "names a service endpoint, not the account: it looks like https://myorg-myaccount.snowflakecomputing.com"
         )
-    if host == _SNOWSIGHT:
+    if _SNOWSIGHT.fullmatch(host):
         raise UrlError(
             "is Snowsight's address, not the account's: it looks like https://myorg-myaccount.snowflakecomputing.com"
         )

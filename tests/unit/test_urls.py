@@ -161,6 +161,9 @@ def test_every_way_to_name_an_account_leads_to_its_host(text: str, host: str) ->
         (HOST, "names a service endpoint, not the account"),
         ("abc.snowflake.app", "names a service endpoint, not the account"),
         ("https://app.snowflake.com/myorg/myacct/", "is Snowsight's address"),
+        # snowflakedb/terraform-provider-snowflake#1603: as SYSTEM$GET_PRIVATELINK_CONFIG names them
+        ("app-myorg-myacct.privatelink.snowflakecomputing.com", "is Snowsight's address"),
+        ("https://app.eu-west-1.privatelink.snowflakecomputing.com/", "is Snowsight's address"),
         ("http://myorg-myacct.snowflakecomputing.com", "never sent over plain http"),
         ("my account", "is not a URL"),
     ],
