@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import gc
 import gzip
+import ipaddress
 import multiprocessing
 import os
 import socket
@@ -19,6 +21,10 @@ from typing import Any
 
 import pytest
 import requests
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import NameOID
 
 from spcs_llm.errors import ModelError, NetworkError, QueryTimeout, TlsError
 from spcs_llm.http import exchange as exchange_module
@@ -500,6 +506,29 @@ def test_a_proxy_that_cannot_be_used_is_told_at_once(arena: Arena, proxy: str) -
     assert not refused.value.transient
 
 
+def test_a_proxy_that_speaks_no_tls_itself_is_told_as_that(arena: Arena) -> None:
+    """encode/httpx#897: HTTPS_PROXY names the proxy by https, which speaks plain HTTP as most do."""
+    proxy = arena.undo.enter_context(socket.create_server(("127.0.0.1", 0)))
+    arena.undo.callback(proxy.shutdown, socket.SHUT_RDWR)  # ends the thread's wait
+    threading.Thread(target=_refuse_each, args=(proxy,), daemon=True).start()
+    arena.environment.setenv("HTTPS_PROXY", f"https://user:proxy-canary@127.0.0.1:{proxy.getsockname()[1]}")
+    with pytest.raises(NetworkError, match="proxy") as refused:
+        arena.endpoint("https://host.example").send(POST, arena.call())
+    assert not refused.value.transient
+    assert "HTTPS_PROXY" in refused.value.hint
+    assert "http://" in refused.value.hint
+    assert "proxy-canary" not in str(refused.value)
+
+
+def _refuse_each(listener: socket.socket) -> None:
+    """What a proxy answers to the first bytes of TLS, which to it are no request."""
+    with contextlib.suppress(OSError):  # until the listener is closed
+        while True:
+            with listener.accept()[0] as connection:
+                connection.recv(65536)
+                connection.sendall(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")
+
+
 # -- TLS ------------------------------------------------------------------------------------------------------
 
 
@@ -509,6 +538,48 @@ def test_the_bundle_of_the_environment_is_the_one_that_counts(arena: Arena) -> N
         arena.endpoint(url).send(POST, arena.call())
     arena.trust()
     assert arena.endpoint(url).send(POST, arena.call()) == {"ok": 1}
+
+
+def test_a_certificate_that_only_strict_checks_refuse_is_told_as_that(arena: Arena) -> None:
+    """urllib3/urllib3#3665: from Python 3.13, authorities of TLS inspection are refused that were trusted before."""
+    url = arena.serve(reply(), tls=_certificate_of_a_lax_authority(arena.folder))
+    arena.environment.setenv("REQUESTS_CA_BUNDLE", str(arena.folder / "lax.pem"))
+    endpoint = arena.endpoint(url)
+    context = _ssl_context(_ca_bundle())  # the one that the endpoint uses
+    context.verify_flags |= ssl.VERIFY_X509_STRICT  # as from Python 3.13
+    with pytest.raises(TlsError, match=r"Python 3\.13") as refused:
+        endpoint.send(POST, arena.call())
+    assert "not trusted here" not in refused.value.message
+    assert not refused.value.transient
+    assert "administrator" in refused.value.hint
+    assert "Python 3.12" in refused.value.hint
+
+
+def _certificate_of_a_lax_authority(folder: Path) -> ssl.SSLContext:
+    """The authority's own certificate, in `lax.pem`, does not mark as critical that it is one."""
+    key = rsa.generate_private_key(65537, 2048)
+    lax, localhost = (
+        x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]) for name in ("lax", "localhost")
+    )
+    now = dt.datetime.now(dt.timezone.utc)
+    common = (
+        x509.CertificateBuilder()
+        .issuer_name(lax)
+        .public_key(key.public_key())
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+    )
+    authority = common.serial_number(1).subject_name(lax)
+    authority = authority.add_extension(x509.BasicConstraints(True, None), critical=False)
+    local = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    server = common.serial_number(2).subject_name(localhost).add_extension(local, critical=False)
+    pem = serialization.Encoding.PEM
+    (folder / "lax.pem").write_bytes(authority.sign(key, hashes.SHA256()).public_bytes(pem))
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (folder / "server.pem").write_bytes(private + server.sign(key, hashes.SHA256()).public_bytes(pem))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(str(folder / "server.pem"))
+    return context
 
 
 def test_a_folder_of_authorities_is_a_bundle_too(arena: Arena) -> None:

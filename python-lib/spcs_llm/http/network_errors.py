@@ -19,6 +19,8 @@ from spcs_llm.errors import NetworkError, TlsError
 LLM_ENDPOINT_URL, SNOWFLAKE_ACCOUNT_URL = "LLM endpoint URL", "Snowflake account URL"  # as the form has them
 # X509_V_ERR_* of OpenSSL's x509_vfy.h
 _NOT_YET_VALID, _EXPIRED, _OTHER_HOST, _OTHER_ADDRESS = 9, 10, 62, 64
+_TLS_CUT_OFF = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
+_ONLY_STRICT = frozenset(range(80, 94))  # what VERIFY_X509_STRICT refuses: Python's default from 3.13 on
 
 
 def error_from_exception(
@@ -126,6 +128,13 @@ def _proxy_failure(causes: list[BaseException], host: str) -> NetworkError:
             "Ask an administrator to allow this host in the proxy, or to add it to NO_PROXY of DSS.",
             transient=status >= 500,
         )
+    if _any(causes, ssl.SSLError) and not _any(causes, ssl.CertificateError, *_TLS_CUT_OFF):
+        return NetworkError(
+            "The proxy does not answer by TLS, as the https:// before its name in HTTPS_PROXY says.",
+            "Ask a DSS administrator to write http:// before the proxy's name in HTTPS_PROXY: requests to Snowflake are"
+            " encrypted within that connection.",
+            transient=False,
+        )
     return NetworkError(
         "The proxy cannot be used.",
         "Ask a DSS administrator to check the environment variables HTTPS_PROXY and NO_PROXY.",
@@ -152,6 +161,13 @@ def _tls_failure(causes: list[BaseException], host: str, field: str, reach: str)
             f"Check '{field}': in hosts, Snowflake writes a dash where an account name has an underscore.",
             transient=False,
         )
+    if codes & _ONLY_STRICT:
+        return TlsError(
+            f"The certificate of {host}, or of its authority, does not follow a rule that Python 3.13 and later check.",
+            "If a proxy inspects TLS, ask its administrator for an authority that follows RFC 5280. Until then, a DSS"
+            " administrator can build the plugin's code environment with Python 3.12 or earlier.",
+            transient=False,
+        )
     if _any(causes, ssl.CertificateError):
         return TlsError(
             f"The certificate of {host} is from an authority that is not trusted here.",
@@ -159,7 +175,7 @@ def _tls_failure(causes: list[BaseException], host: str, field: str, reach: str)
             " authority.",
             transient=False,
         )
-    cut_off = _any(causes, ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
+    cut_off = _any(causes, *_TLS_CUT_OFF)
     return TlsError(f"The TLS connection to {host} could not be set up.", reach, transient=cut_off)
 
 
