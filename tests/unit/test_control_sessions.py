@@ -11,7 +11,9 @@ import pytest
 
 from spcs_llm.control.executor_session import ExecutorSession
 from spcs_llm.control.snowpark_session import SnowparkSession
+from spcs_llm.control.sql_refusals import sql_error
 from spcs_llm.errors import SqlError
+from spcs_llm.in_snowflake.refused_slices import Remedy, remedy
 
 WHO = {
     "user": "JANE",
@@ -152,3 +154,77 @@ def test_a_role_or_warehouse_that_cannot_be_used_names_the_fields() -> None:
     with pytest.raises(SqlError) as refused:
         session.whose()
     assert "'Role' or 'Warehouse'" in refused.value.hint
+
+
+ADMINISTRATOR, WAREHOUSE = "Ask a Snowflake administrator", "'Warehouse'"
+STANDSTILLS = {
+    # xlang-ai/Spider2#207
+    "Your account is suspended due to lack of payment method.": ("000666", ADMINISTRATOR),
+    # appsmithorg/appsmith#39303, reapit/foundations#10050
+    "Warehouse 'WH' cannot be resumed because resource monitor 'LIMIT' has exceeded its quota.": (
+        "090073",
+        WAREHOUSE,
+    ),
+    # Snowflake-Labs/sfguide-getting-started-from-zero-to-snowflake#3
+    "Warehouse 'WH' is suspended. Use 'alter warehouse WH resume;' command if you need to use it again.": (
+        None,
+        WAREHOUSE,
+    ),
+}
+
+
+@pytest.mark.parametrize("text", STANDSTILLS)
+def test_what_keeps_an_account_from_working_is_told_with_who_can_change_it(text: str) -> None:
+    code, hint = STANDSTILLS[text]
+    for told in (text, f"net.snowflake.client.jdbc.SnowflakeSQLException: {text}"):
+        with pytest.raises(SqlError) as refused:
+            ExecutorSession(Executor([], [], Exception(told))).rows("SELECT 1")
+        assert refused.value.message.startswith(f"Snowflake refuses SELECT: {text.rstrip('.')}")
+        assert hint in refused.value.hint
+        assert ADMINISTRATOR in refused.value.hint
+        assert remedy(refused.value) is Remedy.STOP  # a job does not run such a statement again and again
+    if code is not None:
+        assert sql_error("SELECT 1", text, code).hint == refused.value.hint
+
+
+def test_a_pool_of_nodes_that_are_too_small_is_told_with_what_to_choose() -> None:
+    """Snowflake-Labs/sfquickstarts#2109."""
+    text = (
+        "Invalid spec: invalid value 1.5 for 'total containers.requests.cpu'. Requirement exceeds compute pool"
+        " instance capacity 1."
+    )
+    error = sql_error("EXECUTE INFERENCE JOB SERVICE x", text, "395018", "22023")
+    assert "Requirement exceeds compute pool instance capacity 1" in error.message
+    assert "compute pool" in error.hint
+
+
+def test_a_kind_of_account_without_container_services_is_told() -> None:
+    """Snowflake-Labs/sfquickstarts#2237."""
+    error = sql_error(
+        "SHOW COMPUTE POOLS", "Compute pool is not available for trial accounts.", "391826", "0A000"
+    )
+    assert "trial" in error.message
+    assert "trial account" in error.hint
+
+
+@pytest.mark.parametrize("aliases", [str.lower, str.upper])
+def test_an_account_that_ignores_the_case_of_quoted_names_says_whose_session_it_is(aliases: Any) -> None:
+    """airbytehq/airbyte#67714: with QUOTED_IDENTIFIERS_IGNORE_CASE, the alias "user" comes as USER."""
+    names = [aliases(name) for name in ("user", "role", "warehouse", "organization", "account", "region")]
+    executor = Executor(names, [["JANE", "ANALYST", "", "MYORG", "PROD", "AWS"]])
+    assert (
+        str(ExecutorSession(executor).whose())
+        == "user JANE, role ANALYST, warehouse none, account MYORG-PROD"
+    )
+
+
+def test_a_listing_that_has_too_many_rows_is_told_with_what_to_enter() -> None:
+    """snowflakedb/snowflake-jdbc#1021, snowflakedb/snowflake-sqlalchemy#744: SHOW may fail where it has no LIMIT."""
+    text = (
+        "The result set size exceeded the max number of rows(10000) supported for SHOW statements. Use LIMIT option to"
+        " limit result set to a smaller number."
+    )
+    with pytest.raises(SqlError) as refused:
+        ExecutorSession(Executor([], [], Exception(text))).rows("SHOW MODELS IN ACCOUNT")
+    assert refused.value.message.startswith("Snowflake refuses SHOW MODELS: The result set size exceeded")
+    assert "Enter a database or a schema" in refused.value.hint

@@ -34,6 +34,8 @@ _SENTENCES = (
         "390318",
         "08001",
     ),
+    (re.compile(r"account is suspended|free trial has ended", re.I), "000666", "57014"),
+    (re.compile(r"resource monitor .{0,200}exceeded its quota", re.I), "090073", "22000"),
     (re.compile(r"reached its statement or warehouse timeout|statement timeout", re.I), "000630", "57014"),
 )
 _ROLE = (
@@ -44,16 +46,39 @@ _HINTS = {
     "000606": "Enter a warehouse that the role may use in 'Warehouse'.",
     "000630": "Ask for less, such as one schema or fewer days, or use a larger warehouse.",
     "000604": "It was cancelled in Snowflake. Run it again.",
+    "000666": "Ask a Snowflake administrator to enter a method of payment for the account.",
     "001003": "This account does not know the statement. Update the plugin, or report it to the plugin's authors.",
     "000904": "This account's view has other columns. Report it to the plugin's authors.",
     "002003": "Ask a Snowflake administrator to grant the role a privilege on it, or correct the name.",
     "002043": "Ask a Snowflake administrator to grant the role a privilege on it, or correct the name.",
     "003001": "Ask a Snowflake administrator to grant the role the privilege.",
     "003013": _ROLE,
+    "090073": "Ask a Snowflake administrator to raise the quota of the resource monitor, or enter another warehouse in"
+    " 'Warehouse'.",
     "090105": "Enter a database.",
     "390189": _ROLE,
     "390201": _ROLE,
 }
+
+# The same for sentences that come with various codes, or without one.
+_HINTS_BY_WORDS = (
+    (
+        re.compile(r"warehouse .{0,260} is suspended", re.I),
+        "Ask a Snowflake administrator to set AUTO_RESUME of the warehouse, or enter another one in 'Warehouse'.",
+    ),
+    (
+        re.compile(r"exceeds compute pool instance capacity", re.I),
+        "Enter a compute pool whose nodes are larger, or ask for fewer resources.",
+    ),
+    (
+        re.compile(r"exceeded the max number of rows", re.I),
+        "Enter a database or a schema: SHOW lists a limited number of objects.",
+    ),
+    (
+        re.compile(r"\btrial accounts?\b", re.I),
+        "A trial account does not have Snowpark Container Services: use another account.",
+    ),
+)
 
 
 def sql_error(
@@ -84,7 +109,9 @@ def sql_error(
     what = kind(statement)
     return SqlError(
         f"Snowflake refuses {what}: {words or 'no reason given'}{told}.",
-        _HINTS.get(known or "") or hint_for_code(known or ""),
+        next((hint for said, hint in _HINTS_BY_WORDS if said.search(words)), "")
+        or _HINTS.get(known or "")
+        or hint_for_code(known or ""),
         code=known,
         sqlstate=state,
         statement_kind=what,

@@ -56,7 +56,8 @@ def remedy(error: SpcsError) -> Remedy:
         return Remedy.WAIT
     if error.code in _SERVICE_CODES or _SERVICE_WORDS.search(words):
         return Remedy.DIVIDE
-    return Remedy.REPEAT if error.code is None or error.code in _PASSING else Remedy.STOP
+    may_pass = error.code is None and not error.hint  # a hint says who has to do something
+    return Remedy.REPEAT if may_pass or error.code in _PASSING else Remedy.STOP
 
 
 def row_reason(error: SpcsError) -> str:
@@ -75,7 +76,7 @@ def without_values(error: SpcsError) -> SpcsError:
     Returns:
         The error itself, if it is about names, rights or Snowflake itself; else one without Snowflake's words.
     """
-    if not isinstance(error, SqlError) or error.code is None or error.code.startswith("00"):
+    if not isinstance(error, SqlError) or error.code is None or error.code.startswith(("00", "09")):
         return error
     return SqlError(
         f"Snowflake stops a statement of the job (code {error.code}).",
