@@ -89,7 +89,7 @@ SIGN_IN_AGAIN = "Profile > Credentials"
 LOGS = "SYSTEM$GET_SERVICE_LOGS"
 
 LOGINS = [
-    code("390100", "user and credential"),
+    code("390100", "LOGIN_NAME"),
     code("390101", SIGN_IN_AGAIN),
     code("390120", "interactively"),
     code("390122", "interactively"),

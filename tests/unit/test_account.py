@@ -10,6 +10,7 @@ from urllib.parse import parse_qs
 
 import pytest
 
+from spcs_llm.control.sql_api_errors import SqlApiErrors
 from spcs_llm.errors import (
     LoginError,
     ModelError,
@@ -23,6 +24,7 @@ from spcs_llm.errors import (
 from spcs_llm.http.request import HttpRequest
 from spcs_llm.query_context import QueryContext
 from spcs_llm.snowflake.account import Account, Session, error_from_response
+from spcs_llm.snowflake.ingress import IngressErrors
 from spcs_llm.snowflake.login_errors import SignInKind, login_error
 
 ACCESS_TOKEN = "access-token-8c1f"
@@ -199,7 +201,7 @@ def test_a_token_that_no_server_takes_in_a_header_is_refused() -> None:
 RELOGIN = ("390101", "390103", "390104", "390110", "390111", "390112", "390113", "390114", "390115", "390195",
            "390400")  # fmt: skip
 FATAL = {
-    "390100": "credential",
+    "390100": "LOGIN_NAME",
     "390144": "Account identifier",
     "390303": "Profile > Credentials",
     "390318": "Profile > Credentials",
@@ -219,6 +221,26 @@ def test_codes_of_a_session_that_is_over_are_told_apart(code: str) -> None:
     with pytest.raises(SessionExpired) as raised:
         login(refusing(code))
     assert raised.value.code == code
+
+
+# PostHog/posthog#63157, buremba/universql#24
+@pytest.mark.parametrize(
+    ("message", "hint"),
+    [
+        ("User access disabled. Contact your local system administrator.", "SET DISABLED = FALSE"),
+        ("Your user account has been temporarily locked due to too many failed attempts.", "MINS_TO_UNLOCK"),
+    ],
+)
+@pytest.mark.parametrize("sign_in", SignInKind)
+def test_a_user_who_may_not_sign_in_is_told_whatever_the_code_and_way(
+    message: str, hint: str, sign_in: SignInKind
+) -> None:
+    for code in ("390101", "390114", None):
+        assert hint in login_error(code, message, sign_in=sign_in).hint
+    refused = json.dumps({"code": "390101", "message": message}).encode()
+    assert hint in SqlApiErrors(sign_in)(401, {}, refused).hint
+    if sign_in is not SignInKind.NONE:
+        assert hint in IngressErrors(sign_in)(401, {}, refused).hint
 
 
 @pytest.mark.parametrize("code", FATAL)

@@ -13,7 +13,13 @@ from typing import Any
 from spcs_llm.errors import AccessDenied, ServiceBusy, ServiceDown, SpcsError, SqlError, TokenRefused
 from spcs_llm.http.retry import parse_retry_after
 from spcs_llm.server_text.foreign_text import error_code, plain
-from spcs_llm.snowflake.login_errors import NETWORK_POLICY, SignInKind, hint_for_code, no_account
+from spcs_llm.snowflake.login_errors import (
+    NETWORK_POLICY,
+    SignInKind,
+    hint_for_code,
+    hint_for_refusal,
+    no_account,
+)
 
 _SIGN_IN_PLACE = "login"
 _TOKEN_HINTS = {
@@ -59,7 +65,7 @@ class SqlApiErrors:
         told = f" (code {code})" if code and code not in words else ""
         return TokenRefused(
             f"Snowflake does not accept the token: {words or 'no reason given'}{told}.",
-            hint_for_code(code, self.sign_in) or _TOKEN_HINTS[self.sign_in],
+            hint_for_refusal(code, words, self.sign_in) or _TOKEN_HINTS[self.sign_in],
             status=status,
             code=code or None,
             place=_SIGN_IN_PLACE,

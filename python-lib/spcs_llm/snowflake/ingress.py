@@ -38,7 +38,7 @@ from spcs_llm.server_text.refusal_hints import (
     hint_for,
     says_loading,
 )
-from spcs_llm.snowflake.login_errors import NETWORK_POLICY, SignInKind, hint_for_code
+from spcs_llm.snowflake.login_errors import NETWORK_POLICY, SignInKind, hint_for_refusal
 
 _TO_GRANT = (
     " a Snowflake administrator to grant the role USAGE on the service's database and schema, and the service role:"
@@ -210,7 +210,7 @@ class IngressErrors:
             return told.error(kind, "The service itself refuses the request", key)
         hint = _TOKEN_HINTS[self.sign_in]
         if told.code is not None:
-            hint = hint_for_code(told.code, self.sign_in) or hint
+            hint = hint_for_refusal(told.code, told.reason, self.sign_in) or hint
             return told.error(TokenRefused, f"Snowflake refuses the token, code {told.code}", hint)
         if told.gateway:
             return told.error(TokenRefused, "Snowflake's gateway refuses the token", hint)

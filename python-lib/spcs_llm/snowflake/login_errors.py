@@ -48,6 +48,7 @@ _EXTERNAL = frozenset(("390120", "390122", "390123", "390126", "390127", "390129
 NETWORK_POLICY = frozenset(("390420", "390422", "390432"))
 
 CHECK_URL = "Check 'Snowflake account URL': https://<organization>-<account>.snowflakecomputing.com."
+OTHERS_ANSWER = "If the URL is correct, a proxy or firewall may be answering instead of Snowflake."
 SIGN_IN_AGAIN = (
     "Sign in again in DSS, under Profile > Credentials; from DSS 14.5 on DSS refreshes the token itself."
 )
@@ -77,6 +78,16 @@ _NO_KEY_OF_USER = (
 _ALLOW_ADDRESS = (
     "Ask a Snowflake administrator to add the address of this DSS server to the network policy of the user or"
     " of the security integration."
+)
+_ENABLE_USER = "Ask a Snowflake administrator to enable the user: ALTER USER <user> SET DISABLED = FALSE."
+_UNLOCK_USER = (
+    "Wait for 15 minutes, or ask a Snowflake administrator to unlock the user: ALTER USER <user> SET"
+    " MINS_TO_UNLOCK = 0."
+)
+_NO_USER_OF_TOKEN = (
+    "Snowflake may have no user of the name in the access token: ask a Snowflake administrator to compare the user's"
+    " LOGIN_NAME or EMAIL with the name that the security integration reads from the token"
+    " (EXTERNAL_OAUTH_TOKEN_USER_MAPPING_CLAIM)."
 )
 _CHECK_ENDPOINT = (
     "The service was dropped or created again: ask a DSS administrator to enter the new ingress_url from SHOW"
@@ -108,6 +119,12 @@ _USE_ANOTHER_WAY = (
     "The user must sign in interactively first, or use a key pair or programmatic access token."
 )
 _SEE_HISTORY = "Ask a Snowflake administrator to look the attempt up in LOGIN_HISTORY."
+# What a refusal says beside a code that other reasons have, too.
+_WORDS = (
+    (re.compile(r"network policy|\bip\b[^\n]{0,200}\bnot allowed", re.I), _ALLOW_ADDRESS),
+    (re.compile(r"\buser (?:access |account )?(?:is |has been )?disabled\b", re.I), _ENABLE_USER),
+    (re.compile(r"\btemporarily locked\b", re.I), _UNLOCK_USER),
+)
 _CODE = re.compile(r"\b39\d{4}\b")
 _MAX_TEXT = 300
 NO_SUCH_ENDPOINT = "could not find the service"
@@ -132,13 +149,13 @@ def login_error(
         return LoginError(what, _CHECK_ENDPOINT, **details)
     kind = SessionExpired if known in _SESSION_OVER else LoginError
     what = f"Snowflake refuses the sign-in: {text or 'no reason given'}{told}."
-    return kind(what, _hint(known, text.lower(), sign_in), **details)
+    return kind(what, hint_for_refusal(known, text, sign_in) or _SEE_HISTORY, **details)
 
 
-def _hint(code: str, text: str, sign_in: SignInKind) -> str:
-    if "network policy" in text or re.search(r"\bip\b[^\n]{0,200}\bnot allowed", text):
-        return _ALLOW_ADDRESS
-    return hint_for_code(code, sign_in) or _SEE_HISTORY
+def hint_for_refusal(code: str, text: str, sign_in: SignInKind = SignInKind.UNKNOWN) -> str:
+    """What to do about a refusal of Snowflake's, by its words and its code; "" where both say too little."""
+    by_words = next((hint for words, hint in _WORDS if words.search(text)), "")
+    return by_words or hint_for_code(code, sign_in)
 
 
 def hint_for_code(code: str, sign_in: SignInKind = SignInKind.UNKNOWN) -> str:
@@ -151,13 +168,17 @@ def hint_for_code(code: str, sign_in: SignInKind = SignInKind.UNKNOWN) -> str:
         return _ROLE_HINTS[sign_in]
     if code in _TOKEN_ENDED:
         return _NEW_TOKEN if sign_in is SignInKind.TOKEN else SIGN_IN_AGAIN
+    if code == "390100" and sign_in is SignInKind.OAUTH:
+        return _NO_USER_OF_TOKEN
     return _HINTS.get(code, "")
 
 
 def no_account(what: str, status: int | None = None) -> LoginError:
     """The error of an address that `what` (answers with ...) no Snowflake account does."""
     return LoginError(
-        f"The address does not answer as a Snowflake account: it {what}.", CHECK_URL, status=status
+        f"The address does not answer as a Snowflake account: it {what}.",
+        f"{CHECK_URL} {OTHERS_ANSWER}",
+        status=status,
     )
 
 
