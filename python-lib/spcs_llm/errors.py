@@ -44,6 +44,12 @@ def place_in_code(error: BaseException) -> str:
     return f"{type(error).__name__} in {Path(frame.filename).name}, line {frame.lineno}"
 
 
+# Statuses that pass: RFC 9110, and those that networks in front of a server add (520 to 524, 529).
+BUSY_STATUSES = (429, 529)
+DOWN_STATUSES = (502, 503, 520, 521, 522, 523)
+SILENT_STATUSES = (408, 504, 524)
+
+
 class SpcsError(Exception):
     """Base of all errors.
 
@@ -105,6 +111,11 @@ class SpcsError(Exception):
     @hint.setter
     def hint(self, text: str) -> None:
         self.args = (self.message, _safe(text))
+
+    @property
+    def is_silence(self) -> bool:
+        """Whether somebody waited for too long: a smaller request may do."""
+        return self.status in SILENT_STATUSES
 
     @property
     def server_text(self) -> str:
@@ -227,6 +238,10 @@ class NetworkError(SpcsError):
         self.silent = silent
         self.reset = reset
 
+    @property
+    def is_silence(self) -> bool:
+        return self.silent
+
 
 class TlsError(NetworkError):
     """The certificate of the host is not accepted."""
@@ -279,11 +294,11 @@ class RequestTooLarge(ServiceError):
 
 
 class ServiceBusy(ServiceError):
-    """The container has too many requests (429)."""
+    """The container has too many requests (429, 529)."""
 
 
 class ServiceDown(ServiceError):
-    """The service cannot answer now (502, 503, 504)."""
+    """The service cannot answer now (502, 503, 504, and the statuses that networks in front of it add)."""
 
 
 class ModelLoading(ServiceStarting, ServiceError):

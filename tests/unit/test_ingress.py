@@ -103,6 +103,7 @@ DENIALS = {
     "another host": (403, b"Could not find the service associated with endpoint abc-org-acct.", {}),
     "another host, 404": (404, b"Could not find the service associated with endpoint abc-org-acct.", {}),
     "another host, in JSON": (403, gateway("Could not find the service associated with endpoint abc."), {}),
+    "network policy that blocks": (403, b"<html>Blocked by the network policy of the account.</html>", HTML),
     "no privilege": (403, b"<html>Access denied. Insufficient privileges to use abc.example</html>", HTML),
     "no privilege, 404": (404, b"<html>Access denied</html>", HTML),
 }  # fmt: skip
@@ -131,6 +132,19 @@ def test_a_failure_of_the_gateway_names_the_one_that_is_known() -> None:
 
 
 # -- 404: of whom? -------------------------------------------------------------------------------------
+
+
+BLOCKED = b"<!doctype html><title>Access Denied</title>This site was blocked by your organization's proxy."
+
+
+@pytest.mark.parametrize(
+    ("status", "body"), [(403, BLOCKED), (451, BLOCKED), (407, b""), (511, b"<html>Log in</html>")]
+)
+def test_what_a_proxy_or_firewall_answers_is_not_blamed_on_a_role_or_token(status: int, body: bytes) -> None:
+    error = told(status, body, HTML)
+    assert type(error) is AccessDenied
+    assert f"proxy or firewall denies the request (HTTP {status})" in error.message
+    assert "GRANT" not in error.hint
 
 
 @pytest.mark.parametrize("body", [b"", b"Not Found", b"<html>404</html>", b"[]", gateway("Not found.")])
@@ -196,6 +210,12 @@ def test_a_refusal_of_the_container_is_about_its_own_key(status: int, body: Any)
         (503, ServiceDown),
         (504, ServiceDown),
         (599, ServiceError),
+        (408, ServiceDown),
+        (431, IngressError),
+        (520, ServiceDown),
+        (523, ServiceDown),
+        (524, ServiceDown),
+        (529, ServiceBusy),
     ],
 )
 @pytest.mark.parametrize(

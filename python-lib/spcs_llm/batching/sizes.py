@@ -11,7 +11,6 @@ from typing import Callable
 from spcs_llm.errors import (
     BadRequest,
     ModelError,
-    NetworkError,
     QueryError,
     RequestTooLarge,
     ServiceError,
@@ -37,12 +36,7 @@ def is_refusal(error: SpcsError) -> bool:
     """
     if isinstance(error, (BadRequest, RequestTooLarge, ModelError, QueryError)):
         return True
-    return type(error) is ServiceError or _took_too_long(error)
-
-
-def _took_too_long(error: SpcsError) -> bool:
-    """The ingress cuts a request after 90 s of silence; with fewer rows the answer comes sooner."""
-    return error.status == 504 or (isinstance(error, NetworkError) and error.silent)
+    return type(error) is ServiceError or error.is_silence  # with fewer rows the answer comes sooner
 
 
 @dataclass(eq=False)
@@ -68,7 +62,7 @@ class Refusal:
     @property
     def was_for_size(self) -> bool:
         """One bad row would have spoiled one half again. A model's own failure (500) may have been a passing one."""
-        stable = isinstance(self.error, (RequestTooLarge, BadRequest)) or _took_too_long(self.error)
+        stable = isinstance(self.error, (RequestTooLarge, BadRequest)) or self.error.is_silence
         return stable and self.accepted_halves == 2
 
 

@@ -30,7 +30,8 @@ def refuse_html(headers: Mapping[str, str], body: bytes) -> None:
     if "html" in content_type.lower() or body[:64].lstrip().lower().startswith((b"<!doctype", b"<html")):
         raise ModelError(
             "A web page came instead of a model's answer.",
-            "Check that 'LLM endpoint URL' is the model's own endpoint, and not that of a user interface.",
+            "Check that 'LLM endpoint URL' is the model's own endpoint, and not that of a user interface. If it is, a"
+            " proxy or firewall may be answering instead.",
             place="service",
         )
 

@@ -51,7 +51,7 @@ class RetryBudget:
 
     def spend(self, error: SpcsError) -> int | None:
         """Pays for a retry after `error`; returns the price, or None when there is not enough left for it."""
-        price = 10 if _is_silence(error) else 5
+        price = 10 if error.is_silence else 5
         with self._lock:
             if price > self._tokens:
                 return None
@@ -121,7 +121,7 @@ class Retries:
         if not _is_transient(error):
             return None
         self._failures += 1
-        self._silences += _is_silence(error)
+        self._silences += error.is_silence  # it would most likely come again: it gets one more try, not three
         if self._failures >= self._policy.attempts or self._silences > 1:
             return None
         if error.retry_after is not None and error.retry_after > MAX_RETRY_AFTER:
@@ -149,8 +149,3 @@ def _is_transient(error: SpcsError) -> bool:
     if isinstance(error, NetworkError):
         return error.transient
     return isinstance(error, (ServiceBusy, ServiceDown))
-
-
-def _is_silence(error: SpcsError) -> bool:
-    """A request that ran into the idle limit would most likely run into it again: it gets one more try, not three."""
-    return error.status == 504 or (isinstance(error, NetworkError) and error.silent)

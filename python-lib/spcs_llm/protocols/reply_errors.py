@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from spcs_llm.errors import (
+    BUSY_STATUSES,
+    DOWN_STATUSES,
+    SILENT_STATUSES,
     BadRequest,
     ModelError,
     ModelLoading,
@@ -19,10 +22,8 @@ from spcs_llm.server_text.refusal_hints import CHECK_PROTOCOL, SEE_LOGS, hint_fo
 
 _BY_STATUS: dict[int, type[ServiceError]] = {
     413: RequestTooLarge,
-    429: ServiceBusy,
-    502: ServiceDown,
-    503: ServiceDown,
-    504: ServiceDown,
+    **dict.fromkeys(BUSY_STATUSES, ServiceBusy),
+    **dict.fromkeys((*DOWN_STATUSES, *SILENT_STATUSES), ServiceDown),
 }
 _REFUSALS = ("badrequest", "invalidrequest", "validation")  # the last is TGI's
 _COLD_START = "Try again in a few minutes, or ask a DSS administrator to raise 'Cold start wait'."

@@ -14,6 +14,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from spcs_llm.errors import (
+    BUSY_STATUSES,
+    DOWN_STATUSES,
+    SILENT_STATUSES,
     AccessDenied,
     BadRequest,
     IngressError,
@@ -58,6 +61,9 @@ _SET_SERVICE_KEY = "If the container requires a separate key, enter it as 'Servi
 _MAX_PAGE = 16_384  # bytes, of which known phrases are looked for
 _STARTING = ("no service hosts", "upstream connect error", "connection refused", "not reachable")
 _ABOUT_TOKEN = re.compile(r"\b(token|session|credential|authenticat\w+|expired|revoked)\b")
+# What web filters and firewalls say on the pages that they answer with; Snowflake's pages do not.
+_OTHERS_PAGE = re.compile(r"\b(?:proxy|firewall|web ?filter|cloudflare|captcha|blocked)\b")
+_HEADERS_TOO_LARGE = re.compile(r"request header[^.<]{0,40}too large")
 _SNOWFLAKES = re.compile(r"39\d{4}")
 _API_PATH = re.compile(
     r"^https?://[^/]+/(.*/)?(v\d|predict|chat|completions|embed\w*|rerank|models|generate|__call__|--call--)(/|$|\?)",
@@ -106,6 +112,12 @@ class _ErrorReply:
 
     def says(self, *phrases: str) -> bool:
         return any(phrase in self.page for phrase in phrases)
+
+    @property
+    def is_of_another(self) -> bool:
+        """Whether a proxy or firewall answers, and neither Snowflake nor the container."""
+        blocked = self.status in (403, 451) and not self.gateway and self.page.lstrip()[:1] == "<"
+        return self.status in (407, 511) or (blocked and _OTHERS_PAGE.search(self.page) is not None)
 
     def error(self, kind: Callable[[str, str], SpcsError], what: str, hint: str) -> SpcsError:
         """An error that says `what`, then the status and the server's reason."""
@@ -199,6 +211,11 @@ class IngressErrors:
                 "Snowflake refuses the request",
                 "Ask a Snowflake administrator to contact Snowflake support.",
             )
+        if told.is_of_another:
+            return AccessDenied(
+                f"A proxy or firewall denies the request (HTTP {told.status}).",
+                "Ask its administrators to let this DSS server call the host of 'LLM endpoint URL'.",
+            )
         if told.says("access denied", "insufficient privileges"):
             return AccessDenied(f"Snowflake's gateway denies the role access (HTTP {told.status}).", _GRANT)
         return None
@@ -280,13 +297,20 @@ def _read_reply(status: int, headers: Mapping[str, str], body: bytes, reply: Any
 
 def _failed(told: _ErrorReply) -> SpcsError:
     status = told.status
+    if status == 431 or (status == 400 and _HEADERS_TOO_LARGE.search(told.page)):
+        return told.error(
+            IngressError,
+            "The headers of the request are too large",
+            "The token, or 'Service API key', is too long for the server. Ask an administrator for a shorter one, such"
+            " as that of a user in fewer groups, or to raise the server's limit.",
+        )
     if status == 413:
         return told.error(
             RequestTooLarge,
             "The request is too large",
             "Lower 'Max batch size', or send shorter texts: model serving takes 1 MB.",
         )
-    if status == 429:
+    if status in BUSY_STATUSES:
         return told.error(ServiceBusy, "The service has too many requests", "Lower 'Max parallelism'.")
     if status in (502, 503) and says_loading(told.reason):
         return told.error(
@@ -294,14 +318,14 @@ def _failed(told: _ErrorReply) -> SpcsError:
             "The service is not ready yet",
             "Try again in a few minutes, or ask a DSS administrator to raise 'Cold start wait'.",
         )
-    if status == 504:
+    if status in SILENT_STATUSES:
         return told.error(
             ServiceDown,
             "The service was silent for too long",
             "Snowflake's ingress ends a request after 90 s of silence: ask for fewer tokens, or lower"
             " 'Max batch size'.",
         )
-    if status in (502, 503):
+    if status in DOWN_STATUSES:
         return told.error(ServiceDown, "The service does not answer", SEE_LOGS)
     if status >= 500 and told.gateway:
         return told.error(
