@@ -49,12 +49,19 @@ def at() -> Iterator[Scene]:
 
 
 @pytest.fixture(scope="module")
-def running(at: Scene) -> Iterator[Any]:
+def started(at: Scene) -> Iterator[Any]:
     """A webapp whose backend is in this process. Other tests start one as DSS does, in a process of its own."""
-    started = at.start()
-    with at.quick(started, look_seconds=2.0):
-        at.known(at.browser(started, OPERATOR))
-        yield started
+    webapp = at.start()
+    with at.quick(webapp, look_seconds=2.0):
+        yield webapp
+
+
+@pytest.fixture
+def running(at: Scene, started: Any) -> Any:
+    """The same, as soon as it has seen that what other tests changed is as it was."""
+    browser = at.browser(started, OPERATOR)
+    wait_for(lambda: {row["kind"] for row in at.known(browser, services=2)["rows"]} == {"running"})
+    return started
 
 
 @pytest.fixture(autouse=True)
@@ -91,7 +98,6 @@ def test_all_services_are_there_with_what_they_cost(at: Scene, running: Any) -> 
 
 def test_rows_are_searched_filtered_sorted_and_cut_into_pages(at: Scene, running: Any) -> None:
     browser = at.browser(running, STRANGER)
-    at.known(browser, services=2)  # the services of other tests are gone
     assert [row["id"] for row in browser.json("overview", search="emb cpu")["rows"]] == [EMBED]
     assert browser.json("overview", kind="failed")["rows"] == []
     down = browser.json("overview", sort="credits", order="desc", size=1)

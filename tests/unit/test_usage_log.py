@@ -117,7 +117,6 @@ def test_full_files_are_moved_aside_and_the_oldest_deleted(tmp_path: Path) -> No
 WRITE = """
 import sys
 from pathlib import Path
-from tests_lines import numbered, UsageWriter
 
 first, count, folder, max_bytes = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])
 writer = UsageWriter(folder, max_bytes=max_bytes, ceiling=1_000_000_000)
@@ -139,12 +138,10 @@ def numbered(number):
 """
 
 
-def child(folder: Path, code: str, *arguments: object) -> subprocess.Popen[str]:
-    (folder / "tests_lines.py").write_text(LINES)
-    path = os.pathsep.join((str(LIBRARY), str(folder)))
+def child(code: str, *arguments: object) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": path},
+        [sys.executable, "-c", LINES + code, *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": str(LIBRARY)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -157,7 +154,7 @@ def test_processes_that_write_at_once_lose_no_line_and_break_none(tmp_path: Path
     count, processes = 1500, 3
     with contextlib.ExitStack() as ended:
         writers = [
-            ended.enter_context(child(tmp_path, WRITE, number * count, count, log, 200_000))
+            ended.enter_context(child(WRITE, number * count, count, log, 200_000))
             for number in range(processes)
         ]
         for writer in writers:
@@ -204,7 +201,6 @@ def test_lines_are_read_while_files_are_moved(tmp_path: Path) -> None:
 DISK = """
 import logging, resource, sys
 from pathlib import Path
-from tests_lines import numbered, UsageWriter
 
 logging.basicConfig(stream=sys.stdout, format="%(message)s")
 size = len(numbered(10))
@@ -223,7 +219,7 @@ for number in range(15, 18):
 def test_a_full_disk_is_told_once_and_cuts_one_line_off(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.mkdir()
-    with child(tmp_path, DISK, log) as writer:
+    with child(DISK, log) as writer:
         printed, _ = writer.communicate(timeout=60)
     assert writer.returncode == 0
     assert printed.count("The usage log cannot be written") == 1
