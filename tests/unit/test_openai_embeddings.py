@@ -40,6 +40,8 @@ GOOD = {
     "integers": rows(ONE, [2, 3]),
     "another order": {"data": [{"index": 1, "embedding": TWO}, {"index": 0, "embedding": ONE}]},
     "no indexes": {"data": [{"embedding": ONE}, {"embedding": TWO}]},
+    "indexes of null": {"data": [{"index": None, "embedding": ONE}, {"index": None, "embedding": TWO}]},
+    "indexes from one": {"data": [{"index": 1, "embedding": ONE}, {"index": 2, "embedding": TWO}]},
     "a row too many": rows(ONE, TWO, ONE),
     "unknown fields": rows(ONE, TWO, model="m1", usage={"prompt_tokens": 5}),
 }
@@ -65,6 +67,10 @@ def test_the_tokens_of_a_single_text_are_its_own() -> None:
     assert embed(rows(ONE, usage={"prompt_tokens": 5, "total_tokens": 5}), "a") == [Embedding(ONE, 5)]
 
 
+def test_a_total_of_tokens_is_the_prompts_where_that_is_not_counted() -> None:
+    assert embed(rows(ONE, usage={"total_tokens": 9}), "a") == [Embedding(ONE, 9)]
+
+
 def test_no_texts_make_no_request() -> None:
     endpoint = ScriptedEndpoint(rows())
     assert OpenAIProtocol(endpoint).embed([], QueryContext(10)) == []
@@ -72,8 +78,8 @@ def test_no_texts_make_no_request() -> None:
 
 
 BAD_ROWS = {
-    "missing": ({"data": [{"index": 0, "embedding": ONE}]}, "not return an embedding"),
-    "twice": ({"data": [*rows(ONE, TWO)["data"], {"index": 1, "embedding": TWO}]}, "two embeddings"),
+    "zeros": (rows(ONE, [0.0, -0.0]), "zeros"),
+    "zeros in base64": (rows(packed(ONE), packed([0.0, 0.0])), "zeros"),
     "null": (rows(ONE, None), "empty"),
     "empty": (rows(ONE, []), "empty"),
     "empty base64": (rows(packed(ONE), ""), "empty"),
@@ -99,6 +105,20 @@ def test_a_bad_row_is_an_error_for_its_text_alone(body: Any, complaint: str) -> 
     assert good == Embedding(ONE)
     assert isinstance(bad, ModelError)
     assert complaint in str(bad)
+
+
+@pytest.mark.parametrize(
+    "indexes", [[0], [1], [0, 0], [1, 1], [0, 1, 1], [1, 0, 0], [2, 1], [0, 2], []], ids=str
+)
+def test_no_vector_is_given_to_a_text_by_doubtful_indexes(indexes: list[int]) -> None:
+    body = {"data": [{"index": index, "embedding": ONE} for index in indexes]}
+    with pytest.raises(ModelError, match=r"which text each is of|has no embedding"):
+        embed(body, "a", "b")
+
+
+@pytest.mark.parametrize("index", [0, 1, 63, None])
+def test_the_only_vector_is_that_of_the_only_text(index: int | None) -> None:
+    assert embed({"data": [{"index": index, "embedding": ONE}]}, "a") == [Embedding(ONE)]
 
 
 def test_vectors_of_different_lengths_are_all_refused() -> None:

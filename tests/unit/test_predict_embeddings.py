@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spcs_llm.domain import Embedding, EmbeddingSettings
-from spcs_llm.errors import SpcsError
+from spcs_llm.errors import ModelError, SpcsError
 from spcs_llm.protocols.inference_server.predict import PredictProtocol
 from tests.unit.protocol_rows import SECRET, assert_tells_nothing, call, error_of, outputs, rows, template
 from tests.unit.scripted_endpoint import ScriptedEndpoint, refusal
@@ -45,9 +45,16 @@ def test_a_vector_is_read_however_it_is_written(written: Any) -> None:
     assert vector(embed(outputs(written))[0]) == VECTOR
 
 
-@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=2))
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=2).filter(any))
 def test_what_python_writes_is_read_back_to_the_bit(numbers: list[float]) -> None:
     assert vector(embed(outputs(str(numbers)))[0]) == numbers
+
+
+@pytest.mark.parametrize("written", ["[0.0, 0.0]", [0, 0], "(-0.0, 0.0)"], ids=str)
+def test_zeros_are_not_an_embedding(written: Any) -> None:
+    (row,) = embed(outputs(written))
+    assert isinstance(row, ModelError)
+    assert "zeros" in str(row)
 
 
 def test_whole_numbers_become_floats() -> None:

@@ -26,6 +26,10 @@ _BY_STATUS: dict[int, type[ServiceError]] = {
     **dict.fromkeys((*DOWN_STATUSES, *SILENT_STATUSES), ServiceDown),
 }
 _REFUSALS = ("badrequest", "invalidrequest", "validation")  # the last is TGI's
+# Ollama and llama.cpp, with success. Nothing can be compared with such a vector.
+ZEROS_HINT = (
+    "Check that the service's model makes embeddings, and try again: some servers return zeros under load."
+)
 _COLD_START = "Try again in a few minutes, or ask a DSS administrator to raise 'Cold start wait'."
 
 

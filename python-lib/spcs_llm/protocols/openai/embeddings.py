@@ -12,6 +12,7 @@ import math
 import re
 import sys
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Union
@@ -22,7 +23,7 @@ from spcs_llm.http.request import HttpRequest, max_body_of_vectors
 from spcs_llm.protocols.openai.refusals import TOO_LONG, may_be_a_refusal, reason_of
 from spcs_llm.protocols.openai.server import Server
 from spcs_llm.protocols.openai.usage import usage_of
-from spcs_llm.protocols.reply_errors import error_within, unexpected_reply
+from spcs_llm.protocols.reply_errors import ZEROS_HINT, error_within, unexpected_reply
 from spcs_llm.query_context import QueryContext
 from spcs_llm.sharing.learned import Learned
 
@@ -213,7 +214,7 @@ def read_embeddings(body: Any, count: int, payload: dict[str, Any]) -> list[Row]
         One row for each text, in order. A text without a usable vector has its own error.
 
     Raises:
-        ModelError: If the answer has no rows.
+        ModelError: If the answer has no rows, or does not say of which text each of them is.
         ServiceError: If the answer is an error.
     """
     error = error_within(body, payload)
@@ -226,29 +227,48 @@ def read_embeddings(body: Any, count: int, payload: dict[str, Any]) -> list[Row]
         or not all(isinstance(item, dict) for item in data)
     ):
         raise unexpected_reply("The service's answer is JSON, but has no embeddings.")
-    found: dict[int, list[float] | ModelError] = {}
-    for position, item in enumerate(data):
-        index = item.get("index", position)
-        if not isinstance(index, int):
-            raise unexpected_reply("The service returned an embedding whose index is not a number.")
-        twice = index in found
-        found[index] = (
-            ModelError("The service returned two embeddings for this text.") if twice else _vector(item)
-        )
-    vectors = [
-        found.get(index) or ModelError("The service did not return an embedding for this text.")
-        for index in range(count)
-    ]
+    found = dict(zip(_places(data, count), data))
+    vectors = [_vector(found[place]) for place in range(count)]
     lengths = {len(vector) for vector in vectors if isinstance(vector, list)}
     if len(lengths) > 1:
         return [
             ModelError("The service returned embeddings of different lengths for one request.")
             for _ in vectors
         ]
-    tokens = (
-        usage_of(body.get("usage")).prompt_tokens if count == 1 else None
-    )  # it tells those of the whole request
+    usage = usage_of(body.get("usage"))  # it tells the tokens of the whole request
+    tokens = usage.prompt_tokens or usage.total_tokens if count == 1 else None
     return [Embedding(vector, tokens) if isinstance(vector, list) else vector for vector in vectors]
+
+
+def _places(items: Sequence[dict[str, Any]], count: int) -> list[int]:
+    """Of which text each embedding is.
+
+    One wrong index makes all of them doubtful: LiteLLM numbers the texts that are not in its cache by themselves, and
+    a server that drops a text numbers those after it one less.
+
+    Args:
+        items: What the answer has, each with an `index`, or none where they are in order.
+        count: How many texts were sent.
+
+    Returns:
+        The place of each one's text. There may be more of them than texts.
+
+    Raises:
+        ModelError: If a text has none, or several.
+    """
+    indexes = [place if item.get("index") is None else item["index"] for place, item in enumerate(items)]
+    if not all(isinstance(index, int) for index in indexes):
+        raise unexpected_reply("The service returned an embedding whose index is not a number.")
+    if len(indexes) == count and indexes == list(range(indexes[0], indexes[0] + count)):
+        return list(range(count))  # Xinference goes on from the texts of other requests
+    times = Counter(indexes)
+    if any(times[place] != 1 for place in range(count)):
+        raise unexpected_reply(
+            f"The service answers with {len(items)} embeddings for {count}, and they do not say which text each is of."
+            if items
+            else "The service's answer has no embedding."
+        )
+    return indexes
 
 
 def _items(body: dict[str, Any]) -> Any:
@@ -279,6 +299,8 @@ def _vector(item: dict[str, Any]) -> list[float] | ModelError:
         return ModelError("The service returned an embedding of this text that is not a list of numbers.")
     if not vector:
         return ModelError("The service returned an empty embedding for this text.")
+    if not any(vector):
+        return ModelError("The service returned an embedding of zeros for this text.", ZEROS_HINT)
     if not math.isfinite(sum(vector)) and not all(map(math.isfinite, vector)):
         return ModelError("The service returned an embedding with NaN or infinite values for this text.")
     return vector
