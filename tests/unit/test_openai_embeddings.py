@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from spcs_llm.batching.sizes import is_refusal
 from spcs_llm.domain import Embedding, EmbeddingSettings
 from spcs_llm.errors import BadRequest, ModelError, NotFound, RequestTooLarge, ServiceError, SpcsError
 from spcs_llm.protocols.openai.protocol import OpenAIProtocol
@@ -119,6 +120,50 @@ def test_no_vector_is_given_to_a_text_by_doubtful_indexes(indexes: list[int]) ->
 @pytest.mark.parametrize("index", [0, 1, 63, None])
 def test_the_only_vector_is_that_of_the_only_text(index: int | None) -> None:
     assert embed({"data": [{"index": index, "embedding": ONE}]}, "a") == [Embedding(ONE)]
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "The model does not support Embeddings API",
+        "This server does not support embeddings. Start it with `--embeddings`",
+        "Failed to load model. Error: Model is not embedding.",
+        "This model does not appear to be an embedding model by default. Please add `--is-embedding`.",
+        "the loaded moded cannot fullyfill `embed`. options are {'rerank'}.",
+    ],
+)
+@pytest.mark.parametrize("status", [400, 404, 500, 501])
+def test_a_server_without_embeddings_is_asked_once_for_all_texts(reason: str, status: int) -> None:
+    kind = {400: BadRequest, 404: NotFound}.get(status, ServiceError)
+    error = kind("The service fails.", status=status)
+    error.quote(reason)
+    endpoint = ScriptedEndpoint(error)
+    with pytest.raises(NotFound, match="does not take this kind of query") as raised:
+        OpenAIProtocol(endpoint, model="m").embed(["a", "b"], QueryContext(10))
+    assert reason.rstrip(".") in str(raised.value)
+    assert not is_refusal(raised.value), "no half of them is sent"
+    assert len(endpoint.asked) == 1
+
+
+def test_words_of_a_text_do_not_stand_for_the_server() -> None:
+    error = BadRequest("The service refuses the request.", status=400)
+    error.quote("The model does not support embeddings.", "The input is refused: ….")
+    with pytest.raises(BadRequest):
+        OpenAIProtocol(ScriptedEndpoint(error), model="m1").embed(["a", "b"], QueryContext(10))
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        'Model "e5" does not support matryoshka representation, changing output dimensions is not possible',
+        "The model does not support embedding more than 512 tokens",
+        "input cannot be an empty string",
+    ],
+)
+def test_a_refusal_of_one_text_is_still_a_refusal(reason: str) -> None:
+    with pytest.raises(BadRequest) as raised:
+        OpenAIProtocol(ScriptedEndpoint(refusal(reason)), model="m1").embed(["a"], QueryContext(10))
+    assert is_refusal(raised.value)
 
 
 def test_vectors_of_different_lengths_are_all_refused() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from spcs_llm.batching.sizes import is_refusal
 from spcs_llm.domain import RankedDocument, Ranking, Usage
 from spcs_llm.errors import BadRequest, ModelError, NotFound, ServiceDown, ServiceError, SpcsError
 from spcs_llm.protocols.openai.protocol import OpenAIProtocol
@@ -70,6 +71,29 @@ def test_a_server_that_cannot_rerank_says_so_and_is_asked_every_way_again() -> N
         with pytest.raises(NotFound, match="nothing there"):
             protocol.rerank("q", ["a", "b"], QueryContext(10))
     assert endpoint.paths == ["/v1/rerank", "/rerank", "/v1/ranking", "/v1/models"] * 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "reason"),
+    [
+        (BadRequest, 400, "The model does not support Rerank (Score) API"),
+        (ServiceError, 501, "This server does not support reranking. Start it with `--reranking`"),
+        (ServiceError, 500, "the loaded moded cannot fullyfill `rerank`.options are {'embed'}"),
+        (ServiceError, 424, "model is not a re-ranker model"),
+        (BadRequest, None, "Unexpected endpoint or method. (POST /v1/rerank)"),
+    ],
+)
+def test_a_server_that_is_for_something_else_is_asked_once_for_all_documents(
+    kind: type[ServiceError], status: int | None, reason: str
+) -> None:
+    error = kind("The service refuses the request.", status=status)
+    error.quote(reason)
+    endpoint = ScriptedEndpoint(error)
+    with pytest.raises(NotFound, match="does not take this kind of query") as raised:
+        OpenAIProtocol(endpoint, model="m1").rerank("q", ["a", "b"], QueryContext(10))
+    assert reason in str(raised.value)
+    assert not is_refusal(raised.value), "no half of them is sent"
+    assert len(endpoint.asked) == 1
 
 
 def test_a_server_that_is_down_is_not_taken_for_tei() -> None:

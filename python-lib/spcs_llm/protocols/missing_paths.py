@@ -6,6 +6,7 @@ import re
 from typing import Final
 
 from spcs_llm.errors import SpcsError
+from spcs_llm.server_text.refusal_hints import says_other_kind
 
 # HTTP statuses by which servers say that they have no such path.
 NO_SUCH_PATH: Final = (404, 405, 501)
@@ -34,6 +35,8 @@ def names_its_reason(error: SpcsError) -> bool:
         True if the path is there by what the server says.
     """
     reason = error.quotation[:_LONGEST_REASON]
+    if says_other_kind(reason):
+        return True
     if error.status == 404:
         return _ABOUT_MODEL.search(reason) is not None
     return _ABOUT_PATH.search(reason) is None and _SAYS_NO_MORE.fullmatch(reason) is None

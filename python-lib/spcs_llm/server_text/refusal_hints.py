@@ -7,12 +7,24 @@ import re
 CHECK_PROTOCOL = "Check that 'Service protocol' matches the API of the service."
 SEE_LOGS = "Its logs have more details: SYSTEM$GET_SERVICE_LOGS."
 CHECK_SERVICE_KEY = "If the container requires a key, check 'Service API key'."
+_OTHER_KIND = re.compile(
+    r"\b(model|server)\b.{0,40}(not|n't)( appear to be| support)? (an? |the )?"
+    r"(embeddings?|re-?rank\w*|scor(e|ing)|pooling)( \(\w+\))?( api| models?)?( by default)?(\W*$|[.,;:!])"
+    r"|\bcan ?not ful\w+ .{0,3}(embed|rerank)"  # Infinity
+    r"|unexpected endpoint or method",  # LM Studio
+    re.IGNORECASE,
+)
 _HINTS = tuple(
     (re.compile(pattern, re.IGNORECASE), hint)
     for pattern, hint in (
         (
             r"enable-auto-tool-choice|tool-call-parser|--jinja",
             "Tools are not enabled: ask whoever runs the service to start the server with the options that it names.",
+        ),
+        (
+            _OTHER_KIND.pattern,
+            "Give the 'LLM endpoint URL' of a model for this kind of query, or ask whoever runs the service to"
+            " enable it.",
         ),
         (
             r"context[ _](length|window|size)|maximum context|too long|exceeds? the (model|maximum)|max_input_length"
@@ -99,6 +111,11 @@ def hint_for(reason: str) -> str:
     if not reason:
         return CHECK_PROTOCOL
     return next((hint for pattern, hint in _HINTS if pattern.search(reason)), SEE_LOGS)
+
+
+def says_other_kind(reason: str) -> bool:
+    """Whether a server says that it has no embeddings, or no ranking, whatever is to be embedded or ranked."""
+    return _OTHER_KIND.search(reason[:1000]) is not None
 
 
 def says_loading(reason: str) -> bool:

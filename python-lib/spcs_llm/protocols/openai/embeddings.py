@@ -20,7 +20,7 @@ from typing import Any, Final, Union
 from spcs_llm.domain import MAX_DIMENSIONS, Embedding
 from spcs_llm.errors import ModelError, NotFound, ServiceError, SpcsError
 from spcs_llm.http.request import HttpRequest, max_body_of_vectors
-from spcs_llm.protocols.openai.refusals import TOO_LONG, may_be_a_refusal, reason_of
+from spcs_llm.protocols.openai.refusals import TOO_LONG, is_of_other_kind, may_be_a_refusal, reason_of
 from spcs_llm.protocols.openai.server import Server
 from spcs_llm.protocols.openai.usage import usage_of
 from spcs_llm.protocols.reply_errors import ZEROS_HINT, error_within, unexpected_reply
@@ -161,6 +161,8 @@ class Embedder:
     def _another(self, form: EmbeddingForm, error: ServiceError, *, truncates: bool) -> EmbeddingForm | None:
         """Another form, by what the server says of this one."""
         text = reason_of(error)
+        if is_of_other_kind(error):
+            return None
         if TOO_LONG.search(text):
             following = 0 if form.truncation is None else form.truncation + 1
             if not truncates or form.of_tei or following >= len(_TRUNCATIONS):

@@ -25,6 +25,7 @@ from spcs_llm.protocols.openai.dialect import SETTINGS, Dialect, SchemaForm, fea
 from spcs_llm.protocols.openai.json_schema import LIMITS, closed, limits_in
 from spcs_llm.protocols.openai.lessons import Lesson, Lessons
 from spcs_llm.protocols.openai.tool_calls import NamelessCall
+from spcs_llm.server_text.refusal_hints import says_other_kind
 
 _I: Final = re.IGNORECASE
 _LONGEST_REASON: Final = 4000
@@ -318,6 +319,11 @@ def may_be_a_refusal(error: SpcsError) -> bool:
     if isinstance(error, (ModelError, NotFound, RequestTooLarge, ServiceBusy, ServiceDown)):
         return False
     return error.place == "service" and error.status not in (401, 402, 403, 404, 405, 413)
+
+
+def is_of_other_kind(error: SpcsError) -> bool:
+    """Whether a server says that it does not take this kind of query at all, in words that are not the query's."""
+    return says_other_kind(error.quotation)
 
 
 def reason_of(error: SpcsError) -> str:

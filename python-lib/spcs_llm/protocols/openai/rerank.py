@@ -15,7 +15,7 @@ from typing import Any, Final
 from spcs_llm.domain import RankedDocument, Ranking, Usage
 from spcs_llm.errors import ModelError, NotFound, ServiceError, SpcsError
 from spcs_llm.http.request import HttpRequest
-from spcs_llm.protocols.openai.refusals import TOO_LONG, may_be_a_refusal, reason_of
+from spcs_llm.protocols.openai.refusals import TOO_LONG, is_of_other_kind, may_be_a_refusal, reason_of
 from spcs_llm.protocols.openai.server import Server
 from spcs_llm.protocols.openai.usage import usage_of
 from spcs_llm.protocols.reply_errors import error_within, unexpected_reply
@@ -136,6 +136,8 @@ class Reranker:
 def _another(form: RankingForm, error: ServiceError, *, is_known: bool) -> RankingForm | None:
     """Another form, by what the server says of this one."""
     text = reason_of(error)
+    if is_of_other_kind(error):
+        return None
     if _has_no_such_path(error):
         if form.path == "/v1/rerank":
             return _OF_TEI

@@ -8,7 +8,7 @@ from spcs_llm.errors import NotFound, SpcsError
 from spcs_llm.http.endpoint import Endpoint
 from spcs_llm.protocols.openai.lessons import Lessons
 from spcs_llm.protocols.openai.models import ServedModels
-from spcs_llm.protocols.openai.refusals import TOO_LONG, reason_of
+from spcs_llm.protocols.openai.refusals import TOO_LONG, is_of_other_kind, reason_of
 from spcs_llm.query_context import QueryContext
 
 
@@ -42,10 +42,26 @@ class Server:
             context: The query that failed.
 
         Returns:
-            NotFound, naming the models that are served; or the error itself if that is not the reason.
+            NotFound, naming the models that are served, or saying that the server does not take this kind of query;
+            or the error itself if neither is the reason.
         """
+        if is_of_other_kind(error):
+            return _of_other_kind(error)
         if isinstance(error, NotFound):
             self.models.forget()
         elif self.has_answered or error.status not in (400, 422, 500) or TOO_LONG.search(reason_of(error)):
             return error
         return self.models.checked_for_model(error, private, context)
+
+
+def _of_other_kind(error: SpcsError) -> NotFound:
+    """The refusal as one of all rows: no smaller request is worth a try."""
+    status = "" if error.status is None else f" (HTTP {error.status})"
+    told = NotFound(
+        f"The service does not take this kind of query{status}.",
+        error.hint,
+        status=error.status,
+        request_id=error.request_id,
+    )
+    told.quote(error.server_text, error.quotation)
+    return told
