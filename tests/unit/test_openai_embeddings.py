@@ -117,6 +117,16 @@ def test_no_vector_is_given_to_a_text_by_doubtful_indexes(indexes: list[int]) ->
         embed(body, "a", "b")
 
 
+def test_infinity_is_found_at_its_own_path_and_stays_so() -> None:
+    no_path = NotFound("The service has nothing there.", status=404)
+    endpoint = ScriptedEndpoint(no_path, no_path, rows(ONE))
+    protocol = OpenAIProtocol(endpoint, model="m1")
+    for _ in range(2):
+        assert protocol.embed(["a"], QueryContext(10)) == [Embedding(ONE)]
+    assert endpoint.paths == ["/v1/embeddings", "/embed", "/embeddings", "/embeddings"]
+    assert endpoint.payloads[-1] == {"model": "m1", "input": ["a"]}
+
+
 @pytest.mark.parametrize("index", [0, 1, 63, None])
 def test_the_only_vector_is_that_of_the_only_text(index: int | None) -> None:
     assert embed({"data": [{"index": index, "embedding": ONE}]}, "a") == [Embedding(ONE)]

@@ -159,6 +159,10 @@ FORMS: dict[str, tuple[list[Any], list[str]]] = {
         [NO_PATH, NO_PATH, {"rankings": [{"index": 1, "logit": 3.5}, {"index": 0, "logit": -2.0}]}],
         ["/v1/rerank", "/rerank", "/v1/ranking", "/v1/ranking"],
     ),
+    "TEI's path and documents, of Infinity": (
+        [NO_PATH, refusal("body.documents: Field required"), {"results": BEST_FIRST_RESULTS}],
+        ["/v1/rerank", "/rerank", "/rerank", "/rerank"],
+    ),
     "results under another name": ([{"object": "list", "data": BEST_FIRST_RESULTS}], ["/v1/rerank"] * 2),
     "no number of results": (
         [refusal("body.top_n: Extra inputs are not permitted"), {"results": BEST_FIRST_RESULTS}],

@@ -1,4 +1,4 @@
-"""Embeddings: `/v1/embeddings`, with vectors as base64 where the server can, or `/embed` of TEI.
+"""Embeddings: `/v1/embeddings`, with vectors as base64 where the server can, or the paths of TEI and Infinity.
 
 TEI is Hugging Face's Text Embeddings Inference.
 """
@@ -31,6 +31,7 @@ Row = Union[Embedding, SpcsError]
 
 _PATH: Final = "/v1/embeddings"
 _PATH_OF_TEI: Final = "/embed"
+_PATH_OF_INFINITY: Final = "/embeddings"  # as long as it is not started with --url-prefix /v1
 _MOST_ATTEMPTS: Final = 6
 _PATIENCE: Final = 2.0  # seconds: a first request that hangs does not hold up the others
 _NO_REASON: Final = (400, 422, 500, 501)
@@ -49,6 +50,7 @@ class EmbeddingForm:
             what is embedded in bulk are passages.
         one_text: Each request has one text, not a list.
         of_tei: The path and fields are those of TEI.
+        of_infinity: The path is that of Infinity.
         truncation: The form among those of servers, when texts that are too long are to be cut; None for none.
     """
 
@@ -56,6 +58,7 @@ class EmbeddingForm:
     input_type: str | None = None
     one_text: bool = False
     of_tei: bool = False
+    of_infinity: bool = False
     truncation: int | None = None
 
     def request(self, texts: Sequence[str], model: str | None, *, truncates: bool) -> HttpRequest:
@@ -75,7 +78,8 @@ class EmbeddingForm:
             payload["input_type"] = self.input_type
         if truncates and self.truncation is not None:
             payload.update(_TRUNCATIONS[self.truncation])
-        return HttpRequest(_PATH, payload, weight=len(texts), max_body=max_body_of_vectors(len(texts)))
+        path = _PATH_OF_INFINITY if self.of_infinity else _PATH
+        return HttpRequest(path, payload, weight=len(texts), max_body=max_body_of_vectors(len(texts)))
 
 
 class Embedder:
@@ -169,7 +173,7 @@ class Embedder:
                 return None
             return replace(form, truncation=following)
         if isinstance(error, NotFound):
-            return None if form.of_tei or self._server.has_answered else replace(form, of_tei=True)
+            return None if self._server.has_answered else _at_another_path(form, error)
         if not may_be_a_refusal(error):
             return None
         if "input_type" in text and form.input_type is None:
@@ -185,6 +189,15 @@ class Embedder:
         if form.as_base64 and not self._base64_is_proven.value and error.status in _NO_REASON:
             return replace(form, as_base64=False)
         return None
+
+
+def _at_another_path(form: EmbeddingForm, error: NotFound) -> EmbeddingForm | None:
+    if form.of_infinity:
+        return None
+    if not form.of_tei:
+        return replace(form, of_tei=True)
+    # Where the gateway may hide a refusal behind its 404, each path costs a token, too.
+    return replace(form, of_tei=False, of_infinity=True) if error.place == "service" else None
 
 
 def _told(error: ServiceError, form: EmbeddingForm, *, truncates: bool) -> SpcsError:

@@ -32,7 +32,8 @@ class RankingForm:
     """How a ranking is asked for.
 
     Attributes:
-        path: `/v1/rerank` as Cohere and Jina have it (vLLM, llama.cpp), `/rerank` of TEI, or `/v1/ranking` of NIM.
+        path: `/v1/rerank` as Cohere and Jina have it (vLLM, llama.cpp), `/rerank` of TEI and Infinity, or
+            `/v1/ranking` of NIM.
         as_texts: Documents are under `texts`, as TEI has them.
         as_passages: Documents are under `passages`, as NIM has them.
         top_n: The number of results is asked for.
@@ -151,6 +152,8 @@ def _another(form: RankingForm, error: ServiceError, *, is_known: bool) -> Ranki
         return None
     if not form.as_texts and re.search(r"\btexts\b", text):
         return replace(form, as_texts=True)
+    if form.as_texts and re.search(r"\bdocuments\b", text):
+        return replace(form, as_texts=False)  # Infinity, which may have no prefix
     if not form.as_passages and re.search(r"\bpassages\b", text):
         return replace(form, as_passages=True, as_texts=False)
     if form.top_n and re.search(r"\btop_n\b", text):
