@@ -72,7 +72,8 @@ _HINTS = tuple(
             "Correct 'Model name', or leave it empty for the first that the server lists.",
         ),
         (
-            r"field required|missing field|not a valid (list|dict)|json decode|unknown (column|path)",
+            r"field required|missing field|not a valid (list|dict)|json decode|unknown (column|path)"
+            r"|one of the input fields",  # MLflow
             CHECK_PROTOCOL,
         ),
         (
