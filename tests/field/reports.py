@@ -5,6 +5,7 @@ Unknown keys are refused: a misspelt one would be an expectation that nobody che
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -96,7 +97,7 @@ def read_report(path: Path) -> Report:
 def _report(path: Path, raw: Any) -> Report:
     _only(raw, _REPORT, "the report")
     server, account = (tuple(_reply(reply) for reply in raw.get(key) or ()) for key in ("server", "account"))
-    asked = raw.get("queries") or [{**raw["query"], "right": raw["right"]}]
+    asked = raw.get("queries") or [{**_written(raw["query"]), "right": raw["right"]}]
     capability = raw.get("capability") or "CHAT"
     ways = tuple(raw.get("ways") or ([UNARY, STREAMED] if capability == "CHAT" else [UNARY]))
     faults = frozenset(raw.get("known_fault") or ())
@@ -119,6 +120,11 @@ def _report(path: Path, raw: Any) -> Report:
         peers=bool(raw.get("peers", True)),
         known_faults=faults,
     )
+
+
+def _written(query: Any) -> Any:
+    """A query, which may be JSON in a text: YAML has no half of a character."""
+    return json.loads(query) if isinstance(query, str) else query
 
 
 def _query(raw: Any) -> Query:

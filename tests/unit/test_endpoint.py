@@ -222,8 +222,18 @@ def test_a_request_without_a_body_has_no_content_type() -> None:
     assert "Content-Type" not in rig.sent[0].headers
 
 
-def test_a_text_that_is_no_unicode_is_sent_nevertheless() -> None:
-    assert json.loads(HttpRequest("/", {"a": "x\ud800y"}).encoded() or b"") == {"a": "x?y"}
+@pytest.mark.parametrize(
+    ("text", "sent"),
+    [
+        ("x\ud800y", "x\ufffdy"),
+        ("x\ud83d\ude00y", "x\U0001f600y"),
+        ("\0x\\\0", "\ufffdx\\\ufffd"),
+        (r"x\u0000", r"x\u0000"),  # JSON in a text, as arguments of calls are
+        (r"x\\u0000", r"x\\u0000"),
+    ],
+)
+def test_what_servers_fail_over_is_sent_as_the_replacement_character(text: str, sent: str) -> None:
+    assert json.loads(HttpRequest("/", {"a": text}).encoded() or b"") == {"a": sent}
 
 
 def test_an_attempt_has_the_time_that_the_query_has_left() -> None:

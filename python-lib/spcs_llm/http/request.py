@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 _MAX_DIMENSIONS = 65_536
+_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")  # in JSON, where a backslash before it may be an escaped one
 _BYTES_A_NUMBER = 25  # as Python and JSON write a float at its longest, with what parts it from the next
 
 
@@ -49,6 +51,13 @@ class HttpRequest:
         return self if self.path_of_retries is None else replace(self, path=self.path_of_retries)
 
     def encoded(self) -> bytes | None:
+        """The body, in UTF-8. What servers fail over or end a text at, half a character and NUL, is U+FFFD in it."""
         if self.body is not None or self.payload is None:
             return self.body
-        return json.dumps(self.payload, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+        text = json.dumps(self.payload, ensure_ascii=False, separators=(",", ":"))
+        if "\\u0000" in text:
+            text = _NUL.sub("\\1\N{REPLACEMENT CHARACTER}", text)
+        try:
+            return text.encode()
+        except UnicodeEncodeError:
+            return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
