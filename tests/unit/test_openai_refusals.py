@@ -224,6 +224,12 @@ NAMED = [
     ("logitBias", Sampling(logit_bias={"1": 2}), "logit_bias", "logit_bias is not supported"),
     ("logProbs", Sampling(log_probs=True), "logprobs", "`logprobs` is not supported"),
     ("topLogProbs", Sampling(top_log_probs=30), "top_logprobs", "top_logprobs must be at most 20"),
+    (
+        "topLogProbs",
+        Sampling(top_log_probs=30),
+        "top_logprobs",
+        "Requested sample logprobs of 30, at most 20",
+    ),
     ("seed", Sampling(seed=1), "seed", "unknown field 'seed'"),
     ("frequencyPenalty", Sampling(frequency_penalty=1), "frequency_penalty", "frequency_penalty: unknown"),
     ("presencePenalty", Sampling(presence_penalty=1), "presence_penalty", "presence_penalty: unknown"),

@@ -14,6 +14,20 @@ _OTHER_KIND = re.compile(
     r"|unexpected endpoint or method",  # LM Studio
     re.IGNORECASE,
 )
+# Of a prompt, or of a prompt and the tokens that were asked for.
+TOO_LONG = re.compile(
+    r"context (length|size|window)|maximum (context|model|input|sequence|prompt)"
+    r"|exceed\w* (\w+ ){0,6}(max_\w{0,20})?(context|token|length|limit|maximum)"
+    r"|too long|too many (input )?tokens|max_model_len|less than \d+ tokens"
+    r"|(tokens?|inputs?|length)\W.{0,60}(<=|<|must be|must have) ?.{0,20}\d|n_ctx|reduce the length"
+    r"|allowed token size|tokens must be .{0,30}\bgot -\d",
+    re.IGNORECASE,
+)
+_RESULT_IS_MISSING = re.compile(
+    r"followed by tool (messages|results)|not have response messages|same number of function calls",
+    re.IGNORECASE,
+)
+_SHORTER = "Send a shorter prompt, ask for fewer tokens, or serve the model with a longer context."
 _HINTS = tuple(
     (re.compile(pattern, re.IGNORECASE), hint)
     for pattern, hint in (
@@ -29,7 +43,11 @@ _HINTS = tuple(
         (
             r"context[ _](length|window|size)|maximum context|too long|exceeds? the (model|maximum)|max_input_length"
             r"|tokens.{0,60}must be <=|reduce the length|prompt is longer|context_length|max_model_len",
-            "Send a shorter prompt, ask for fewer tokens, or serve the model with a longer context.",
+            _SHORTER,
+        ),
+        (
+            _RESULT_IS_MISSING.pattern,
+            "In the history, a tool call has no result: add the result after it, or remove the call.",
         ),
         (
             r"not support (tools?|functions?)|tools? (are|is) not supported|tool (use|calling) is not",
@@ -71,6 +89,7 @@ _HINTS = tuple(
             r"\b(model|adapter)\b.{0,80}\b(not (found|exist|loaded|available)|does ?n.t exist|unknown)|unknown model",
             "Correct 'Model name', or leave it empty for the first that the server lists.",
         ),
+        (TOO_LONG.pattern, _SHORTER),
         (
             r"field required|missing field|not a valid (list|dict)|json decode|unknown (column|path)"
             r"|one of the input fields",  # MLflow
@@ -117,6 +136,11 @@ def hint_for(reason: str) -> str:
 def says_other_kind(reason: str) -> bool:
     """Whether a server says that it has no embeddings, or no ranking, whatever is to be embedded or ranked."""
     return _OTHER_KIND.search(reason[:1000]) is not None
+
+
+def says_result_is_missing(reason: str) -> bool:
+    """Whether a server says that a call in the history has no result, which no other form of a request adds."""
+    return _RESULT_IS_MISSING.search(reason[:1000]) is not None
 
 
 def says_loading(reason: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -10,16 +11,20 @@ from spcs_llm.errors import BadRequest, SpcsError
 from spcs_llm.protocols.openai.dialect import SETTINGS
 from spcs_llm.protocols.openai.json_schema import maps_in
 from spcs_llm.protocols.openai.refusals import (
-    TOO_LONG,
     may_be_a_refusal,
+    names,
     reason_of,
     refused_setting,
     refuses_format,
     refuses_tool_schema,
 )
-from spcs_llm.server_text.refusal_hints import CHECK_PROTOCOL, SEE_LOGS
+from spcs_llm.server_text.refusal_hints import CHECK_PROTOCOL, SEE_LOGS, TOO_LONG
 
 _MOST_MAPS: Final = 5
+_WORD_JSON: Final = re.compile(r"the word .{0,2}json", re.IGNORECASE)
+_CHANGE: Final = (
+    "Change or remove the setting, or ask a DSS administrator to turn on 'Leave out refused settings'."
+)
 
 
 def explained(
@@ -44,22 +49,32 @@ def explained(
     refuses = isinstance(error, BadRequest) or error.status == 501
     if refuses and refuses_format(payload, text):
         told.message = f"The service refuses the JSON output or schema ('responseFormat'). {error.message}"
-        told.hint = _about_schema(request)
+        told.hint = _about_schema(request, text)
     elif refuses and refuses_tool_schema(payload, text):
-        told.message = (
-            f"The service refuses the schema of a tool that must be called ('toolChoice'). {error.message}"
+        is_demanded = payload.get("tool_choice") not in (None, "auto", "none")
+        which = "that must be called ('toolChoice')" if is_demanded else "('tools')"
+        told.message = f"The service refuses the schema of a tool {which}. {error.message}"
+        told.hint = "Simplify the parameters of the tool" + (
+            ", or let the model choose whether it calls one." if is_demanded else "."
         )
-        told.hint = "Simplify the parameters of the tool, or let the model choose whether it calls one."
+    elif refuses and "tool_choice" in payload and names(text, "tool_choice"):
+        told.message = f"The service refuses the setting 'toolChoice'. {error.message}"
+        told.hint = _CHANGE
     elif refuses and setting is not None:
         told.message = f"The service refuses the setting {SETTINGS[setting]!r}. {error.message}"
-        told.hint = "Change or remove the setting, or ask a DSS administrator to turn on 'Leave out refused settings'."
+        told.hint = _CHANGE
     elif is_understood and error.hint == CHECK_PROTOCOL:
         told.hint = SEE_LOGS
     return told
 
 
-def _about_schema(request: ChatRequest) -> str:
-    maps = maps_in(request.json_format.schema) if request.json_format and request.json_format.schema else []
+def _about_schema(request: ChatRequest, text: str) -> str:
+    if _WORD_JSON.search(text):
+        return "Write the word JSON in the prompt."
+    schema = request.json_format.schema if request.json_format else None
+    if not schema:
+        return "Set 'ifSupported' to accept prose from a service that cannot do it."
+    maps = maps_in(schema)
     simpler = "Simplify the schema, or set 'ifSupported' to accept prose from a service that cannot do it."
     if not maps:
         return simpler

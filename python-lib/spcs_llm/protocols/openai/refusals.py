@@ -25,7 +25,7 @@ from spcs_llm.protocols.openai.dialect import SETTINGS, Dialect, SchemaForm, fea
 from spcs_llm.protocols.openai.json_schema import LIMITS, closed, limits_in
 from spcs_llm.protocols.openai.lessons import Lesson, Lessons
 from spcs_llm.protocols.openai.tool_calls import NamelessCall
-from spcs_llm.server_text.refusal_hints import says_other_kind
+from spcs_llm.server_text.refusal_hints import TOO_LONG, says_other_kind, says_result_is_missing
 
 _I: Final = re.IGNORECASE
 _LONGEST_REASON: Final = 4000
@@ -58,13 +58,6 @@ _VALUE_REFUSED: Final = re.compile(
     r"\bvalues?\b|must be|should be|at (most|least)|between|(less|greater|larger|smaller|higher|lower) than|\brange\b"
     r"|too (large|small|high|low|many)|\bonly\b|\bwith (this|tools?|stream|images?|a|the)\b|\bwhen\b|\bif\b"
     r"|positive|negative|strictly|maximum|minimum|support \S*\d",
-    _I,
-)
-TOO_LONG: Final = re.compile(
-    r"context (length|size|window)|maximum (context|model|input|sequence|prompt)|exceed\w* (\w+ ){0,6}(context|token|"
-    r"length|limit|maximum)|too long|too many (input )?tokens|max_model_len|less than \d+ tokens"
-    r"|(tokens?|inputs?|length)\W.{0,60}(<=|<|must be|must have) ?.{0,20}\d|n_ctx|reduce the length"
-    r"|allowed token size",
     _I,
 )
 _ABOUT_ROLES: Final = re.compile(
@@ -195,7 +188,7 @@ class Refusals:
         if not may_be_a_refusal(error):
             return None
         text = _KNOWN_FIELDS.sub("", reason_of(error))
-        if TOO_LONG.search(text):
+        if TOO_LONG.search(text) or says_result_is_missing(text):
             return None
         return (
             self._by_its_words(dialect, payload, error, text)
@@ -351,7 +344,10 @@ def _quotes(text: str, value: Any) -> bool:
 
 def refused_setting(payload: Mapping[str, Any], text: str) -> str | None:
     """The sampling field of `payload` that a text names, if it does."""
-    return next((name for name in SETTINGS if name in payload and names(text, name)), None)
+    setting = next((name for name in SETTINGS if name in payload and names(text, name)), None)
+    if setting == "logprobs" and _quotes(text, payload.get("top_logprobs")):
+        return "top_logprobs"  # vLLM calls them log probabilities, too
+    return setting
 
 
 def refuses_format(payload: Mapping[str, Any], text: str) -> bool:
@@ -364,12 +360,8 @@ def refuses_format(payload: Mapping[str, Any], text: str) -> bool:
 
 
 def refuses_tool_schema(payload: Mapping[str, Any], text: str) -> bool:
-    """Whether a text speaks of a schema, and `payload` has none but those of its tools, of which one must be called."""
-    return (
-        "response_format" not in payload
-        and payload.get("tool_choice") not in (None, "auto", "none")
-        and _ABOUT_FORMAT.search(text) is not None
-    )
+    """Whether a text speaks of a schema, and `payload` has none but those of its tools."""
+    return "response_format" not in payload and "tools" in payload and _ABOUT_FORMAT.search(text) is not None
 
 
 def has_null_content(payload: Mapping[str, Any]) -> bool:

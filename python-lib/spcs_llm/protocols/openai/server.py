@@ -8,8 +8,9 @@ from spcs_llm.errors import NotFound, SpcsError
 from spcs_llm.http.endpoint import Endpoint
 from spcs_llm.protocols.openai.lessons import Lessons
 from spcs_llm.protocols.openai.models import ServedModels
-from spcs_llm.protocols.openai.refusals import TOO_LONG, is_of_other_kind, reason_of
+from spcs_llm.protocols.openai.refusals import is_of_other_kind, reason_of
 from spcs_llm.query_context import QueryContext
+from spcs_llm.server_text.refusal_hints import TOO_LONG
 
 
 class Server:
