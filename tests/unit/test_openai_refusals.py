@@ -215,6 +215,56 @@ def test_a_server_that_refuses_null_content_gets_an_empty_text(error: ServiceErr
     assert [p["messages"][1]["content"] for p in endpoint.payloads] == [None, "", ""]
 
 
+CALLED_FOR = Message("assistant", tool_calls=(ToolCall("c1", "f", '{"a": 1}'),))
+NO_MAPPING = [
+    ServiceError("The service fails: Can only get item pairs from a mapping.", status=500),
+    refusal("'str object' has no attribute 'items'"),
+    refusal("Unknown (built-in) filter 'items' for type String"),
+]
+
+
+def _arguments(endpoint: ScriptedEndpoint) -> list[Any]:
+    return [p["messages"][1]["tool_calls"][0]["function"]["arguments"] for p in endpoint.payloads]
+
+
+@pytest.mark.parametrize("error", NO_MAPPING, ids=str)
+def test_a_template_that_goes_through_arguments_gets_them_as_an_object(error: ServiceError) -> None:
+    endpoint = ScriptedEndpoint(error, said("a"))
+    protocol = OpenAIProtocol(endpoint)
+    for _ in range(2):
+        ask(protocol, messages=(USER, CALLED_FOR))
+    assert _arguments(endpoint) == ['{"a": 1}', {"a": 1}, {"a": 1}]
+
+
+def test_a_server_that_takes_arguments_as_text_only_is_told_of_by_its_templates_reason() -> None:
+    endpoint = ScriptedEndpoint(NO_MAPPING[1], refusal("arguments: Input should be a valid string"))
+    with pytest.raises(BadRequest, match="has no attribute 'items'"):
+        ask(OpenAIProtocol(endpoint), messages=(USER, CALLED_FOR))
+
+
+def test_another_server_behind_the_url_gets_arguments_as_text_again() -> None:
+    refused = refusal("arguments: Input should be a valid string")
+    endpoint = ScriptedEndpoint(NO_MAPPING[0], said("a"), refused, said("a"))
+    protocol = OpenAIProtocol(endpoint)
+    for _ in range(3):
+        ask(protocol, messages=(USER, CALLED_FOR))
+    assert _arguments(endpoint) == ['{"a": 1}', {"a": 1}, {"a": 1}, '{"a": 1}', '{"a": 1}']
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "An assistant message with 'tool_calls' must be followed by tool messages for each 'tool_call_id'",
+        "Not the same number of function calls and responses",
+    ],
+)
+def test_a_call_without_its_result_is_told_at_once(text: str) -> None:
+    endpoint = ScriptedEndpoint(refusal(text))
+    with pytest.raises(BadRequest, match=text):
+        ask(OpenAIProtocol(endpoint), messages=(USER, CALLED_FOR, USER))
+    assert len(endpoint.payloads) == 1
+
+
 NAMED = [
     ("topK", Sampling(top_k=3), "top_k", "Extra inputs are not permitted: top_k"),
     ("topP", Sampling(top_p=3), "top_p", "top_p must be in (0, 1], got 3"),

@@ -150,7 +150,7 @@ class Chats:
                 other = refusals.next_dialect(dialect, payload, error) if attempt < _MOST_ATTEMPTS else None
                 if other is None:
                     refusals.given_up()
-                    raise self._told(error, request, payload, context) from None
+                    raise self._told(refusals.cause(dialect, error), request, payload, context) from None
                 stream_was_empty = isinstance(error, EmptyStream)
                 dialect = other
         refusals.taken()

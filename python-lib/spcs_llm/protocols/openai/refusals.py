@@ -66,6 +66,12 @@ _ABOUT_ROLES: Final = re.compile(
     _I,
 )
 _ABOUT_IDS: Final = re.compile(r"tool.?call.?id.{0,400}(length of 9|a-z)|length of 9", _I | re.DOTALL)
+# Of templates that go through the arguments of a call, where the server gives them the API's text.
+_ABOUT_MAPPING: Final = re.compile(
+    r"item pairs from a mapping|'str(ing)?( object)?' .{0,20}\bitems\b|filter .?items.? for type string"
+    r"|arguments\W.{0,60}(must|should) be an? (valid )?(dict|mapping|object)",
+    _I,
+)
 _ABOUT_NULL: Final = re.compile(r"\bcontent\b|null|none\b|nonetype|undefined|nil\b", _I)
 _ABOUT_TEMPLATE: Final = re.compile(r"jinja|chat.?template|rendering prompt|apply_chat_template|template", _I)
 _INVALID: Final = "Input should be"
@@ -126,6 +132,7 @@ class Refusals:
         blind_tries: How often that was done.
         blind_changes: The fields of Dialect that these tries changed, with their new values.
         within_stream: The error that came while an answer was read.
+        before_objects: Why the arguments of calls were sent as objects, which other servers refuse.
     """
 
     request: ChatRequest
@@ -139,6 +146,7 @@ class Refusals:
     within_stream: SpcsError | None = (
         None  # that came in a stream which had begun, and not as an answer's status
     )
+    before_objects: SpcsError | None = None
 
     def next_dialect(self, dialect: Dialect, payload: dict[str, Any], error: SpcsError) -> Dialect | None:
         """Chooses another way to put a request that failed.
@@ -158,6 +166,10 @@ class Refusals:
         if step.lesson is not None:
             self.lessons_of_steps.append(step.lesson)
         return step.dialect
+
+    def cause(self, dialect: Dialect, error: SpcsError) -> SpcsError:
+        """What is to be told of a request that failed: not that a form was refused which the query does not have."""
+        return self.before_objects if dialect.object_arguments and self.before_objects else error
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:
@@ -207,14 +219,19 @@ class Refusals:
     ) -> Step | None:
         refuses = isinstance(error, BadRequest)
         not_possible = _NOT_POSSIBLE.search(text) is not None
+        if _has_calls(payload) and not dialect.object_arguments and _ABOUT_MAPPING.search(text):
+            self.before_objects = error
+            return _step(dialect, {"object_arguments": True}, frozenset({"calls"}))
         if not (refuses or not_possible or _INVALID in text or _ABOUT_ROLES.search(text)):
             return None  # a failure, and no refusal
+        if dialect.object_arguments and self.before_objects is None and re.search(r"\barguments\b", text):
+            return _step(dialect, {"object_arguments": False}, frozenset({"calls"}))  # another server by now
         if "stream_options" in payload and names(text, "stream_options"):
             return _step(dialect, {"stream_options": False})
         if "max_tokens" in payload and names(text, "max_completion_tokens"):
             return _step(dialect, {"token_limit": "max_completion_tokens"})
         if "max_completion_tokens" in payload and names(text, "max_completion_tokens") and not_possible:
-            return _step(dialect, {"token_limit": "max_tokens"})  # another server may be there by now
+            return _step(dialect, {"token_limit": "max_tokens"})  # another server, too
         if self._asks_for_strict_tool(dialect) and _ABOUT_STRICT.search(text):
             return _step(dialect, {"strict_tools": False}, frozenset({"tool_choice"}))
         if "tool_choice" in payload and names(text, "tool_choice"):

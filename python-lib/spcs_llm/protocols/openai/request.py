@@ -16,12 +16,14 @@ from spcs_llm.domain import (
     Sampling,
     TextPart,
     Tool,
+    ToolCall,
     ToolChoice,
 )
 from spcs_llm.errors import QueryError
 from spcs_llm.protocols.openai.dialect import SETTINGS, Dialect
 from spcs_llm.protocols.openai.images import data_uri
 from spcs_llm.protocols.openai.json_schema import check_depth, closed, without_limits
+from spcs_llm.tool_arguments import arguments_object
 
 _SHORT_ID: Final = re.compile(r"[A-Za-z0-9]{9}")
 
@@ -220,13 +222,18 @@ def _message(message: Message, dialect: Dialect) -> dict[str, Any]:
             {
                 "id": _short_id(call.id) if dialect.short_ids else call.id,
                 "type": "function",
-                "function": {"name": call.name, "arguments": call.arguments.strip() or "{}"},
+                "function": {"name": call.name, "arguments": _arguments(call, dialect)},
             }
             for call in message.tool_calls
         ]
         if not written["content"] and dialect.null_content:
             written["content"] = None
     return written
+
+
+def _arguments(call: ToolCall, dialect: Dialect) -> Any:
+    found = arguments_object(call.arguments) if dialect.object_arguments else None
+    return (call.arguments.strip() or "{}") if found is None else found
 
 
 def _content(parts: tuple[Part, ...]) -> Any:
