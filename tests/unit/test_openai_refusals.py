@@ -256,9 +256,10 @@ def test_another_server_behind_the_url_gets_arguments_as_text_again() -> None:
     [
         "An assistant message with 'tool_calls' must be followed by tool messages for each 'tool_call_id'",
         "Not the same number of function calls and responses",
+        "Unexpected role 'user' after role 'tool'",
     ],
 )
-def test_a_call_without_its_result_is_told_at_once(text: str) -> None:
+def test_an_incomplete_history_is_told_at_once(text: str) -> None:
     endpoint = ScriptedEndpoint(refusal(text))
     with pytest.raises(BadRequest, match=text):
         ask(OpenAIProtocol(endpoint), messages=(USER, CALLED_FOR, USER))

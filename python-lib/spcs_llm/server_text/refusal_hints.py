@@ -27,6 +27,7 @@ _RESULT_IS_MISSING = re.compile(
     r"followed by tool (messages|results)|not have response messages|same number of function calls",
     re.IGNORECASE,
 )
+_ANSWER_IS_MISSING = re.compile(r"\brole .?user.? after role .?tool\b", re.IGNORECASE)
 _SHORTER = "Send a shorter prompt, ask for fewer tokens, or serve the model with a longer context."
 _HINTS = tuple(
     (re.compile(pattern, re.IGNORECASE), hint)
@@ -48,6 +49,10 @@ _HINTS = tuple(
         (
             _RESULT_IS_MISSING.pattern,
             "In the history, a tool call has no result: add the result after it, or remove the call.",
+        ),
+        (
+            _ANSWER_IS_MISSING.pattern,
+            "In the history, a user message follows the output of a tool: add the assistant's answer between them.",
         ),
         (
             r"not support (tools?|functions?)|tools? (are|is) not supported|tool (use|calling) is not",
@@ -138,9 +143,10 @@ def says_other_kind(reason: str) -> bool:
     return _OTHER_KIND.search(reason[:1000]) is not None
 
 
-def says_result_is_missing(reason: str) -> bool:
-    """Whether a server says that a call in the history has no result, which no other form of a request adds."""
-    return _RESULT_IS_MISSING.search(reason[:1000]) is not None
+def says_history_is_incomplete(reason: str) -> bool:
+    """Whether a server says that the history lacks a result or an answer, which no other form of a request adds."""
+    reason = reason[:1000]
+    return any(missing.search(reason) for missing in (_RESULT_IS_MISSING, _ANSWER_IS_MISSING))
 
 
 def says_loading(reason: str) -> bool:

@@ -280,10 +280,8 @@ def _tool(tool: Tool, *, is_held_to_schema: bool) -> dict[str, Any]:
     function: dict[str, Any] = {"name": tool.name}
     if tool.description is not None:
         function["description"] = tool.description
-    # llama.cpp demands parameters even of a function that has none.
-    function["parameters"] = (
-        {"type": "object", "properties": {}} if tool.parameters is None else tool.parameters
-    )
+    # llama.cpp demands parameters even of a function that has none, LM Studio and Ollama a schema that is not empty.
+    function["parameters"] = tool.parameters or {"type": "object", "properties": {}}
     if tool.strict is not None:
         function["strict"] = tool.strict
     elif is_held_to_schema:
