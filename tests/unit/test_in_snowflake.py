@@ -18,6 +18,8 @@ from spcs_llm.in_snowflake.answer_fields import UnfitSchema, read_fields
 from spcs_llm.in_snowflake.estimate import Rate, check_limit
 from spcs_llm.in_snowflake.form import RecipeFields, read_settings
 from spcs_llm.in_snowflake.input_columns import InputColumn, key_text
+from spcs_llm.in_snowflake.outputs import Outputs
+from spcs_llm.in_snowflake.questions import plan_questions
 from spcs_llm.in_snowflake.refused_slices import Remedy, remedy, row_reason, told, without_values
 from spcs_llm.in_snowflake.settings_table import create_statements
 from spcs_llm.in_snowflake.signature import (
@@ -35,6 +37,8 @@ from spcs_llm.in_snowflake.work_tables import HASHES, Slice, slices, work_tables
 from tests.unit.test_descriptors import ROOT
 
 CHAT = {"service": "DB.S.SVC", "keyColumns": ["ID"], "promptTemplate": "{{TEXT}}"}
+INPUT = QualifiedName("DB", "S", "INPUT")
+SCHEMA_OF_ERROR = '{"properties": {"answer_error": {"type": "string"}}}'
 HOSTILE = st.text(st.one_of(st.characters(), st.sampled_from("'\"$`{}\\;?:-\0"))) | st.sampled_from(
     ["$$", "${projectKey}", "{{x}}", "''", "\\'", "\0", "x'); DROP TABLE t; --", "?"]
 )
@@ -126,6 +130,54 @@ def test_keys_of_several_columns_cannot_be_mixed_up() -> None:
         "LENGTH(COALESCE(I.\"a\", '')) || ':' || COALESCE(I.\"a\", '') || "
         "LENGTH(COALESCE(TO_VARCHAR(I.\"b\"), '')) || ':' || COALESCE(TO_VARCHAR(I.\"b\"), '')"
     )
+
+
+@pytest.mark.parametrize("kind", ["TIME", "TIMESTAMP_NTZ", "TIMESTAMP_LTZ", "TIMESTAMP_TZ"])
+def test_keys_that_differ_by_a_billionth_of_a_second_differ(kind: str) -> None:
+    """dbt-labs/dbt-utils#850: a key of timestamps as text loses what is below a millisecond."""
+    column = InputColumn("AT", kind)
+    assert ".FF9" in key_text([column], "I")
+    assert ".FF3" in column.text("I")  # in a prompt, as docs/in-snowflake.md says
+
+
+def test_a_column_is_named_with_its_dots() -> None:
+    """entechlog/dbt-snow-mask#80: names of columns have dots where a source had them."""
+    columns = [InputColumn("ID", "NUMBER"), InputColumn("CONFIG.ids.Org", "TEXT")]
+    settings = read_settings({**CHAT, "promptTemplate": "{{CONFIG.ids.Org}}!"})
+    planned = plan_questions(settings, INPUT, columns)
+    assert planned.prompt == "COALESCE(I.\"CONFIG.ids.Org\", '') || P.PART_0"
+
+
+@pytest.mark.parametrize(
+    ("form", "label"),
+    [
+        ({}, "'Output column'"),
+        ({"outputColumn": "TEXT", "keptColumns": ["ID", "TEXT_error"]}, "'Output column'"),
+        ({"keptColumns": ["ID"], "jsonSchema": SCHEMA_OF_ERROR}, "'JSON schema'"),
+    ],
+)
+def test_the_column_of_reasons_has_no_name_of_another_column(form: dict[str, Any], label: str) -> None:
+    """dbt-labs/dbt-fusion#412, snowplow/snowplow-rdb-loader#1347: CREATE TABLE refuses two columns of one name.
+
+    The failed rows of one recipe are the input of the next, with the reasons why they failed.
+    """
+    columns = [InputColumn(name, "TEXT") for name in ("ID", "TEXT", "answer_error", "TEXT_error")]
+    with pytest.raises(SettingsError, match=re.escape(label)) as refused:
+        plan_questions(read_settings({**CHAT, **form}), INPUT, columns)
+    assert "_error" in refused.value.message
+
+
+@pytest.mark.parametrize(
+    "kind", ["ARRAY", "OBJECT", "VARIANT", "MAP", "VECTOR", "GEOGRAPHY", "GEOMETRY", "TEXT", "DATE", "NUMBER"]
+)
+def test_a_kept_column_can_be_written_into_a_text_column(kind: str) -> None:
+    """metabase/metabase#13505, spiceai/spiceai#10451: tools know no type of their own for these, and take text."""
+    columns = [InputColumn(name, "TEXT") for name in ("ID", "TEXT")] + [InputColumn("K", kind)]
+    settings = read_settings(CHAT)
+    questions = plan_questions(settings, INPUT, columns)
+    outputs = Outputs(settings, questions, work_tables(INPUT, chat=True), as_text=True)
+    first = outputs.answers(with_failures=False).partition(" AS K,")[0]
+    assert ("TO_JSON(" in first) is (kind not in ("TEXT", "DATE", "NUMBER"))
 
 
 @given(st.integers(1, 5000))

@@ -197,6 +197,11 @@ class JobSettings:
         """Whether the model is to chat, and not to embed."""
         return self.task == CHAT
 
+    @property
+    def error(self) -> str:
+        """The column for why a row failed."""
+        return f"{self.output}_error"
+
 
 def read_settings(config: Any) -> JobSettings:
     """Reads the form.

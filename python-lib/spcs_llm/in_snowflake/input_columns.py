@@ -13,17 +13,26 @@ from spcs_llm.control import cells
 from spcs_llm.control.identifiers import QualifiedName, literal, quoted
 from spcs_llm.control.session import Row
 
-_TIMESTAMP = 'YYYY-MM-DD"T"HH24:MI:SS.FF3'
+_TIMESTAMP = 'YYYY-MM-DD"T"HH24:MI:SS.FF{digits}'
 _FORMATS = {
     "DATE": "YYYY-MM-DD",
-    "TIME": "HH24:MI:SS.FF3",
+    "TIME": "HH24:MI:SS.FF{digits}",
     "TIMESTAMP_NTZ": _TIMESTAMP,
     "TIMESTAMP_LTZ": _TIMESTAMP + "TZH:TZM",
     "TIMESTAMP_TZ": _TIMESTAMP + "TZH:TZM",
 }
 _AS_THEY_ARE = ("TEXT", "VARCHAR", "STRING", "CHAR")
+_DIGITS_OF_KEYS = 9  # of a second: all that Snowflake keeps
 _BY_CAST = ("NUMBER", "FLOAT", "DECFLOAT", "BOOLEAN", "VARIANT")
 _AS_JSON = ("OBJECT", "ARRAY")
+# What has to be JSON in a column of text, and how: Snowflake documentation, "Data type conversion", "Structured data
+# types", "Vector data types" and "ST_ASGEOJSON".
+_JSON_TEXTS = {
+    **dict.fromkeys((*_AS_JSON, "VARIANT"), "TO_JSON({})"),
+    "MAP": "TO_JSON({}::OBJECT)",
+    "VECTOR": "TO_JSON({}::ARRAY)",
+    **dict.fromkeys(("GEOGRAPHY", "GEOMETRY"), "TO_JSON(ST_ASGEOJSON({}))"),
+}
 
 
 @dataclass(frozen=True)
@@ -47,18 +56,19 @@ class InputColumn:
         """The column as a statement has it."""
         return f"{table}.{quoted(self.name)}"
 
-    def text(self, table: str) -> str:
+    def text(self, table: str, digits: int = 3) -> str:
         """The expression for a cell's text, which is never NULL.
 
         Args:
             table: The alias of the table.
+            digits: Decimals of a second.
 
         Returns:
             An expression of type VARCHAR.
         """
         column = self.sql(table)
         if self.type in _FORMATS:
-            column = f"TO_VARCHAR({column}, '{_FORMATS[self.type]}')"
+            column = f"TO_VARCHAR({column}, '{_FORMATS[self.type].format(digits=digits)}')"
         elif self.type in _AS_JSON:
             column = f"TO_JSON({column})"
         elif self.type == "BINARY":
@@ -66,6 +76,17 @@ class InputColumn:
         elif self.type not in _AS_THEY_ARE:
             column = f"TO_VARCHAR({column})"
         return f"COALESCE({column}, '')"
+
+    def in_text_column(self, cell: str) -> str:
+        """The expression for a cell where its column is one of text.
+
+        Args:
+            cell: The expression for the cell, of the column's type.
+
+        Returns:
+            JSON for what Snowflake does not write into such a column by itself.
+        """
+        return _JSON_TEXTS.get(self.type, "{}").format(cell)
 
 
 def columns_statement(table: QualifiedName) -> str:
@@ -95,4 +116,5 @@ def key_text(columns: Iterable[InputColumn], table: str) -> str:
     Returns:
         An expression of type VARCHAR: each cell's text behind its length.
     """
-    return " || ".join(f"LENGTH({column.text(table)}) || ':' || {column.text(table)}" for column in columns)
+    texts = [column.text(table, _DIGITS_OF_KEYS) for column in columns]
+    return " || ".join(f"LENGTH({text}) || ':' || {text}" for text in texts)

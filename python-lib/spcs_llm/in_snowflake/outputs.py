@@ -51,12 +51,11 @@ class Outputs:
 
     @property
     def _error(self) -> str:
-        return quoted(f"{self.settings.output}_error")
+        return quoted(self.settings.error)
 
     def _kept(self) -> list[str]:
-        nested = ("ARRAY", "OBJECT", "VARIANT") if self.as_text else ()
         return [
-            (f"TO_JSON(Q.K_{i})" if column.type in nested else f"Q.K_{i}") + f" AS {quoted(column.name)}"
+            f"{column.in_text_column(f'Q.K_{i}') if self.as_text else f'Q.K_{i}'} AS {quoted(column.name)}"
             for i, column in enumerate(self.questions.kept)
         ]
 

@@ -168,6 +168,12 @@ class _Fitting:
             if "${" in name:
                 self._complain_of_variable(field, name)
             taken.add(name)
+        if settings.error in taken:
+            self.form.complain(
+                RecipeFields.output,
+                f"makes a column {settings.error} for the reasons of failed rows, and there is another column of this "
+                "name: enter another name, or change 'Columns to keep' or 'JSON schema'",
+            )
 
     def _complain_of_variable(self, field: Field[Any], name: str) -> None:
         self.form.complain(

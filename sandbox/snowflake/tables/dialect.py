@@ -30,8 +30,11 @@ ALIKE: tuple[type[exp.Expression], ...] = (
 _DATES = {
     "YYYY-MM-DD": "%Y-%m-%d",
     "HH24:MI:SS.FF3": "%H:%M:%S.%g",
+    "HH24:MI:SS.FF9": "%H:%M:%S.%n",
     'YYYY-MM-DD"T"HH24:MI:SS.FF3': "%Y-%m-%dT%H:%M:%S.%g",
+    'YYYY-MM-DD"T"HH24:MI:SS.FF9': "%Y-%m-%dT%H:%M:%S.%n",
     'YYYY-MM-DD"T"HH24:MI:SS.FF3TZH:TZM': "%Y-%m-%dT%H:%M:%S.%g+00:00",
+    'YYYY-MM-DD"T"HH24:MI:SS.FF9TZH:TZM': "%Y-%m-%dT%H:%M:%S.%n+00:00",
 }
 _TYPES = {
     "VARCHAR": "VARCHAR", "TEXT": "VARCHAR", "DOUBLE": "DOUBLE", "FLOAT": "DOUBLE", "BOOLEAN": "BOOLEAN",
