@@ -218,6 +218,59 @@ def test_the_properties_of_a_schema_are_fields() -> None:
     assert (b.column_type, b.nullable, b.required, b.choices) == ("VARCHAR", False, True, ("x", "y"))
 
 
+KIND = {"enum": ["a", "b"], "title": "Kind", "type": "string"}
+NULL = {"type": "null"}
+
+
+@pytest.mark.parametrize(
+    ("written", "column_type", "nullable", "choices"),
+    [
+        # pydantic/pydantic#8829, pnthn-ai/polar_llama#44: Optional
+        ({"anyOf": [{"type": "integer"}, NULL], "default": None}, "NUMBER(38, 0)", True, None),
+        ({"anyOf": [{"type": "string", "maxLength": 3}]}, "VARCHAR", False, None),
+        # act-now-coalition/covid-data-model#710: an Enum, and Optional of one
+        ({"$ref": "#/$defs/Kind"}, "VARCHAR", False, ("a", "b")),
+        ({"anyOf": [{"$ref": "#/$defs/Kind"}, NULL]}, "VARCHAR", True, ("a", "b")),
+        ({"allOf": [{"$ref": "#/$defs/Kind"}], "default": "a"}, "VARCHAR", False, ("a", "b")),
+        ({"oneOf": [NULL, {"type": "boolean"}]}, "BOOLEAN", True, None),
+        # a Literal of one value
+        ({"const": "x", "type": "string"}, "VARCHAR", False, ("x",)),
+        ({"const": 7}, "NUMBER(38, 0)", False, (7,)),
+    ],
+)
+def test_a_property_is_read_as_pydantic_writes_it(
+    written: dict[str, Any], column_type: str, nullable: bool, choices: Any
+) -> None:
+    (found,) = read_fields(json.dumps({"$defs": {"Kind": KIND}, "properties": {"a": written}}))
+    assert (found.column_type, found.nullable, found.choices) == (column_type, nullable, choices)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        {"anyOf": [{"type": "string"}, {"type": "integer"}]},
+        {"$ref": "#/$defs/Loop"},
+        {"$ref": "#/$defs/None"},
+        {"$ref": "https://example.com/kind.json"},
+        {"anyOf": []},
+        {"anyOf": "x"},
+        {"$ref": 1},
+        {"anyOf": [{"type": "string"}, True]},
+    ],
+)
+def test_a_property_of_no_one_type_is_refused_however_it_is_written(written: dict[str, Any]) -> None:
+    schema = {"$defs": {"Loop": {"$ref": "#/$defs/Loop"}}, "properties": {"a": written}}
+    with pytest.raises(UnfitSchema, match="must give 'a' one type"):
+        read_fields(json.dumps(schema))
+
+
+@pytest.mark.parametrize("depth", [100, 300, 450, 5000])
+def test_a_property_of_any_depth_is_read_or_refused(depth: int) -> None:
+    nested = '{"anyOf": [' * depth + '{"type": "date"}' + "]}" * depth
+    with pytest.raises(SettingsError, match="'JSON schema'"):
+        read_settings({**CHAT, "jsonSchema": f'{{"properties": {{"a": {nested}}}}}'})
+
+
 @pytest.mark.parametrize(
     ("schema", "said"),
     [

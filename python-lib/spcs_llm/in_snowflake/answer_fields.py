@@ -67,7 +67,7 @@ def read_fields(text: str) -> tuple[AnswerField, ...]:
         raise UnfitSchema("must be the schema of an object with 'properties': each becomes a column")
     required = schema.get("required")
     needed = required if isinstance(required, list) else []
-    return tuple(_field(name, property, name in needed) for name, property in properties.items())
+    return tuple(_field(name, property, name in needed, schema) for name, property in properties.items())
 
 
 def read_schema(text: str) -> dict[str, Any]:
@@ -93,24 +93,67 @@ def read_schema(text: str) -> dict[str, Any]:
     return schema
 
 
-def _field(name: str, schema: Any, required: bool) -> AnswerField:
+def _field(name: str, schema: Any, required: bool, root: Mapping[str, Any]) -> AnswerField:
     if not isinstance(schema, dict):
         raise UnfitSchema(f"describes '{name}' with what is not a JSON object")
-    choices = schema.get("enum")
-    types = schema.get("type")
-    if types is None and isinstance(choices, list):
-        types = sorted({_type_of(choice) for choice in choices})
-    listed = types if isinstance(types, list) else [types]
-    known = [kind for kind in listed if isinstance(kind, str) and kind != "null"]
-    if len(known) != 1 or known[0] not in _TYPES:
+    try:
+        ways = [(_types(way), _choices(way)) for way in _alternatives(schema, root, set())]
+    except RecursionError:
+        ways = []
+    listed = [kind for types, _ in ways for kind in types]
+    known = [kind for place, kind in enumerate(listed) if kind != "null" and kind not in listed[:place]]
+    if len(known) != 1 or not isinstance(known[0], str) or known[0] not in _TYPES:
         raise UnfitSchema(f"must give '{name}' one type of {', '.join(_TYPES)}, or such a type and null")
+    choices = [choices for types, choices in ways if types != ["null"]]
     return AnswerField(
         name,
         known[0],
         "null" in listed,
         required,
-        tuple(choices) if isinstance(choices, list) else None,
+        None if None in choices else tuple(choice for some in choices for choice in some or ()),
     )
+
+
+def _alternatives(schema: Any, root: Mapping[str, Any], seen: set[str]) -> list[Mapping[str, Any]]:
+    """What a value may be described by, one for each way: without references, each of which is followed once."""
+    if not isinstance(schema, dict):
+        return [{}]
+    reference = schema.get("$ref")
+    if isinstance(reference, str):
+        if reference in seen:
+            return []
+        seen.add(reference)
+        return _alternatives(_referred(root, reference), root, seen)
+    for name in ("anyOf", "oneOf", "allOf"):
+        ways = schema.get(name)
+        if "type" not in schema and isinstance(ways, list) and (name != "allOf" or len(ways) == 1):
+            return [found for way in ways for found in _alternatives(way, root, seen)]
+    return [schema]
+
+
+def _referred(root: Any, reference: str) -> Any:
+    """What a reference within the schema means, such as `#/$defs/Kind`; None for any other."""
+    start, *steps = reference.split("/")
+    if start != "#":
+        return None
+    for step in steps:
+        root = root.get(step.replace("~1", "/").replace("~0", "~")) if isinstance(root, dict) else None
+    return root
+
+
+def _types(schema: Mapping[str, Any]) -> list[Any]:
+    types = schema.get("type")
+    choices = _choices(schema)
+    if types is None and choices is not None:
+        return sorted({_type_of(choice) for choice in choices})
+    return types if isinstance(types, list) else [types]
+
+
+def _choices(schema: Mapping[str, Any]) -> tuple[Any, ...] | None:
+    if "const" in schema:
+        return (schema["const"],)
+    choices = schema.get("enum")
+    return tuple(choices) if isinstance(choices, list) else None
 
 
 def _type_of(value: Any) -> str:
