@@ -12,8 +12,10 @@ import pytest
 from spcs_llm.control.executor_session import ExecutorSession
 from spcs_llm.control.snowpark_session import SnowparkSession
 from spcs_llm.control.sql_refusals import sql_error
+from spcs_llm.control.statements import EXACT_NAMES
 from spcs_llm.errors import SqlError
 from spcs_llm.in_snowflake.refused_slices import Remedy, remedy
+from spcs_llm.in_snowflake.session import JobSession
 
 WHO = {
     "user": "JANE",
@@ -43,7 +45,7 @@ class Executor:
         self._reader, self._error = Reader(columns, rows), error
         self.ran: list[Any] = []
 
-    def query_to_iter(self, query: str, pre_queries: Any = None) -> Any:
+    def query_to_iter(self, query: str, pre_queries: Any = None, post_queries: Any = None) -> Any:
         self.ran.append((*(pre_queries or ()), query))
         if self._error is not None:
             raise self._error
@@ -72,7 +74,12 @@ def test_the_connection_takes_the_role_before_each_statement_and_the_warehouse_w
     session.rows("SELECT 1")
     assert executor.ran == [
         ('USE ROLE "ops team"', "SHOW SERVICES"),
-        ('USE ROLE "ops team"', "USE WAREHOUSE XS", "ALTER SESSION SET TIMEZONE = 'UTC'", "SELECT 1"),
+        (
+            'USE ROLE "ops team"',
+            "USE WAREHOUSE XS",
+            f"ALTER SESSION SET TIMEZONE = 'UTC', {EXACT_NAMES}",
+            "SELECT 1",
+        ),
     ]
 
 
@@ -228,3 +235,17 @@ def test_a_listing_that_has_too_many_rows_is_told_with_what_to_enter() -> None:
         ExecutorSession(Executor([], [], Exception(text))).rows("SHOW MODELS IN ACCOUNT")
     assert refused.value.message.startswith("Snowflake refuses SHOW MODELS: The result set size exceeded")
     assert "Enter a database or a schema" in refused.value.hint
+
+
+def test_names_in_quotes_mean_what_they_say_whatever_the_account_has_set() -> None:
+    """PostHog/posthog#41770, transferwise/pipelinewise-target-snowflake#94: with QUOTED_IDENTIFIERS_IGNORE_CASE,
+    "text" is TEXT, and a column or a schema of that name is not found."""
+    setting = "QUOTED_IDENTIFIERS_IGNORE_CASE = FALSE"
+    executor = Executor(["a"], [["1"]])
+    ExecutorSession(executor).rows('SHOW SERVICES IN SCHEMA ML."prod"')
+    job = JobSession(lambda: executor)
+    job.rows('SELECT I."text" FROM T AS I')
+    for *before, _ in executor.ran:
+        assert any(setting in statement for statement in before)
+    # the tables of outputs are DSS's: their columns are called what DSS's own session called them
+    assert not any(setting in statement for statement in job.before_writing)

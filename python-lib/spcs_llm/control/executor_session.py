@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from spcs_llm.control.identifiers import quoted
 from spcs_llm.control.session import BaseSession, Row
 from spcs_llm.control.sql_refusals import sql_error_in_text
-from spcs_llm.control.statements import kind, with_literals
+from spcs_llm.control.statements import EXACT_NAMES, kind, with_literals
 
 
 class QueryReader(Protocol):
@@ -66,7 +66,9 @@ class ExecutorSession(BaseSession):
         if kind(statement) == "SELECT":
             if self._warehouse is not None:
                 before.append(f"USE WAREHOUSE {quoted(self._warehouse)}")
-            before.append("ALTER SESSION SET TIMEZONE = 'UTC'")
+            before.append(f"ALTER SESSION SET TIMEZONE = 'UTC', {EXACT_NAMES}")
+        elif '"' in statement:
+            before.append(f"ALTER SESSION SET {EXACT_NAMES}")
         return before
 
 

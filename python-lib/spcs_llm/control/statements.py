@@ -17,6 +17,8 @@ WHO = (
     'SELECT CURRENT_USER() AS "user", CURRENT_ROLE() AS "role", CURRENT_WAREHOUSE() AS "warehouse", '
     'CURRENT_ORGANIZATION_NAME() AS "organization", CURRENT_ACCOUNT_NAME() AS "account", CURRENT_REGION() AS "region"'
 )
+# An account may be set to take names in double quotes in capitals (Snowflake documentation, "Identifier requirements").
+EXACT_NAMES = "QUOTED_IDENTIFIERS_IGNORE_CASE = FALSE"
 SHOW_POOLS = "SHOW COMPUTE POOLS"
 # Of the metrics that services can report (Snowflake documentation, "Monitoring services", platform metrics).
 SHOWN_METRICS = (

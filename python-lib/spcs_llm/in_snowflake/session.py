@@ -14,7 +14,7 @@ from spcs_llm.control.executor_session import QueryReader, cell_text
 from spcs_llm.control.identifiers import literal, quoted
 from spcs_llm.control.session import BaseSession, Row
 from spcs_llm.control.sql_refusals import sql_error_in_text
-from spcs_llm.control.statements import with_literals
+from spcs_llm.control.statements import EXACT_NAMES, with_literals
 
 STATEMENT_SECONDS = 540  # DSS waits for 600 s between two bytes
 
@@ -52,10 +52,11 @@ class JobSession(BaseSession):
             ["dataiku-spcs-llm", *(f"{name}={value}" for name, value in (tag or {}).items())]
         )
         settings = f"ALTER SESSION SET TIMEZONE = 'UTC', QUERY_TAG = {literal(query_tag)}"
-        limit = f", STATEMENT_TIMEOUT_IN_SECONDS = {STATEMENT_SECONDS}"
+        limit = f", STATEMENT_TIMEOUT_IN_SECONDS = {STATEMENT_SECONDS}, {EXACT_NAMES}"
         use = [f"USE WAREHOUSE {quoted(warehouse)}"] if warehouse is not None else []
         self._before = [*use, settings + limit]
-        self.before_writing = [*use, settings]  # DSS's INSERT of all rows may take longer
+        # DSS's INSERT of all rows may take longer, into columns that it has named in another session.
+        self.before_writing = [*use, settings]
 
     def rows(self, statement: str, *, bindings: Sequence[str] = ()) -> list[Row]:
         return self._run(with_literals(statement, bindings) if bindings else statement, None)
