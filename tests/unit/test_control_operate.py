@@ -33,6 +33,7 @@ class Account:
     def __init__(self, *services: str, looks: int = 0) -> None:
         self.states = {line.split("|")[2]: line.split("|")[3] for line in services}
         self.lines = services
+        self.columns = COLUMNS
         self.looks = looks
         self.refused: dict[str, Any] = {}
         self.containers = rows("instance_id container_name status message", "0|main|READY|Running")
@@ -51,7 +52,7 @@ class Account:
         self.slept = 0.0
 
     def _show(self, statement: str) -> Any:
-        shown = rows(COLUMNS, *self.lines)
+        shown = rows(self.columns, *self.lines)
         ends = {"SUSPENDING": "SUSPENDED", "PENDING": "RUNNING"}
         if " LIKE " in statement:
             self.looks -= 1
@@ -428,3 +429,31 @@ def test_a_session_that_ends_while_services_are_changed_is_told_of_each() -> Non
     account = Account(CHAT)
     account.session.answers["ALTER SERVICE"] = LoginError("The session has ended.", "Sign in again.")
     assert account.operate(Verb.SUSPEND).failures[0].note == "The session has ended. Sign in again."
+
+
+TWO_INSTANCES = "instance_id container_name status message restart_count"
+
+
+@pytest.mark.parametrize(
+    ("least_ready", "other", "outcome"),
+    [
+        ("1", "PENDING|Unschedulable due to insufficient resources|0", Outcome.CHANGED),
+        ("1", "FAILED|User application error, check container logs|4", Outcome.CHANGED),
+        ("NULL", "PENDING|Unschedulable due to insufficient resources|0", Outcome.WAITING),
+        ("2", "PENDING|Unschedulable due to insufficient resources|0", Outcome.WAITING),
+        ("2", "FAILED|User application error, check container logs|4", Outcome.FAILED),
+    ],
+)
+def test_a_service_is_resumed_once_as_many_instances_are_ready_as_it_needs(
+    least_ready: str, other: str, outcome: Outcome
+) -> None:
+    """Snowflake documentation, BCR-1793: MIN_READY_INSTANCES must be ready for the service to process requests."""
+    line = f"ML|PROD|CHAT|SUSPENDED|GPU|false|2|{least_ready}"
+    account = Account(line)
+    account.columns = f"{COLUMNS} min_ready_instances"
+    account.containers = rows(
+        TWO_INSTANCES, "0|main|READY|Running|0", "0|proxy|READY|Running|0", f"1|main|{other}"
+    )
+    (one,) = account.operate(Verb.RESUME, wait=60).services
+    assert one.outcome is outcome
+    assert "main is" in one.note

@@ -30,6 +30,7 @@ from spcs_llm.control.services import (
     read_models,
     read_pools,
     read_versions,
+    ready_instances,
 )
 from spcs_llm.control.session import Identity, SqlSession
 from spcs_llm.errors import SpcsError, SqlError
@@ -64,10 +65,7 @@ class FoundService:
         """How many instances are ready: all their containers are. None if that is not known."""
         if self.containers is None:
             return 0 if self.service.is_suspended else None
-        states: dict[str, bool] = {}
-        for container in self.containers:
-            states[container.instance_id] = states.get(container.instance_id, True) and container.is_ready
-        return sum(states.values())
+        return ready_instances(self.containers)
 
 
 @dataclass(frozen=True)

@@ -284,6 +284,14 @@ def read_containers(rows: Iterable[Row]) -> list[Container]:
     ]
 
 
+def ready_instances(containers: Iterable[Container]) -> int:
+    """How many instances are ready: all their containers are."""
+    states: dict[str, bool] = {}
+    for container in containers:
+        states[container.instance_id] = states.get(container.instance_id, True) and container.is_ready
+    return sum(states.values())
+
+
 def read_endpoints(rows: Iterable[Row]) -> list[Endpoint]:
     """Reads the rows of SHOW ENDPOINTS. While Snowflake creates a host name, SHOW has a sentence instead."""
     return [
