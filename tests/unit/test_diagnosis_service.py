@@ -186,6 +186,23 @@ def test_the_log_shows_its_last_lines_without_those_about_requests() -> None:
     )
 
 
+def test_the_log_of_each_instance_is_its_own() -> None:
+    """snowflakedb/snowflake-cli#3084: the instance is that of the container's row, which need not be 0."""
+    containers = rows(
+        CONTAINERS,
+        "1 | main | READY | Running | 0 | NULL",
+        "2 | main | FAILED | User application error | 4 | 1",
+    )
+    more = {
+        f"SELECT SYSTEM$GET_SERVICE_LOGS('LLM.PUBLIC.QWEN', '{number}'": rows("log", text)
+        for number, text in (("0", "wrong"), ("1", "fine"), ("2", "CUDA out of memory"))
+    }
+    made = steps(session(containers=containers, more=more), log_lines=3)
+    made.state(QueryContext(10))
+    seen = made.log(QueryContext(10)).seen
+    assert seen == "main of instance 1: fine || main of instance 2: CUDA out of memory"
+
+
 def test_no_log_is_read_unless_lines_are_asked_for() -> None:
     made = session()
     found = steps(made)

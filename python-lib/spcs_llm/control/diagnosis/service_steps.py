@@ -192,10 +192,14 @@ class ServiceSteps:
         if self._session is None or service is None or not self._containers:
             return skipped("The service does not have a container whose log can be read.")
         shown: list[str] = []
+        several = len({container.instance_id for container in self._containers}) > 1
         for container in self._containers:
-            found = self._rows(statements.logs(service, container.name, wanted))
+            found = self._rows(statements.logs(service, container.name, wanted, container.instance_id))
             lines = next((cell or "" for row in found for cell in row.values()), "").splitlines()[-wanted:]
-            shown.append(f"{quoted(container.name, 60)}: {' | '.join(map(_shown, lines)) or 'no lines'}")
+            whose = f" of instance {quoted(container.instance_id, 20)}" if several else ""
+            shown.append(
+                f"{quoted(container.name, 60)}{whose}: {' | '.join(map(_shown, lines)) or 'no lines'}"
+            )
         return ok(" || ".join(shown))
 
 
