@@ -15,17 +15,20 @@ _QUOTES_A_REQUEST = re.compile(
     r"\b(?:prompts?|messages|inputs?|content|received request|generated|text)\b[\"']?\s*[:=]|received request",
     re.IGNORECASE,
 )
+_NAMES = r"authorization|(?:api|access|private|secret)[-_ ]?key|token|secret|passw(?:or)?d|pwd|passphrase|credentials?"
+_VALUE = r"(?:\"[^\"]*\"|'[^']*'|\[[^\]]*\]|[^\s,;&}]+)"
 # Credentials of others than this process. Each pattern keeps what stands in its first group.
 _CREDENTIALS = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
-        r"(\b(?:authorization|x-api-key|api[-_ ]?key|(?:[a-z]{1,20}[-_ ]?)?token|secret|password|passwd|pwd|passphrase|"
-        r"credentials?|private[-_ ]?key)\b[\"']?\s*[:=]\s*)(?:(?:bearer|basic|snowflake token)\b\s*(?:=\s*)?)?"
-        r"(?:\"[^\"]*\"|'[^']*'|[^\s,;&}]+)",
+        # API_KEY = …, also as the end of WANDB_API_KEY
+        rf"(\b\w{{0,40}}?(?:{_NAMES})\b[\"']?\s*[:=]\s*)(?:(?:bearer|basic|snowflake token)\b\s*(?:=\s*)?)?{_VALUE}",
+        # --api-key …
+        rf"(--[\w-]{{0,40}}?(?:{_NAMES}|auth)\s+)(?!-){_VALUE}",
         r"(\b(?:bearer|basic)\s+)[A-Za-z0-9._~+/=-]{8,}",
         r"(snowflake token=)\"?[^\s\"]+\"?",
         r"()\beyJ[A-Za-z0-9_-]{5,}(?:\.[A-Za-z0-9_-]*){0,2}",
-        r"()\b(?:hf_|sk-|ghp_|xox[bp]-|AKIA|ver:\d+-hint:)[A-Za-z0-9_-]{8,}",
+        r"()\b(?:hf_|sk-|nvapi-|gsk_|ghp_|github_pat_|glpat-|xox[bp]-|AKIA|ver:\d+-hint:)[A-Za-z0-9_-]{8,}",
         r"(://[^/\s:@]{1,64}:)[^/\s@]{1,256}(?=@)",
         r"()-----BEGIN [A-Z ]{0,40}-----.*",
     )
