@@ -111,7 +111,12 @@ _KNOWN: tuple[tuple[re.Pattern[str], str, str], ...] = tuple(
             "(resource/sql/operate.sql).",
         ),
         (
-            r"trial accounts? (?:are|is) not supported",
+            r"exceeds compute pool instance capacity",
+            "the service is larger than a node of its compute pool",
+            "Enter a compute pool of a larger INSTANCE_FAMILY in the parameter cell.",
+        ),
+        (
+            r"\btrial accounts?\b",
             "Snowpark Container Services are not available in trial accounts",
             "Use a paid Snowflake account.",
         ),

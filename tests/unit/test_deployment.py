@@ -150,6 +150,21 @@ def test_azure_has_its_own_price_where_it_differs() -> None:
         ("392507: CAPACITY_ERROR", "no node", "BACKUP_INSTANCE_FAMILIES"),
         ("392508: Compute pool has reached the maximum node limit", "in use", "MAX_NODES"),
         ("Snowpark Container Services: trial accounts are not supported", "trial accounts", "paid"),
+        # Snowflake-Labs/sfquickstarts#2237
+        ("391826 (0A000): Compute pool is not available for trial accounts.", "trial accounts", "paid"),
+        # NickAkincilar/Snowflake_AI_DEMO#3
+        (
+            "SQL compilation error: External access is not supported for trial accounts.",
+            "trial accounts",
+            "paid",
+        ),
+        # Snowflake-Labs/sfquickstarts#2109
+        (
+            "395018 (22023): Invalid spec: invalid value 1.5 for 'total containers.requests.cpu'. Requirement exceeds"
+            " compute pool instance capacity 1.",
+            "larger than a node",
+            "INSTANCE_FAMILY",
+        ),
         ("ConnectError: [Errno -2] Name or service not known", "cannot reach Hugging Face", "LOGGING_POOL"),
         (
             "003001 (42501): Insufficient privileges to operate on image repository 'IMAGES'",
