@@ -215,3 +215,40 @@ def test_no_text_of_anybody_becomes_markup(
 
 def test_styles_load_nothing_from_elsewhere() -> None:
     assert not re.search(r"url\(|@import|http", cost_report_page(report()))
+
+
+def test_an_adjustment_below_zero_lowers_the_sum_and_draws_no_bar() -> None:
+    """Snowflake documentation, METERING_DAILY_HISTORY and USAGE_IN_CURRENCY_DAILY: adjustments are negative."""
+    lowered = rows(
+        "day pool credits until",
+        "2026-11-24|GPU|10.0|2026-11-25T00:00:00Z",
+        "2026-11-25|GPU|-4.0|2026-11-26T00:00:00Z",
+        "2026-11-25|CPU|-1.0|2026-11-26T00:00:00Z",
+    )
+    made = report(account(**{POOL_HISTORY: lowered}))
+    assert made.credits == pytest.approx(5.0)
+    page = cost_report_page(made)
+    assert not re.search(r"width:-", page)
+
+
+def test_a_contract_whose_currency_changed_is_told_in_the_newer_one() -> None:
+    """get-select/dbt-snowflake-monitoring#99: one view has rates of two currencies."""
+    prices = rows(
+        "day service_type currency rate",
+        "2026-11-25|WAREHOUSE_METERING|USD|3.0",
+        "2026-11-20|SNOWPARK_CONTAINER_SERVICES|EUR|2.75",
+        "2026-11-19|WAREHOUSE_METERING|EUR|2.5",
+    )
+    assert report(account(**{PRICES: prices})).price.currency == "USD"
+
+
+FAMILIES = (
+    "GEN_ARM_G1_2 GEN_ARM_G1_32 GEN_X64_G2_2 GEN_X64_G2_16 GEN_X64_G2_32 MEM_X64_G2_8 MEM_X64_G2_96 MEM_X64_G2_192"
+    " GPU_L40S_G1_8 GPU_L40S_G1_192 GPU_R6K_G1_8 GPU_R6K_G1_192 GPU_A100_G1_12 GPU_A100_G1_48"
+)
+
+
+@pytest.mark.parametrize("name", FAMILIES.split())
+def test_families_of_this_year_have_a_price(name: str) -> None:
+    """snowflakedb/terraform-provider-snowflake#4918."""
+    assert price_list().family(name) is not None

@@ -183,8 +183,12 @@ def read_service_days(rows: Iterable[Row]) -> list[ServiceDay]:
 def read_price(rows: Iterable[Row]) -> CreditPrice | None:
     """Reads the rows of `contract_prices`: the price of Snowpark Container Services, or else that of warehouses."""
     newest: dict[str, Row] = {}
+    valid: str | None = None  # the newest row's currency: a contract may have been renewed in another one
     for row in rows:
-        newest.setdefault((cells.text(row, "service_type") or "").upper(), row)
+        currency = cells.text(row, "currency") or "USD"
+        valid = valid or currency
+        if currency == valid:
+            newest.setdefault((cells.text(row, "service_type") or "").upper(), row)
     for wanted in ("SNOWPARK_CONTAINER_SERVICES", "WAREHOUSE_METERING"):
         rate = cells.number(newest[wanted], "rate") if wanted in newest else None
         if rate:
