@@ -35,6 +35,7 @@ logger = logging.getLogger(__name__)
 
 _OUTAGES = (NetworkError, ServiceBusy, ServiceDown, ServiceStarting)
 _OUTAGE_STATUSES = (429, 502, 503, 504)
+_GIVE_MESSAGES = "Give an ARRAY of messages."
 _TOKENS = ("promptTokens", "completionTokens", "totalTokens", "tokenCountsAreEstimated")
 
 
@@ -100,6 +101,8 @@ class Chat(Task):
         messages = self._argument(row, 0)
         if isinstance(messages, str):
             messages = _json(messages)
+        if not isinstance(messages, list) or not messages:
+            raise QueryError("The messages are not an array of messages.", _GIVE_MESSAGES)
         return self._answered(messages, self._argument(row, 1))
 
     def _answered(self, messages: Any, parameters: Any) -> dict[str, Any]:
@@ -121,6 +124,8 @@ class Complete(Chat):
         prompt, system = self._argument(row, 0), self._argument(row, 1)
         if prompt is None:
             raise QueryError("The prompt is NULL.", "Fill the cell, or filter such rows out.")
+        if isinstance(prompt, (list, dict)):
+            raise QueryError("The prompt is an array or an object.", "Make a text of it: TO_VARCHAR(…).")
         messages = [{"role": "user", "content": prompt}]
         if system not in (None, ""):
             messages.insert(0, {"role": "system", "content": system})
@@ -202,6 +207,8 @@ def _answer(value: Mapping[str, Any]) -> Answer:
 
 
 def _failed(error: SpcsError) -> Answer:
+    if isinstance(error, NetworkError) and error.transient and not error.silent and error.hint:
+        error.hint = "The model server is still starting, or has ended: read the log of its container."
     return Answer(_encoded({"answer": None, "error": str(error)}), error, _is_outage(error))
 
 
@@ -226,7 +233,7 @@ def _json(text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
-        raise QueryError("The messages are text that is not JSON.", "Give an ARRAY of messages.") from None
+        raise QueryError("The messages are text that is not JSON.", _GIVE_MESSAGES) from None
 
 
 def _json_answer(text: str, wanted: Any, finish_reason: str | None) -> Any:
