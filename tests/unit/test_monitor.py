@@ -307,6 +307,26 @@ def test_kinds_shares_and_sums() -> None:
     assert selected(found, Selection(kind="failed"))["found"] == 1
 
 
+@pytest.mark.parametrize(
+    ("status", "container", "kind"),
+    [
+        ("DELETING", "TERMINATING|NULL|0", "failed"),
+        ("INTERNAL_ERROR", "UNKNOWN|NULL|0", "failed"),
+        ("CANCELLING", "TERMINATING|NULL|0", "failed"),
+        ("SUSPENDING", "TERMINATING|NULL|0", "suspended"),
+        ("UPGRADING", "READY|Running|0", "starting"),
+        ("RUNNING", "UNKNOWN|NULL|0", "starting"),
+        ("Running", "Ready|Running|2", "running"),
+    ],
+)
+def test_each_state_of_the_documentation_is_of_a_kind(status: str, container: str, kind: str) -> None:
+    """Snowflake documentation, SHOW SERVICES and SHOW SERVICE CONTAINERS."""
+    town = Town(1)
+    town.status["S0000"], town.container["S0000"] = status, container
+    account, _ = town.look()
+    assert [row["kind"] for row in rows_of(account, None, PRICE)] == [kind]
+
+
 def test_a_share_is_not_guessed_where_services_are_hidden() -> None:
     town = Town(2)
     town.answers["SHOW COMPUTE POOLS"] = rows(
