@@ -24,7 +24,7 @@ _MAX_PIECES_OF_A_NAME = 64
 _LONGEST_ID = 128
 _NO_ID = ("", "null", "none", "undefined")
 _STRUCTURE = re.compile(r'[\\"{}\[\]]')
-_FIRST_KEY = re.compile(r'\s*(\{\s*"[^"\\]{0,200}"\s*:)')
+_FIRST_KEY = re.compile(r'\{\s*"[^"\\]{0,200}"\s*:')
 _ARGUMENTS = ("arguments", "parameters", "input", "args")
 
 
@@ -432,8 +432,8 @@ def _text_of(pieces: list[str]) -> str:
 
 def _begun_again(text: str) -> str:
     """The text, or the whole object at its end if nothing but that object's beginning comes before."""
-    first = _FIRST_KEY.match(text)
-    at = text.rfind(first[1]) if first else 0
+    first = _FIRST_KEY.match(text.lstrip())
+    at = text.rfind(first[0]) if first else 0
     before, rest = text[:at].strip(), text[at:]
     return rest if before and rest.startswith(before) and not is_whole(before) and is_whole(rest) else text
 
