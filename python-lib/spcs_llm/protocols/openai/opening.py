@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import Final
 
-_BEGINS: Final = ("<think>", "<thinking>", "<thought>", "[THINK]")
 _ENDS: Final = {
     "<think>": "</think>",
     "<thinking>": "</thinking>",
     "<thought>": "</thought>",
     "[THINK]": "[/THINK]",
+    "<mm:think>": "</mm:think>",  # MiniMax M3
+    "<seed:think>": "</seed:think>",  # Seed-OSS
+    "<|channel>thought": "<channel|>",  # Gemma 4
+    "<|channel|>analysis<|message|>": "<|end|>",  # gpt-oss
 }
+_THEN: Final = {"<|end|>": "<|start|>assistant<|channel|>final<|message|>"}  # what begins the answer after such an end
 _FENCE: Final = "```"
 _LONGEST_LANGUAGE: Final = 20
 _LONGEST_WAIT: Final = 1024  # characters; blanks without end must not be looked through again with each piece
@@ -19,14 +23,15 @@ _LONGEST_WAIT: Final = 1024  # characters; blanks without end must not be looked
 class LeadingThoughts:
     """Parts a block of thoughts that begins an answer from the answer.
 
-    Servers with a reasoning parser send reasoning in its own field; without one, `<think>…</think>` comes as the
-    beginning of the text. Such a block anywhere else is text. A model whose chat template has written `<think>` into
-    the prompt already sends no opening tag, and what it thinks cannot be told from what it says.
+    Servers with a reasoning parser send reasoning in its own field; without one, `<think>…</think>`, or what the model
+    has for it, comes as the beginning of the text. Such a block anywhere else is text. A model whose chat template has
+    written `<think>` into the prompt already sends no opening tag, and what it thinks cannot be told from what it says.
     """
 
     def __init__(self) -> None:
         self._waiting = ""
         self._end: str | None = None
+        self._then = ""
         self._strips = False
         self.is_over = False
 
@@ -47,9 +52,9 @@ class LeadingThoughts:
         self._waiting = ""
         if self._end is None:
             head = text.lstrip()
-            begin = next((begin for begin in _BEGINS if head.startswith(begin)), None)
+            begin = next((begin for begin in _ENDS if head.startswith(begin)), None)
             if begin is None:
-                may_begin = any(begin.startswith(head) for begin in _BEGINS)  # also when only blanks came yet
+                may_begin = any(begin.startswith(head) for begin in _ENDS)  # also when only blanks came yet
                 if may_begin and len(text) < _LONGEST_WAIT:
                     self._waiting = text
                     return "", ""
@@ -62,6 +67,7 @@ class LeadingThoughts:
             thoughts, self._waiting = _without_beginning_of(self._end, text)
             return "", thoughts
         self._strips = True
+        self._then = _THEN.get(self._end, "")
         return self._stripped(rest), thoughts.rstrip("\r\n")
 
     def flush(self) -> tuple[str, str]:
@@ -75,7 +81,13 @@ class LeadingThoughts:
 
     def _stripped(self, piece: str) -> str:
         """The blank lines between the block and the text belong to neither."""
-        piece = piece.lstrip()
+        piece = (self._waiting + piece).lstrip()
+        self._waiting = ""
+        if len(piece) < len(self._then) and self._then.startswith(piece):
+            self._waiting = piece
+            return ""
+        if self._then and piece.startswith(self._then):
+            piece, self._then = piece[len(self._then) :].lstrip(), ""
         self.is_over = bool(piece)
         return piece
 
