@@ -43,7 +43,7 @@ class ServedModels:
             context: The query that needs it.
 
         Returns:
-            The model's name; None for a server that has no list, and so one model.
+            The model's name; None for a server that has no list, or no names in it, and so one model.
 
         Raises:
             SpcsError: If the list cannot be read.
@@ -67,11 +67,13 @@ class ServedModels:
         Returns:
             NotFound, naming the models that are served; or the error itself if that is not the reason.
         """
+        if self._configured is None:
+            return error
         try:
             served = self.listed(context)
         except SpcsError:
             return error
-        if not served or self._configured is None or self._configured in served:
+        if not served or self._configured in served:
             return error
         names = without_private_text(", ".join(name[:_MAX_NAME] for name in served[:_MAX_NAMES]), private)
         more = f" and {len(served) - _MAX_NAMES} more" if len(served) > _MAX_NAMES else ""
@@ -87,14 +89,14 @@ class ServedModels:
 
     def _first_listed(self, context: QueryContext) -> str | None:
         try:
-            served = self.listed(context)
+            entries = self._entries(context)
         except ServiceError as error:
             if isinstance(error, NotFound) or error.status in (400, 405, 422, 501):
                 return None
             raise
-        if not served:
+        if not entries:
             raise unexpected_reply("The service does not list a model.")
-        return served[0]
+        return next(iter(_names(entries)), None)  # some versions of llama.cpp's server leave the name empty
 
     def listed(self, context: QueryContext) -> tuple[str, ...]:
         """Asks for the names of the models that the server lists.
@@ -108,10 +110,17 @@ class ServedModels:
         Raises:
             SpcsError: If the list cannot be read.
         """
+        return _names(self._entries(context))
+
+    def _entries(self, context: QueryContext) -> list[Any]:
         body: Any = self._endpoint.send(HttpRequest("/v1/models", method="GET", max_body=_MAX_LIST), context)
         is_list = isinstance(body, dict) and "data" in body
         entries = (body["data"] or []) if is_list else None  # Ollama without a model gives null
         if not isinstance(entries, list):
             raise unexpected_reply("The service's answer is JSON, but not a list of models.")
-        names = (entry.get("id") for entry in entries if isinstance(entry, dict))
-        return tuple(name for name in names if isinstance(name, str) and name)
+        return entries
+
+
+def _names(entries: list[Any]) -> tuple[str, ...]:
+    names = (entry.get("id") for entry in entries if isinstance(entry, dict))
+    return tuple(name for name in names if isinstance(name, str) and name)
