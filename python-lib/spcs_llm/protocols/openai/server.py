@@ -50,7 +50,7 @@ class Server:
             return _of_other_kind(error)
         if isinstance(error, NotFound):
             self.models.forget()
-        elif self.has_answered or error.status not in (400, 422, 500) or TOO_LONG.search(reason_of(error)):
+        elif self.has_answered or error.status not in (400, 403, 422, 500) or TOO_LONG.search(reason_of(error)):
             return error
         return self.models.checked_for_model(error, private, context)
 
