@@ -68,6 +68,9 @@ FORMS: list[tuple[Any, str]] = [
     ({"error": {"message": 'litellm.InternalServerError: VllmException - {"error":{"message":"too long"}}'}}, LONG),
     ({"error": {"message": "Provider returned error", "metadata": {"raw": '{"error":{"message":"too long"}}'}}},
      LONG),
+    ({"error": {"message": "Stream error occurred", "cause": {"message": "no answer"},
+                "value": {"error_message": '{"error":{"message":"too long"}}'}}}, "too long"),
+    ({"error": {"message": "Error", "value": "my dog"}}, "Error"),
 ]  # fmt: skip
 
 
@@ -117,10 +120,19 @@ def test_what_has_no_form_of_an_error_is_none(body: Any) -> None:
         {"choices": [], "message": "fine", "status": 500},
         {"data": [], "detail": "fine"},
         {"message": "an answer"},
+        {"code": "200", "message": "fine"},
+        {"code": "Success", "message": "fine"},
+        {"code": "m1", "message": {"role": "assistant", "content": "an answer"}},
     ],
 )
 def test_an_answer_is_no_error(body: Any) -> None:
     assert read_error_in_success(body) is None
+
+
+def test_a_code_in_words_and_a_message_are_an_error() -> None:
+    error = read_error_in_success({"code": "rate_limit_daily", "message": "The quota is used up"})
+    assert error is not None
+    assert error.reason == "The quota is used up"
 
 
 def test_a_row_may_have_columns_of_any_name() -> None:

@@ -47,7 +47,18 @@ _REASONS = (
     "text",
     "title",
 )
-_CAUSES = ("metadata", "upstream_details", "innererror", "inner_error", "cause", "raw", "details", "body")
+_CAUSES = (
+    "metadata",
+    "upstream_details",
+    "innererror",
+    "inner_error",
+    "value",
+    "cause",
+    "raw",
+    "details",
+    "body",
+)
+_SHAPES: dict[str, type] = {"text": str, "value": Mapping}  # in which these tell something
 _KINDS = ("type", "error_type", "code", "error_code", "status", "__type")
 _STATUSES = ("code", "http_status_code", "status_code", "statusCode", "status", "error_code")
 _NOTHING = ("", "none", "null", "undefined")
@@ -58,7 +69,8 @@ _GENERIC = re.compile(
     r"internal (?:server )?error|server[_ ]error|internalservererror|invalid_request_error|invalid request|not found|"
     r"notfounderror|unauthorized|forbidden|service unavailable|bad gateway|gateway timeout|conflict|too many requests|"
     r"the given data was invalid|one or more validation errors occurred|validation failed|invalid input|"
-    r"request failed|unknown error|an error occurred|something went wrong|upstream error|api_error|apierror|"
+    r"request failed|unknown error|an error occurred|something went wrong|api_error|apierror|"
+    r"(?:upstream )?stream error(?: occurred)?|upstream error|"
     r"exception|failed|failure|fail|true|"
     r"(?:error from provider:?\s*)?provider returned (?:an )?error)[.!:]?",
     re.IGNORECASE,
@@ -142,7 +154,7 @@ def read_error_in_success(body: Any, *, row: bool = False) -> ContainerError | N
     within = _in_envelope(body)
     if within is not None:
         return within
-    failed = body.get("success") is False or (_status(body) or 0) >= 400
+    failed = body.get("success") is False or (_status(body) or 0) >= 400 or _has_code(body)
     if failed and any(body.get(name) for name in _REASONS):
         return _error_in(body)
     return _error_in(body) if body.get("detail") and len(body) == 1 else None
@@ -161,6 +173,14 @@ def _in_envelope(body: Mapping[str, Any]) -> ContainerError | None:
 def _has_error(error: Any) -> bool:
     """Whether a field `error` reports one: some servers send `null`, `false`, "" or {} beside a good answer."""
     return bool(error) and not (isinstance(error, str) and error.strip().lower() in (*_NOTHING, "false"))
+
+
+def _has_code(body: Mapping[str, Any]) -> bool:
+    """Whether a body is a code in words and a sentence, as `{"code": "rate_limit_daily", "message"}`."""
+    code, message = body.get("code"), body.get("message")
+    if not isinstance(code, str) or not isinstance(message, str):
+        return False
+    return not (code.strip().isdecimal() or code.strip().lower() in (*_NOTHING, "ok", "success"))
 
 
 def _error_in(body: Mapping[str, Any]) -> ContainerError:
@@ -200,7 +220,7 @@ def _reason_in_object(told: Mapping[str, Any], depth: int) -> str:
     """What says most: a reason before a heading, a cause before an error that only says that there is one."""
     found = []
     for name in ("error", *_REASONS, *_CAUSES):
-        if told.get(name) is None or (name == "text" and not isinstance(told[name], str)):
+        if told.get(name) is None or not isinstance(told[name], _SHAPES.get(name, object)):
             continue
         reason = _reason(told[name], depth + 1)
         if not reason and name == "errors" and isinstance(told[name], Mapping):

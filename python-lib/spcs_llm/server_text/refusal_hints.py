@@ -106,7 +106,7 @@ _HINTS = tuple(
             " the service to update the server.",
         ),
         (
-            r"unsupported|not (supported|permitted|allowed|known)|unrecogni[sz]ed|unexpected|unknown|no such option"
+            r"unsupported|not (supported|permitted|allowed|known)|unrecogni[sz]ed|unexpected\b|unknown|no such option"
             r"|extra inputs|input should be|must be\b|out of range",
             "Change or remove what the service names.",
         ),
