@@ -42,6 +42,14 @@ STREAMS = {
         [("", "a\u2028b\x0bc\x85d".encode())],
     ),
     "llama.cpp's earlier way to tell an error": (b'error: {"code":400}\n\n', [("error", b'{"code":400}')]),
+    "an error over several lines": (
+        b'data: a\n\n{\n  "error": {\n    "code": 503\n  }\n}\n\ndata: b\n\n',
+        [("", b"a"), ("error", b'{\n  "error": {\n    "code": 503\n  }\n}'), ("", b"b")],
+    ),
+    "an error over several lines that the end cuts off": (
+        b'data: a\n\n{\n  "error": "full"\n}',
+        [("", b"a"), ("error", b'{\n  "error": "full"\n}')],
+    ),
     "nothing": (b"", []),
 }
 TABLE = pytest.mark.parametrize(("stream", "expected"), STREAMS.values(), ids=STREAMS.keys())

@@ -2,9 +2,9 @@
 
 By the event stream format of the WHATWG HTML standard (§9.2.6), with three exceptions. Until late 2025 llama.cpp's
 server told a failure in mid-stream as a field `error`, where others send an event of that name. Some gateways hand on
-the body of a failure as it is, a line that begins with `{"error"`, or end with a bare `[DONE]`. And an event that the
-end of the body leaves without its blank line is not thrown away: several gateways and servers never send that line
-after their last event, which is the one with the finish reason or the error.
+the body of a failure as it is, a line that begins with `{"error"` or several from a bare `{` on, or end with a bare
+`[DONE]`. And an event that the end of the body leaves without its blank line is not thrown away: several gateways and
+servers never send that line after their last event, which is the one with the finish reason or the error.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def events(chunks: Iterable[bytes], *, largest: int = MAX_EVENT) -> Iterator[Eve
     except (NetworkError, QueryTimeout) as error:
         failure = error
     rest = lines.rest()
-    if rest.startswith((b"data:", b"error:", *_BARE)):
+    if (begun.is_bare and rest) or rest.startswith((b"data:", b"error:", *_BARE)):
         event = begun.with_line(rest)
         if event is not None:
             yield event
@@ -82,6 +82,7 @@ class _BegunEvent:
         self.name = ""
         self.data: list[bytes] = []
         self._size = 0
+        self.is_bare = False
 
     @property
     def is_empty(self) -> bool:
@@ -105,9 +106,14 @@ class _BegunEvent:
         """Takes in a line; the event if that was its blank one, or begins another."""
         if not line:
             return self._ended()
-        if line.startswith(_BARE):
+        if self.is_bare:
+            self._add(line, len(line))
+            return None
+        is_bare = line.rstrip() == b"{"
+        if is_bare or line.startswith(_BARE):
             event = self._ended()
-            self.name, self.data, self._size = "error" if line[:1] == b"{" else "", [line], len(line)
+            self.name, self.is_bare = "error" if line[:1] == b"{" else "", is_bare
+            self._add(line, len(line))
             return event
         field, _, value = line.partition(b":")
         if value[:1] == b" ":
@@ -116,11 +122,14 @@ class _BegunEvent:
             self.name = value.decode("utf-8", "replace")
         elif field in (b"data", b"error"):
             self.name = "error" if field == b"error" else self.name
-            self.data.append(value)
-            self._size += len(line)
-            if self._size > self._largest:
-                raise _too_large(self._largest)
+            self._add(value, len(line))
         return None
+
+    def _add(self, value: bytes, size: int) -> None:
+        self.data.append(value)
+        self._size += size
+        if self._size > self._largest:
+            raise _too_large(self._largest)
 
 
 class _Lines:
