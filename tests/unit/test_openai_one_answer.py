@@ -336,6 +336,17 @@ def test_an_answer_of_nothing_is_one(body: Any) -> None:
     assert both_ways(body).text == ""
 
 
+def test_a_refusal_comes_in_pieces_beside_empty_texts() -> None:
+    body = b"".join(delta(content="", refusal=piece) for piece in ("I can", "not", " help.")) + delta("stop")
+    assert both_ways(body).text == "I cannot help."
+
+
+@pytest.mark.parametrize("data", [b": PROCESSING", b":", b"ping"])
+def test_a_comment_that_was_made_an_event_is_passed_over(data: bytes) -> None:
+    noise = b"data: " + data + b"\n\n"
+    assert both_ways(noise + delta(content="Hi") + noise + delta("stop")).text == "Hi"
+
+
 # -- thoughts before the answer --------------------------------------------------------------------------
 
 THOUGHTS: list[tuple[str, str, str | None]] = [
@@ -352,6 +363,13 @@ THOUGHTS: list[tuple[str, str, str | None]] = [
     (" ", " ", None),
     ("<b>Hi</b>", "<b>Hi</b>", None),
     ("<think>Hm.</think>Hi <think>no</think>", "Hi <think>no</think>", "Hm."),
+    ("<mm:think>Hm.</mm:think>Hi", "Hi", "Hm."),
+    ("<seed:think>\nHm.\n</seed:think>\nHi", "Hi", "Hm."),
+    ("<|channel>thought\nHm.\n<channel|>Hi", "Hi", "Hm."),
+    ("<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>final<|message|>Hi", "Hi", "Hm."),
+    ("<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant to=add", "<|start|>assistant to=add", "Hm."),
+    ("<|channel|>analysis<|message|>Hm.<|end|><|start|>assis", "<|start|>assis", "Hm."),
+    ("<|channel|>final<|message|>Hi", "<|channel|>final<|message|>Hi", None),
 ]
 
 

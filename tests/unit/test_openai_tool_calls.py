@@ -260,6 +260,13 @@ PIECES: dict[str, tuple[bytes, Calls]] = {
         piece(0, "c1", "add", '{"a": 1') + piece(0, "c2", "now", "{}"),
         [("add", {INVALID_ARGUMENTS: '{"a": 1'}), ("now", {})],
     ),
+    "nulls in place of a piece and of a function": (
+        piece(0, "c1", "add")
+        + delta(tool_calls=[None])
+        + delta(tool_calls=[{"index": 0, "function": None}])
+        + piece(0, None, None, '{"a": 1, "b": 2}'),
+        ONE,
+    ),
     "wrapped into one that there is not": (
         piece(
             0,

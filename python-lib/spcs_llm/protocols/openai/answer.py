@@ -25,7 +25,7 @@ from spcs_llm.protocols.openai.usage import usage_of, with_later
 from spcs_llm.protocols.reply_errors import error_from_message, error_within, unexpected_reply
 
 _BLANK = b"\xef\xbb\xbf \t\r\n"
-_BESIDE = ("tool_calls", "function_call", "reasoning_content", "reasoning")
+_BESIDE = ("tool_calls", "function_call", "reasoning_content", "reasoning", "refusal")
 _EVENTS_BETWEEN_LOOKS_AT_THE_CLOCK = 64
 _decoded = json.JSONDecoder().decode
 _LONGEST_MODEL_NAME = 256
@@ -125,7 +125,7 @@ class AnswerReader:
         else:
             raise _empty_stream()
         rest = itertools.chain((head,), chunks)
-        if head[:1] in (b"{", b"["):
+        if head.startswith((b"{", b"[", b"null")):
             yield from self.deltas_of_body(self._whole(rest))
         else:
             yield from self._deltas_of_events(rest, begins_with_comment=head[:1] == b":")

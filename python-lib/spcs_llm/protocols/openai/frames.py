@@ -9,7 +9,9 @@ from typing import Any, Final
 
 DONE: Final = object()
 _GAP: Final = re.compile(r"[\s\x1e,]+|data:")  # repeated here, `re` would take 120 bytes a round
-_HEARTBEAT: Final = re.compile(r"\W{0,9}(ping|pong|heart[-_ ]?beat|keep[-_ ]?alive)\W{0,9}", re.IGNORECASE)
+_HEARTBEAT: Final = re.compile(
+    r":.{0,39}|\W{0,9}(ping|pong|heart[-_ ]?beat|keep[-_ ]?alive)\W{0,9}", re.IGNORECASE
+)
 _DECODER: Final = json.JSONDecoder()
 
 
@@ -48,7 +50,7 @@ def frames(data: str) -> Iterator[Any]:
 
 
 def is_heartbeat(data: str) -> bool:
-    """Whether an event's data is nothing but a word that keeps the connection alive, where others send a comment."""
+    """Whether an event's data only keeps the connection alive: a word, or a comment that was made an event."""
     return _HEARTBEAT.fullmatch(data) is not None
 
 

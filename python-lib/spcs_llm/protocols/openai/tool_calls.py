@@ -170,6 +170,8 @@ class ToolCalls:
             ModelError: If there are more than `MAX_CALLS` calls.
         """
         for each in [pieces] if isinstance(pieces, Mapping) else _list(pieces):
+            if each is None:
+                continue
             piece = _Piece.read(each)
             call = None if are_calls else self._continued(piece)
             if call is None:
