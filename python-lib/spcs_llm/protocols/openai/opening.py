@@ -14,7 +14,8 @@ _ENDS: Final = {
     "<|channel>thought": "<channel|>",  # Gemma 4
     "<|channel|>analysis<|message|>": "<|end|>",  # gpt-oss
 }
-_THEN: Final = {"<|end|>": "<|start|>assistant<|channel|>final<|message|>"}  # what begins the answer after such an end
+# What stands between such an end and the answer.
+_THEN: Final = {"<|end|>": "<|start|>assistant<|channel|>final<|message|>"}
 _FENCE: Final = "```"
 _LONGEST_LANGUAGE: Final = 20
 _LONGEST_WAIT: Final = 1024  # characters; blanks without end must not be looked through again with each piece

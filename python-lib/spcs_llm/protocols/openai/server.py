@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from spcs_llm.errors import NotFound, SpcsError
 from spcs_llm.http.endpoint import Endpoint
@@ -11,6 +11,8 @@ from spcs_llm.protocols.openai.models import ServedModels
 from spcs_llm.protocols.openai.refusals import is_of_other_kind, reason_of
 from spcs_llm.query_context import QueryContext
 from spcs_llm.server_text.refusal_hints import TOO_LONG
+
+_MAY_NAME_MODEL: Final = (400, 403, 422, 500)
 
 
 class Server:
@@ -50,7 +52,7 @@ class Server:
             return _of_other_kind(error)
         if isinstance(error, NotFound):
             self.models.forget()
-        elif self.has_answered or error.status not in (400, 403, 422, 500) or TOO_LONG.search(reason_of(error)):
+        elif self.has_answered or error.status not in _MAY_NAME_MODEL or TOO_LONG.search(reason_of(error)):
             return error
         return self.models.checked_for_model(error, private, context)
 
