@@ -11,7 +11,15 @@ import pytest
 
 from spcs_llm.batching.sizes import is_refusal
 from spcs_llm.domain import Embedding, EmbeddingSettings
-from spcs_llm.errors import BadRequest, ModelError, NotFound, RequestTooLarge, ServiceError, SpcsError
+from spcs_llm.errors import (
+    BadRequest,
+    ModelError,
+    NotFound,
+    RequestTooLarge,
+    ServiceDown,
+    ServiceError,
+    SpcsError,
+)
 from spcs_llm.protocols.openai.protocol import OpenAIProtocol
 from spcs_llm.query_context import QueryContext
 from tests.unit.scripted_endpoint import ScriptedEndpoint, refusal
@@ -201,16 +209,18 @@ def test_what_has_no_embeddings_is_a_clear_error(body: Any, kind: type[SpcsError
 
 
 @pytest.mark.parametrize(
-    "error",
+    "answer",
     [
         refusal("encoding_format: Input should be 'float'"),
         refusal("bad request"),
         ServiceError("The service fails: base64 is not implemented", status=500),
+        ServiceDown("The service does not answer: failed to parse response: expected a sequence", status=503),
+        {"object": "list", "data": []},
     ],
     ids=str,
 )
-def test_a_server_that_refuses_base64_gives_numbers_from_then_on(error: ServiceError) -> None:
-    endpoint = ScriptedEndpoint(error, rows(ONE))
+def test_a_server_that_refuses_base64_gives_numbers_from_then_on(answer: Any) -> None:
+    endpoint = ScriptedEndpoint(answer, rows(ONE))
     protocol = OpenAIProtocol(endpoint)
     for _ in range(2):
         assert [outcome(row) for row in protocol.embed(["a"], QueryContext(10))] == [ONE]
@@ -315,6 +325,20 @@ def test_a_failure_after_base64_came_is_no_refusal_of_it() -> None:
     with pytest.raises(ServiceError, match="fails"):
         protocol.embed(["a"], QueryContext(10))
     assert len(endpoint.payloads) == 2
+
+
+def test_a_service_that_is_down_is_no_refusal_of_base64() -> None:
+    endpoint = ScriptedEndpoint(ServiceDown("The service does not answer.", status=503))
+    with pytest.raises(ServiceDown):
+        OpenAIProtocol(endpoint, model="e5").embed(["a"], QueryContext(10))
+    assert len(endpoint.payloads) == 1
+
+
+def test_an_answer_without_vectors_in_any_form_is_an_error() -> None:
+    endpoint = ScriptedEndpoint({"data": []})
+    with pytest.raises(ModelError, match="no embedding"):
+        OpenAIProtocol(endpoint, model="e5").embed(["a"], QueryContext(10))
+    assert ["encoding_format" in p for p in endpoint.payloads] == [True, False]
 
 
 def test_a_vector_in_a_list_is_that_vector() -> None:

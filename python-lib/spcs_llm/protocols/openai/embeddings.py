@@ -36,6 +36,11 @@ _PATH_OF_INFINITY: Final = "/embeddings"  # as long as it is not started with --
 _MOST_ATTEMPTS: Final = 6
 _PATIENCE: Final = 2.0  # seconds: a first request that hangs does not hold up the others
 _NO_REASON: Final = (400, 422, 500, 501)
+# Gateways that can make nothing of the base64 that they passed on the wish for.
+_UNREADABLE: Final = re.compile(
+    r"\b(parse|decode|deseriali[sz]e)\b.{0,30}\bresponse\b|\bresponse\b.{0,30}\b(parsed|decoded|deseriali[sz]ed)\b",
+    re.IGNORECASE,
+)
 
 # How servers are told to cut a text that is too long: vLLM to the model's length; NIM and Cohere at the end.
 _TRUNCATIONS: Final[tuple[dict[str, Any], ...]] = ({"truncate_prompt_tokens": -1}, {"truncate": "END"})
@@ -155,8 +160,15 @@ class Embedder:
         body = self._server.endpoint.send(http_request, context)
         if form.of_tei and isinstance(body, list):
             body = {"data": [{"embedding": vector} for vector in body]}
+        doubts_base64 = form.as_base64 and not form.of_tei and not self._base64_is_proven.value
+        if (
+            doubts_base64 and isinstance(body, dict) and body.get("data") == []
+        ):  # OpenRouter's way to refuse it
+            rows = self._asked(texts, model, replace(form, as_base64=False), context, truncates=truncates)
+            self._form.update(lambda known: replace(known, as_base64=False))
+            return rows
         rows = read_embeddings(body, len(texts), http_request.payload or {})
-        if form.as_base64 and not form.of_tei and not self._base64_is_proven.value:
+        if doubts_base64:
             if came_as_base64(body):
                 self._base64_is_proven.learn(True)
             else:
@@ -175,6 +187,8 @@ class Embedder:
             return replace(form, truncation=following)
         if isinstance(error, NotFound):
             return None if self._server.has_answered else _at_another_path(form, error)
+        if form.as_base64 and not self._base64_is_proven.value and _UNREADABLE.search(text):
+            return replace(form, as_base64=False)
         if not may_be_a_refusal(error):
             return None
         if "input_type" in text and form.input_type is None:
