@@ -245,6 +245,12 @@ PIECES: dict[str, tuple[bytes, Calls]] = {
         + piece(0, None, None, '1, "b": 2}'),
         ONE,
     ),
+    "begun, and whole with other blanks": (
+        piece(0, "c1", "add", '{"a":1,')
+        + piece(0, None, None, '"b":2')
+        + piece(0, None, None, '{ "a" : 1, "b": 2}'),
+        ONE,
+    ),
     "begun twice, with something else": (
         piece(0, "c1", "add", '{"a": 2{"a": ') + piece(0, None, None, "1}"),
         [("add", {INVALID_ARGUMENTS: '{"a": 2{"a": 1}'})],

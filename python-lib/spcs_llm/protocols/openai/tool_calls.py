@@ -24,7 +24,7 @@ _MAX_PIECES_OF_A_NAME = 64
 _LONGEST_ID = 128
 _NO_ID = ("", "null", "none", "undefined")
 _STRUCTURE = re.compile(r'[\\"{}\[\]]')
-_FIRST_KEY = re.compile(r'\{\s*"[^"\\]{0,200}"\s*:')
+_FIRST_KEY = re.compile(r'\{\s*("[^"\\]{0,200}")\s*:')
 _ARGUMENTS = ("arguments", "parameters", "input", "args")
 
 
@@ -433,11 +433,13 @@ def _text_of(pieces: list[str]) -> str:
 
 
 def _begun_again(text: str) -> str:
-    """The text, or the whole object at its end if nothing but that object's beginning comes before."""
+    """The text, or the whole object at its end if nothing but that object's beginning comes before, blanks aside."""
     first = _FIRST_KEY.match(text.lstrip())
-    at = text.rfind(first[0]) if first else 0
-    before, rest = text[:at].strip(), text[at:]
-    return rest if before and rest.startswith(before) and not is_whole(before) and is_whole(rest) else text
+    beginnings = re.finditer(r"\{\s*" + re.escape(first[1]) + r"\s*:", text) if first else ()
+    at = max((found.start() for found in beginnings), default=0)
+    before, rest = text[:at], text[at:]
+    is_beginning = not before.isspace() and "".join(rest.split()).startswith("".join(before.split()))
+    return rest if before and is_beginning and not is_whole(before) and is_whole(rest) else text
 
 
 def _new_id() -> str:
