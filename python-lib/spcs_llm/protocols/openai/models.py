@@ -43,7 +43,7 @@ class ServedModels:
             context: The query that needs it.
 
         Returns:
-            The model's name; None for a server that has no list, or no names in it, and so one model.
+            The model's name; None for a server that has no list, or an empty name in it, and so one model.
 
         Raises:
             SpcsError: If the list cannot be read.
@@ -94,9 +94,12 @@ class ServedModels:
             if isinstance(error, NotFound) or error.status in (400, 405, 422, 501):
                 return None
             raise
-        if not entries:
-            raise unexpected_reply("The service does not list a model.")
-        return next(iter(_names(entries)), None)  # some versions of llama.cpp's server leave the name empty
+        names = _names(entries)
+        if names:
+            return names[0]
+        if any(isinstance(entry, dict) and entry.get("id") == "" for entry in entries):
+            return None  # the one model of some versions of llama.cpp's server
+        raise unexpected_reply("The service does not list a model.")
 
     def listed(self, context: QueryContext) -> tuple[str, ...]:
         """Asks for the names of the models that the server lists.
