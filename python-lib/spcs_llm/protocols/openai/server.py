@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from spcs_llm.errors import NotFound, SpcsError
+from spcs_llm.errors import NotFound, ServiceError, SpcsError
 from spcs_llm.http.endpoint import Endpoint
 from spcs_llm.protocols.openai.lessons import Lessons
 from spcs_llm.protocols.openai.models import ServedModels
@@ -12,7 +12,7 @@ from spcs_llm.protocols.openai.refusals import is_of_other_kind, reason_of
 from spcs_llm.query_context import QueryContext
 from spcs_llm.server_text.refusal_hints import TOO_LONG
 
-_MAY_NAME_MODEL: Final = (400, 403, 422, 500)
+_FOR_UNKNOWN_MODELS: Final = (400, 403, 422, 500)  # besides 404
 
 
 class Server:
@@ -52,9 +52,15 @@ class Server:
             return _of_other_kind(error)
         if isinstance(error, NotFound):
             self.models.forget()
-        elif self.has_answered or error.status not in _MAY_NAME_MODEL or TOO_LONG.search(reason_of(error)):
+        elif self.has_answered or not _may_be_about_model(error):
             return error
         return self.models.checked_for_model(error, private, context)
+
+
+def _may_be_about_model(error: SpcsError) -> bool:
+    """Whether the service itself, and not what is before it, refuses something for a reason that may be the model."""
+    is_of_service = isinstance(error, ServiceError) and error.status in _FOR_UNKNOWN_MODELS
+    return is_of_service and not TOO_LONG.search(reason_of(error))
 
 
 def _of_other_kind(error: SpcsError) -> NotFound:
