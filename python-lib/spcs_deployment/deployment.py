@@ -142,12 +142,7 @@ class Deployment:
     def suspend(self, confirm: bool = False) -> None:
         """Stop billing. The next query from DSS resumes the service and waits for it."""
         self._operate("suspended", service.suspend, confirm)
-        for name in self.plan.pools:
-            pool = self._pool(name)
-            self.report(
-                f"Pool {name}: {self._cost(pool)}, until it has been idle for {pool.auto_suspend_seconds} s, "
-                "then nothing."
-            )
+        self._report_end_of_billing()
 
     def resume(self, confirm: bool = False) -> None:
         self._operate("resumed", service.resume, confirm)
@@ -165,6 +160,7 @@ class Deployment:
                 registry.delete_model(
                     self._registry or registry.open_registry(self.session, self.plan), model
                 )
+        self._report_end_of_billing()
 
     def interface(self, model: CatalogueModel) -> Interface:
         version = self._version(model)
@@ -179,6 +175,21 @@ class Deployment:
             if confirm:
                 act(self.session, name)
             self.report(f"{name}: {done}." if confirm else f"{name}: would be {done}; nothing has been done.")
+
+    def _report_end_of_billing(self) -> None:
+        """Nodes are billed without a service as well, until their pool is suspended."""
+        for name in self.plan.pools:
+            try:
+                pool = self._pool(name)
+            except DeploymentError:  # it may have been dropped before
+                continue
+            end = f"until it has been idle for {pool.auto_suspend_seconds} s, then nothing."
+            if not pool.auto_suspend_seconds:
+                end = (
+                    "also without a service, as it never suspends itself. Ask a Snowflake administrator: ALTER COMPUTE "
+                    f"POOL {name} SUSPEND, or ALTER COMPUTE POOL {name} SET AUTO_SUSPEND_SECS = 300."
+                )
+            self.report(f"Pool {name}: {self._cost(pool)}, {end}")
 
     def _version(self, model: CatalogueModel) -> Any:
         if model.key not in self._versions:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from spcs_deployment.catalogue import CHAT, EMBEDDING, CatalogueModel, chosen
 from spcs_deployment.problems import DeploymentError
 from spcs_deployment.sql import identifier, qualified
+
+_MOST_CREDIT_COST = 10_000
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ def plan(
     Raises:
         DeploymentError: If a parameter cannot be used; it names the parameter.
     """
-    models = chosen(list(chat_models), CHAT) + chosen(list(embedding_models), EMBEDDING)
+    models = _once(chosen(_listed(chat_models), CHAT) + chosen(_listed(embedding_models), EMBEDDING))
     if not models:
         raise DeploymentError("No model is chosen.", "Fill in CHAT_MODELS or EMBEDDING_MODELS.")
     _check_instances(min_instances, max_nodes)
@@ -96,13 +99,37 @@ def plan(
         hugging_face_secret=(
             qualified(hugging_face_secret, "HUGGING_FACE_SECRET", 3) if hugging_face_secret else None
         ),
-        build_integrations=tuple(identifier(name, "BUILD_INTEGRATIONS") for name in build_integrations),
+        build_integrations=tuple(
+            identifier(name, "BUILD_INTEGRATIONS") for name in _listed(build_integrations)
+        ),
         image_repository=qualified(image_repository, "IMAGE_REPOSITORY", 3) if image_repository else None,
         image_build_pool=identifier(image_build_pool, "IMAGE_BUILD_POOL"),
         min_instances=min_instances,
         max_nodes=max_nodes,
-        credit_cost=float(credit_cost),
+        credit_cost=_credit_cost(credit_cost),
     )
+
+
+def _listed(names: Iterable[Any]) -> list[Any]:
+    """A list of names, or the one name that was given without brackets: a text is not to be taken letter by letter."""
+    return [names] if isinstance(names, (str, CatalogueModel)) else list(names)
+
+
+def _once(models: list[CatalogueModel]) -> list[CatalogueModel]:
+    """Each model once. Two that share a key would share a service."""
+    by_key: dict[str, CatalogueModel] = {}
+    for model in models:
+        if by_key.setdefault(model.key, model) != model:
+            raise DeploymentError(f"Two models have the key {model.key}.", "Give each a key of its own.")
+    return list(by_key.values())
+
+
+def _credit_cost(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= _MOST_CREDIT_COST:
+        raise DeploymentError(
+            f"CREDIT_COST must be a number from 0 to {_MOST_CREDIT_COST:,}, such as 3.0, without quotes."
+        )
+    return float(value)
 
 
 def _check_instances(min_instances: int, max_nodes: int) -> None:

@@ -121,6 +121,12 @@ _KNOWN: tuple[tuple[re.Pattern[str], str, str], ...] = tuple(
             "Use a paid Snowflake account.",
         ),
         (
+            r"\bgated repo\b|Repository Not Found for url|Access to model .{1,200} is restricted",
+            "Hugging Face does not give this model: it is gated or private, or has another name",
+            "Check its name. Accept the licence of a gated model on its Hugging Face page, with the account whose "
+            "token is in the secret, and enter the name of the secret in HUGGING_FACE_SECRET (docs/deployment.md).",
+        ),
+        (
             r"429.*Too Many Requests|Too Many Requests.*huggingface",
             "Hugging Face limits the number of downloads without a token",
             "Store a Hugging Face token in a secret (docs/deployment.md) and enter its name in HUGGING_FACE_SECRET.",

@@ -57,11 +57,12 @@ def state(session: Session, service: str, endpoint: str | None = None) -> State:
     containers = read_containers(
         rows(session, statements.show_containers(name), f"reading the containers of {service}")
     )
+    enough = found.has_enough(containers)
     troubled = [container for container in containers if container.has_given_up]
-    if found.status in GIVEN_UP or troubled:
+    if found.status in GIVEN_UP or (troubled and not enough):
         return State("failed", "; ".join(map(str, troubled)) or found.status)
     waiting = [container for container in containers if not container.is_ready]
-    if waiting or not containers:
+    if not enough and (waiting or not containers):
         return State("starting", "; ".join(map(str, waiting)) or found.status)
     shown = rows(session, statements.show_endpoints(name), f"reading the endpoints of {service}")
     host = public_host(read_endpoints(shown), service, endpoint)

@@ -13,6 +13,7 @@ import pytest
 
 from spcs_deployment import (
     CATALOGUE,
+    Deployment,
     DeploymentError,
     connection_form,
     pools,
@@ -74,11 +75,27 @@ def test_services_suspend_themselves_unless_told_otherwise() -> None:
         ({"min_instances": -1}, "MIN_INSTANCES"),
         ({"min_instances": 2, "max_nodes": 1}, "MIN_INSTANCES"),
         ({"image_build_pool": "a pool"}, "IMAGE_BUILD_POOL"),
+        *(({"credit_cost": cost}, "CREDIT_COST") for cost in ("3,00", "", None, -1, float("nan"), True, [3])),
     ],
 )
 def test_a_wrong_number_names_its_parameter(wrong: dict[str, Any], names: str) -> None:
     with pytest.raises(DeploymentError, match=names):
         make_plan(chat_models=["QWEN3_4B"], **NAMES, **wrong)
+
+
+def test_one_name_is_not_taken_for_a_list_of_letters() -> None:
+    """FredHutch/find-cags#2: of a text, Python makes a list of its letters."""
+    planned = make_plan(
+        chat_models="QWEN3_4B", embedding_models="minilm_l6", build_integrations="PYPI_ACCESS", **NAMES
+    )
+    assert [model.key for model in planned.models] == ["QWEN3_4B", "MINILM_L6"]
+    assert planned.build_integrations == ("PYPI_ACCESS",)
+
+
+def test_a_model_that_is_chosen_twice_is_deployed_once() -> None:
+    """Its service would be created, found by the second turn, and then be taken for one that nobody creates."""
+    planned = make_plan(chat_models=["QWEN3_4B", "qwen3_4b", CATALOGUE["QWEN3_4B"]], **NAMES)
+    assert planned.models == (CATALOGUE["QWEN3_4B"],)
 
 
 @pytest.mark.parametrize(
@@ -165,6 +182,27 @@ def test_azure_has_its_own_price_where_it_differs() -> None:
             "larger than a node",
             "INSTANCE_FAMILY",
         ),
+        # data-prep-kit/data-prep-kit#1489, ToTheBeginning/PuLID#97
+        (
+            "Cannot access gated repo for url https://huggingface.co/a/b/resolve/main/config.json.\nAccess to model a/b"
+            " is restricted. You must have access to it and be authenticated to access it. Please log in.",
+            "Hugging Face does not give this model",
+            "licence",
+        ),
+        # skypilot-org/skypilot#2634
+        (
+            "You are trying to access a gated repo.\nMake sure to request access at https://huggingface.co/a/b and pass"
+            " a token having permission to this repo",
+            "Hugging Face does not give this model",
+            "HUGGING_FACE_SECRET",
+        ),
+        # huggingface/huggingface_hub#1202: what is private, gated or misspelt is answered alike
+        (
+            "401 Client Error. (Request ID: Root=1)\n\nRepository Not Found for url: https://huggingface.co/api/models/x."
+            "\nPlease make sure you specified the correct `repo_id` and `repo_type`.",
+            "Hugging Face does not give this model",
+            "name",
+        ),
         ("ConnectError: [Errno -2] Name or service not known", "cannot reach Hugging Face", "LOGGING_POOL"),
         (
             "003001 (42501): Insufficient privileges to operate on image repository 'IMAGES'",
@@ -246,6 +284,72 @@ def test_a_service_that_somebody_suspends_while_waiting_is_an_error() -> None:
         waiting.wait_until_ready(
             suspended_session(), {"D.S.X": None}, sleep=lambda s: None, report=lambda text: None
         )
+
+
+def service_of_two(**how: Any) -> Session:
+    """A service that has to have one instance ready, of which the second finds no node."""
+    pending = {**READY, "status": "PENDING", "message": "Waiting for a node", "instance_id": "1"}
+    return Session(
+        {
+            "SHOW SERVICES": [[{"name": "X", "status": "RUNNING", "min_ready_instances": 1}]],
+            "SHOW SERVICE CONTAINERS": [[{**READY, "instance_id": "0"}, {**pending, **how}]],
+            "SHOW ENDPOINTS": [[HOST]],
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{}, {"status": "FAILED", "message": "CrashLooping", "restart_count": 9}],
+    ids=["pending", "crashing"],
+)
+def test_a_service_is_ready_when_enough_of_its_instances_are(other: dict[str, Any]) -> None:
+    """Snowflake documentation, "Working with services": MIN_READY_INSTANCES are what a service needs to answer."""
+    found = service.state(service_of_two(**other), "D.S.X")
+    assert (found.phase, found.host) == ("ready", HOST["ingress_url"])
+
+
+def deployment_on(auto_suspend: int) -> tuple[Deployment, list[str]]:
+    told: list[str] = []
+    session = Session(
+        {
+            "SELECT CURRENT_ROLE": [[{"ROLE": "R"}]],
+            "SHOW SERVICES": [[{"name": "QWEN3_4B_SERVICE", "status": "RUNNING"}]],
+            "SHOW COMPUTE POOLS": [
+                [
+                    {
+                        "name": "GPU",
+                        "instance_family": "GPU_NV_S",
+                        "max_nodes": 1,
+                        "auto_suspend_secs": auto_suspend,
+                    }
+                ]
+            ],
+        }
+    )
+    return Deployment(make_plan(chat_models=["QWEN3_4B"], **NAMES), session, report=told.append), told
+
+
+@pytest.mark.parametrize("step", ["suspend", "drop"])
+@pytest.mark.parametrize("seconds", [0, 600])
+def test_what_a_pool_still_costs_is_told_when_its_services_are_gone(step: str, seconds: int) -> None:
+    """Snowflake documentation, "Working with compute pools": nodes are billed without a service, until the pool stops.
+
+    AUTO_SUSPEND_SECS = 0 stops it never.
+    """
+    deployment, told = deployment_on(seconds)
+    getattr(deployment, step)(confirm=True)
+    last = told[-1]
+    assert "Pool GPU" in last and "USD" in last
+    assert ("600 s" in last) is (seconds == 600)
+    assert ("ALTER COMPUTE POOL GPU" in last) is (seconds == 0)
+
+
+def test_services_are_dropped_after_their_pool_was() -> None:
+    deployment, told = deployment_on(600)
+    deployment.session.answers["SHOW COMPUTE POOLS"] = [[]]  # type: ignore[attr-defined]
+    deployment.drop(confirm=True)
+    assert told[-1] == "D.S.QWEN3_4B_SERVICE: dropped."
 
 
 # What the registry is asked for

@@ -73,6 +73,18 @@ class Service:
     def is_suspended(self) -> bool:
         return self.status in SUSPENDED
 
+    def has_enough(self, containers: Iterable[Container]) -> bool:
+        """Whether it answers already, though other instances may lack a node for days, or crash.
+
+        Args:
+            containers: Those of all its instances.
+
+        Returns:
+            False as well where Snowflake does not say how many instances must be ready.
+        """
+        needed = self.min_ready_instances or 0
+        return self.status == "RUNNING" and 0 < needed <= ready_instances(containers)
+
     @property
     def serves(self) -> bool:
         """Whether it may serve a model: it is neither a job nor one that Snowflake started to build a model."""

@@ -15,7 +15,6 @@ from spcs_llm.control.services import (
     named_service,
     read_containers,
     read_pools,
-    ready_instances,
 )
 from spcs_llm.control.session import SqlSession
 from spcs_llm.errors import SpcsError, SqlError
@@ -109,8 +108,7 @@ class Settling:
             note = "Whether its containers are ready cannot be seen: the role needs MONITOR on the service."
             return replace(one, note=note), service.status == "RUNNING"
         waiting = [container for container in containers if not container.is_ready]
-        needed = service.min_ready_instances  # the others may lack a node for days
-        if needed and service.status == "RUNNING" and ready_instances(containers) >= needed:
+        if service.has_enough(containers):
             return replace(one, note="; ".join(map(str, waiting))) if waiting else one, True
         if any(container.has_given_up for container in waiting):
             return replace(one, outcome=Outcome.FAILED, note="; ".join(map(str, waiting))), True
