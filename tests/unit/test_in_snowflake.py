@@ -11,14 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spcs_llm.control.families import price_list
 from spcs_llm.control.identifiers import QualifiedName
+from spcs_llm.control.session import Identity
 from spcs_llm.errors import NetworkError, SettingsError, SpcsError, SqlError
-from spcs_llm.in_snowflake import form
+from spcs_llm.in_snowflake import form, job_statement
 from spcs_llm.in_snowflake.answer_fields import UnfitSchema, read_fields
-from spcs_llm.in_snowflake.estimate import Rate, check_limit
+from spcs_llm.in_snowflake.estimate import Rate, check_limit, read_rate
 from spcs_llm.in_snowflake.form import RecipeFields, read_settings
 from spcs_llm.in_snowflake.input_columns import InputColumn, key_text
-from spcs_llm.in_snowflake.outputs import Outputs
+from spcs_llm.in_snowflake.outputs import Outputs, dimensions
 from spcs_llm.in_snowflake.questions import plan_questions
 from spcs_llm.in_snowflake.refused_slices import Remedy, remedy, row_reason, told, without_values
 from spcs_llm.in_snowflake.settings_table import create_statements
@@ -34,7 +36,10 @@ from spcs_llm.in_snowflake.signature import (
 from spcs_llm.in_snowflake.template import ColumnPiece, UnknownColumn, read_template, resolved
 from spcs_llm.in_snowflake.texts import MAX_BYTES, fill_statements
 from spcs_llm.in_snowflake.work_tables import HASHES, Slice, slices, work_tables
+from spcs_llm.mesh.writable import writable_text
 from tests.unit.test_descriptors import ROOT
+
+from .scripted_session import ScriptedSession, rows
 
 CHAT = {"service": "DB.S.SVC", "keyColumns": ["ID"], "promptTemplate": "{{TEXT}}"}
 INPUT = QualifiedName("DB", "S", "INPUT")
@@ -97,7 +102,7 @@ def filled(statements: list[str]) -> dict[str, str]:
 @given(st.dictionaries(st.sampled_from(["A", "B", "C"]), HOSTILE.filter(bool)))
 def test_no_text_is_in_a_statement_and_all_arrive(texts: dict[str, str]) -> None:
     assert filled(list(fill_statements("T", texts))) == {
-        column: text.encode("utf-8", "replace").decode() for column, text in texts.items()
+        column: writable_text(text) for column, text in texts.items()
     }
 
 
@@ -138,6 +143,43 @@ def test_keys_that_differ_by_a_billionth_of_a_second_differ(kind: str) -> None:
     column = InputColumn("AT", kind)
     assert ".FF9" in key_text([column], "I")
     assert ".FF3" in column.text("I")  # in a prompt, as docs/in-snowflake.md says
+
+
+def test_null_of_json_is_an_empty_text_as_null_is() -> None:
+    """Snowflake documentation, "TO_CHAR, TO_VARCHAR": null of JSON in a VARIANT becomes the word null.
+
+    A text that is not there got the vector of that word.
+    """
+    columns = [InputColumn("ID", "NUMBER"), InputColumn("BODY", "VARIANT")]
+    for asked in ({"promptTemplate": "{{BODY}}"}, {"task": "EMBEDDING", "textColumn": "BODY"}):
+        planned = plan_questions(read_settings({**CHAT, **asked}), INPUT, columns)
+        assert planned.prompt == "COALESCE(TO_VARCHAR(STRIP_NULL_VALUE(I.BODY)), '')"
+
+
+@pytest.mark.parametrize("field", ["keptColumns", "keyColumns"])
+def test_a_column_that_is_named_twice_is_taken_once(field: str) -> None:
+    """snowplow/snowplow-rdb-loader#1347: a table with two columns of one name is refused, after all rows were asked."""
+    columns = [InputColumn("ID", "NUMBER"), InputColumn("TEXT", "TEXT")]
+    settings = read_settings({**CHAT, "promptTemplate": "{{TEXT}}", field: "ID\nid\nTEXT"})
+    planned = plan_questions(settings, INPUT, columns)
+    assert (planned.kept if field == "keptColumns" else planned.keys) == tuple(columns)
+
+
+def test_vectors_of_an_earlier_model_are_not_measured() -> None:
+    """tobi/qmd#501, HKUDS/LightRAG#2233: what another model has left is of another length.
+
+    A run that was stopped leaves its vectors. After another version of the model had embedded all rows, VECTOR was
+    refused because of them, in each further run as well.
+    """
+    query = dimensions(work_tables(INPUT, chat=False))
+    assert "PROMPT_KEY = Q.PROMPT_KEY" in query
+
+
+def test_halves_of_characters_are_sent_as_everywhere_else() -> None:
+    """vitorpamplona/amethyst#3254: text that was cut by units of UTF-16 ends with half a character."""
+    texts = {"SYSTEM": "a\ud83d", "PART_0": "\ud83d\ude00"}
+    assert filled(list(fill_statements("T", texts))) == {"SYSTEM": "a\ufffd", "PART_0": "\U0001f600"}
+    assert job_statement.written(["a\ud83d", "\ud83d\ude00"]) == '["a\\uFFFD", "\\U0001F600"]'
 
 
 def test_a_column_is_named_with_its_dots() -> None:
@@ -490,3 +532,30 @@ def test_a_limit_cannot_be_kept_where_the_cost_is_not_known(rate: Rate) -> None:
     assert rate.cost(10) is None
     with pytest.raises(SettingsError, match="'Cost limit' cannot be kept"):
         check_limit(1.0, rate.cost(10), 10, rate)
+
+
+@pytest.mark.parametrize(
+    ("warehouse", "region", "credits"),
+    [
+        ("W|X-Small|1|NULL", "AWS_US_WEST_2", 1.0),
+        ("W|5X-Large|NULL|NULL", "AWS_US_WEST_2", 256.0),
+        ("W|6X-Large|1|STANDARD_GEN_1", "AWS_US_WEST_2", 512.0),
+        ("W|Medium|2|NULL", "AWS_EU_CENTRAL_1", 5.4),
+        ("W|Medium|NULL|STANDARD_GEN_2", "GCP_EUROPE_WEST4", 5.4),
+        ("W|Medium|2|NULL", "PUBLIC.AZURE_WESTEUROPE", 5.0),
+        ("W|Adaptive|NULL|NULL", "AWS_US_WEST_2", None),
+    ],
+)
+def test_a_warehouse_costs_what_its_size_and_generation_do(
+    warehouse: str, region: str, credits: float | None
+) -> None:
+    """Snowflake documentation, "generation 2 standard warehouses": new accounts have them without asking.
+
+    Each credit of the first generation is 1.35, and 1.25 on Azure. A cost limit was kept by the rate of the first.
+    """
+    session = ScriptedSession(
+        {"SHOW WAREHOUSES": rows("name size generation resource_constraint", warehouse)},
+        Identity("U", "R", "W", "O-A", region),
+    )
+    found = read_rate(session, "", price_list(), 3.0).warehouse_credits
+    assert found == (None if credits is None else pytest.approx(credits))

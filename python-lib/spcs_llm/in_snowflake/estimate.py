@@ -1,6 +1,7 @@
 """What a job costs: its rows, the seconds of a row, and what nodes and warehouse cost while it runs, multiplied.
 
-Credits of warehouses: Snowflake documentation, "Understanding compute cost", by size. Nodes: `control.rates`.
+Credits of warehouses: Snowflake documentation, "Understanding compute cost", by size; and for generation 2, Snowflake's
+Credit Consumption Table. Nodes: `control.rates`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from spcs_llm.control.services import named_pool
 from spcs_llm.control.session import SqlSession
 from spcs_llm.errors import SettingsError, SqlError
 
-_SIZES = ("X-SMALL", "SMALL", "MEDIUM", "LARGE", "X-LARGE", "2X-LARGE", "3X-LARGE", "4X-LARGE")
+_SIZES = ("X-SMALL", "SMALL", "MEDIUM", "LARGE", "X-LARGE", *(f"{n}X-LARGE" for n in range(2, 7)))
+_GENERATION_2, _GENERATION_2_ON_AZURE = 1.35, 1.25  # times the credits of generation 1
 
 
 @dataclass(frozen=True)
@@ -92,16 +94,23 @@ def _pool_credits(session: SqlSession, name: str, prices: PriceList, nodes: int 
 
 
 def _warehouse_credits(session: SqlSession) -> float | None:
-    name = session.whose().warehouse
+    whose = session.whose()
+    name = whose.warehouse
     if name is None:
         return None
     try:
         rows = session.rows(f"SHOW WAREHOUSES LIKE {literal(name)}")
     except SqlError:
         return None
-    sizes = [cells.text(row, "size") for row in rows if row.get("name") == name]
-    size = (sizes[0] or "").upper() if sizes else ""
-    return float(2 ** _SIZES.index(size)) if size in _SIZES else None
+    row = next((row for row in rows if row.get("name") == name), {})
+    size = (cells.text(row, "size") or "").upper()
+    if size not in _SIZES:
+        return None
+    credits = float(2 ** _SIZES.index(size))
+    if cells.text(row, "generation") == "2" or cells.text(row, "resource_constraint") == "STANDARD_GEN_2":
+        on_azure = "AZURE_" in (whose.region or "").upper()
+        credits *= _GENERATION_2_ON_AZURE if on_azure else _GENERATION_2
+    return credits
 
 
 def check_limit(limit: float | None, cost: float | None, rows: int, rate: Rate) -> None:

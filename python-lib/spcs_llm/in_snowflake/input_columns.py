@@ -73,6 +73,8 @@ class InputColumn:
             column = f"TO_JSON({column})"
         elif self.type == "BINARY":
             column = f"HEX_ENCODE({column})"
+        elif self.type == "VARIANT":
+            column = f"TO_VARCHAR(STRIP_NULL_VALUE({column}))"  # null of JSON would be the word
         elif self.type not in _AS_THEY_ARE:
             column = f"TO_VARCHAR({column})"
         return f"COALESCE({column}, '')"

@@ -106,10 +106,10 @@ def summary(tables: WorkTables) -> str:
 
 
 def dimensions(tables: WorkTables) -> str:
-    """The query for the lengths of the vectors."""
+    """The query for the lengths of the vectors that are written: another model may have left others."""
     return (
-        'SELECT MIN(ARRAY_SIZE(A.ANSWER)) AS "least", MAX(ARRAY_SIZE(A.ANSWER)) AS "most" '
-        f"FROM {tables.answers} AS A WHERE A.ERROR IS NULL"
+        'SELECT MIN(ARRAY_SIZE(R.ANSWER)) AS "least", MAX(ARRAY_SIZE(R.ANSWER)) AS "most" '
+        f"FROM ({best_answers(tables)}) AS R WHERE R.ERROR IS NULL"
     )
 
 

@@ -146,7 +146,7 @@ class _Fitting:
             if "${" in column.name:
                 self._complain_of_variable(field, column.name)
             found.append(column)
-        return tuple(found)
+        return tuple(dict.fromkeys(found))  # one may have been named twice, in different case
 
     def check_names(self, columns: Sequence[InputColumn]) -> None:
         """DSS may put the value of a variable where it finds `${…}` in SQL."""

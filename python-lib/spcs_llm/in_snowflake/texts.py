@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from spcs_llm.mesh.writable import writable_text
+
 MAX_BYTES = 100_000  # of text in one statement: twice as many digits
 
 
@@ -25,7 +27,7 @@ def fill_statements(table: str, texts: Mapping[str, str]) -> Iterator[str]:
     assignments: dict[str, str] = {}
     size = 0
     for column, text in texts.items():
-        for part in _parts(_bytes(text)):
+        for part in _parts(writable_text(text).encode()):
             if assignments and (column in assignments or size + len(part) > MAX_BYTES):
                 yield _update(table, assignments)
                 assignments, size = {}, 0
@@ -48,8 +50,3 @@ def _parts(data: bytes) -> Iterator[bytes]:
             end -= 1
         yield data[at:end]
         at = end
-
-
-def _bytes(text: str) -> bytes:
-    """UTF-8; halves of surrogate pairs, which it does not have, become question marks."""
-    return text.encode("utf-8", "replace")

@@ -245,6 +245,7 @@ _CHANGES: dict[type, Callable[[Any], exp.Expression]] = {
     exp.Typeof: lambda node: _call("sf_typeof", node.this),
     exp.GetExtract: _get,
     exp.ToVariant: _raw("to_json({})"),
+    exp.StripNullValue: _raw("nullif({}, CAST('null' AS JSON))"),
     exp.JSONFormat: _raw("CAST(json({}) AS VARCHAR)"),
     exp.Hex: _raw("hex({})"),
     exp.Left: lambda node: Raw(this="left({}, {})", expressions=[node.this, node.expression]),
