@@ -2,10 +2,10 @@
 USE ROLE ACCOUNTADMIN;
 USE WAREHOUSE DATAIKU_SPCS_WAREHOUSE;
 
--- Credits per day and pool (up to three hours late). SYSTEM_COMPUTE_POOL_CPU imports models and builds images for the
--- notebook; other teams may use it too.
+-- Credits per day and pool (up to three hours late), by days in UTC, as on the bill. SYSTEM_COMPUTE_POOL_CPU imports
+-- models and builds images for the notebook; other teams may use it too.
 SELECT
-  DATE_TRUNC('day', start_time) AS day,
+  DATE_TRUNC('day', CONVERT_TIMEZONE('UTC', start_time)) AS day,
   compute_pool_name,
   ROUND(SUM(credits_used), 2) AS credits
 FROM snowflake.account_usage.snowpark_container_services_history

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import date, datetime, timezone
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -252,3 +253,28 @@ FAMILIES = (
 def test_families_of_this_year_have_a_price(name: str) -> None:
     """snowflakedb/terraform-provider-snowflake#4918."""
     assert price_list().family(name) is not None
+
+
+def test_a_credit_that_costs_nothing_has_a_report_with_estimates() -> None:
+    """The form takes 0: for an account that somebody else pays, or where only credits are of interest."""
+    page = cost_report_page(report(credit_price=0.0, estimates={date(2026, 11, 25): 2.0}))
+    assert "USD 2.00" in page
+    assert "% of what" not in page
+
+
+def test_credits_that_were_given_back_have_no_share() -> None:
+    """Snowflake documentation, "Reconcile a billing usage statement": adjustments are below zero."""
+    days = rows("day pool credits until", "2026-11-25|GPU|-3.0|2026-11-26T00:00:00Z")
+    page = cost_report_page(
+        report(account(**{POOL_HISTORY: days}), credit_price=3.0, estimates={date(2026, 11, 25): 2.0})
+    )
+    assert "% of what" not in page
+
+
+def test_the_script_adds_up_the_days_that_the_report_has() -> None:
+    """Snowflake documentation, METERING_DAILY_HISTORY: START_TIME is in the time zone of the session, the bill in UTC.
+
+    An account that nobody has set up has days of Los Angeles.
+    """
+    script = (Path(__file__).parents[2] / "resource" / "sql" / "cost.sql").read_text(encoding="utf-8")
+    assert "DATE_TRUNC('day', CONVERT_TIMEZONE('UTC', start_time))" in script

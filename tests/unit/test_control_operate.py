@@ -457,3 +457,16 @@ def test_a_service_is_resumed_once_as_many_instances_are_ready_as_it_needs(
     (one,) = account.operate(Verb.RESUME, wait=60).services
     assert one.outcome is outcome
     assert "main is" in one.note
+
+
+def test_a_service_that_is_dropped_before_its_turn_is_told_as_such() -> None:
+    """Snowflake's words are those for a lack of rights, and a grant on what is gone is of no use to anybody."""
+    account = Account(CHAT)
+
+    def drop(statement: str) -> Any:
+        account.lines = ()
+        return ABSENT
+
+    account.session.answers["ALTER SERVICE"] = drop
+    (failed,) = account.operate(Verb.SUSPEND).failures
+    assert failed.note == "It was dropped meanwhile."

@@ -265,8 +265,9 @@ def _estimates(report: CostReport) -> str:
         f"Over the same days, this plugin's usage log estimates USD {total:,.2f} for its queries: their share of the"
         " time in which services were busy."
     )
-    if report.price.currency == "USD" and report.credits:
-        text += f" That is {100 * total / report.cost(report.credits):.0f} % of what the pools were billed."
+    billed = report.cost(report.credits)
+    if report.price.currency == "USD" and billed > 0:
+        text += f" That is {100 * total / billed:.0f} % of what the pools were billed."
     return f"{_title('What queries from DSS were estimated at')}{_paragraph(text)}"
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -153,16 +154,17 @@ def _operated(
 def _after_refusal(
     session: SqlSession, verb: Verb, service: Service, identity: Identity, one: Operated, error: SqlError
 ) -> Operated:
-    """Looks whether somebody else has done the same at the same time. That is not a failure."""
+    """Looks whether somebody else has done the same at the same time, which is not a failure, or has dropped it."""
+    now: Service | None = service
+    with contextlib.suppress(SpcsError):
+        now = named_service(session, service.name)
+    if now is None:
+        return replace(one, outcome=Outcome.FAILED, note="It was dropped meanwhile.")
     if error.is_about_rights:
         grant = statements.grant_operate(service.name, identity.role)
         return replace(
             one, outcome=Outcome.FAILED, note=f"{error.message} Ask a Snowflake administrator: {grant}."
         )
-    try:
-        now = named_service(session, service.name)
-    except SpcsError:
-        now = None
-    if now is not None and verb.is_in_place(now.status):
+    if verb.is_in_place(now.status):
         return replace(one, after=now.status, note=f"Somebody else {verb.done} it at the same time.")
     return replace(one, outcome=Outcome.FAILED, note=f"{error.message} {error.hint}".strip())
