@@ -283,6 +283,14 @@ def test_usage_is_read_from_where_each_version_of_dss_has_it() -> None:
     assert usage_of({"totalUsage": "x"})["cost"] is None
 
 
+@pytest.mark.parametrize("odd", [float("nan"), float("inf"), -float("inf"), 10**400], ids=str)
+def test_a_number_that_no_browser_reads_is_not_known(odd: float) -> None:
+    """chainer/chainerui#16, wisdom-framework/wisdom#185: a NaN in the JSON of a dashboard stops the whole of it."""
+    assert usage_of({"estimatedCost": odd, "promptTokens": odd})["cost"] is None
+    (span,) = timeline({"name": "LLM", "duration": odd})
+    assert span["length"] == 0
+
+
 # -- the models, and a query of a diagnosis ----------------------------------------------------------------
 
 

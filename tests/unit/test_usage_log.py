@@ -92,6 +92,14 @@ def test_lines_before_a_moment_are_left_out(tmp_path: Path) -> None:
         '{"time": "x", "kind": "chat"}',
         '{"time": "2026-11-26T12:00:00Z"}',
         "[1]",
+        '{"time": "2026-11-26T12:00:00", "kind": "chat"}',
+        '{"time": "2026-11-26T12:00:00Z", "kind": "chat", "time": 5}',
+        '{"time": "2026-11-26T12:00:00Z", "kind": "chat", "rows": 1e999}',
+        '{"time": "2026-11-26T12:00:00Z", "kind": "chat", "rows": Infinity}',
+        '{"time": "2026-11-26T12:00:00Z", "kind": "chat", "cost": NaN}',
+        '{"time": "2026-11-26T12:00:00Z", "kind": "chat", "cost": 1e999}',
+        '{"time": "2026-11-26T12:00:00Z", "kind": "chat", "seconds": 1%s}' % ("0" * 400),
+        '{"time": "0001-01-01T00:00:00+14:00", "kind": "chat"}',
     ],
 )
 def test_what_is_no_line_is_left_out(text: str) -> None:

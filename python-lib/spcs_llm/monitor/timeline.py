@@ -5,6 +5,7 @@ Shapes: dataiku-api-client 15.2.0, `dataikuapi/dss/llm_tracing.py` and `llm.py`.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -61,8 +62,9 @@ def is_footer(piece: Any) -> bool:
 
 
 def number(value: Any) -> float | None:
-    """A number of DSS's JSON; None for anything else."""
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    """A finite number of DSS's JSON; None for anything else, which no browser may be able to read."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return float(value) if is_number and abs(value) <= sys.float_info.max else None
 
 
 def _moment(text: Any) -> float | None:

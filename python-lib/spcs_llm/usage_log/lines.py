@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -85,14 +86,16 @@ def read_line(text: str) -> UsageLine | None:
     try:
         value: Any = json.loads(text[begin:])
         return _line_of(value) if isinstance(value, Mapping) else None
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None
 
 
 def _line_of(value: Mapping[str, Any]) -> UsageLine:
-    moment = datetime.fromisoformat(value["time"].replace("Z", "+00:00"))
+    moment = datetime.fromisoformat(str(value["time"]).replace("Z", "+00:00"))
+    if moment.tzinfo is None:
+        raise ValueError
     return UsageLine(
-        moment,
+        moment.astimezone(timezone.utc),
         str(value["kind"]),
         model=_text(value.get("model")),
         endpoint=_text(value.get("endpoint")),
@@ -104,10 +107,17 @@ def _line_of(value: Mapping[str, Any]) -> UsageLine:
         completion_tokens=_count(value.get("completion_tokens")),
         total_tokens=_count(value.get("total_tokens")),
         estimated=value.get("estimated") is True,
-        seconds=float(value.get("seconds", 0.0)),
-        busy_seconds=float(value.get("busy_seconds", 0.0)),
-        cost=float(value.get("cost", 0.0)),
+        seconds=_number(value.get("seconds", 0.0)),
+        busy_seconds=_number(value.get("busy_seconds", 0.0)),
+        cost=_number(value.get("cost", 0.0)),
     )
+
+
+def _number(value: Any) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError
+    return number
 
 
 def _text(value: Any) -> str | None:
