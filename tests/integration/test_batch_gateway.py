@@ -547,6 +547,31 @@ def test_a_malformed_body_is_a_400_that_says_why(idle_gateway: BatchGateway, bod
     assert why in response.json()["error"]
 
 
+@pytest.mark.parametrize(("path", "status"), [("/health", 200), ("/ready", 503)])
+def test_a_probe_may_ask_by_head(idle_gateway: BatchGateway, path: str, status: int) -> None:
+    """rustfs/rustfs#935, saml7n/parbaked#564: monitors and load balancers ask by HEAD, and take 404 or 405 for down."""
+    response = requests.head(idle_gateway.url + path, timeout=60)
+    assert (response.status_code, response.content) == (status, b"")
+
+
+@pytest.mark.parametrize("coding", ["identity", "Identity", ""])
+def test_a_body_that_is_said_not_to_be_compressed_is_read(idle_gateway: BatchGateway, coding: str) -> None:
+    """RFC 9110, 8.4.1: names of codings have no case."""
+    more = {**headers("plain"), "Content-Encoding": coding}
+    response = requests.post(f"{idle_gateway.url}/complete", data=b'{"data": []}', headers=more, timeout=60)
+    assert response.json() == {"data": []}
+
+
+@pytest.mark.parametrize("number", [2**53 + 1, 2**64 + 3, -1])
+def test_the_number_of_a_row_comes_back_digit_by_digit(idle_gateway: BatchGateway, number: int) -> None:
+    """rhysd/fixjson#19, dflemstr/rq#162: a number beyond 2 to the 53rd is another one as a float."""
+    body = b'{"data": [[%d, null], [%d, null]]}' % (number, number + 1)
+    response = requests.post(
+        f"{idle_gateway.url}/complete", data=body, headers=headers(str(number)), timeout=60
+    )
+    assert [row[0] for row in response.json()["data"]] == [number, number + 1]
+
+
 def test_headers_may_be_as_long_as_a_statement(idle_gateway: BatchGateway) -> None:
     long = {"sf-context-current-statement": "SELECT " + "x" * 300_000}
     response = requests.post(f"{idle_gateway.url}/complete", data=b'{"data": []}', headers=long, timeout=60)

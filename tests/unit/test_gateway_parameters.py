@@ -19,6 +19,8 @@ LIMITED = {"maxOutputTokens": 5, "topP": 0.5, "stopSequences": ["a"]}
     [
         (None, {}),
         ("", {}),
+        (" \n", {}),
+        ("null", {}),
         ({}, {}),
         ("{}", {}),
         ({"max_tokens": 5, "top_p": 0.5, "stop": ["a"]}, LIMITED),

@@ -142,10 +142,8 @@ class Gateway:
         return await self._asked(task, headers, receive)
 
     async def _asked(self, task: Task, headers: dict[str, str], receive: Receive) -> Reply:
-        if (
-            headers.get(_FORMAT, "json") != "json"
-            or headers.get("content-encoding", "identity") != "identity"
-        ):
+        coding = headers.get("content-encoding", "").lower()
+        if headers.get(_FORMAT, "json") != "json" or coding not in ("", "identity"):
             raise Refused(415, "Batches are sent as JSON that is not compressed.")
         try:
             with self._batches.reading() as count:

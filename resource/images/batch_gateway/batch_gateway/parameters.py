@@ -70,12 +70,12 @@ def _settings(parameters: Any, known: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _as_object(parameters: Any) -> Mapping[str, Any]:
-    if isinstance(parameters, str) and parameters.strip():
+    if isinstance(parameters, str):
         try:
-            parameters = json.loads(parameters)
+            parameters = json.loads(parameters.strip() or "null")
         except (ValueError, RecursionError):
             parameters = ()
-    if parameters is None or parameters == "":
+    if parameters is None:
         return {}
     if not isinstance(parameters, Mapping):
         raise QueryError("The parameters are not an object.", "Use OBJECT_CONSTRUCT('max_tokens', 200).")
