@@ -11,7 +11,7 @@ _HOST = re.compile(
     r"^(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$"
 )
 _DSS_VARIABLE = re.compile(r"\$\{")
-_INVISIBLE = re.compile("[\u200b-\u200f\u2060\ufeff]")
+INVISIBLE = re.compile("[\u200b-\u200f\u2060\ufeff]")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _ACCOUNT_DOMAINS = (".snowflakecomputing.com", ".snowflakecomputing.cn")
 _ENDPOINT_DOMAINS = (".snowflakecomputing.app", ".snowflake.app")
@@ -93,7 +93,7 @@ def parse_base_url(text: str) -> BaseUrl:
     Raises:
         UrlError: If the text is not a usable address.
     """
-    text = _INVISIBLE.sub("", text).strip().strip("\"'`<>,;").strip()
+    text = INVISIBLE.sub("", text).strip().strip("\"'`<>,;").strip()
     if _DSS_VARIABLE.search(text):
         raise UrlError(
             "contains a DSS variable (${...}), but DSS does not replace variables in the fields of an LLM connection:"

@@ -9,6 +9,7 @@ import pytest
 from spcs_llm.control.executor_session import ExecutorSession
 from spcs_llm.control.macro_form import read_cost, read_discover, read_operate
 from spcs_llm.control.open_session import Dss, open_session
+from spcs_llm.control.service_patterns import Pattern
 from spcs_llm.control.sql_api import SqlApiSession
 from spcs_llm.errors import SettingsError
 from spcs_llm.settings import KeyPairSignIn, OAuthSignIn, TokenSignIn
@@ -110,6 +111,13 @@ def test_only_an_explicit_no_turns_the_dry_run_off(value: Any) -> None:
 def test_an_odd_dry_run_is_refused(value: Any) -> None:
     with pytest.raises(SettingsError, match="'Only show what would be done'"):
         read_operate({"snowflakeConnection": "S", "services": "a.b.c", "dryRun": value})
+
+
+def test_services_on_one_line_are_told_to_be_on_several() -> None:
+    """Lists of hosts, in the same forms, are parted by commas."""
+    with pytest.raises(SettingsError) as refused:
+        Pattern.read("ML.PROD.CHAT, ML.PROD.EMBED")
+    assert "one on each line" in refused.value.hint
 
 
 def test_services_are_lines_and_what_was_picked_each_once() -> None:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from spcs_llm.control import identifiers, statements
 from spcs_llm.control.identifiers import NotAName, QualifiedName
+from spcs_llm.control.service_patterns import Pattern
 
 NAMES = st.text(st.characters(blacklist_characters="\x00"), min_size=1, max_size=20)
 
@@ -91,3 +92,12 @@ def test_bindings_become_literals_where_a_session_takes_none() -> None:
 def test_bindings_must_be_as_many_as_there_are_places(bindings: list[str]) -> None:
     with pytest.raises(ValueError, match="than there are bindings"):
         statements.with_literals("SELECT ?", bindings)
+
+
+@pytest.mark.parametrize("invisible", ["\u200b", "\ufeff", "\u2060", "\u200e"], ids=ascii)
+def test_what_nobody_sees_in_a_name_is_not_part_of_it(invisible: str) -> None:
+    """google/conscrypt#363: names that were copied from a page end with a blank of no width. Addresses lose it, too."""
+    assert identifiers.typed(f"{invisible}chat{invisible}") == "CHAT"
+    assert identifiers.qualified(f"{invisible}ml.prod{invisible}.ch{invisible}at") == ("ML", "PROD", "CHAT")
+    assert Pattern.read(f"ml.prod.*{invisible}").fits(QualifiedName("ML", "PROD", "CHAT"))
+    assert identifiers.typed(f'"a{invisible}b"') == f"a{invisible}b", "in double quotes a name is as it is"

@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from spcs_llm.urls import INVISIBLE
+
 _PLAIN = re.compile(r"[A-Z_][A-Z0-9_$]{0,254}")
 _UNQUOTED = re.compile(r"[A-Za-z_][A-Za-z0-9_$]{0,254}")
 _QUOTED = re.compile(r'"(?:[^"\x00]|"")+"')
@@ -81,7 +83,7 @@ def typed(text: str) -> str:
     Raises:
         NotAName: If it is not a name.
     """
-    text = text.strip()
+    text = _visible(text)
     if _QUOTED.fullmatch(text):
         return text[1:-1].replace('""', '"')
     if _UNQUOTED.fullmatch(text):
@@ -100,7 +102,7 @@ def parts(text: str) -> list[str]:
     Returns:
         The parts; an empty list if the text is not a dotted name.
     """
-    text = text.strip()
+    text = _visible(text)
     found, at = [], 0
     while at < len(text):
         match = _PART.match(text, at)
@@ -109,6 +111,11 @@ def parts(text: str) -> list[str]:
         found.append(match[1])
         at = match.end()
     return [] if text.endswith(".") else found
+
+
+def _visible(text: str) -> str:
+    """Without what nobody sees who copies a name. What stands in double quotes is the name as it is."""
+    return (text if '"' in text else INVISIBLE.sub("", text)).strip()
 
 
 def qualified(text: str) -> QualifiedName:

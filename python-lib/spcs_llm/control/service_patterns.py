@@ -44,7 +44,7 @@ class Pattern:
         if len(names) != 3:
             raise SettingsError(
                 f"'Services' has a line that is not a full name: {text}.",
-                "Write DATABASE.SCHEMA.SERVICE; * stands for any characters, as in ML.PROD.*.",
+                "Write DATABASE.SCHEMA.SERVICE, one on each line; * stands for any characters, as in ML.PROD.*.",
             )
         try:
             shown = [_shown(name) for name in names]
