@@ -16,7 +16,13 @@ from spcs_llm.control.cost_report import CostReport, make_report
 from spcs_llm.control.cost_report_page import cost_report_page
 from spcs_llm.control.families import price_list
 from spcs_llm.control.session import Identity
-from spcs_llm.control.usage_views import CreditPrice, PoolDay, ServiceCredits
+from spcs_llm.control.usage_views import (
+    CreditPrice,
+    PoolDay,
+    ServiceCredits,
+    read_service_days,
+    service_days,
+)
 
 from .scripted_session import ABSENT, NO_WAREHOUSE, ScriptedSession, rows
 
@@ -278,3 +284,20 @@ def test_the_script_adds_up_the_days_that_the_report_has() -> None:
     """
     script = (Path(__file__).parents[2] / "resource" / "sql" / "cost.sql").read_text(encoding="utf-8")
     assert "DATE_TRUNC('day', CONVERT_TIMEZONE('UTC', start_time))" in script
+
+
+def test_of_more_days_of_services_than_are_read_the_newest_are() -> None:
+    """BasedHardware/omi#10191, monogon/NetMeta#131: a limit on rows in the order of days cuts off the newest ones.
+
+    Four hundred services over a month have 12,000 days. Those called only of late were shown as not called at all.
+    """
+    assert "ORDER BY 1 DESC LIMIT" in service_days(30)
+    found = read_service_days(
+        rows(
+            "day database schema service credits",
+            "2026-11-25|D|S|A|1.0",
+            "2026-11-24|D|S|B|2.0",
+            "2026-11-24|D|S|A|3",
+        )
+    )
+    assert [entry.day.day for entry in found] == [24, 24, 25]

@@ -112,13 +112,13 @@ def service_credits(days: int) -> str:
 
 
 def service_days(days: int) -> str:
-    """The credits that are attributed to each registry service, by day."""
+    """The credits that are attributed to each registry service, by day. Of too many, the oldest are left out."""
     return _looking_back(
         'SELECT CAST(START_TIME AS DATE) AS "day", DATABASE_NAME AS "database", SCHEMA_NAME AS "schema", '
         'SERVICE_NAME AS "service", SUM(CREDITS) AS "credits" '
         "FROM SNOWFLAKE.ACCOUNT_USAGE.MODEL_SERVING_USAGE_HISTORY "
         "WHERE START_TIME >= DATEADD('day', :days, CURRENT_DATE()) AND INVOCATION_TYPE = 'SPCS' "
-        "GROUP BY 1, 2, 3, 4 ORDER BY 1 LIMIT 10000",
+        "GROUP BY 1, 2, 3, 4 ORDER BY 1 DESC LIMIT 10000",
         days,
     )
 
@@ -169,7 +169,7 @@ def read_service_credits(rows: Iterable[Row]) -> list[ServiceCredits]:
 
 
 def read_service_days(rows: Iterable[Row]) -> list[ServiceDay]:
-    """Reads the rows of `service_days`."""
+    """Reads the rows of `service_days`, the oldest first."""
     found = []
     for row in rows:
         when, credits = cells.moment(row, "day"), cells.number(row, "credits")
@@ -177,7 +177,7 @@ def read_service_days(rows: Iterable[Row]) -> list[ServiceDay]:
         if when is not None and credits is not None and service is not None:
             database, schema = cells.text(row, "database") or "", cells.text(row, "schema") or ""
             found.append(ServiceDay(when.date(), database, schema, service, credits))
-    return found
+    return sorted(found, key=lambda entry: entry.day)
 
 
 def read_price(rows: Iterable[Row]) -> CreditPrice | None:
