@@ -304,7 +304,7 @@ def service_of_two(**how: Any) -> Session:
     ids=["pending", "crashing"],
 )
 def test_a_service_is_ready_when_enough_of_its_instances_are(other: dict[str, Any]) -> None:
-    """Snowflake documentation, "Working with services": MIN_READY_INSTANCES are what a service needs to answer."""
+    """Snowflake documentation, BCR-1793: MIN_READY_INSTANCES are what a service needs to answer."""
     found = service.state(service_of_two(**other), "D.S.X")
     assert (found.phase, found.host) == ("ready", HOST["ingress_url"])
 
