@@ -30,16 +30,19 @@ def usage_of(usage: Any, *, has_answer: bool = False) -> Usage:
     if completion == 0 and has_answer:
         completion = None
     total = _count(usage, "total_tokens") or None
-    if prompt is not None and completion is not None:
-        total = max(total or 0, prompt + completion)
     details = usage.get("prompt_tokens_details") or usage.get("input_tokens_details")
     completion_details = usage.get("completion_tokens_details") or usage.get("output_tokens_details")
+    reasoning = _count(completion_details, "reasoning_tokens")
+    if prompt is not None and completion is not None:
+        if total is not None and reasoning == total - prompt - completion:
+            completion += reasoning  # xAI's API counts them beside the answer; they are answered, too
+        total = max(total or 0, prompt + completion)
     return Usage(
         prompt,
         completion,
         total,
         cached_tokens=_count(details, "cached_tokens"),
-        reasoning_tokens=_count(completion_details, "reasoning_tokens"),
+        reasoning_tokens=reasoning,
     )
 
 
