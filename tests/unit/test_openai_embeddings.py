@@ -235,6 +235,15 @@ def test_a_server_that_ignores_base64_is_not_asked_for_it_again() -> None:
     assert ["encoding_format" in p for p in endpoint.payloads] == [True, False]
 
 
+def test_a_server_that_sends_double_precision_gives_numbers_from_then_on() -> None:
+    double = base64.b64encode(struct.pack(f"<{len(ONE)}d", *ONE)).decode()
+    endpoint = ScriptedEndpoint(rows(double), rows(ONE))
+    protocol = OpenAIProtocol(endpoint)
+    for _ in range(2):
+        assert [outcome(row) for row in protocol.embed(["a"], QueryContext(10))] == [ONE]
+    assert ["encoding_format" in p for p in endpoint.payloads] == [True, False, False]
+
+
 def test_a_refusal_of_the_texts_does_not_count_against_base64() -> None:
     endpoint = ScriptedEndpoint(refusal("odd words"), refusal("odd words"), rows(packed(ONE)))
     protocol = OpenAIProtocol(endpoint)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import array
 import base64
 import binascii
+import itertools
 import math
 import re
 import sys
@@ -164,15 +165,29 @@ class Embedder:
         if (
             doubts_base64 and isinstance(body, dict) and body.get("data") == []
         ):  # OpenRouter's way to refuse it
-            rows = self._asked(texts, model, replace(form, as_base64=False), context, truncates=truncates)
-            self._form.update(lambda known: replace(known, as_base64=False))
-            return rows
+            return self._asked_in_numbers(texts, model, form, context, truncates=truncates)
         rows = read_embeddings(body, len(texts), http_request.payload or {})
         if doubts_base64:
+            if came_as_base64(body) and _seem_double(rows):
+                return self._asked_in_numbers(texts, model, form, context, truncates=truncates)
             if came_as_base64(body):
                 self._base64_is_proven.learn(True)
             else:
                 self._form.update(lambda known: replace(known, as_base64=False))
+        return rows
+
+    def _asked_in_numbers(
+        self,
+        texts: Sequence[str],
+        model: str | None,
+        form: EmbeddingForm,
+        context: QueryContext,
+        *,
+        truncates: bool,
+    ) -> list[Row]:
+        """The same without base64, which the server does not write as it should, and from now on."""
+        rows = self._asked(texts, model, replace(form, as_base64=False), context, truncates=truncates)
+        self._form.update(lambda known: replace(known, as_base64=False))
         return rows
 
     def _another(self, form: EmbeddingForm, error: ServiceError, *, truncates: bool) -> EmbeddingForm | None:
@@ -230,6 +245,18 @@ def came_as_base64(body: Any) -> bool:
     return isinstance(body, dict) and any(
         isinstance(item.get("embedding"), str) for item in body.get("data") or ()
     )
+
+
+def _seem_double(rows: Sequence[Row]) -> bool:
+    """Whether what was read as float32 seems to be float64, which vLLM sent before 0.5.5."""
+    vectors = [row.vector for row in rows if isinstance(row, Embedding)]
+    return bool(vectors) and all(map(_seems_double, vectors))
+
+
+def _seems_double(vector: Sequence[float]) -> bool:
+    """The last 29 bits of a float64 that was a float32 before are zero; of every other float32 they are not."""
+    words = memoryview(array.array("f", vector)).cast("B").cast("I")
+    return len(words) % 2 == 0 and not any(word & 0x1FFFFFFF for word in itertools.islice(words, 0, None, 2))
 
 
 def read_embeddings(body: Any, count: int, payload: dict[str, Any]) -> list[Row]:
