@@ -136,7 +136,15 @@ class Chats:
         exchange: Callable[[HttpRequest, Dialect, Refusals], T],
     ) -> tuple[T, Dialect]:
         check_request(request)
-        model = self._server.models.name(context)
+        return self._server.ask(context, lambda model: self._negotiated(request, model, context, exchange))
+
+    def _negotiated(
+        self,
+        request: ChatRequest,
+        model: str | None,
+        context: QueryContext,
+        exchange: Callable[[HttpRequest, Dialect, Refusals], T],
+    ) -> tuple[T, Dialect]:
         features = features_of(chat_payload(request, Dialect(), model))
         dialect = self._lessons.dialect_for(features)
         refusals = Refusals(request, self._lessons, self._drop_refused_settings)

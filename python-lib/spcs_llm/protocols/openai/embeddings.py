@@ -114,13 +114,14 @@ class Embedder:
         """
         if not texts:
             return []
-        model = self._server.models.name(context)
         # As long as nothing is known, one request finds out what the others would each find out as well.
         is_first = not self._server.has_answered and self._first.acquire(
             timeout=max(0.0, min(_PATIENCE, context.remaining()))
         )
         try:
-            return self._negotiated(texts, model, context, truncates=truncates)
+            return self._server.ask(
+                context, lambda model: self._negotiated(texts, model, context, truncates=truncates)
+            )
         finally:
             if is_first:
                 self._first.release()

@@ -52,6 +52,24 @@ class ServedModels:
             return self._configured
         return self._first.value(context, self._first_listed)
 
+    def other_than(self, name: str | None, context: QueryContext) -> str | None:
+        """Looks whether the server lists another model by now, after it did not know the one that it listed before.
+
+        Args:
+            name: The model that was asked for.
+            context: The query that asked for it.
+
+        Returns:
+            The name of the other; None if there is none, or the settings name the model.
+        """
+        if self._configured is not None:
+            return None
+        try:
+            listed = self.name(context)
+        except SpcsError:
+            return None
+        return None if listed == name else listed
+
     def forget(self) -> None:
         """Forgets what was discovered: the service may run another model by now."""
         self._first.forget()

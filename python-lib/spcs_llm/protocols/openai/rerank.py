@@ -97,14 +97,22 @@ class Reranker:
         """
         if not documents:
             return Ranking(())
+        return self._server.ask(
+            context, lambda model: self._checked_ranking(query, documents, model, context)
+        )
+
+    def _checked_ranking(
+        self, query: str, documents: Sequence[str], model: str | None, context: QueryContext
+    ) -> Ranking:
         try:
-            return self._ranking(query, documents, context)
+            return self._ranking(query, documents, model, context)
         except ServiceError as error:
             private = {"query": query, "documents": documents}
             raise self._server.checked(_told(error), private, context) from None
 
-    def _ranking(self, query: str, documents: Sequence[str], context: QueryContext) -> Ranking:
-        model = self._server.models.name(context)
+    def _ranking(
+        self, query: str, documents: Sequence[str], model: str | None, context: QueryContext
+    ) -> Ranking:
         known = form = self._form.value
         tried = {form}
         first: ServiceError | None = None

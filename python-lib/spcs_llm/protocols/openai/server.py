@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Callable, Final, TypeVar
 
 from spcs_llm.errors import NotFound, ServiceError, SpcsError
 from spcs_llm.http.endpoint import Endpoint
@@ -13,6 +13,7 @@ from spcs_llm.query_context import QueryContext
 from spcs_llm.server_text.refusal_hints import TOO_LONG
 
 _FOR_UNKNOWN_MODELS: Final = (400, 403, 422, 500)  # besides 404
+T = TypeVar("T")
 
 
 class Server:
@@ -35,6 +36,28 @@ class Server:
         self.models = ServedModels(endpoint, model)
         self.lessons = lessons if lessons is not None else Lessons()
         self.has_answered = False
+
+    def ask(self, context: QueryContext, ask: Callable[[str | None], T]) -> T:
+        """Asks for the model, and once more if a server that was started again lists another one by now.
+
+        Args:
+            context: The query.
+            ask: Asks for a model, given its name. What it raises was `checked`.
+
+        Returns:
+            What `ask` returns.
+
+        Raises:
+            SpcsError: What `ask` raises.
+        """
+        model = self.models.name(context)
+        try:
+            return ask(model)
+        except NotFound:
+            other = self.models.other_than(model, context) if self.has_answered else None
+            if other is None:
+                raise
+        return ask(other)
 
     def checked(self, error: SpcsError, private: Any, context: QueryContext) -> SpcsError:
         """Looks whether an error comes from a model that the server does not have, where that may be.
