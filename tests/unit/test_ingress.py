@@ -318,6 +318,34 @@ def test_a_body_of_any_shape_gives_a_clear_error(body: Any) -> None:
         assert told(status, body).message.startswith(("The service", "Nothing", "Snowflake's gateway"))
 
 
+@pytest.mark.parametrize("status", [500, 503])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "server busy, please try again.  maximum pending requests exceeded",
+        "unexpected server status: llm busy - no slots available",
+        "The request queue is full.",
+        "Model is overloaded",
+        "Service Busy",
+    ],
+)
+def test_a_server_that_says_that_it_is_busy_is_asked_again(status: int, words: str) -> None:
+    error = told(status, {"error": words})
+    assert isinstance(error, ServiceBusy)
+    assert "Max parallelism" in error.hint
+
+
+def test_a_budget_that_is_used_up_is_worth_no_other_try() -> None:
+    error = told(429, {"error": {"message": "Budget has been exceeded! Current cost: 76.16", "code": "429"}})
+    assert not isinstance(error, ServiceBusy)
+    assert "raise the budget" in error.hint
+
+
+def test_the_title_of_a_page_says_that_a_model_is_not_ready() -> None:
+    page = b"<html><title>503: Model with name field is not ready.</title><body></body></html>"
+    assert isinstance(told(503, page, {"Content-Type": "text/html"}), ServiceStarting)
+
+
 def test_messages_are_cut_at_500_characters() -> None:
     for body in ({"error": "x" * 5000}, b"y" * 5000, gateway("z" * 5000)):
         for status in (400, 401, 500):

@@ -32,6 +32,7 @@ from spcs_llm.http.retry import (
     Retries,
     RetryBudget,
     RetryPolicy,
+    parse_milliseconds,
     parse_retry_after,
 )
 from tests.clock import Clock
@@ -93,6 +94,23 @@ def test_retry_after_is_seconds_or_a_date_and_nonsense_is_ignored(
 def test_no_text_makes_retry_after_fail_or_negative(value: str) -> None:
     seconds = parse_retry_after(value, lambda: NOON)
     assert seconds is None or seconds >= 0
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("1500", 1.5),
+        (" 0.5 ", 0.0005),
+        ("0", 0.0),
+        ("-5", None),
+        ("soon", None),
+        (".", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_a_wait_in_milliseconds_is_read(value: str | None, seconds: float | None) -> None:
+    assert parse_milliseconds(value) == seconds
 
 
 def test_a_retry_after_is_obeyed() -> None:

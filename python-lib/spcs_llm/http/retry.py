@@ -33,6 +33,14 @@ def parse_retry_after(
         return None
 
 
+def parse_milliseconds(value: str | None) -> float | None:
+    """Seconds to wait by a `Retry-After-Ms` header, which OpenAI's clients read first; None when it makes no sense."""
+    text = (value or "").strip()
+    if not (text.isascii() and text.replace(".", "", 1).isdigit()):
+        return None
+    return float(text) / 1000
+
+
 class RetryBudget:
     """Keeps an outage from being multiplied: each retry costs tokens, success earns them back.
 

@@ -18,7 +18,14 @@ from spcs_llm.errors import (
 )
 from spcs_llm.server_text.container_errors import ContainerError, read_error, read_error_in_success
 from spcs_llm.server_text.redaction import without_private_text
-from spcs_llm.server_text.refusal_hints import CHECK_PROTOCOL, SEE_LOGS, hint_for, says_loading
+from spcs_llm.server_text.refusal_hints import (
+    CHECK_PROTOCOL,
+    SEE_LOGS,
+    hint_for,
+    says_busy,
+    says_loading,
+    says_used_up,
+)
 
 _BY_STATUS: dict[int, type[ServiceError]] = {
     413: RequestTooLarge,
@@ -68,7 +75,7 @@ def _error(told: ContainerError, private: Any) -> ServiceError:
     if told.status in (None, 502, 503) and says_loading(told.reason):
         error: ServiceError = ModelLoading("The service is not ready yet.", _COLD_START, status=told.status)
     else:
-        kind = _class_of(told.status, told.kind)
+        kind = _class_of(told)
         hint = hint_for(told.reason) if told.reason else ""
         error = kind(
             "The service answers with an error.", "" if hint == SEE_LOGS else hint, status=told.status
@@ -78,10 +85,15 @@ def _error(told: ContainerError, private: Any) -> ServiceError:
     return error
 
 
-def _class_of(status: int | None, kind: str) -> type[ServiceError]:
+def _class_of(told: ContainerError) -> type[ServiceError]:
+    status = told.status
+    if says_used_up(told.reason):
+        return ServiceError
+    if status in (None, 500, 503) and says_busy(told.reason):
+        return ServiceBusy
     if status in _BY_STATUS:
         return _BY_STATUS[status]
-    words = kind.lower().replace("_", "").replace(" ", "")
+    words = told.kind.lower().replace("_", "").replace(" ", "")
     if (status is not None and status < 500) or any(word in words for word in _REFUSALS):
         return BadRequest
     return ServiceBusy if "ratelimit" in words or "overloaded" in words else ServiceError

@@ -28,10 +28,18 @@ _RESULT_IS_MISSING = re.compile(
     re.IGNORECASE,
 )
 _ANSWER_IS_MISSING = re.compile(r"\brole .?user.? after role .?tool\b", re.IGNORECASE)
+_USED_UP = re.compile(
+    r"\bbudget has been exceeded|\bexceeded budget\b|\binsufficient[_ ]quota\b|\bexceeded your current quota\b",
+    re.IGNORECASE,
+)
 _SHORTER = "Send a shorter prompt, ask for fewer tokens, or serve the model with a longer context."
 _HINTS = tuple(
     (re.compile(pattern, re.IGNORECASE), hint)
     for pattern, hint in (
+        (
+            _USED_UP.pattern,
+            "Ask whoever runs the service to raise the budget, or for another key to enter as 'Service API key'.",
+        ),
         (
             r"enable-auto-tool-choice|tool-call-parser|--jinja",
             "Tools are not enabled: ask whoever runs the service to start the server with the options that it names.",
@@ -116,7 +124,14 @@ _LOADING = re.compile(
     r"\b(model|server|service|engine|weights|cache|worker)s?\b.{0,40}"
     r"\b(is|are|still|currently|being)\b.{0,20}\b(loading|loaded|warming|starting|initiali[sz]ing|downloading)\b"
     r"|\b(model|server|service|engine|weights|worker)s?\b.{0,20}\bnot\b.{0,10}\b(ready|loaded|initiali[sz]ed)\b"
+    r"|\bmodel with name .{1,100} not ready\b"  # KServe
     r"|^(still )?(loading|warming( up)?|starting( up)?|downloading|initiali[sz]ing)\b|warming up|\bstarting up\b",
+    re.IGNORECASE,
+)
+_BUSY = re.compile(
+    r"\b(server|service|model|engine|llm) (is )?(currently |too )?(busy|overloaded)\b|\bservice busy\b"
+    r"|\bno (free |available )?slots? (is |are )?(available|free)\b|\bpending requests exceeded\b"
+    r"|\bqueue\b.{0,20}\b(full|exceeded)\b|\btoo many (concurrent |pending )?requests\b",
     re.IGNORECASE,
 )
 _FAILED = re.compile(r"\bfail|\berror\b|\bcannot\b|\bcould not\b|\bunable\b|no such", re.IGNORECASE)
@@ -147,6 +162,16 @@ def says_history_is_incomplete(reason: str) -> bool:
     """Whether a server says that the history lacks a result or an answer, which no other form of a request adds."""
     reason = reason[:1000]
     return any(missing.search(reason) for missing in (_RESULT_IS_MISSING, _ANSWER_IS_MISSING))
+
+
+def says_used_up(reason: str) -> bool:
+    """Whether a server says that a budget is used up, which does not pass within a query's time."""
+    return _USED_UP.search(reason[:1000]) is not None
+
+
+def says_busy(reason: str) -> bool:
+    """Whether a server says that it has too much to do, whatever status it says so with."""
+    return _BUSY.search(reason[:300]) is not None
 
 
 def says_loading(reason: str) -> bool:

@@ -30,7 +30,7 @@ from spcs_llm.errors import (
     SpcsError,
     TokenRefused,
 )
-from spcs_llm.http.retry import parse_retry_after
+from spcs_llm.http.retry import parse_milliseconds, parse_retry_after
 from spcs_llm.server_text.container_errors import read_error, telling_line
 from spcs_llm.server_text.foreign_text import error_code, request_id
 from spcs_llm.server_text.redaction import without_secrets
@@ -39,7 +39,9 @@ from spcs_llm.server_text.refusal_hints import (
     CHECK_SERVICE_KEY,
     SEE_LOGS,
     hint_for,
+    says_busy,
     says_loading,
+    says_used_up,
 )
 from spcs_llm.snowflake.login_errors import NETWORK_POLICY, SignInKind, hint_for_refusal
 
@@ -64,6 +66,7 @@ _ABOUT_TOKEN = re.compile(r"\b(token|session|credential|authenticat\w+|expired|r
 # What web filters and firewalls say on the pages that they answer with; Snowflake's pages do not.
 _OTHERS_PAGE = re.compile(r"\b(?:proxy|firewall|web ?filter|cloudflare|captcha|blocked)\b")
 _HEADERS_TOO_LARGE = re.compile(r"request header[^.<]{0,40}too large")
+_TITLE = re.compile(r"<title>([^<]{1,200})</title>")
 _SNOWFLAKES = re.compile(r"39\d{4}")
 _API_PATH = re.compile(
     r"^https?://[^/]+/(.*/)?(v\d|predict|chat|completions|embed\w*|rerank|models|generate|__call__|--call--)(/|$|\?)",
@@ -114,6 +117,12 @@ class _ErrorReply:
         return any(phrase in self.page for phrase in phrases)
 
     @property
+    def title(self) -> str:
+        """The title of a web page, in lower case; "" of all else."""
+        found = _TITLE.search(self.page)
+        return found[1].strip() if found else ""
+
+    @property
     def is_of_another(self) -> bool:
         """Whether a proxy or firewall answers, and neither Snowflake nor the container."""
         blocked = self.status in (403, 451) and not self.gateway and self.page.lstrip()[:1] == "<"
@@ -148,7 +157,9 @@ class IngressErrors:
         error = self._error(told)
         error.status = status
         error.code = error.code or told.code
-        error.retry_after = parse_retry_after(headers.get("Retry-After"))
+        error.retry_after = parse_milliseconds(headers.get("Retry-After-Ms"))
+        if error.retry_after is None:
+            error.retry_after = parse_retry_after(headers.get("Retry-After"))
         if isinstance(reply, dict):
             error.request_id = _request_id(reply.get("requestId"))
         return error
@@ -310,9 +321,10 @@ def _failed(told: _ErrorReply) -> SpcsError:
             "The request is too large",
             "Lower 'Max batch size', or send shorter texts: model serving takes 1 MB.",
         )
-    if status in BUSY_STATUSES:
+    is_busy = status in BUSY_STATUSES or (status in (500, 503) and says_busy(told.reason))
+    if is_busy and not says_used_up(told.reason):
         return told.error(ServiceBusy, "The service has too many requests", "Lower 'Max parallelism'.")
-    if status in (502, 503) and says_loading(told.reason):
+    if status in (502, 503) and says_loading(told.reason or told.title):
         return told.error(
             ModelLoading,
             "The service is not ready yet",
