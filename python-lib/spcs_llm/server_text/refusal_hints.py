@@ -18,7 +18,7 @@ _OTHER_KIND = re.compile(
 TOO_LONG = re.compile(
     r"context (length|size|window)|maximum (context|model|input|sequence|prompt)"
     r"|exceed\w* (\w+ ){0,6}(max_\w{0,20})?(context|token|length|limit|maximum)"
-    r"|too long|too many (input )?tokens|max_model_len|less than \d+ tokens"
+    r"|too long|too many (input )?tokens|max_model_len|less than \d+ tokens|physical batch size"
     r"|(tokens?|inputs?|length)\W.{0,60}(<=|<|must be|must have) ?.{0,20}\d|n_ctx|reduce the length"
     r"|allowed token size|tokens must be .{0,30}\bgot -\d",
     re.IGNORECASE,
