@@ -120,6 +120,29 @@ PIECES: dict[str, tuple[bytes, Calls]] = {
         ),
         ONE,
     ),
+    "a null before the calls of a whole message after the pieces": (
+        piece(0, "c1", "add", '{"a": 1,')
+        + event(
+            {
+                "choices": [
+                    {
+                        "message": {
+                            "tool_calls": [
+                                None,
+                                {"function": {"name": "add", "arguments": '{"a": 1, "b": 2}'}},
+                            ]
+                        },
+                        "finish_reason": "tool_calls",
+                    }
+                ]
+            }
+        ),
+        ONE,
+    ),
+    "an object nested in the same that lacks its last brace": (
+        piece(0, "c1", "add", '{"a": {"a": 1}'),
+        [("add", {INVALID_ARGUMENTS: '{"a": {"a": 1}'})],
+    ),
     "the number of the event as index": (
         piece(0, "c1", "add", '{"a": 1,') + piece(1, "c1", None, ' "b":') + piece(2, "c1", None, " 2}"),
         ONE,

@@ -227,7 +227,8 @@ class ToolCalls:
             TypeError: If they are of an unknown shape.
             ModelError: If there are more than `MAX_CALLS` calls.
         """
-        for at, each in enumerate([calls] if isinstance(calls, Mapping) else _list(calls)):
+        given = [calls] if isinstance(calls, Mapping) else [each for each in _list(calls) if each is not None]
+        for at, each in enumerate(given):
             piece = _Piece.read(each)
             call = self._by_id.get(piece.id or "") or (self._calls[at] if at < len(self._calls) else None)
             if call is None:
@@ -438,6 +439,8 @@ def _begun_again(text: str) -> str:
     beginnings = re.finditer(r"\{\s*" + re.escape(first[1]) + r"\s*:", text) if first else ()
     at = max((found.start() for found in beginnings), default=0)
     before, rest = text[:at], text[at:]
+    if before.rstrip().endswith((":", "[")):
+        return text  # a value of the object may begin here, which then lacks its own end
     is_beginning = not before.isspace() and "".join(rest.split()).startswith("".join(before.split()))
     return rest if before and is_beginning and not is_whole(before) and is_whole(rest) else text
 
