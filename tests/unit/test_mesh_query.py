@@ -225,6 +225,7 @@ def test_what_dss_keeps_for_itself_is_no_message() -> None:
         (None, "has no messages"),
         ({}, "has no messages"),
         ({"messages": []}, "has no messages"),
+        ({"messages": [{"role": "memoryFragment"}]}, "has no messages"),
         ({"messages": ["hello"]}, "not an object"),
         ({"messages": [{"role": "judge", "content": "x"}]}, "unknown role"),
         ({"messages": [{"role": "user", "parts": [{"type": "VIDEO"}]}]}, "unknown type"),
@@ -339,6 +340,13 @@ def test_a_document_that_is_an_image_has_an_error_in_place_of_a_text() -> None:
     _, documents = reranking_query({"query": "q", "documents": [{"content": "d"}, image, "e"]})
     assert documents[::2] == ["d", "e"]
     assert "image" in str(documents[1])
+
+
+@pytest.mark.parametrize("document", [None, 5, {"parts": [{"type": "AUDIO"}]}, {"parts": "text"}])
+def test_a_document_that_cannot_be_read_does_not_fail_the_others(document: Any) -> None:
+    _, documents = reranking_query({"query": "q", "documents": ["d", document, "e"]})
+    assert documents[::2] == ["d", "e"]
+    assert isinstance(documents[1], QueryError)
 
 
 def test_reranking_queries_come_in_two_shapes() -> None:

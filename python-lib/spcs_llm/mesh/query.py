@@ -61,11 +61,13 @@ def chat_request(query: Any, settings: Any) -> ChatRequest:
         QueryError: If something is wrong with it; it says what.
     """
     messages = query.get("messages") if isinstance(query, Mapping) else None
-    if not isinstance(messages, (list, tuple)) or not messages:
+    messages = messages if isinstance(messages, (list, tuple)) else ()
+    messages = [message for message in messages if not _is_for_dss(message)]
+    if not messages:
         raise QueryError("The query has no messages.")
     settings = settings if isinstance(settings, Mapping) else {}
     return ChatRequest(
-        messages=_messages([message for message in messages if not _is_for_dss(message)]),
+        messages=_messages(messages),
         sampling=_sampling(settings),
         tools=tuple(_tool(tool) for tool in _list(settings, "tools")),
         tool_choice=_tool_choice(settings.get("toolChoice")),
@@ -113,14 +115,12 @@ def reranking_query(query: Any) -> tuple[str, list[Text]]:
     if not isinstance(query, Mapping):
         raise QueryError("The query is not a reranking query.")
     question = _ranked_text(query, "queryParts", "query")
-    if isinstance(question, QueryError):
-        raise question
     if not question.strip():
         raise QueryError("The reranking query has no text.")
     documents = query.get("documents")
     if not isinstance(documents, (list, tuple)):
         raise QueryError("The reranking query has no documents.")
-    return question, [_ranked_text(document, "parts", "content") for document in documents]
+    return question, [_document(document) for document in documents]
 
 
 # -- messages ---------------------------------------------------------------------------------------------
@@ -192,7 +192,14 @@ def _embedding_text(row: Any) -> str:
     return str(row["text"])
 
 
-def _ranked_text(item: Any, parts_key: str, text_key: str) -> Text:
+def _document(document: Any) -> Text:
+    try:
+        return _ranked_text(document, "parts", "content")
+    except QueryError as error:
+        return error
+
+
+def _ranked_text(item: Any, parts_key: str, text_key: str) -> str:
     """Client 15 sends parts, client 14.3 a text."""
     if isinstance(item, str):
         return item
@@ -200,7 +207,7 @@ def _ranked_text(item: Any, parts_key: str, text_key: str) -> Text:
         raise QueryError("A document of the reranking query is not an object.")
     parts = [*parts_of_blocks(_list(item, parts_key)), *parts_of_content(item.get(text_key))]
     if any(isinstance(part, ImagePart) for part in parts) or is_image(item):
-        return QueryError("The reranking query contains an image, but this model ranks texts.")
+        raise QueryError("The reranking query contains an image, but this model ranks texts.")
     return "\n".join(part.text for part in parts if isinstance(part, TextPart))
 
 
