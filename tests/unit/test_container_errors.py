@@ -117,6 +117,9 @@ def test_what_has_no_form_of_an_error_is_none(body: Any) -> None:
         {"choices": [], "error": ""},
         {"choices": [], "error": "null"},
         {"choices": [], "error": {}},
+        {"choices": [{}], "error": {"code": 0, "message": "", "type": None, "param": {}}},
+        {"choices": [], "error_code": "0", "error_msg": ""},
+        {"choices": [], "error_code": "SUCCESS"},
         {"choices": [], "message": "fine", "status": 500},
         {"data": [], "detail": "fine"},
         {"message": "an answer"},
@@ -127,6 +130,11 @@ def test_what_has_no_form_of_an_error_is_none(body: Any) -> None:
 )
 def test_an_answer_is_no_error(body: Any) -> None:
     assert read_error_in_success(body) is None
+
+
+@pytest.mark.parametrize("body", [{"error": {"message": ""}}, {"choices": [], "error": {"code": None}}])
+def test_an_error_without_words_is_one_where_there_is_no_answer(body: Any) -> None:
+    assert read_error_in_success(body) == ContainerError("")
 
 
 def test_a_code_in_words_and_a_message_are_an_error() -> None:

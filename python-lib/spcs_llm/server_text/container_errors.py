@@ -62,6 +62,7 @@ _SHAPES: dict[str, type] = {"text": str, "value": Mapping}  # in which these tel
 _KINDS = ("type", "error_type", "code", "error_code", "status", "__type")
 _STATUSES = ("code", "http_status_code", "status_code", "statusCode", "status", "error_code")
 _NOTHING = ("", "none", "null", "undefined")
+_WELL = (*_NOTHING, "false", "0", "ok", "success")
 # What says no more than the status does.
 _GENERIC = re.compile(
     r"(?:\[?\d{3}\]?:?\s*)?(?:error|bad request|bad_request|badrequesterror|unprocessable (?:entity|content)|"
@@ -147,7 +148,9 @@ def read_error_in_success(body: Any, *, row: bool = False) -> ContainerError | N
     """
     if not isinstance(body, Mapping):
         return None
-    if _has_error(body.get("error")) or body.get("object") == "error" or body.get("error_code"):
+    if _has_error(body.get("error_code")) or body.get("object") == "error":
+        return _error_in(body)
+    if _has_error(body.get("error")) and not (_is_blank(body["error"]) and any(map(body.get, _ANSWERS))):
         return _error_in(body)
     if row or any(name in body for name in _ANSWERS):
         return None
@@ -171,8 +174,13 @@ def _in_envelope(body: Mapping[str, Any]) -> ContainerError | None:
 
 
 def _has_error(error: Any) -> bool:
-    """Whether a field `error` reports one: some servers send `null`, `false`, "" or {} beside a good answer."""
-    return bool(error) and not (isinstance(error, str) and error.strip().lower() in (*_NOTHING, "false"))
+    """Whether a field reports an error: some servers send `null`, `false`, "", "0" or {} beside a good answer."""
+    return bool(error) and not (isinstance(error, str) and error.strip().lower() in _WELL)
+
+
+def _is_blank(error: Any) -> bool:
+    """Whether an error is an object none of whose fields says anything."""
+    return isinstance(error, Mapping) and not any(map(_has_error, error.values()))
 
 
 def _has_code(body: Mapping[str, Any]) -> bool:
@@ -180,7 +188,7 @@ def _has_code(body: Mapping[str, Any]) -> bool:
     code, message = body.get("code"), body.get("message")
     if not isinstance(code, str) or not isinstance(message, str):
         return False
-    return not (code.strip().isdecimal() or code.strip().lower() in (*_NOTHING, "ok", "success"))
+    return _has_error(code) and not code.strip().isdecimal()
 
 
 def _error_in(body: Mapping[str, Any]) -> ContainerError:
