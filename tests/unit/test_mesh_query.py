@@ -279,6 +279,21 @@ def test_a_setting_that_makes_no_sense_is_refused_by_its_name(wrong: dict[str, A
         sampling(**wrong)
 
 
+def test_empty_fields_of_forms_ask_for_nothing() -> None:
+    empty = dict.fromkeys(("temperature", "logProbs", "stopSequences", "tools", "toolChoice"), "")
+    request = chat_request(
+        {"messages": [{"role": "user", "content": "x", "parts": "", "toolCalls": ""}]}, empty
+    )
+    assert request == chat_request({"messages": [{"role": "user", "content": "x"}]}, {})
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"), [("true", True), (" TRUE", True), ("False", None), (1, True), (0, None)]
+)
+def test_a_switch_may_come_as_a_text_or_a_number(given: Any, meant: bool | None) -> None:
+    assert sampling(logProbs=given, topLogProbs=2) == sampling(logProbs=meant or False, topLogProbs=2)
+
+
 def test_tool_choices_and_json_formats_are_read() -> None:
     query = {"messages": [{"role": "user", "content": "x"}]}
     made = chat_request(query, {"toolChoice": {"type": "tool_name", "name": "add"}})

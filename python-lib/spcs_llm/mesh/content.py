@@ -50,6 +50,33 @@ def parts_of_blocks(blocks: Iterable[Any], *, has_calls: bool = False) -> tuple[
     return tuple(part for part in parts if part is not None)
 
 
+def given_in(container: Mapping[str, Any], key: str) -> Any:
+    """The value of a field; None where it is missing, or a blank text, which is what forms leave of an empty one."""
+    value = container.get(key)
+    return None if isinstance(value, str) and not value.strip() else value
+
+
+def list_in(container: Mapping[str, Any], key: str) -> list[Any]:
+    """The items of a field that is a list; none where it is empty.
+
+    Args:
+        container: What has the field.
+        key: The field's name.
+
+    Returns:
+        The items.
+
+    Raises:
+        QueryError: If it is anything else.
+    """
+    value = given_in(container, key)
+    if value is None:
+        return []
+    if not isinstance(value, (list, tuple)):
+        raise QueryError(f"'{key}' in the query must be a list.")
+    return list(value)
+
+
 def is_image(row: Any) -> bool:
     """Whether an embedding query or a document is an image, whatever text comes with it."""
     return isinstance(row, Mapping) and any(row.get(key) for key in ("inlineImage", "imageUrl", "image"))

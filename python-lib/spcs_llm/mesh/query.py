@@ -25,7 +25,7 @@ from spcs_llm.domain import (
     ToolChoice,
 )
 from spcs_llm.errors import QueryError
-from spcs_llm.mesh.content import is_image, parts_of_blocks, parts_of_content
+from spcs_llm.mesh.content import given_in, is_image, list_in, parts_of_blocks, parts_of_content
 from spcs_llm.mesh.tool_history import tool_history
 
 Text = Union[str, QueryError]  # of a row, or why the row has none
@@ -69,7 +69,7 @@ def chat_request(query: Any, settings: Any) -> ChatRequest:
     return ChatRequest(
         messages=_messages(messages),
         sampling=_sampling(settings),
-        tools=tuple(_tool(tool) for tool in _list(settings, "tools")),
+        tools=tuple(_tool(tool) for tool in list_in(settings, "tools")),
         tool_choice=_tool_choice(settings.get("toolChoice")),
         json_format=_json_format(settings.get("responseFormat")),
         unknown_settings=_unknown_settings(settings),
@@ -157,7 +157,7 @@ def _role(message: Any) -> str:
 
 
 def _parts(role: str, message: Mapping[str, Any], *, has_calls: bool) -> tuple[Part, ...]:
-    content, more = message.get("content"), _list(message, "parts")
+    content, more = message.get("content"), list_in(message, "parts")
     if role == "user" and content is None and not more:
         raise QueryError(
             "A user message of the query has no content.",
@@ -205,7 +205,7 @@ def _ranked_text(item: Any, parts_key: str, text_key: str) -> str:
         return item
     if not isinstance(item, Mapping):
         raise QueryError("A document of the reranking query is not an object.")
-    parts = [*parts_of_blocks(_list(item, parts_key)), *parts_of_content(item.get(text_key))]
+    parts = [*parts_of_blocks(list_in(item, parts_key)), *parts_of_content(item.get(text_key))]
     if any(isinstance(part, ImagePart) for part in parts) or is_image(item):
         raise QueryError("The reranking query contains an image, but this model ranks texts.")
     return "\n".join(part.text for part in parts if isinstance(part, TextPart))
@@ -233,8 +233,8 @@ def _sampling(settings: Mapping[str, Any]) -> Sampling:
 
 
 def _number(settings: Mapping[str, Any], name: str) -> float | None:
-    value = settings.get(name)
-    if value is None or value == "":
+    value = given_in(settings, name)
+    if value is None:
         return None
     try:
         number = math.nan if isinstance(value, bool) else float(value)
@@ -261,9 +261,13 @@ def _positive(settings: Mapping[str, Any], name: str) -> int | None:
 
 
 def _flag(settings: Mapping[str, Any], name: str) -> bool | None:
-    value = settings.get(name)
-    if value is None or isinstance(value, bool):
-        return value
+    value = given_in(settings, name)
+    if value is None:
+        return None
+    if isinstance(value, str) and value.strip().lower() in ("true", "false"):
+        return value.strip().lower() == "true"
+    if value in (0, 1):
+        return bool(value)
     raise QueryError(f"The setting {name} must be true or false.")
 
 
@@ -350,15 +354,6 @@ def _json_format(value: Any) -> JsonFormat | None:
 
 
 # -- plain values -----------------------------------------------------------------------------------------
-
-
-def _list(container: Mapping[str, Any], key: str) -> list[Any]:
-    value = container.get(key)
-    if value is None:
-        return []
-    if not isinstance(value, (list, tuple)):
-        raise QueryError(f"'{key}' in the query must be a list.")
-    return list(value)
 
 
 def _check_depth(value: Any, what: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from spcs_llm.domain import ImagePart, Part, TextPart, ToolCall, ToolResult
 from spcs_llm.errors import QueryError
-from spcs_llm.mesh.content import parts_of_blocks, text_of_output
+from spcs_llm.mesh.content import list_in, parts_of_blocks, text_of_output
 from spcs_llm.tool_arguments import arguments_text
 
 # A message's calls, its results, and what is to be said in the user's name after it.
@@ -44,7 +44,7 @@ class _Reader:
         self._given = {
             str(call["id"])
             for _, message in messages
-            for call in _list(message, "toolCalls")
+            for call in list_in(message, "toolCalls")
             if isinstance(call, Mapping) and call.get("id")
         }
         self._made = 0
@@ -53,7 +53,7 @@ class _Reader:
     def turn(self, role: str, message: Mapping[str, Any]) -> Turn:
         if role == "tool":
             return (), *self._results(message)
-        calls = tuple(self._call(call) for call in _list(message, "toolCalls"))
+        calls = tuple(self._call(call) for call in list_in(message, "toolCalls"))
         if role == "assistant":
             self._unanswered += calls
         return calls, (), ()
@@ -79,7 +79,7 @@ class _Reader:
 
     def _results(self, message: Mapping[str, Any]) -> tuple[tuple[ToolResult, ...], tuple[Part, ...]]:
         """DSS bundles the outputs of several calls in one message; others have a message for each."""
-        outputs = _list(message, "toolOutputs")
+        outputs = list_in(message, "toolOutputs")
         if not outputs and message.get("content") is not None:
             call_id = message.get("tool_call_id") or message.get("toolCallId") or message.get("callId")
             outputs = [{"callId": call_id, "output": message["content"], "name": message.get("name")}]
@@ -97,7 +97,7 @@ class _Reader:
         call_id = self._answered(output) if isinstance(output, Mapping) else None
         if call_id is None:
             raise QueryError("A tool output in the query does not name its call.")
-        parts = parts_of_blocks(_list(output, "parts"))
+        parts = parts_of_blocks(list_in(output, "parts"))
         texts = [
             text_of_output(output.get("output")),
             *(part.text for part in parts if isinstance(part, TextPart)),
@@ -140,12 +140,3 @@ def _images_after_results(turns: Sequence[Turn], following: Sequence[str]) -> li
         placed.append((calls, results, held if is_last else ()))
         held = () if is_last else held
     return placed
-
-
-def _list(container: Mapping[str, Any], key: str) -> list[Any]:
-    value = container.get(key)
-    if value is None:
-        return []
-    if not isinstance(value, (list, tuple)):
-        raise QueryError(f"'{key}' in the query must be a list.")
-    return list(value)
