@@ -292,6 +292,61 @@ def test_the_keyboard_is_enough(tab: Any, at: Scene) -> None:
     assert page.evaluate("document.activeElement.textContent") == "By service", "the focus stays where it was"
 
 
+def _held(page: Any, pattern: str) -> list[Any]:
+    """Requests that the backend is slow to answer: each is continued by the test."""
+    routes: list[Any] = []
+    page.route(pattern, lambda route: routes.append(route))
+    return routes
+
+
+def _held_at_least(page: Any, routes: list[Any], count: int) -> None:
+    for _ in range(300):
+        if len(routes) >= count:
+            return
+        page.wait_for_timeout(100)
+    raise AssertionError(f"{len(routes)} requests, not {count}")
+
+
+@pytest.mark.exhaustive
+def test_a_late_preview_does_not_replace_that_of_another_service(tab: Any, at: Scene) -> None:
+    """Whoever is about to confirm would suspend what the dialog showed a moment before."""
+    page = tab(OPERATOR).page
+    page.get_by_role("button", name=f"Suspend {CHAT}").wait_for()
+    held = _held(page, "**/api/operation/preview")
+    for count, service in ((1, CHAT), (2, EMBED)):
+        page.get_by_role("button", name=f"Suspend {service}").click()
+        _held_at_least(page, held, count)
+        if service == CHAT:
+            page.keyboard.press("Escape")
+    held[1].continue_()
+    page.get_by_role("button", name="Suspend, and save").or_(page.get_by_text("nothing by itself")).wait_for()
+    with page.expect_response("**/api/operation/preview"):
+        held[0].continue_()
+    page.wait_for_timeout(300)
+    assert page.get_by_role("dialog").get_by_role("heading").inner_text() == f"Suspend {EMBED}?"
+
+
+@pytest.mark.exhaustive
+def test_cost_that_comes_late_is_not_shown_where_it_was_grouped_otherwise_since(tab: Any) -> None:
+    one = tab()
+    held = _held(one.page, "**/api/cost?*")
+    one.open("#/cost")
+    _held_at_least(one.page, held, 1)
+    held[0].continue_()
+    one.page.get_by_role("button", name="By service").click()
+    _held_at_least(one.page, held, 2)
+    one.page.get_by_role("button", name="By service").click()
+    _held_at_least(one.page, held, 3)
+    one.page.get_by_role("button", name="By compute pool").click()
+    _held_at_least(one.page, held, 4)
+    pool = one.page.get_by_role("button", name="By compute pool")
+    for late in (3, 1, 2):
+        with one.page.expect_response("**/api/cost?*"):
+            held[late].continue_()
+        one.page.wait_for_timeout(200)
+        assert pool.get_attribute("aria-pressed") == "true"
+
+
 @pytest.mark.exhaustive
 def test_cost_is_downloaded_as_csv(tab: Any) -> None:
     one = tab()

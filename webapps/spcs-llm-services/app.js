@@ -205,7 +205,9 @@
     }, verb === "resume" ? "Resume…" : "Suspend…");
   }
 
+  let operating = null; // what the dialog is about now: an answer that comes late must not change another one
   async function operate(verb, row) {
+    const mine = operating = {}, isMine = () => operating === mine && dialog.open;
     const dialog = byId("dialog"), back = document.activeElement && document.activeElement.getAttribute("data-key");
     const word = verb === "resume" ? "Resume" : "Suspend";
     const title = h("h2", { id: "spcs-dialog-title" }, word + " " + row.id + "?");
@@ -219,9 +221,11 @@
     dialog.showModal();
     let preview;
     try { preview = await ask("operation/preview", { verb, service: row.id }); } catch (error) {
+      if (!isMine()) return;
       show(dialog, title, told(error), h("div", { class: "buttons" }, cancel("Close")));
       return;
     }
+    if (!isMine()) return;
     const cost = preview.effects.reduce((sum, effect) => sum + (effect.cost || 0), 0);
     const known = preview.effects.every((effect) => isNumber(effect.cost));
     const price = money(cost, preview.currency) + " per hour";
@@ -239,10 +243,11 @@
       try {
         const done = await ask("operation", { confirmation: preview.confirmation });
         say(row.id + ": " + (done.outcome === "changed" ? "now " + done.after : done.note || done.outcome));
-        dialog.close();
+        if (isMine()) dialog.close();
         poll(true);
       } catch (error) {
-        show(dialog, title, told(error), h("div", { class: "buttons" }, cancel("Close")));
+        if (!isMine()) say(error.message);
+        else show(dialog, title, told(error), h("div", { class: "buttons" }, cancel("Close")));
         poll(true);
       }
     }
@@ -569,7 +574,7 @@
 
   async function refreshCost() {
     const answer = await ask(query("cost", { by: cost.by }));
-    if (!byId("cost")) return SOON_SECONDS;
+    if (!byId("cost") || (answer.known && answer.by !== cost.by)) return SOON_SECONDS; // grouped otherwise meanwhile
     if (!answer.known) {
       if (answer.problem) show(byId("cost"), told(answer.problem));
       return answer.problem ? LIST_SECONDS : SOON_SECONDS;
