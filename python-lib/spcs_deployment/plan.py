@@ -82,7 +82,12 @@ def plan(
     Raises:
         DeploymentError: If a parameter cannot be used; it names the parameter.
     """
-    models = _once(chosen(_listed(chat_models), CHAT) + chosen(_listed(embedding_models), EMBEDDING))
+    models = _once(
+        chosen(_listed(chat_models, "CHAT_MODELS"), CHAT)
+        + chosen(_listed(embedding_models, "EMBEDDING_MODELS"), EMBEDDING)
+    )
+    logging_pool, hugging_face_secret = _given(logging_pool), _given(hugging_face_secret)
+    image_repository = _given(image_repository)
     if not models:
         raise DeploymentError("No model is chosen.", "Fill in CHAT_MODELS or EMBEDDING_MODELS.")
     _check_instances(min_instances, max_nodes)
@@ -100,7 +105,8 @@ def plan(
             qualified(hugging_face_secret, "HUGGING_FACE_SECRET", 3) if hugging_face_secret else None
         ),
         build_integrations=tuple(
-            identifier(name, "BUILD_INTEGRATIONS") for name in _listed(build_integrations)
+            identifier(name, "BUILD_INTEGRATIONS")
+            for name in _listed(build_integrations, "BUILD_INTEGRATIONS")
         ),
         image_repository=qualified(image_repository, "IMAGE_REPOSITORY", 3) if image_repository else None,
         image_build_pool=identifier(image_build_pool, "IMAGE_BUILD_POOL"),
@@ -110,9 +116,23 @@ def plan(
     )
 
 
-def _listed(names: Iterable[Any]) -> list[Any]:
+def _listed(names: Any, what: str) -> list[Any]:
     """A list of names, or the one name that was given without brackets: a text is not to be taken letter by letter."""
-    return [names] if isinstance(names, (str, CatalogueModel)) else list(names)
+    names = _given(names)
+    if names is None:
+        return []
+    if isinstance(names, (str, CatalogueModel)):
+        return [names]
+    if not isinstance(names, Iterable):
+        raise DeploymentError(
+            f"{what} must be a list of names, not {type(names).__name__}.", "Use [] for none."
+        )
+    return list(names)
+
+
+def _given(value: Any) -> Any:
+    """What a parameter was set to; None for a text that is blank."""
+    return None if isinstance(value, str) and not value.strip() else value
 
 
 def _once(models: list[CatalogueModel]) -> list[CatalogueModel]:

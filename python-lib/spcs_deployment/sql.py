@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from spcs_deployment.problems import DeploymentError, explained
 from spcs_llm.control import identifiers
 from spcs_llm.control.identifiers import NotAName, QualifiedName
@@ -24,8 +26,7 @@ def identifier(text: str, what: str) -> str:
     Raises:
         DeploymentError: If it is not one.
     """
-    if not isinstance(text, str):
-        raise DeploymentError(f"{what} must be a text, not {type(text).__name__}.", "See the parameter cell.")
+    _check_text(text, what)
     try:
         return identifiers.quoted(identifiers.typed(text))
     except NotAName:
@@ -37,13 +38,19 @@ def identifier(text: str, what: str) -> str:
 
 def qualified(text: str, what: str, count: int) -> str:
     """A dotted name of exactly `count` identifiers."""
-    names = identifiers.parts(text or "")
+    _check_text(text, what)
+    names = identifiers.parts(text)
     if len(names) != count:
         raise DeploymentError(
             f"{what} must be a full name of {count} parts.",
             "Write it as DATABASE.SCHEMA.NAME." if count == 3 else "",
         )
     return ".".join(identifier(name, what) for name in names)
+
+
+def _check_text(text: Any, what: str) -> None:
+    if not isinstance(text, str):
+        raise DeploymentError(f"{what} must be a text, not {type(text).__name__}.", "See the parameter cell.")
 
 
 def full_name(text: str) -> QualifiedName:

@@ -92,6 +92,34 @@ def test_one_name_is_not_taken_for_a_list_of_letters() -> None:
     assert planned.build_integrations == ("PYPI_ACCESS",)
 
 
+@pytest.mark.parametrize("none", [None, "", " ", []])
+def test_no_names_are_given_in_any_way_that_python_has(none: Any) -> None:
+    planned = make_plan(
+        chat_models=["QWEN3_4B"],
+        embedding_models=none,
+        build_integrations=none,
+        image_repository=none,
+        **NAMES,
+    )
+    assert [model.key for model in planned.models] == ["QWEN3_4B"]
+    assert (planned.build_integrations, planned.image_repository) == ((), None)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "names"),
+    [
+        ({"chat_models": 7}, "CHAT_MODELS"),
+        ({"embedding_models": True}, "EMBEDDING_MODELS"),
+        ({"build_integrations": 7}, "BUILD_INTEGRATIONS"),
+        ({"image_repository": ["D.S.R"]}, "IMAGE_REPOSITORY"),
+        ({"hugging_face_secret": 7}, "HUGGING_FACE_SECRET"),
+    ],
+)
+def test_what_is_not_a_name_is_told_by_its_parameter(wrong: dict[str, Any], names: str) -> None:
+    with pytest.raises(DeploymentError, match=names):
+        make_plan(**{"chat_models": ["QWEN3_4B"], **NAMES, **wrong})
+
+
 def test_a_model_that_is_chosen_twice_is_deployed_once() -> None:
     """Its service would be created, found by the second turn, and then be taken for one that nobody creates."""
     planned = make_plan(chat_models=["QWEN3_4B", "qwen3_4b", CATALOGUE["QWEN3_4B"]], **NAMES)
