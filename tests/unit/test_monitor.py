@@ -307,6 +307,22 @@ def test_kinds_shares_and_sums() -> None:
     assert selected(found, Selection(kind="failed"))["found"] == 1
 
 
+def test_services_are_sorted_by_when_they_began_whatever_the_offset_of_each() -> None:
+    """A session's zone has two offsets in a year: on the day of a change, the later text is the earlier moment."""
+    town = Town(2)
+    head = "name status database_name schema_name compute_pool current_instances target_instances created_on"
+    town.answers["SHOW SERVICES"] = rows(
+        head,
+        "EARLY|RUNNING|DB|SC|POOL|1|1|2026-11-01 01:40:00 -0700",
+        "LATE|RUNNING|DB|SC|POOL|1|1|2026-11-01 01:20:00 -0800",
+        "SOME|RUNNING|DB|SC|POOL|1|1|NULL",
+    )
+    town.answers["SHOW SERVICE CONTAINERS"] = rows("instance_id container_name status", "0|main|READY")
+    found = rows_of(town.look()[0], None, PRICE)
+    shown = selected(found, Selection(sort="since"))["rows"]
+    assert [row["name"] for row in shown] == ["SOME", "EARLY", "LATE"]
+
+
 @pytest.mark.parametrize(
     ("status", "container", "kind"),
     [

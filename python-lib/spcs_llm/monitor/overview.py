@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from spcs_llm.control.container_messages import hint_for_message
@@ -17,6 +17,7 @@ RUNNING, STARTING, FAILED, SUSPENDED = "running", "starting", "failed", "suspend
 KINDS = (FAILED, STARTING, RUNNING, SUSPENDED)
 SORTS = ("service", "state", "ready", "pool", "credits", "since", "owner")
 MAX_PAGE = 100
+_NEVER = datetime.min.replace(tzinfo=timezone.utc)
 
 
 @dataclass(frozen=True)
@@ -228,7 +229,7 @@ def selected(rows: Sequence[dict[str, Any]], wanted: Selection) -> dict[str, Any
         "ready": lambda row: -1 if row["ready"] is None else row["ready"],
         "pool": lambda row: row["pool"].lower(),
         "credits": lambda row: -1.0 if row["credits"] is None else row["credits"],
-        "since": lambda row: row["since"] or "",
+        "since": lambda row: datetime.fromisoformat(row["since"]) if row["since"] else _NEVER,
         "owner": lambda row: (row["owner"] or "").lower(),
     }
     fit.sort(key=keys.get(wanted.sort, keys["state"]), reverse=wanted.descending)
