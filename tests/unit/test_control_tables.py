@@ -70,6 +70,15 @@ def test_an_account_by_private_link_has_its_services_by_it_too(account_url: str,
     assert as_dicts(discovery_table(found, account_url, 3.0))[0]["llmEndpointUrl"] == expected
 
 
+def test_a_host_that_the_form_would_refuse_does_not_hide_the_other_services() -> None:
+    """SHOW ENDPOINTS is read more loosely than a form: a label may not end in a dash there."""
+    odd = rows("name is_public ingress_url", "api|true|abc-myorg-prod-.snowflakecomputing.app")
+    found = discover(account(SHOW_ENDPOINTS=odd), price_list())
+    first = as_dicts(discovery_table(found, "https://myorg-prod.snowflakecomputing.com", 3.0))[0]
+    assert (first["endpoint"], first["llmEndpointUrl"]) == ("api", "")
+    assert "abc-myorg-prod-.snowflakecomputing.app" in first["note"]
+
+
 def test_an_empty_account_says_what_the_role_needs() -> None:
     found = discover(ScriptedSession({"SHOW SERVICES": [], "SHOW COMPUTE POOLS": []}), price_list())
     shown = as_dicts(discovery_table(found, None, 3.0))

@@ -9,7 +9,7 @@ from spcs_llm.control.rates import PoolRate
 from spcs_llm.control.services import Endpoint, ModelVersion, Pool
 from spcs_llm.control.table import Table, amount
 from spcs_llm.settings import FIELDS
-from spcs_llm.urls import parse_base_url
+from spcs_llm.urls import UrlError, parse_base_url
 
 COLUMNS = {
     "service": "Service",
@@ -74,7 +74,12 @@ def _rows(found: Discovery, one: FoundService, account_url: str, credit_price: f
         notes.append("The price of its nodes is not confirmed by Snowflake's own table.")
     for endpoint in one.endpoints or ():
         why_not = _STILL_CREATED if endpoint.is_provisioning else "" if endpoint.is_public else _NOT_PUBLIC
-        form = {} if why_not else form_values(endpoint, model, account_url, rate, pool)
+        form = {}
+        if not why_not:
+            try:
+                form = form_values(endpoint, model, account_url, rate, pool)
+            except UrlError as error:
+                why_not = f"Its host name, {endpoint.host or endpoint.private_host}, {error}."
         yield _row(**common, endpoint=endpoint.name, **form, note=" ".join([*notes, why_not]).strip())
     if not one.endpoints:
         if one.endpoints is not None:
@@ -96,6 +101,9 @@ def form_values(
 
     Returns:
         The values by the names of the form's fields. What is empty keeps the form's default.
+
+    Raises:
+        UrlError: If the form would refuse the host.
     """
     hosts = [endpoint.host, endpoint.private_host]
     host = next(filter(None, reversed(hosts) if ".privatelink." in account_url else hosts), "")
