@@ -132,6 +132,14 @@ def test_services_are_lines_and_what_was_picked_each_once() -> None:
     assert settings.wait == 60
 
 
+@pytest.mark.parametrize("listed", ["ML.PROD.A\nML.PROD.B", ["ML.PROD.A", "ML.PROD.B"]])
+@pytest.mark.parametrize("field", ["services", "listedServices"])
+def test_services_come_as_a_list_or_as_text_by_the_api(field: str, listed: Any) -> None:
+    """Who calls DSS's API has no form that makes a list of one field and a text of the other."""
+    settings = read_operate({"snowflakeConnection": "S", field: listed})
+    assert settings.services == ("ML.PROD.A", "ML.PROD.B")
+
+
 @pytest.mark.parametrize("services", [None, "", " \n ", "# nothing"])
 def test_no_services_are_a_mistake_and_never_all_services(services: Any) -> None:
     with pytest.raises(SettingsError, match="'Services' is empty"):

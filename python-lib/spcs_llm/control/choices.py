@@ -9,7 +9,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from spcs_llm.control.macro_form import read_sign_in_settings
+from spcs_llm.control.macro_form import MacroFields, read_sign_in_settings
 from spcs_llm.control.open_session import Dss, open_session
 from spcs_llm.control.services import listed_services
 from spcs_llm.errors import SpcsError
@@ -18,7 +18,6 @@ from spcs_llm.server_text.foreign_text import plain
 
 _SECONDS = 4.0
 _MOST = 500
-_LISTED = "listedServices"
 
 Choice = Mapping[str, str]
 
@@ -36,8 +35,7 @@ def service_choices(payload: Any, config: Any, dss: Dss, seconds: float = _SECON
         The chosen ones first, and lines without a value that explain.
     """
     values = _values(payload, config)
-    saved = values.get(_LISTED)
-    kept = [name for name in saved if isinstance(name, str)] if isinstance(saved, list) else []
+    kept = MacroFields.listed_services.read(FormValues(values)) or ()
     found = _within(seconds, values, dss)
     names = {choice["value"] for choice in found if "value" in choice}
     return [*({"value": name, "label": f"{name} (chosen)"} for name in kept if name not in names), *found]

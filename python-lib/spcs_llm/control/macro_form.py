@@ -60,6 +60,20 @@ class OptionalNumberField(Field["float | None"]):
         return NumberField(self.name, self.label, 0.0, most=self.most)._parsed(value)
 
 
+@dataclass(frozen=True)
+class LinesField(Field["tuple[str, ...] | None"]):
+    """Texts: a list, or one text with one on each line."""
+
+    kinds: ClassVar[tuple[str, ...]] = ("TEXTAREA", "MULTISELECT")
+
+    def _parsed(self, value: Any) -> tuple[str, ...]:
+        texts = value if isinstance(value, list) else [value]
+        if not all(text is None or isinstance(text, str) for text in texts):
+            raise Unfit("must be text")
+        lines = [line.strip() for text in texts if text for line in text.splitlines()]
+        return tuple(line for line in lines if line)
+
+
 class MacroFields:
     """The fields that macros have besides those of `settings.FIELDS`."""
 
@@ -69,7 +83,8 @@ class MacroFields:
     scope = ChoiceField("scope", "Where to look", ACCOUNT, choices=lambda: (ACCOUNT, DATABASE, SCHEMA))
     database = NameField("database", "Database", None)
     schema = NameField("schema", "Schema", None)
-    services = TextField("services", "Services", None)
+    services = LinesField("services", "Services", None)
+    listed_services = LinesField("listedServices", "Services found", None)
     dry_run = FlagField("dryRun", "Only show what would be done", True)
     wait = NumberField("waitSeconds", "Wait", 0.0, most=7200, unit=" seconds")
     days = WholeField[int]("days", "Days", 30, most=365)
@@ -274,12 +289,9 @@ def _scope(form: FormValues) -> Scope:
 
 def _services(form: FormValues) -> tuple[str, ...]:
     """The lines of the field, and what was picked in the list beside it."""
-    text = MacroFields.services.read(form) or ""
-    listed = form.get("listedServices")
-    picked = [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
-    lines = [line.strip() for line in [*text.splitlines(), *picked]]
-    found = tuple(dict.fromkeys(line for line in lines if line and not line.startswith("#")))
-    if not found:
+    lines = (*(MacroFields.services.read(form) or ()), *(MacroFields.listed_services.read(form) or ()))
+    found = tuple(dict.fromkeys(line for line in lines if not line.startswith("#")))
+    if not found and not form.complaints_about(MacroFields.services):
         form.complain(
             MacroFields.services,
             "is empty: enter full names (DATABASE.SCHEMA.SERVICE), one on each line; * stands for any characters",
