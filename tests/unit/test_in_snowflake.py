@@ -414,6 +414,35 @@ def test_empty_fields_mean_what_absent_ones_mean(empty: Any) -> None:
     assert read_settings({**left, **CHAT}) == read_settings(CHAT)
 
 
+@pytest.mark.parametrize(
+    ("name", "left"),
+    [
+        *((name, left) for name in ("stopSequences", "keptColumns", "keyColumns") for left in (None, "")),
+        *(("examples", left) for left in (None, {}, {"input": "", "output": None})),
+    ],
+)
+def test_an_entry_that_was_added_and_not_filled_in_is_passed_over(name: str, left: Any) -> None:
+    given = [{"input": "1", "output": "one"}] if name == "examples" else ["ID"]
+    assert read_settings({**CHAT, name: [*given, left]}) == read_settings({**CHAT, name: given})
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"jsonSchema": '{"properties": {"": {"type": "string"}}}'},
+        {"jsonSchema": f'{{"properties": {{"{"x" * 256}": {{"type": "string"}}}}}}'},
+        {"outputColumn": "x" * 256},
+        {"outputColumn": "x" * 250},  # x…x_error is too long
+    ],
+)
+def test_a_column_that_snowflake_could_not_create_is_refused_before_anything_is_asked(given: Any) -> None:
+    """Snowflake documentation, "Object identifiers": up to 255 characters."""
+    columns = [InputColumn("ID", "NUMBER"), InputColumn("TEXT", "TEXT")]
+    with pytest.raises(SettingsError, match="255 characters"):
+        plan_questions(read_settings({**CHAT, **given}), INPUT, columns)
+    plan_questions(read_settings({**CHAT, "outputColumn": "x" * 249}), INPUT, columns)
+
+
 def test_wrong_typed_values_are_read() -> None:
     left = {"maxOutputTokens": "300.0", "temperature": "0.5", "retryFailures": "true", "rowLimit": 4.0}
     settings = read_settings(

@@ -41,9 +41,9 @@ class ColumnsField(Field["tuple[str, ...]"]):
     def _parsed(self, value: Any) -> tuple[str, ...]:
         if isinstance(value, str):
             value = [line.strip() for line in value.splitlines()]
-        if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        if not isinstance(value, list) or not all(name is None or isinstance(name, str) for name in value):
             raise Unfit("must be names of columns")
-        return tuple(dict.fromkeys(name for name in value if name.strip()))
+        return tuple(dict.fromkeys(name for name in value if name and name.strip()))
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class StopsField(Field["tuple[str, ...]"]):
     def _parsed(self, value: Any) -> tuple[str, ...]:
         if isinstance(value, str):
             value = value.splitlines()
-        if not isinstance(value, list) or not all(isinstance(stop, str) for stop in value):
+        if not isinstance(value, list) or not all(stop is None or isinstance(stop, str) for stop in value):
             raise Unfit("must be texts")
         return tuple(stop for stop in value if stop)
 
@@ -74,7 +74,12 @@ class ExamplesField(Field["tuple[Example, ...]"]):
                 raise Unfit("must be a list of objects with 'input' and 'output'") from None
         if not isinstance(value, list):
             raise Unfit("must be a list of objects with 'input' and 'output'")
-        return tuple(_example(one) for one in value)
+        return tuple(_example(one) for one in value if not _is_blank(one))
+
+
+def _is_blank(example: Any) -> bool:
+    """Whether it was added to the list, and nothing was filled in."""
+    return not (any(example.values()) if isinstance(example, Mapping) else example)
 
 
 def _example(value: Any) -> Example:

@@ -21,6 +21,7 @@ from spcs_llm.in_snowflake.template import ColumnPiece, UnknownColumn, resolved
 from spcs_llm.in_snowflake.work_tables import WorkTables
 
 _SHOWN = 20
+_LONGEST_NAME = 255
 
 
 @dataclass(frozen=True)
@@ -167,12 +168,23 @@ class _Fitting:
                 )
             if "${" in name:
                 self._complain_of_variable(field, name)
+            self._check_length(field, name)
             taken.add(name)
+        self._check_length(RecipeFields.output, settings.error)
         if settings.error in taken:
             self.form.complain(
                 RecipeFields.output,
                 f"makes a column {settings.error} for the reasons of failed rows, and there is another column of this "
                 "name: enter another name, or change 'Columns to keep' or 'JSON schema'",
+            )
+
+    def _check_length(self, field: Field[Any], name: str) -> None:
+        """Snowflake documentation, "Object identifiers"."""
+        if not name or len(name) > _LONGEST_NAME:
+            self.form.complain(
+                field,
+                f"makes a column whose name has {len(name)} characters, and Snowflake takes names of 1 to "
+                f"{_LONGEST_NAME} characters: enter another name",
             )
 
     def _complain_of_variable(self, field: Field[Any], name: str) -> None:
