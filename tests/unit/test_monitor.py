@@ -410,6 +410,12 @@ def test_whatever_dss_says_of_a_stranger_it_is_nobody(told: Any) -> None:
     assert not viewer.is_operator(("",)) and not viewer.is_operator(())
 
 
+@pytest.mark.parametrize("groups", [None, 5, "ops", {"ops": 1}])
+def test_groups_in_another_form_than_a_list_are_none(groups: Any) -> None:
+    viewer = Viewers(lambda _: {"authIdentifier": "olga", "groups": groups}).viewer({})
+    assert viewer == Viewer("olga", frozenset())
+
+
 def test_pages_that_nobody_looks_at_are_closed_after_a_minute() -> None:
     clock = Clock()
     watches = Watches(clock)
@@ -426,7 +432,7 @@ def test_pages_that_nobody_looks_at_are_closed_after_a_minute() -> None:
 
 @pytest.mark.parametrize(
     ("groups", "expected"),
-    [(None, ()), ("", ()), (["a", " b ", "a"], ("a", "b")), ("a, b\nc", ("a", "b", "c")), ([], ())],
+    [(None, ()), ("", ()), (["a", " b ", "a", None], ("a", "b")), ("a, b\nc", ("a", "b", "c")), ([], ())],
 )
 def test_groups_are_read_as_dss_leaves_them(groups: Any, expected: tuple[str, ...]) -> None:
     settings = read_monitor({"snowflakeConnection": "sf", "operatorGroups": groups, "days": "7"})

@@ -17,9 +17,9 @@ class GroupsField(Field["tuple[str, ...]"]):
 
     def _parsed(self, value: Any) -> tuple[str, ...]:
         listed = value.replace(",", "\n").splitlines() if isinstance(value, str) else value
-        if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
+        if not isinstance(listed, list) or not all(name is None or isinstance(name, str) for name in listed):
             raise Unfit("must be names of groups")
-        return tuple(dict.fromkeys(name.strip() for name in listed if name.strip()))
+        return tuple(dict.fromkeys(name.strip() for name in listed if name and name.strip()))
 
 
 class MonitorFields:

@@ -89,12 +89,13 @@ class Viewers:
     def _asked(self, headers: Mapping[str, str]) -> Viewer:
         try:
             info = self._identify(dict(headers))
-            user, groups = info.get("authIdentifier"), info.get("groups") or ()
+            user, groups = info.get("authIdentifier"), info.get("groups")
         except Exception:  # noqa: BLE001 - DSS's client raises for a browser that is not signed in
             return NOBODY
         if not isinstance(user, str) or not user:
             return NOBODY
-        return Viewer(user, frozenset(group for group in groups if isinstance(group, str)))
+        listed = groups if isinstance(groups, (list, tuple)) else ()
+        return Viewer(user, frozenset(group for group in listed if isinstance(group, str)))
 
     def _mark(self, headers: Mapping[str, str]) -> bytes:
         """Stands for a browser, without keeping its cookies."""
