@@ -61,6 +61,7 @@ def test_a_service_is_ready_as_soon_as_it_is_there_and_gone_when_it_is_stopped()
     assert gone(service.pid)
 
 
+@pytest.mark.exhaustive
 def test_an_account_runs_in_a_process_of_its_own_until_its_input_ends() -> None:
     services = ["chat=scripted:PREDICT:tokens=3,echo=false", "embed=e5:PREDICT"]
     command = [sys.executable, "-m", "sandbox.snowflake", *services]

@@ -200,6 +200,7 @@ def jwt_cases() -> dict[str, Any]:
     }
 
 
+@pytest.mark.sample(5)
 @pytest.mark.parametrize("case", jwt_cases())
 def test_a_jwt_is_refused_with_the_code_of_the_claim_that_is_wrong(
     sf: Snowflake, key: rsa.RSAPrivateKey, case: str

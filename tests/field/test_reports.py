@@ -35,7 +35,7 @@ def _case(dss: int, report: Report, way: str) -> object:
     return pytest.param(dss, report, way, id=f"{report.name}-{way}", marks=marks)
 
 
-@pytest.mark.sample(200)
+@pytest.mark.sample(120)
 @pytest.mark.parametrize(("field", "report", "way"), _cases(), indirect=["field"], scope="module")
 def test_a_report_is_answered_rightly(field: Field, report: Report, way: str) -> None:
     wrong = replay(field, report, way)

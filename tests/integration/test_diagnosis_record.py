@@ -141,7 +141,7 @@ def test_nothing_of_what_others_chose_is_in_the_record(snowflake: Snowflake, sce
     assert made.findings
 
 
-@pytest.mark.sample(1)
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("scene", SCENES)
 def test_every_text_in_the_record_is_a_word_of_a_closed_list(snowflake: Snowflake, scene: str) -> None:
     made, told, _ = diagnosed(snowflake, scene)

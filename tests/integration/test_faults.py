@@ -496,6 +496,7 @@ def arena(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Arena]:
         yield made
 
 
+@pytest.mark.sample(60)
 @pytest.mark.parametrize("fault", ROWS)
 def test_every_fault_ends_in_an_answer_or_in_an_error_that_says_what_to_do(
     fault: Fault, arena: Arena

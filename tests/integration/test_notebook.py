@@ -154,6 +154,7 @@ def test_it_runs_from_top_to_bottom_outside_dss_and_prints_the_form() -> None:
         assert value in form
 
 
+@pytest.mark.exhaustive
 def test_it_deploys_every_model_of_the_catalogue_in_dss() -> None:
     printed, account, _ = execute(
         in_dss=True,

@@ -187,7 +187,7 @@ def left_out(files: Sequence[tuple[str, Callable[[str], str]]]) -> list[pytest.p
     ]
 
 
-@pytest.mark.sample(26)
+@pytest.mark.sample(8)
 @pytest.mark.parametrize(("name", "rest"), left_out(FROM_EMPTY))
 def test_no_statement_can_be_left_out(name: str, rest: str) -> None:
     with pytest.raises((Refused, Missing)):

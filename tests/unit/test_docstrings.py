@@ -17,6 +17,7 @@ MODULES = sorted(path.relative_to(LIBRARY).as_posix() for path in LIBRARY.rglob(
 SECTIONS = re.compile(r"^(Args|Attributes|Returns|Yields|Raises):$", re.MULTILINE)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("module", MODULES)
 def test_arguments_and_errors_are_described_in_sections(module: str) -> None:
     tree = ast.parse((LIBRARY / module).read_text())

@@ -136,6 +136,7 @@ def holds(value: Any, schema: dict[str, Any]) -> bool:
     return jsonschema.Draft202012Validator(schema).is_valid(value)
 
 
+@pytest.mark.exhaustive
 @given(SCHEMAS, VALUES)
 @settings(max_examples=400, deadline=None)
 def test_what_obeys_a_closed_schema_obeys_the_callers(schema: dict[str, Any], value: Any) -> None:

@@ -79,6 +79,7 @@ WRITTEN = {
 }
 
 
+@pytest.mark.sample(9)
 @pytest.mark.parametrize("text", WRITTEN.values(), ids=WRITTEN)
 def test_a_key_is_read_however_it_was_pasted(text: str) -> None:
     assert claims_of(KeyPair("MYORG-MYACCT", "alice", text))["iss"].endswith(FINGERPRINT)

@@ -69,7 +69,7 @@ def test_english_is_estimated_within_an_eighth() -> None:
     assert all(abs(estimate / count - 1) <= 1 / 8 for count in COUNTED["English"])
 
 
-@pytest.mark.sample(1)
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", FILES)
 def test_prose_code_and_data_are_estimated_within_a_fifth(name: str) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")[:1500]
