@@ -163,32 +163,18 @@ class Embedder:
         if form.of_tei and isinstance(body, list):
             body = {"data": [{"embedding": vector} for vector in body]}
         doubts_base64 = form.as_base64 and not form.of_tei and not self._base64_is_proven.value
-        if (
-            doubts_base64 and isinstance(body, dict) and body.get("data") == []
-        ):  # OpenRouter's way to refuse it
-            return self._asked_in_numbers(texts, model, form, context, truncates=truncates)
-        rows = read_embeddings(body, len(texts), http_request.payload or {})
+        # OpenRouter's way to refuse it
+        refuses_base64 = doubts_base64 and isinstance(body, dict) and body.get("data") == []
+        rows = [] if refuses_base64 else read_embeddings(body, len(texts), http_request.payload or {})
         if doubts_base64:
-            if came_as_base64(body) and _seem_double(rows):
-                return self._asked_in_numbers(texts, model, form, context, truncates=truncates)
-            if came_as_base64(body):
+            is_base64 = came_as_base64(body)
+            if refuses_base64 or (is_base64 and _seem_double(rows)):
+                is_base64 = False
+                rows = self._asked(texts, model, replace(form, as_base64=False), context, truncates=truncates)
+            if is_base64:
                 self._base64_is_proven.learn(True)
             else:
                 self._form.update(lambda known: replace(known, as_base64=False))
-        return rows
-
-    def _asked_in_numbers(
-        self,
-        texts: Sequence[str],
-        model: str | None,
-        form: EmbeddingForm,
-        context: QueryContext,
-        *,
-        truncates: bool,
-    ) -> list[Row]:
-        """The same without base64, which the server does not write as it should, and from now on."""
-        rows = self._asked(texts, model, replace(form, as_base64=False), context, truncates=truncates)
-        self._form.update(lambda known: replace(known, as_base64=False))
         return rows
 
     def _another(self, form: EmbeddingForm, error: ServiceError, *, truncates: bool) -> EmbeddingForm | None:
