@@ -21,6 +21,13 @@ class Unfit(ValueError):
     """A value that a field cannot have; the message says why, to follow the field's label."""
 
 
+def texts_in(value: Any) -> list[str] | None:
+    """The texts of a list, without entries that were added and not filled in; None if it is not a list of texts."""
+    if not isinstance(value, list) or not all(text is None or isinstance(text, str) for text in value):
+        return None
+    return [text for text in value if text]
+
+
 class FormValues:
     """What a form left, and the complaints about it. After a complaint no value is of use.
 

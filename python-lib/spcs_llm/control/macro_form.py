@@ -20,6 +20,7 @@ from spcs_llm.form_fields import (
     TextField,
     Unfit,
     WholeField,
+    texts_in,
 )
 from spcs_llm.settings import FIELDS, CredentialSettings, KeyPairSignIn, read_sign_in
 from spcs_llm.urls import is_snowflakes
@@ -67,10 +68,10 @@ class LinesField(Field["tuple[str, ...] | None"]):
     kinds: ClassVar[tuple[str, ...]] = ("TEXTAREA", "MULTISELECT")
 
     def _parsed(self, value: Any) -> tuple[str, ...]:
-        texts = value if isinstance(value, list) else [value]
-        if not all(text is None or isinstance(text, str) for text in texts):
+        texts = texts_in(value if isinstance(value, list) else [value])
+        if texts is None:
             raise Unfit("must be text")
-        lines = [line.strip() for text in texts if text for line in text.splitlines()]
+        lines = [line.strip() for text in texts for line in text.splitlines()]
         return tuple(line for line in lines if line)
 
 

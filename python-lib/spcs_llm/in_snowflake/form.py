@@ -13,7 +13,16 @@ from typing import Any, ClassVar
 from spcs_llm.control.identifiers import NotAName, QualifiedName, parts, qualified, typed
 from spcs_llm.control.macro_form import NameField, OptionalNumberField
 from spcs_llm.errors import SettingsError
-from spcs_llm.form_fields import ChoiceField, Field, FlagField, FormValues, TextField, Unfit, WholeField
+from spcs_llm.form_fields import (
+    ChoiceField,
+    Field,
+    FlagField,
+    FormValues,
+    TextField,
+    Unfit,
+    WholeField,
+    texts_in,
+)
 from spcs_llm.in_snowflake.answer_fields import AnswerField, UnfitSchema, read_fields, read_schema
 from spcs_llm.in_snowflake.template import Template, read_template
 from spcs_llm.settings import FIELDS
@@ -41,9 +50,10 @@ class ColumnsField(Field["tuple[str, ...]"]):
     def _parsed(self, value: Any) -> tuple[str, ...]:
         if isinstance(value, str):
             value = [line.strip() for line in value.splitlines()]
-        if not isinstance(value, list) or not all(name is None or isinstance(name, str) for name in value):
+        names = texts_in(value)
+        if names is None:
             raise Unfit("must be names of columns")
-        return tuple(dict.fromkeys(name for name in value if name and name.strip()))
+        return tuple(dict.fromkeys(name for name in names if name.strip()))
 
 
 @dataclass(frozen=True)
@@ -53,11 +63,10 @@ class StopsField(Field["tuple[str, ...]"]):
     kinds: ClassVar[tuple[str, ...]] = ("STRINGS",)
 
     def _parsed(self, value: Any) -> tuple[str, ...]:
-        if isinstance(value, str):
-            value = value.splitlines()
-        if not isinstance(value, list) or not all(stop is None or isinstance(stop, str) for stop in value):
+        stops = texts_in(value.splitlines() if isinstance(value, str) else value)
+        if stops is None:
             raise Unfit("must be texts")
-        return tuple(stop for stop in value if stop)
+        return tuple(stops)
 
 
 @dataclass(frozen=True)

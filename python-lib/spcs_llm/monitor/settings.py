@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from spcs_llm.control.macro_form import MacroFields
-from spcs_llm.form_fields import Field, FormValues, Unfit, WholeField
+from spcs_llm.form_fields import Field, FormValues, Unfit, WholeField, texts_in
 
 
 @dataclass(frozen=True)
@@ -17,9 +17,10 @@ class GroupsField(Field["tuple[str, ...]"]):
 
     def _parsed(self, value: Any) -> tuple[str, ...]:
         listed = value.replace(",", "\n").splitlines() if isinstance(value, str) else value
-        if not isinstance(listed, list) or not all(name is None or isinstance(name, str) for name in listed):
+        names = texts_in(listed)
+        if names is None:
             raise Unfit("must be names of groups")
-        return tuple(dict.fromkeys(name.strip() for name in listed if name and name.strip()))
+        return tuple(dict.fromkeys(name.strip() for name in names if name.strip()))
 
 
 class MonitorFields:
