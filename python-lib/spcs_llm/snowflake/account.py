@@ -168,7 +168,7 @@ def authorization(token: str) -> Mapping[str, str]:
 
 def error_from_response(status: int, headers: Mapping[str, str], body: bytes) -> SpcsError:
     """The error behind an account's response that is not a success."""
-    if status in (408, 429) or (status >= 500 and status != 513):  # 513: there is no such account
+    if status in (408, 429) or (status >= 500 and status != 513):  # 513 means that the account does not exist
         kind = ServiceBusy if status == 429 else ServiceDown
         return kind(
             f"Snowflake's login does not answer (HTTP {status}).",
