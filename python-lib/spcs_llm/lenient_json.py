@@ -11,6 +11,8 @@ import math
 import re
 from typing import Any
 
+from spcs_llm.whole_characters import whole_characters
+
 _MAX_DEPTH = 100
 _MAX_VALUES = 200_000
 _MAX_DIGITS = 400  # of a number as it is written: converting longer ones takes quadratic time
@@ -166,12 +168,7 @@ def _is_escaped(text: str, begin: int, at: int) -> bool:
 
 
 def _unescaped(text: str) -> str:
-    plain = _ESCAPE.sub(_character, text)
-    try:
-        plain.encode()
-    except UnicodeEncodeError:  # JSON writes a character beyond U+FFFF as two escapes
-        plain = plain.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return plain
+    return whole_characters(_ESCAPE.sub(_character, text))
 
 
 def _character(escape: re.Match[str]) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from spcs_llm.lenient_json import read_leniently
+from spcs_llm.whole_characters import whole_characters
 
 INVALID_ARGUMENTS = "invalid_arguments"  # the one key of what stands for arguments that cannot be read
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
@@ -135,7 +136,7 @@ def _written(value: Any) -> str:
         text = json.dumps(finite(value), ensure_ascii=False, default=str)
     except (ValueError, RecursionError):
         return json.dumps({INVALID_ARGUMENTS: "nested too deep"})
-    return text if _is_utf8(text) else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return whole_characters(text)
 
 
 def finite(value: Any) -> Any:

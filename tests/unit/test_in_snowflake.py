@@ -36,7 +36,7 @@ from spcs_llm.in_snowflake.signature import (
 from spcs_llm.in_snowflake.template import ColumnPiece, UnknownColumn, read_template, resolved
 from spcs_llm.in_snowflake.texts import MAX_BYTES, fill_statements
 from spcs_llm.in_snowflake.work_tables import HASHES, Slice, slices, work_tables
-from spcs_llm.mesh.writable import writable_text
+from spcs_llm.whole_characters import whole_characters
 from tests.unit.test_descriptors import ROOT
 
 from .scripted_session import ScriptedSession, rows
@@ -102,7 +102,7 @@ def filled(statements: list[str]) -> dict[str, str]:
 @given(st.dictionaries(st.sampled_from(["A", "B", "C"]), HOSTILE.filter(bool)))
 def test_no_text_is_in_a_statement_and_all_arrive(texts: dict[str, str]) -> None:
     assert filled(list(fill_statements("T", texts))) == {
-        column: writable_text(text) for column, text in texts.items()
+        column: whole_characters(text) for column, text in texts.items()
     }
 
 

@@ -15,8 +15,9 @@ from spcs_llm.domain import ChatAnswer, ChatDelta, ChatRequest, JsonFormat, Mess
 from spcs_llm.errors import ModelError, NetworkError, QueryTimeout, SpcsError
 from spcs_llm.protocols.openai.answer import AnswerReader
 from spcs_llm.protocols.openai.protocol import OpenAIProtocol
-from spcs_llm.protocols.openai.text import GrowingText, whole_characters
+from spcs_llm.protocols.openai.text import GrowingText
 from spcs_llm.query_context import QueryContext
+from spcs_llm.whole_characters import whole_characters
 from tests.unit.scripted_endpoint import DONE, ScriptedEndpoint, completion, delta, event, usage
 
 USER = Message("user", (TextPart("a question"),))

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from spcs_llm.whole_characters import whole_characters
+
 _MAX_DIMENSIONS = 65_536
 _NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")  # in JSON, where a backslash before it may be an escaped one
 _BYTES_A_NUMBER = 25  # as Python and JSON write a float at its longest, with what parts it from the next
@@ -60,4 +62,4 @@ class HttpRequest:
         try:
             return text.encode()
         except UnicodeEncodeError:
-            return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
+            return whole_characters(text).encode()

@@ -20,7 +20,7 @@ from spcs_llm.in_snowflake.registry_model import RegistryModel
 from spcs_llm.in_snowflake.settings_table import response_format
 from spcs_llm.in_snowflake.signature import Call, Form, Sampling
 from spcs_llm.in_snowflake.work_tables import WorkTables, unanswered
-from spcs_llm.mesh.writable import writable_text
+from spcs_llm.whole_characters import whole_characters
 
 MAX_CHARACTERS = 900_000  # of a statement, which Snowflake limits to 1 MB
 _OTHERS = re.compile(r"[^A-Za-z0-9_ ./@]")
@@ -129,7 +129,7 @@ def written(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ", ".join(map(written, value)) + "]"
     if isinstance(value, str):
-        return '"' + _OTHERS.sub(_numbered, writable_text(value)) + '"'
+        return '"' + _OTHERS.sub(_numbered, whole_characters(value)) + '"'
     return json.dumps(value)
 
 

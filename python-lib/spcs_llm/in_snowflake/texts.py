@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from spcs_llm.mesh.writable import writable_text
+from spcs_llm.whole_characters import whole_characters
 
 MAX_BYTES = 100_000  # of text in one statement: twice as many digits
 
@@ -27,7 +27,7 @@ def fill_statements(table: str, texts: Mapping[str, str]) -> Iterator[str]:
     assignments: dict[str, str] = {}
     size = 0
     for column, text in texts.items():
-        for part in _parts(writable_text(text).encode()):
+        for part in _parts(whole_characters(text).encode()):
             if assignments and (column in assignments or size + len(part) > MAX_BYTES):
                 yield _update(table, assignments)
                 assignments, size = {}, 0

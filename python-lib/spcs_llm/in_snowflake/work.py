@@ -15,7 +15,7 @@ from spcs_llm.in_snowflake.place import Place
 from spcs_llm.in_snowflake.session import JobSession
 from spcs_llm.in_snowflake.settings_table import whose_turn
 from spcs_llm.in_snowflake.work_tables import HASHES, Slice, unanswered, work_tables
-from spcs_llm.mesh.writable import writable_text
+from spcs_llm.whole_characters import whole_characters
 
 _ALL = Slice(0, HASHES)
 
@@ -88,7 +88,7 @@ class Work:
 
     def fail(self, reason: str, part: Slice = _ALL) -> None:
         """Makes the unanswered questions of a slice failures."""
-        digits = writable_text(reason).encode().hex()
+        digits = whole_characters(reason).encode().hex()
         self.session.change(
             f"INSERT INTO {self.tables.answers} (ROW_KEY, PROMPT_KEY, ERROR) "
             f"SELECT Q.ROW_KEY, Q.PROMPT_KEY, HEX_DECODE_STRING('{digits}') FROM {self.tables.questions} AS Q "

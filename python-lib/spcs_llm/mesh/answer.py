@@ -12,9 +12,10 @@ from typing import Any
 
 from spcs_llm.domain import ChatAnswer, ChatDelta, ChatEnd, Embedding, Ranking, ToolCall, ToolCallDelta, Usage
 from spcs_llm.errors import SpcsError
-from spcs_llm.mesh.writable import TextJoiner, is_count, writable_log_probs, writable_text
+from spcs_llm.mesh.writable import TextJoiner, is_count, writable_log_probs
 from spcs_llm.query_context import QueryContext, Step
 from spcs_llm.tool_arguments import arguments_text
+from spcs_llm.whole_characters import whole_characters
 
 _FINISH_REASONS = frozenset(("STOP", "LENGTH", "TOOL_CALLS", "CONTENT_FILTER", "ERROR", "UNKNOWN"))
 _MAX_LINE = 4_000  # characters of reasoning that wait for the end of their line
@@ -31,13 +32,13 @@ def completion_response(answer: ChatAnswer, usage: Usage, cost: float) -> dict[s
     Returns:
         LLM Mesh's dict.
     """
-    response: dict[str, Any] = {"text": writable_text(answer.text)}
+    response: dict[str, Any] = {"text": whole_characters(answer.text)}
     if answer.tool_calls:
         response["toolCalls"] = [_tool_call(call) for call in answer.tool_calls]
     if answer.log_probs:
         response["logProbs"] = writable_log_probs(answer.log_probs)
     if answer.reasoning:
-        response["artifacts"] = [_reasoning(writable_text(answer.reasoning), 0)]
+        response["artifacts"] = [_reasoning(whole_characters(answer.reasoning), 0)]
     return {**response, **_outcome(answer.finish_reason, usage, cost)}
 
 
@@ -138,8 +139,8 @@ def _counts(usage: Usage) -> dict[str, Any]:
 def _tool_call(call: ToolCall) -> dict[str, Any]:
     return {
         "type": "function",
-        "id": writable_text(call.id),
-        "function": {"name": writable_text(call.name), "arguments": arguments_text(call.arguments)},
+        "id": whole_characters(call.id),
+        "function": {"name": whole_characters(call.name), "arguments": arguments_text(call.arguments)},
     }
 
 
@@ -209,10 +210,10 @@ class ChunkWriter:
     def _tool_call(self, call: ToolCallDelta) -> dict[str, Any]:
         function: dict[str, Any] = {"arguments": self._halves.joined(f"call {call.index}", call.arguments)}
         if call.name is not None:
-            function["name"] = writable_text(call.name)
+            function["name"] = whole_characters(call.name)
         delta: dict[str, Any] = {"index": call.index, "type": "function", "function": function}
         if call.id is not None:
-            delta["id"] = writable_text(call.id)
+            delta["id"] = whole_characters(call.id)
         return delta
 
 

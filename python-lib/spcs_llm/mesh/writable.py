@@ -10,20 +10,11 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from spcs_llm.whole_characters import whole_characters
+
 _LEAST_LOG_PROB = -9999.0  # what vLLM itself writes for minus infinity
 _MAX_COUNT = 2**53  # beyond it, a number of JSON is not the same in every program
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
-
-
-def writable_text(text: str) -> str:
-    """`text` with the two halves of a character joined, and a half without the other replaced."""
-    if text.isascii():
-        return text
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
 
 
 def writable_log_probs(log_probs: Iterable[Mapping[str, Any]]) -> list[Any]:
@@ -43,9 +34,9 @@ def _writable(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else _LEAST_LOG_PROB if value == -math.inf else None
     if isinstance(value, str):
-        return writable_text(value)
+        return whole_characters(value)
     if isinstance(value, Mapping):
-        return {writable_text(str(key)): _writable(item) for key, item in value.items()}
+        return {whole_characters(str(key)): _writable(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_writable(item) for item in value]
     return value if value is None or isinstance(value, bool) or is_count(abs(value)) else None
@@ -74,7 +65,7 @@ class TextJoiner:
         if "\ud800" <= piece[-1] <= "\udbff":
             self._halves[slot] = piece[-1]
             piece = piece[:-1]
-        return writable_text(piece)
+        return whole_characters(piece)
 
     def rest(self) -> Iterator[tuple[str, str]]:
         """What still waits when no more comes, by its slot."""

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from spcs_llm.protocols.openai.text import whole_characters
+from spcs_llm.whole_characters import whole_characters
 
 # What OpenAI's own API gives for a token that is too unlikely to have a figure, of which JSON has no infinity.
 _LEAST = -9999.0

@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-_SURROGATE = re.compile("[\ud800-\udfff]")
+from spcs_llm.whole_characters import whole_characters
+
 _HIGH = re.compile("[\ud800-\udbff]")
 _REPLACEMENT = "\ufffd"
 
@@ -18,13 +19,6 @@ _REPLACEMENT = "\ufffd"
 _NO_CHANCE = 16
 _NO_CHANCE_WHEN_EQUAL = 32
 _A_WORD = 4
-
-
-def whole_characters(text: str) -> str:
-    """`text` with pairs of surrogates joined to the characters they stand for, and single ones replaced."""
-    if text.isascii() or not _SURROGATE.search(text):
-        return text
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def with_whole_characters(value: Any, depth: int = 64) -> Any:

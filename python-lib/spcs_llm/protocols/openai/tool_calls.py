@@ -15,9 +15,9 @@ from typing import Any
 
 from spcs_llm.domain import ToolCall, ToolCallDelta
 from spcs_llm.errors import ModelError
-from spcs_llm.protocols.openai.text import whole_characters
 from spcs_llm.protocols.openai.tool_names import OfferedTools, readable_name
 from spcs_llm.tool_arguments import arguments_text, is_whole
+from spcs_llm.whole_characters import whole_characters
 
 MAX_CALLS = 128
 _MAX_PIECES_OF_A_NAME = 64

@@ -27,9 +27,9 @@ from spcs_llm.errors import (
     ServiceStarting,
     SpcsError,
 )
-from spcs_llm.mesh.writable import writable_text
 from spcs_llm.model import Model
 from spcs_llm.protocols.openai.schema_check import is_of_schema
+from spcs_llm.whole_characters import whole_characters
 
 logger = logging.getLogger(__name__)
 
@@ -219,7 +219,7 @@ def _is_outage(error: SpcsError) -> bool:
 
 
 def _encoded(value: Mapping[str, Any]) -> bytes:
-    return writable_text(
+    return whole_characters(
         json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     ).encode()
 
