@@ -369,8 +369,29 @@ THOUGHTS: list[tuple[str, str, str | None]] = [
     ("<|channel>thought\nHm.\n<channel|>Hi", "Hi", "Hm."),
     ("<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>final<|message|>Hi", "Hi", "Hm."),
     ("<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant to=add", "<|start|>assistant to=add", "Hm."),
-    ("<|channel|>analysis<|message|>Hm.<|end|><|start|>assis", "<|start|>assis", "Hm."),
-    ("<|channel|>final<|message|>Hi", "<|channel|>final<|message|>Hi", None),
+    ("<|channel|>analysis<|message|>Hm.<|end|><|start|>assis", "", "Hm."),
+    (
+        "<|channel|>analysis<|message|>Hm. <|start|>assistant<|channel|>final json<|message|>Hi<|return|>",
+        "Hi",
+        "Hm.",
+    ),
+    ("<|channel|>analysis<|message|>A.<|end|>\n<|channel|>analysis<|message|>B.<|end|>", "", "A.\n\nB."),
+    ("<|channel|>commentary<|message|>A.<|end|><|channel|>final<|message|>B.", "A.\n\nB.", None),
+    ("<|start|>assistant<|channel|>final <|constrain|>json<|message|>1 <| 2 <", "1 <| 2 <", None),
+    ("<|channel|>commentary to=f<|message|>{}<|call|>", "<|channel|>commentary to=f<|message|>{}", None),
+    ("<|channel|>final Hi", "<|channel|>final Hi", None),
+    (
+        "<|channel|>analysis<|message|>Hm.<|end|><|start|>user<|message|>Hi",
+        "<|start|>user<|message|>Hi",
+        "Hm.",
+    ),
+    ("<|channel|>final<|message|>Hi", "Hi", None),
+    ("</think>\n\nHi", "Hi", None),
+    ("</think>", "", None),
+    ("</thin air", "</thin air", None),
+    ("<think>\n\n</think>\n\n<think>Hm.</think>Hi", "Hi", "Hm."),
+    ("<think></think><think></think><think>Hi", "<think>Hi", None),
+    ("<think>Hm.</think>\n<think>Hi", "<think>Hi", "Hm."),
 ]
 
 
@@ -382,6 +403,35 @@ def test_a_block_of_thoughts_before_the_answer_is_reasoning(
     pieces = [said[at : at + size] for at in range(0, len(said), size)]
     answer = both_ways(b"".join(delta(content=piece) for piece in pieces) + delta("stop"))
     assert (answer.text, (answer.reasoning or "").strip() or None) == (text, reasoning)
+
+
+# -- the end of a turn -------------------------------------------------------------------------------------
+
+TURN_ENDS: list[tuple[str, str]] = [
+    ("Hi<|im_end|>", "Hi"),
+    ("Hi<|im_end|>\n<|endoftext|>\n", "Hi"),
+    ("Hi</s>", "Hi"),
+    ("Hi<\uff5cend\u2581of\u2581sentence\uff5c>", "Hi"),
+    ("Hi<|im_end|><|im_e", "Hi"),
+    ("Hi <|im_e", "Hi <|im_e"),
+    ("Hi <|im_end|> there", "Hi <|im_end|> there"),
+    ("Hi <|im_end|>\n</s> there<|im_end|>", "Hi <|im_end|>\n</s> there"),
+    ("<s>Hi</s>", "<s>Hi</s>"),
+    ("<|im_end|>", "<|im_end|>"),
+    ("a << b <", "a << b <"),
+]
+
+
+@pytest.mark.parametrize(("said", "text"), TURN_ENDS)
+@pytest.mark.parametrize("size", [1, 2, 5, 1000])
+def test_the_token_that_ends_a_turn_is_none_of_the_answer(said: str, text: str, size: int) -> None:
+    pieces = [said[at : at + size] for at in range(0, len(said), size)]
+    assert both_ways(b"".join(delta(content=piece) for piece in pieces) + delta("stop")).text == text
+
+
+def test_a_fence_before_the_end_of_a_turn_is_taken_off() -> None:
+    body = delta(content='```json\n{"a": 1}\n```<|im_') + delta(content="end|>") + delta("stop")
+    assert both_ways(body, json_format=JsonFormat(if_supported=True)).text == '{"a": 1}'
 
 
 # -- JSON in a fence -------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from spcs_llm.protocols.openai.finish_reasons import ERROR, finish_reason_of, te
 from spcs_llm.protocols.openai.frames import DONE, BrokenFrame, decoded_again, frames, is_heartbeat
 from spcs_llm.protocols.openai.log_probs import tokens_of
 from spcs_llm.protocols.openai.obedience import disobeyed, fenced_json
-from spcs_llm.protocols.openai.opening import JsonFence, LeadingThoughts
+from spcs_llm.protocols.openai.opening import JsonFence, LeadingThoughts, TurnEnd
 from spcs_llm.protocols.openai.text import GrowingText
 from spcs_llm.protocols.openai.tool_calls import NamelessCall, ToolCalls, is_nameless
 from spcs_llm.protocols.openai.usage import usage_of, with_later
@@ -29,6 +29,8 @@ _BESIDE = ("tool_calls", "function_call", "reasoning_content", "reasoning", "ref
 _EVENTS_BETWEEN_LOOKS_AT_THE_CLOCK = 64
 _decoded = json.JSONDecoder().decode
 _LONGEST_MODEL_NAME = 256
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+_TOKENS_OF_NOTHING = 16  # that an answer without anything may have: ends of turns, an empty block of thoughts
 
 
 class EmptyStream(ServiceError):
@@ -90,9 +92,11 @@ class AnswerReader:
         self._said = GrowingText()
         self._thought = GrowingText()
         self._thoughts_before: LeadingThoughts | None = LeadingThoughts()
+        self._turn_end = TurnEnd()
         self._fence = JsonFence() if request.json_format is not None else None
         self._texts: list[str] = []
         self._reasoning: list[str] = []
+        self._in_both_fields: list[str] = []
         self._log_probs: list[dict[str, Any]] = []
         self._choices: Choices | None = None
         self._finish_reason: str | None = None
@@ -182,7 +186,7 @@ class AnswerReader:
         """Finds what the answer lacks of the things that streams are known to lose: the whole answer may have it.
 
         Returns:
-            "calls", "arguments", "readable arguments" or "logprobs"; None if nothing is known to be lost.
+            "calls", "arguments", "readable arguments", "characters" or "logprobs"; None if nothing is known to be lost.
         """
         if self._request.tools and (self._lost_calls or self._says_nothing()):
             return "calls"
@@ -196,9 +200,20 @@ class AnswerReader:
                 return "arguments"
         if self._calls.lost_a_beginning:
             return "readable arguments"
+        if self._lost_characters():
+            return "characters"
         if "logprobs" in self._payload and self._texts and not self._log_probs:
             return "logprobs"
         return None
+
+    def _lost_characters(self) -> bool:
+        """Whether characters were replaced, as in streams whose server decodes each token by itself."""
+        if self._said.has_halves:
+            return False  # a gateway cut it in two, and has it no otherwise
+        text = "".join(self._texts)
+        if self._finish_reason == "length":
+            text = text.rstrip(_REPLACEMENT)  # the limit has cut a character
+        return _REPLACEMENT in text and _REPLACEMENT not in json.dumps(self._payload, ensure_ascii=False)
 
     def _says_nothing(self) -> bool:
         """Whether the answer ends without a call and without a text: its reasoning and blanks are not an answer."""
@@ -277,12 +292,15 @@ class AnswerReader:
         """What is new in an event that holds text and nothing else, as nearly all do; None for any other."""
         if name or self._thoughts_before is not None or self._choices is not None or self._fence is not None:
             return None
+        if self._turn_end.is_waiting:
+            return None
         try:
             (choice,) = body["choices"]
             delta = choice["delta"]
             text = delta["content"]
             if (
                 text.__class__ is not str
+                or "<" in text
                 or self._is_finished
                 or (len(delta) > 1 and any(map(delta.get, _BESIDE)))
             ):
@@ -438,6 +456,9 @@ class AnswerReader:
         else:
             text, reasoning = text_and_reasoning(piece)
             heads = self._read_calls(piece, whole=whole)
+            if text and text == reasoning and not whole:
+                self._in_both_fields.append(text)  # gateways write thoughts into the field of the text, too
+                text = ""
         log_probs = choice.get("logprobs")
         tokens = tokens_of(log_probs) if log_probs else ()
         if tokens:
@@ -483,6 +504,8 @@ class AnswerReader:
             reasoning += thoughts
             if self._thoughts_before.is_over:
                 self._thoughts_before = None
+        if text and ("<" in text or self._turn_end.is_waiting):
+            text = self._turn_end.part(text)
         if self._fence is not None and text:
             text = self._fence.part(text)
         if text:
@@ -550,11 +573,14 @@ class AnswerReader:
             text, reasoning = self._thoughts_before.flush()
             self._thoughts_before = None
             deltas.append(self._delta(text, reasoning))
+        if not self._texts and not self._calls:
+            deltas.append(self._delta("".join(self._in_both_fields), ""))
+        rest = self._turn_end.flush("".join(self._texts)) if self._turn_end.is_waiting else ""
         if self._fence is not None:
-            rest = self._fence.flush()
-            if rest:
-                self._texts.append(rest)
-                deltas.append(ChatDelta(rest))
+            rest = self._fence.part(rest) + self._fence.flush()
+        if rest:
+            self._texts.append(rest)
+            deltas.append(ChatDelta(rest))
         return [delta for delta in deltas if delta is not None]
 
     def _used_up_its_tokens(self) -> bool:
@@ -594,8 +620,16 @@ class AnswerReader:
         should_hold_more = (
             request.tools or request.json_format or self._finish_reason == "tool_calls" or completion > 1
         )
-        if self._as_stream and should_hold_more and self._finish_reason in (None, "stop", "tool_calls"):
+        if self._finish_reason not in (None, "stop", "tool_calls"):
+            return
+        if self._as_stream and should_hold_more:
             raise UselessStream("The service streams an empty answer.")
+        if completion > _TOKENS_OF_NOTHING:
+            raise ModelError(
+                f"The service counts {completion} tokens of an answer, but its answer is empty.",
+                "Try again. If this happens again, ask whoever runs the service to check the server's parsers for"
+                " reasoning and tool calls: they are to be those that are meant for its model.",
+            )
 
     def _counts(self) -> Usage:
         has_answer = bool(self._texts or self._reasoning or self._finished_calls)

@@ -1,8 +1,11 @@
-"""What stands around an answer's text and is none of it: a block of thoughts before it, a fence about JSON."""
+"""What stands around an answer's text and is none of it: thoughts before it, a fence about JSON, the turn's end."""
 
 from __future__ import annotations
 
+import re
 from typing import Final
+
+from spcs_llm.protocols.openai.harmony import Harmony, begins_harmony
 
 _ENDS: Final = {
     "<think>": "</think>",
@@ -12,10 +15,17 @@ _ENDS: Final = {
     "<mm:think>": "</mm:think>",  # MiniMax M3
     "<seed:think>": "</seed:think>",  # Seed-OSS
     "<|channel>thought": "<channel|>",  # Gemma 4
-    "<|channel|>analysis<|message|>": "<|end|>",  # gpt-oss
 }
-# What stands between such an end and the answer.
-_THEN: Final = {"<|end|>": "<|start|>assistant<|channel|>final<|message|>"}
+_TAGS: Final = (*_ENDS, *_ENDS.values())  # an end comes first where the template has begun the block
+_MOST_BLOCKS: Final = 2
+# A `</s>` that has no `<s>` before it is no end of a struck-out text.
+_TURN_ENDS: Final = (
+    "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<|endoftext|>", "<|end|>", "<|EOT|>", "<end_of_turn>",
+    "<turn|>", "<|return|>", "<|END_OF_TURN_TOKEN|>", "<\uff5cend\u2581of\u2581sentence\uff5c>", "<eos>", "</s>",
+)  # fmt: skip
+_TURN_END: Final = re.compile("|".join(map(re.escape, _TURN_ENDS)))
+_BLANKS: Final = re.compile(r"\s+")
+_LONGEST_TURN_END: Final = max(map(len, _TURN_ENDS))
 _FENCE: Final = "```"
 _LONGEST_LANGUAGE: Final = 20
 _LONGEST_WAIT: Final = 1024  # characters; blanks without end must not be looked through again with each piece
@@ -26,14 +36,16 @@ class LeadingThoughts:
 
     Servers with a reasoning parser send reasoning in its own field; without one, `<think>…</think>`, or what the model
     has for it, comes as the beginning of the text. Such a block anywhere else is text. A model whose chat template has
-    written `<think>` into the prompt already sends no opening tag, and what it thinks cannot be told from what it says.
+    written `<think>` into the prompt already sends no opening tag, and what it thinks cannot be told from what it says,
+    unless it is nothing: then the text begins with the closing tag.
     """
 
     def __init__(self) -> None:
         self._waiting = ""
         self._end: str | None = None
-        self._then = ""
-        self._strips = False
+        self._blocks = 0
+        self._has_thoughts = False
+        self._harmony: Harmony | None = None
         self.is_over = False
 
     def part(self, piece: str) -> tuple[str, str]:
@@ -47,29 +59,11 @@ class LeadingThoughts:
         """
         if self.is_over:
             return piece, ""
-        if self._strips:
-            return self._stripped(piece), ""
+        if self._harmony is not None:
+            return self._harmony.part(piece)
         text = self._waiting + piece
         self._waiting = ""
-        if self._end is None:
-            head = text.lstrip()
-            begin = next((begin for begin in _ENDS if head.startswith(begin)), None)
-            if begin is None:
-                may_begin = any(begin.startswith(head) for begin in _ENDS)  # also when only blanks came yet
-                if may_begin and len(text) < _LONGEST_WAIT:
-                    self._waiting = text
-                    return "", ""
-                self.is_over = True
-                return text, ""
-            self._end = _ENDS[begin]
-            text = head[len(begin) :].lstrip("\r\n")
-        thoughts, end, rest = text.partition(self._end)
-        if not end:
-            thoughts, self._waiting = _without_beginning_of(self._end, text)
-            return "", thoughts
-        self._strips = True
-        self._then = _THEN.get(self._end, "")
-        return self._stripped(rest), thoughts.rstrip("\r\n")
+        return self._before(text) if self._end is None else self._within(text, self._end)
 
     def flush(self) -> tuple[str, str]:
         """Ends the answer.
@@ -77,20 +71,110 @@ class LeadingThoughts:
         Returns:
             The text and the reasoning in what still waited.
         """
+        if self._harmony is not None:
+            return self._harmony.flush()
         rest, self._waiting = self._waiting, ""
-        return ("", rest) if self._end is not None and not self._strips else (rest, "")
+        if self._end is not None:
+            return "", rest
+        return (rest.lstrip() if self._blocks else rest), ""
 
-    def _stripped(self, piece: str) -> str:
-        """The blank lines between the block and the text belong to neither."""
-        piece = (self._waiting + piece).lstrip()
-        self._waiting = ""
-        if len(piece) < len(self._then) and self._then.startswith(piece):
-            self._waiting = piece
-            return ""
-        if self._then and piece.startswith(self._then):
-            piece, self._then = piece[len(self._then) :].lstrip(), ""
-        self.is_over = bool(piece)
-        return piece
+    def _before(self, text: str) -> tuple[str, str]:
+        """Reads the beginning of an answer, or what follows a block: another one if that was empty."""
+        head = text.lstrip()
+        may_begin = self._blocks < _MOST_BLOCKS and not self._has_thoughts
+        is_harmony = begins_harmony(head) if may_begin else False
+        if is_harmony:
+            self._harmony = Harmony()
+            return self._harmony.part(head)
+        tags = _TAGS if may_begin else ()
+        tag = next((tag for tag in tags if head.startswith(tag)), None)
+        if tag is not None:
+            self._blocks += 1
+            self._end = _ENDS.get(tag)
+            text = head[len(tag) :]
+            return self._before(text) if self._end is None else self._within(text.lstrip("\r\n"), self._end)
+        may_wait = not head or is_harmony is None or any(tag.startswith(head) for tag in tags)
+        if may_wait and len(text) < _LONGEST_WAIT:
+            self._waiting = text
+            return "", ""
+        self.is_over = True
+        return (head if self._blocks else text), ""  # blank lines behind a block belong to neither
+
+    def _within(self, text: str, end: str) -> tuple[str, str]:
+        thoughts, found, rest = text.partition(end)
+        if not found:
+            thoughts, self._waiting = _without_beginning_of(end, text)
+        self._has_thoughts = self._has_thoughts or bool(thoughts.strip())
+        if not found:
+            return "", thoughts
+        self._end = None
+        said, more = self._before(rest)
+        return said, thoughts.rstrip("\r\n") + more
+
+
+class TurnEnd:
+    """Takes the tokens that end a model's turn off the end of an answer: servers are to stop at them, not to say them.
+
+    Attributes:
+        is_waiting: Whether something of the answer is held back.
+    """
+
+    def __init__(self) -> None:
+        self._ended: list[str] = []  # tokens, and the blanks between them, after which nothing came yet
+        self._begun = ""
+        self.is_waiting = False
+
+    def part(self, piece: str) -> str:
+        """Takes in a piece of the answer.
+
+        Args:
+            piece: What is new.
+
+        Returns:
+            What is certainly not behind the end; the rest waits.
+        """
+        text = self._begun + piece
+        self._begun = ""
+        said: list[str] = []
+        at = 0
+        while at < len(text):
+            at = self._past_blanks(text, at) if self._ended else at
+            found = _TURN_END.search(text, at)
+            begun_at = _begun_at(text, at) if found is None else len(text)
+            until = begun_at if found is None else found.start()
+            if until > at:
+                said += [*self._ended, text[at:until]]
+                self._ended = []
+            if found is None:
+                self._begun = text[begun_at:]
+                break
+            self._ended.append(found[0])
+            at = found.end()
+        self.is_waiting = bool(self._ended or self._begun)
+        return "".join(said)
+
+    def flush(self, said: str) -> str:
+        """Ends the answer.
+
+        Args:
+            said: The text that was not held back.
+
+        Returns:
+            What waited and is text: a token that is all of the answer, or one that ends what the text has begun.
+        """
+        ended, begun = "".join(self._ended), self._begun
+        self._ended, self._begun, self.is_waiting = [], "", False
+        if not ended:
+            return begun
+        is_text = not said.strip() or (ended.startswith("</s>") and "<s>" in said)
+        return ended + begun if is_text else ""
+
+    def _past_blanks(self, text: str, at: int) -> int:
+        blanks = _BLANKS.match(text, at)
+        end = blanks.end() if blanks else at
+        if end > at:
+            self._ended.append(text[at:end])
+        return end
 
 
 class JsonFence:
@@ -159,3 +243,9 @@ def _without_beginning_of(tag: str, text: str) -> tuple[str, str]:
             return text[:at], text[at:]
         at = text.rfind(tag[0], max(0, len(text) - len(tag) + 1), at)
     return text, ""
+
+
+def _begun_at(text: str, at: int) -> int:
+    """Where the beginning of a token that ends the turn stands at the end of a text; its length if none does."""
+    begin = text.rfind("<", max(at, len(text) - _LONGEST_TURN_END + 1))
+    return begin if begin >= 0 and any(token.startswith(text[begin:]) for token in _TURN_ENDS) else len(text)

@@ -41,9 +41,14 @@ def with_whole_characters(value: Any, depth: int = 64) -> Any:
 
 
 class GrowingText:
-    """Text that comes in pieces. Time is linear in what comes: only a piece as long as all before is compared."""
+    """Text that comes in pieces. Time is linear in what comes: only a piece as long as all before is compared.
+
+    Attributes:
+        has_halves: Whether it had half a character without the other, which U+FFFD stands for.
+    """
 
     def __init__(self) -> None:
+        self.has_halves = False
         self._parts: list[str] = []
         self._length = 0
         self._count = 0
@@ -93,7 +98,7 @@ class GrowingText:
         """Ends the text, and returns what was held back."""
         rest, self._held = self._held, ""
         if self._half:
-            rest, self._half = rest + _REPLACEMENT, ""
+            rest, self._half, self.has_halves = rest + _REPLACEMENT, "", True
         return self._appended(rest)
 
     def _appended(self, piece: str) -> str:
@@ -107,7 +112,9 @@ class GrowingText:
         piece, self._half = self._half + piece, ""
         if piece and _HIGH.match(piece[-1]):
             piece, self._half = piece[:-1], piece[-1]
-        return whole_characters(piece)
+        whole = whole_characters(piece)
+        self.has_halves = self.has_halves or whole.count(_REPLACEMENT) > piece.count(_REPLACEMENT)
+        return whole
 
     def _compared(self, piece: str, is_last: bool) -> str:
         if self._held:
