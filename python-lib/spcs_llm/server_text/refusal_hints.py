@@ -63,6 +63,11 @@ _HINTS = tuple(
             "In the history, a user message follows the output of a tool: add the assistant's answer between them.",
         ),
         (
+            r"\breasoning_content\b.{0,60}\b(missing|must be passed)",
+            "LLM Mesh does not keep a model's reasoning in a history: ask whoever runs the service to turn the model's"
+            " thinking off.",
+        ),
+        (
             r"not support (tools?|functions?)|tools? (are|is) not supported|tool (use|calling) is not",
             "Use a model that supports tools, or a query without tools.",
         ),

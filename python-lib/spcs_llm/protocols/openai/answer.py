@@ -198,7 +198,7 @@ class AnswerReader:
         for call in self._finished_calls:
             if call.arguments == "{}" and call.name in demanding:
                 return "arguments"
-        if self._calls.lost_a_beginning:
+        if self._calls.lost_a_part:
             return "readable arguments"
         if self._lost_characters():
             return "characters"

@@ -46,6 +46,7 @@ class Dialect:
         schema_closed: Objects of the JSON schema with known properties are closed, and all properties required.
         strict_tools: A tool that must be called is to be held to its schema.
         object_arguments: Arguments of calls in the history are objects, and not the text of one.
+        empty_reasoning: Assistant turns of the history have an empty `reasoning_content`.
         tool_choice: The tool choice is sent. Without it, tools are not sent either where none may be called.
         without_format: No JSON format is sent.
     """
@@ -63,6 +64,7 @@ class Dialect:
     schema_closed: bool = False
     strict_tools: bool = True
     object_arguments: bool = False
+    empty_reasoning: bool = False
     tool_choice: bool = True
     without_format: bool = False
 

@@ -72,6 +72,12 @@ _ABOUT_MAPPING: Final = re.compile(
     r"|arguments\W.{0,60}(must|should) be an? (valid )?(dict|mapping|object)",
     _I,
 )
+# Of DeepSeek's and Moonshot's models that think: a turn of the history lacks its reasoning.
+_ABOUT_REASONING: Final = re.compile(
+    r"reasoning_content\b.{0,60}\b(missing|required|must be (passed|provided|included|present))"
+    r"|\b(missing|requires?|must (have|include|contain))\b.{0,60}\breasoning_content\b",
+    _I,
+)
 _ABOUT_NULL: Final = re.compile(r"\bcontent\b|null|none\b|nonetype|undefined|nil\b", _I)
 _ABOUT_TEMPLATE: Final = re.compile(r"jinja|chat.?template|rendering prompt|apply_chat_template|template", _I)
 _INVALID: Final = "Input should be"
@@ -222,6 +228,9 @@ class Refusals:
         if _has_calls(payload) and not dialect.object_arguments and _ABOUT_MAPPING.search(text):
             self.before_objects = error
             return _step(dialect, {"object_arguments": True}, frozenset({"calls"}))
+        if not dialect.empty_reasoning and _has_assistant(payload) and _ABOUT_REASONING.search(text):
+            calls = frozenset({"calls"}) if _has_calls(payload) else frozenset()
+            return _step(dialect, {"empty_reasoning": True}, calls)
         if not (refuses or not_possible or _INVALID in text or _ABOUT_ROLES.search(text)):
             return None  # a failure, and no refusal
         if dialect.object_arguments and self.before_objects is None and re.search(r"\barguments\b", text):
@@ -388,6 +397,10 @@ def has_null_content(payload: Mapping[str, Any]) -> bool:
 
 def _has_calls(payload: Mapping[str, Any]) -> bool:
     return any(message.get("tool_calls") for message in payload["messages"])
+
+
+def _has_assistant(payload: Mapping[str, Any]) -> bool:
+    return any(message["role"] == "assistant" for message in payload["messages"])
 
 
 def _has_foreign_roles(payload: Mapping[str, Any]) -> bool:

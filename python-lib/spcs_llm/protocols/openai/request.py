@@ -217,6 +217,8 @@ def _merged(messages: tuple[Message, ...]) -> list[Message]:
 
 def _message(message: Message, dialect: Dialect) -> dict[str, Any]:
     written: dict[str, Any] = {"role": message.role, "content": _content(message.parts)}
+    if dialect.empty_reasoning and message.role == "assistant":
+        written["reasoning_content"] = ""  # LLM Mesh keeps no reasoning in a history
     if message.tool_calls:
         written["tool_calls"] = [
             {

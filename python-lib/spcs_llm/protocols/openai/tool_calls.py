@@ -141,7 +141,7 @@ class ToolCalls:
         offered: Names of the tools that the model may call.
 
     Attributes:
-        lost_a_beginning: Whether arguments end like a JSON object and do not begin like one.
+        lost_a_part: Whether arguments begin like a JSON object and have no end, or end like one and have no beginning.
     """
 
     def __init__(self, offered: Collection[str]) -> None:
@@ -151,9 +151,7 @@ class ToolCalls:
         self._by_id: dict[str, _Call] = {}
         self._told: list[_Call] = []
         self._ids: set[str] = set()
-        self.lost_a_beginning = (
-            False  # of arguments, as they end like a JSON object and do not begin like one
-        )
+        self.lost_a_part = False
 
     def __bool__(self) -> bool:
         return bool(self._calls)
@@ -269,8 +267,9 @@ class ToolCalls:
                     "Raise the query's maximum of output tokens.",
                 )
             arguments = arguments_text(text)
-            if text.rstrip().endswith("}") and not text.lstrip().startswith(("{", "[", '"{', "`")):
-                self.lost_a_beginning = True
+            begins = text.lstrip().startswith(("{", "[", '"{', "`"))
+            ends = call.is_whole or is_whole(text) if begins else not text.rstrip().endswith("}")
+            self.lost_a_part = self.lost_a_part or not ends
             within = [] if call.is_told else self._calls_within(name, arguments)
             if within:
                 finished.extend(within)
