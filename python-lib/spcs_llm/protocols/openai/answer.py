@@ -13,11 +13,11 @@ from spcs_llm.errors import ModelError, NetworkError, QueryTimeout, ServiceError
 from spcs_llm.http.event_stream import LastEvent, events
 from spcs_llm.http.json_body import is_dense, parse_json
 from spcs_llm.protocols.openai.choices import Choices, the_choice
-from spcs_llm.protocols.openai.content import has_nothing_known, text_and_reasoning
+from spcs_llm.protocols.openai.content import BESIDE_TEXT, has_nothing_known, text_and_reasoning
 from spcs_llm.protocols.openai.finish_reasons import ERROR, finish_reason_of, tells_the_end
 from spcs_llm.protocols.openai.frames import DONE, BrokenFrame, decoded_again, frames, is_heartbeat
 from spcs_llm.protocols.openai.log_probs import tokens_of
-from spcs_llm.protocols.openai.obedience import disobeyed, fenced_json
+from spcs_llm.protocols.openai.obedience import disobeyed, fenced_json, is_json
 from spcs_llm.protocols.openai.opening import JsonFence, LeadingThoughts, TurnEnd
 from spcs_llm.protocols.openai.text import GrowingText
 from spcs_llm.protocols.openai.tool_calls import NamelessCall, ToolCalls, is_nameless
@@ -25,11 +25,12 @@ from spcs_llm.protocols.openai.usage import usage_of, with_later
 from spcs_llm.protocols.reply_errors import error_from_message, error_within, unexpected_reply
 
 _BLANK = b"\xef\xbb\xbf \t\r\n"
-_BESIDE = ("tool_calls", "function_call", "reasoning_content", "reasoning", "refusal")
+_PLAIN = {"role", "content"}
 _EVENTS_BETWEEN_LOOKS_AT_THE_CLOCK = 64
 _decoded = json.JSONDecoder().decode
 _LONGEST_MODEL_NAME = 256
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+_MOST_BLANKS = 2000  # in a row, within JSON
 _TOKENS_OF_NOTHING = 16  # that an answer without anything may have: ends of turns, an empty block of thoughts
 
 
@@ -39,6 +40,17 @@ class EmptyStream(ServiceError):
 
 class UselessStream(ModelError):
     """A stream without an answer, though the whole answer may be sound: an event is broken, or all are empty."""
+
+
+class EndlessBlanks(ModelError):
+    """Blanks and nothing else within JSON, which a grammar allows without end: they would go on up to the limit."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The model writes only blanks within the JSON that the query asks for ('responseFormat').",
+            "Try again, lower the query's maximum of output tokens, or ask whoever runs the service to allow no blanks"
+            " between the parts of JSON: 'disable_any_whitespace' in vLLM's structured outputs.",
+        )
 
 
 @dataclass(frozen=True)
@@ -97,6 +109,7 @@ class AnswerReader:
         self._texts: list[str] = []
         self._reasoning: list[str] = []
         self._in_both_fields: list[str] = []
+        self._blanks = 0
         self._log_probs: list[dict[str, Any]] = []
         self._choices: Choices | None = None
         self._finish_reason: str | None = None
@@ -186,7 +199,8 @@ class AnswerReader:
         """Finds what the answer lacks of the things that streams are known to lose: the whole answer may have it.
 
         Returns:
-            "calls", "arguments", "readable arguments", "characters" or "logprobs"; None if nothing is known to be lost.
+            "calls", "arguments", "readable arguments", "characters", "JSON" or "logprobs"; None if nothing is known to
+            be lost.
         """
         if self._request.tools and (self._lost_calls or self._says_nothing()):
             return "calls"
@@ -202,6 +216,8 @@ class AnswerReader:
             return "readable arguments"
         if self._lost_characters():
             return "characters"
+        if self._lacks_json():
+            return "JSON"
         if "logprobs" in self._payload and self._texts and not self._log_probs:
             return "logprobs"
         return None
@@ -214,6 +230,13 @@ class AnswerReader:
         if self._finish_reason == "length":
             text = text.rstrip(_REPLACEMENT)  # the limit has cut a character
         return _REPLACEMENT in text and _REPLACEMENT not in json.dumps(self._payload, ensure_ascii=False)
+
+    def _lacks_json(self) -> bool:
+        """Whether an answer that is not cut short is not JSON, though the server was asked for it."""
+        text = "".join(self._texts)
+        if "response_format" not in self._payload or self._finish_reason not in (None, "stop"):
+            return False
+        return bool(text) and not self._finished_calls and not is_json(fenced_json(text))
 
     def _says_nothing(self) -> bool:
         """Whether the answer ends without a call and without a text: its reasoning and blanks are not an answer."""
@@ -302,7 +325,7 @@ class AnswerReader:
                 text.__class__ is not str
                 or "<" in text
                 or self._is_finished
-                or (len(delta) > 1 and any(map(delta.get, _BESIDE)))
+                or (len(delta) > 1 and not delta.keys() <= _PLAIN and any(map(delta.get, BESIDE_TEXT)))
             ):
                 return None
             if (
@@ -454,7 +477,7 @@ class AnswerReader:
         if content.__class__ is str and len(piece) == 1:  # as nearly all are
             text, reasoning = content, ""
         else:
-            text, reasoning = text_and_reasoning(piece)
+            text, reasoning = text_and_reasoning(piece, wants_json=self._fence is not None)
             heads = self._read_calls(piece, whole=whole)
             if text and text == reasoning and not whole:
                 self._in_both_fields.append(text)  # gateways write thoughts into the field of the text, too
@@ -507,6 +530,7 @@ class AnswerReader:
         if text and ("<" in text or self._turn_end.is_waiting):
             text = self._turn_end.part(text)
         if self._fence is not None and text:
+            self._count_blanks(text)
             text = self._fence.part(text)
         if text:
             self._texts.append(text)
@@ -516,6 +540,12 @@ class AnswerReader:
             self._began = True
             return ChatDelta(text, reasoning, heads, tokens)
         return None
+
+    def _count_blanks(self, text: str) -> None:
+        at_end = len(text) - len(text.rstrip())
+        self._blanks = self._blanks + at_end if at_end == len(text) else at_end
+        if self._blanks > _MOST_BLANKS and self._as_stream:
+            raise EndlessBlanks
 
     def _read_reason(self, reason: Any) -> None:
         if not tells_the_end(reason):
@@ -530,7 +560,7 @@ class AnswerReader:
 
     def _rest_of_message(self, message: Mapping[str, Any]) -> ChatDelta | None:
         """Of a whole message after its pieces, what they lack."""
-        text, reasoning = text_and_reasoning(message)
+        text, reasoning = text_and_reasoning(message, wants_json=self._fence is not None)
         if message.get("tool_calls"):
             self._calls.add_again(message["tool_calls"])
         return self._delta(self._said.rest_of(text), self._thought.rest_of(reasoning))

@@ -7,16 +7,23 @@ from collections.abc import Mapping
 from typing import Any
 
 _THOUGHTS = ("thinking", "reasoning", "reasoning_content", "thought")
-_REASONING = ("reasoning_content", "reasoning")
-_SAID = ("content", "refusal", "reasoning_content", "reasoning", "tool_calls", "function_call", "text")
+# In the order in which they are looked for: gateways send one under several names.
+_REASONING = (
+    "reasoning_content", "reasoning", "reasoning_text", "reasoning_details", "thinking", "thinking_blocks",
+)  # fmt: skip
+_PARTS = (*_THOUGHTS, "text", "output_text", "refusal", "reference")
+_SAID = ("content", "refusal", *_REASONING, "tool_calls", "function_call", "text")
+# The fields of a message beside its text that say something.
+BESIDE_TEXT = ("tool_calls", "function_call", "refusal", *_REASONING)
 _NOT_SAID = ("role", "audio", "annotations", "name", "id", "type", "index", "logprobs")
 
 
-def text_and_reasoning(message: Mapping[str, Any]) -> tuple[str, str]:
+def text_and_reasoning(message: Mapping[str, Any], *, wants_json: bool = False) -> tuple[str, str]:
     """Reads what a message or delta says.
 
     Args:
         message: OpenAI's `message` or `delta`. Its `content` is a text, a part, or a list of parts.
+        wants_json: Whether JSON was asked for, which some gateways give as it is and not as its text.
 
     Returns:
         The text and the reasoning, each empty where there is none. Without a content, OpenAI's `refusal` is the text.
@@ -27,11 +34,13 @@ def text_and_reasoning(message: Mapping[str, Any]) -> tuple[str, str]:
     content = message.get("content")
     if isinstance(content, (int, float)):
         content = _spelled(content)
-    reasoning = next((message[key] for key in _REASONING if message.get(key) not in (None, "", [])), "")
+    reasoning = next((message[key] for key in _REASONING if _says_something(message.get(key))), "")
     if not isinstance(reasoning, str):
         reasoning = _joined(reasoning)
     if content is None or isinstance(content, str):
         return content or _joined(message.get("refusal")), reasoning
+    if wants_json and content and not _is_made_of_parts(content):
+        return json.dumps(content, ensure_ascii=False), reasoning
     text, thoughts = _parted(content)
     return text or _joined(message.get("refusal")), reasoning or thoughts
 
@@ -41,6 +50,22 @@ def has_nothing_known(piece: Mapping[str, Any]) -> bool:
     return not any(key in piece for key in _SAID) and any(
         value for key, value in piece.items() if key not in _NOT_SAID
     )
+
+
+def _says_something(value: Any) -> bool:
+    return value not in (None, "", []) and not isinstance(value, bool)
+
+
+def _is_made_of_parts(content: Any) -> bool:
+    """Whether a content other than a text is OpenAI's part, or a list of them, and not a value of JSON."""
+    parts = content if isinstance(content, list) else [content]
+    return all(isinstance(part, Mapping) and _is_part(part) for part in parts)
+
+
+def _is_part(part: Mapping[str, Any]) -> bool:
+    if part.keys() == {"text"} and isinstance(part["text"], str):
+        return part["text"].lstrip()[:1] in ("{", "[")  # a part without its kind, which holds JSON
+    return part.get("type") in _PARTS
 
 
 def _parted(content: Any) -> tuple[str, str]:
@@ -64,7 +89,7 @@ def _joined(value: Any, depth: int = 8) -> str:
     if isinstance(value, (int, float)):
         return _spelled(value)
     if isinstance(value, Mapping):
-        for key in ("text", "content", "value", "refusal", "output_text", *_THOUGHTS):
+        for key in ("text", "content", "value", "refusal", "output_text", "summary", *_THOUGHTS):
             if value.get(key):
                 return _joined(value[key], depth - 1)
         return ""

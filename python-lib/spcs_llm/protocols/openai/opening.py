@@ -18,6 +18,10 @@ _ENDS: Final = {
 }
 _TAGS: Final = (*_ENDS, *_ENDS.values())  # an end comes first where the template has begun the block
 _MOST_BLOCKS: Final = 2
+# What begins the model's turn in a prompt, with and without the tokens that a server leaves out of texts.
+_ROLES: Final = (
+    "<|start_header_id|>assistant<|end_header_id|>", "<|im_start|>assistant\n", "<start_of_turn>model\n", "assistant\n",
+)  # fmt: skip
 # A `</s>` that has no `<s>` before it is no end of a struck-out text.
 _TURN_ENDS: Final = (
     "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<|endoftext|>", "<|end|>", "<|EOT|>", "<end_of_turn>",
@@ -32,7 +36,7 @@ _LONGEST_WAIT: Final = 1024  # characters; blanks without end must not be looked
 
 
 class LeadingThoughts:
-    """Parts a block of thoughts that begins an answer from the answer.
+    """Parts a block of thoughts that begins an answer from the answer, and takes the model's role off before it.
 
     Servers with a reasoning parser send reasoning in its own field; without one, `<think>…</think>`, or what the model
     has for it, comes as the beginning of the text. Such a block anywhere else is text. A model whose chat template has
@@ -45,6 +49,8 @@ class LeadingThoughts:
         self._end: str | None = None
         self._blocks = 0
         self._has_thoughts = False
+        self._begins_turn = True
+        self._strips = False
         self._harmony: Harmony | None = None
         self.is_over = False
 
@@ -76,7 +82,7 @@ class LeadingThoughts:
         rest, self._waiting = self._waiting, ""
         if self._end is not None:
             return "", rest
-        return (rest.lstrip() if self._blocks else rest), ""
+        return (rest.lstrip() if self._strips else rest), ""
 
     def _before(self, text: str) -> tuple[str, str]:
         """Reads the beginning of an answer, or what follows a block: another one if that was empty."""
@@ -87,18 +93,26 @@ class LeadingThoughts:
             self._harmony = Harmony()
             return self._harmony.part(head)
         tags = _TAGS if may_begin else ()
-        tag = next((tag for tag in tags if head.startswith(tag)), None)
-        if tag is not None:
-            self._blocks += 1
-            self._end = _ENDS.get(tag)
-            text = head[len(tag) :]
-            return self._before(text) if self._end is None else self._within(text.lstrip("\r\n"), self._end)
-        may_wait = not head or is_harmony is None or any(tag.startswith(head) for tag in tags)
-        if may_wait and len(text) < _LONGEST_WAIT:
+        marks = (*tags, *_ROLES) if self._begins_turn else tags
+        mark = next((mark for mark in marks if head.startswith(mark)), None)
+        if mark is not None:
+            return self._after(mark, head[len(mark) :])
+        may_go_on = not head or is_harmony is None or any(_may_become(mark, head) for mark in marks)
+        if may_go_on and len(text) < _LONGEST_WAIT:
             self._waiting = text
             return "", ""
         self.is_over = True
-        return (head if self._blocks else text), ""  # blank lines behind a block belong to neither
+        return (head if self._strips else text), ""
+
+    def _after(self, mark: str, rest: str) -> tuple[str, str]:
+        """Reads on behind a role or a tag. Blank lines there belong to nothing."""
+        self._begins_turn = False
+        self._strips = True
+        if mark in _ROLES:
+            return self._before(rest)
+        self._blocks += 1
+        self._end = _ENDS.get(mark)
+        return self._before(rest) if self._end is None else self._within(rest.lstrip("\r\n"), self._end)
 
     def _within(self, text: str, end: str) -> tuple[str, str]:
         thoughts, found, rest = text.partition(end)
@@ -233,6 +247,11 @@ class JsonFence:
         if self._state != "within":
             return rest
         return "" if rest.strip() in ("", _FENCE) else rest
+
+
+def _may_become(mark: str, head: str) -> bool:
+    """Whether what came is the beginning of a mark; of a word it is all but the line end, or any `a` would wait."""
+    return mark.startswith(head) and (head[0] in "<[" or head == mark.rstrip("\n"))
 
 
 def _without_beginning_of(tag: str, text: str) -> tuple[str, str]:

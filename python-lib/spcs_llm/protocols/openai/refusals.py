@@ -20,7 +20,7 @@ from spcs_llm.errors import (
     ServiceDown,
     SpcsError,
 )
-from spcs_llm.protocols.openai.answer import EmptyStream, UselessStream
+from spcs_llm.protocols.openai.answer import EmptyStream, EndlessBlanks, UselessStream
 from spcs_llm.protocols.openai.dialect import SETTINGS, Dialect, SchemaForm, features_of
 from spcs_llm.protocols.openai.json_schema import LIMITS, closed, limits_in
 from spcs_llm.protocols.openai.lessons import Lesson, Lessons
@@ -199,6 +199,8 @@ class Refusals:
             self.lessons.was_of_no_use(*self.blind)
 
     def _step(self, dialect: Dialect, payload: dict[str, Any], error: SpcsError) -> Step | None:
+        if isinstance(error, EndlessBlanks):
+            return None
         if isinstance(error, NetworkError):
             return self._without_stream(dialect, error)
         if isinstance(error, (EmptyStream, UselessStream, NamelessCall)):
