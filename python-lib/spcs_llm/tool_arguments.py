@@ -21,6 +21,10 @@ _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _FENCE = re.compile(r"\s{0,100}```[A-Za-z]{0,20}\s{0,100}")
 _OVER_ESCAPED = re.compile(r'[\[{:,]\s{0,20}\\"')  # a value or key that begins with an escaped quote
 _MAX_ENCODINGS = 3
+_KINDS: dict[type, set[str]] = {
+    int: {"integer", "number"}, float: {"number"}, bool: {"boolean"}, list: {"array"}, dict: {"object"},
+    type(None): {"null"},
+}  # fmt: skip
 _MAX_GLUED = 16
 
 
@@ -63,6 +67,54 @@ def arguments_object(value: Any) -> dict[str, Any] | None:
             return None
         value = _read(value)
     return None
+
+
+def with_declared_kinds(text: str, schema: Mapping[str, Any] | None) -> str:
+    """Makes values of the kinds that a tool's schema declares, where a server made texts of them.
+
+    Args:
+        text: The arguments, as `arguments_text` writes them.
+        schema: The JSON schema of the tool's arguments.
+
+    Returns:
+        The arguments. A text becomes the number, truth value, list or object that it is the JSON of, or null, if the
+        schema declares such a kind for it and no text. All else stays, to be judged by the tool.
+    """
+    properties = schema.get("properties") if isinstance(schema, Mapping) else None
+    if not isinstance(properties, Mapping) or '"' not in text:
+        return text
+    arguments = json.loads(text)
+    meant = {
+        name: _as_declared(value, _kinds(properties.get(name)))
+        for name, value in arguments.items()
+        if isinstance(value, str)
+    }
+    changed = {name: value for name, value in meant.items() if not isinstance(value, str)}
+    return _written({**arguments, **changed}) if changed else text
+
+
+def _as_declared(text: str, kinds: set[str]) -> Any:
+    if not kinds or "string" in kinds:
+        return text
+    try:
+        value = json.loads(text.lower() if text in ("True", "False") else text, parse_constant=_refused)
+    except (ValueError, RecursionError):
+        return text
+    return value if kinds & _KINDS.get(type(value), set()) else text
+
+
+def _kinds(declared: Any, depth: int = 4) -> set[str]:
+    """The kinds of value that a schema allows; none if it does not name them all."""
+    if not isinstance(declared, Mapping) or not depth:
+        return set()
+    kind = declared.get("type")
+    if isinstance(kind, (str, list)):
+        return {kind} if isinstance(kind, str) else {str(each) for each in kind}
+    alternatives = declared.get("anyOf") or declared.get("oneOf")
+    if not isinstance(alternatives, list):
+        return set()
+    found = [_kinds(each, depth - 1) for each in alternatives]
+    return set().union(*found) if all(found) else set()
 
 
 def is_whole(text: str) -> bool:

@@ -462,7 +462,7 @@ def test_pieces_take_linear_time(pieces: list[Any]) -> None:
 
     def seconds(count: int) -> float:
         def gather() -> None:
-            calls = ToolCalls({"add"})
+            calls = ToolCalls({"add": None})
             with contextlib.suppress(ModelError):
                 for each in pieces[:count]:
                     calls.add([each])
@@ -476,3 +476,29 @@ def test_pieces_take_linear_time(pieces: list[Any]) -> None:
 
 def test_calls_hold_no_text_in_their_repr() -> None:
     assert "secret" not in repr(ToolCall("c1", "add", '{"a": "secret"}'))
+
+
+# -- ids of earlier turns --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ("call_0", None),
+        ("functions.add:0", "functions.add:2"),
+        ("functions.add:7", "functions.add:7"),
+        ("x", "x"),
+    ],
+)
+def test_an_id_of_an_earlier_turn_is_not_given_to_another_call(given: str, wanted: str | None) -> None:
+    before = ("call_0", "functions.add:0", "functions.add:1")
+    history = Message("assistant", tool_calls=tuple(ToolCall(id, "add", "{}") for id in before))
+    asked = ChatRequest((USER, history, USER), tools=TOOLS)
+    body = piece(0, given, "add", '{"a": 1}') + END
+    (call,) = OpenAIProtocol(ScriptedEndpoint(body)).chat(asked, QueryContext(10)).tool_calls
+    *deltas, _ = OpenAIProtocol(ScriptedEndpoint(body)).stream(asked, QueryContext(10))
+    streamed = [piece.id for delta in deltas for piece in delta.tool_calls if piece.id]
+    assert len(streamed) == 1
+    for found in (call.id, *streamed):
+        assert found not in before
+        assert wanted is None or found == wanted

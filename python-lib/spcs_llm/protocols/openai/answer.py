@@ -99,7 +99,10 @@ class AnswerReader:
         self._watch = watch
         self._holds_to_request = holds_to_request
         self._as_stream = as_stream
-        self._calls = ToolCalls({tool.name for tool in request.tools})
+        self._calls = ToolCalls(
+            {tool.name: tool.parameters for tool in request.tools},
+            {call.id for message in request.messages for call in message.tool_calls},
+        )
         self._finished_calls: tuple[ToolCall, ...] = ()
         self._said = GrowingText()
         self._thought = GrowingText()

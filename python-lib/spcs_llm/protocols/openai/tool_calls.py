@@ -16,12 +16,13 @@ from typing import Any
 from spcs_llm.domain import ToolCall, ToolCallDelta
 from spcs_llm.errors import ModelError
 from spcs_llm.protocols.openai.tool_names import OfferedTools, readable_name
-from spcs_llm.tool_arguments import arguments_text, is_whole
+from spcs_llm.tool_arguments import arguments_text, is_whole, with_declared_kinds
 from spcs_llm.whole_characters import whole_characters
 
 MAX_CALLS = 128
 _MAX_PIECES_OF_A_NAME = 64
 _LONGEST_ID = 128
+_NUMBERED_ID = re.compile(r"([\w.\-]{1,100}):([0-9]{1,6})")
 _NO_ID = ("", "null", "none", "undefined")
 _STRUCTURE = re.compile(r'[\\"{}\[\]]')
 _FIRST_KEY = re.compile(r'\{\s*("[^"\\]{0,200}")\s*:')
@@ -138,19 +139,23 @@ class ToolCalls:
     And some repeat the name, a new id or the whole call in each piece of one call.
 
     Args:
-        offered: Names of the tools that the model may call.
+        offered: The schemas of the tools that the model may call, by their names; None where a tool has none.
+        taken_ids: Ids of earlier calls. Some servers give each turn's first call the same id.
 
     Attributes:
         lost_a_part: Whether arguments begin like a JSON object and have no end, or end like one and have no beginning.
     """
 
-    def __init__(self, offered: Collection[str]) -> None:
+    def __init__(
+        self, offered: Mapping[str, Mapping[str, Any] | None], taken_ids: Collection[str] = ()
+    ) -> None:
+        self._schemas = offered
         self._offered = OfferedTools(offered)
         self._calls: list[_Call] = []
         self._by_index: dict[int, _Call] = {}
         self._by_id: dict[str, _Call] = {}
         self._told: list[_Call] = []
-        self._ids: set[str] = set()
+        self._ids = set(taken_ids)
         self.lost_a_part = False
 
     def __bool__(self) -> bool:
@@ -266,7 +271,7 @@ class ToolCalls:
                     f"The answer reached its token limit in the middle of a call{which}.",
                     "Raise the query's maximum of output tokens.",
                 )
-            arguments = arguments_text(text)
+            arguments = with_declared_kinds(arguments_text(text), self._schemas.get(name))
             begins = text.lstrip().startswith(("{", "[", '"{', "`"))
             ends = call.is_whole or is_whole(text) if begins else not text.rstrip().endswith("}")
             self.lost_a_part = self.lost_a_part or not ends
@@ -274,7 +279,7 @@ class ToolCalls:
             if within:
                 finished.extend(within)
                 continue
-            call_id = call.id if call.id and (call.is_told or call.id not in ids) else _new_id()
+            call_id = call.id if call.id and (call.is_told or call.id not in ids) else _free_id(call.id, ids)
             ids.add(call_id)
             finished.append(ToolCall(call_id, name, arguments))
         return tuple(finished[:MAX_CALLS])
@@ -442,6 +447,17 @@ def _begun_again(text: str) -> str:
         return text  # a value of the object may begin here, which then lacks its own end
     is_beginning = not before.isspace() and "".join(rest.split()).startswith("".join(before.split()))
     return rest if before and is_beginning and not is_whole(before) and is_whole(rest) else text
+
+
+def _free_id(wanted: str | None, taken: Collection[str]) -> str:
+    """An id that no other call has. Kimi's models read the tool and the call's number in it: `functions.add:0`."""
+    numbered = _NUMBERED_ID.fullmatch(wanted or "")
+    if numbered is None:
+        return _new_id()
+    number = int(numbered[2])
+    while f"{numbered[1]}:{number}" in taken:
+        number += 1
+    return f"{numbered[1]}:{number}"
 
 
 def _new_id() -> str:
