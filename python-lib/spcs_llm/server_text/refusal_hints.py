@@ -77,7 +77,8 @@ _HINTS = tuple(
             "Send fewer images, or ask whoever runs the service to let it take more in one request.",
         ),
         (
-            r"\bimages?\b|image_url|mmproj|multimodal|vision|input modalit",
+            r"\bimages?\b|image_url|mmproj|multimodal|vision|input modalit"
+            r"|can only concatenate str \(not .{0,4}list\b",  # a template that takes each content as a text
             "Use a model that reads images, or a query without images.",
         ),
         (
@@ -127,7 +128,8 @@ _HINTS = tuple(
 )
 _LOADING = re.compile(
     r"\b(model|server|service|engine|weights|cache|worker)s?\b.{0,40}"
-    r"\b(is|are|still|currently|being)\b.{0,20}\b(loading|loaded|warming|starting|initiali[sz]ing|downloading)\b"
+    r"\b(is|are|still|currently|being)\b.{0,20}\b(loading|warming|starting|initiali[sz]ing|downloading)\b(?! to\b)"
+    r"|\b(model|server|service|engine|weights|cache|worker)s?\b.{0,40}\bbeing\b.{0,20}\bloaded\b"
     r"|\b(model|server|service|engine|weights|worker)s?\b.{0,20}\bnot\b.{0,10}\b(ready|loaded|initiali[sz]ed)\b"
     r"|\bmodel with name .{1,100} not ready\b"  # KServe
     r"|^(still )?(loading|warming( up)?|starting( up)?|downloading|initiali[sz]ing)\b|warming up|\bstarting up\b",
@@ -182,4 +184,5 @@ def says_busy(reason: str) -> bool:
 def says_loading(reason: str) -> bool:
     """Whether a server says that it is not ready yet, and will be."""
     reason = reason[:300]
-    return bool(_LOADING.search(reason)) and not _FAILED.search(reason)
+    other = _FAILED.search(reason) or TOO_LONG.search(reason)
+    return other is None and _LOADING.search(reason) is not None
