@@ -17,7 +17,7 @@ from spcs_llm.protocols.openai.content import BESIDE_TEXT, has_nothing_known, te
 from spcs_llm.protocols.openai.finish_reasons import ERROR, finish_reason_of, tells_the_end
 from spcs_llm.protocols.openai.frames import DONE, BrokenFrame, decoded_again, frames, is_heartbeat
 from spcs_llm.protocols.openai.log_probs import tokens_of
-from spcs_llm.protocols.openai.obedience import disobeyed, fenced_json, is_json
+from spcs_llm.protocols.openai.obedience import disobeyed, is_json, json_behind_thoughts
 from spcs_llm.protocols.openai.opening import JsonFence, LeadingThoughts, TurnEnd
 from spcs_llm.protocols.openai.text import GrowingText
 from spcs_llm.protocols.openai.tool_calls import NamelessCall, ToolCalls, is_nameless
@@ -184,15 +184,15 @@ class AnswerReader:
 
     def answer(self) -> ChatAnswer:
         usage = self._counts()
-        text = "".join(self._texts)
+        text, thoughts = "".join(self._texts), ""
         if self._fence is not None:
-            text = fenced_json(text)
+            text, thoughts = json_behind_thoughts(text)
         return ChatAnswer(
             text=text,
             finish_reason=self._finish_reason,
             usage=usage,
             tool_calls=self._finished_calls,
-            reasoning="".join(self._reasoning) or None,
+            reasoning="".join((*self._reasoning, thoughts)) or None,
             log_probs=tuple(self._log_probs),
             ignored_settings=self._all_ignored(usage),
             model=self._model,
@@ -239,7 +239,7 @@ class AnswerReader:
         text = "".join(self._texts)
         if "response_format" not in self._payload or self._finish_reason not in (None, "stop"):
             return False
-        return bool(text) and not self._finished_calls and not is_json(fenced_json(text))
+        return bool(text) and not self._finished_calls and not is_json(json_behind_thoughts(text)[0])
 
     def _says_nothing(self) -> bool:
         """Whether the answer ends without a call and without a text: its reasoning and blanks are not an answer."""

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from spcs_llm.domain import ChatRequest, ToolCall, Usage
+from spcs_llm.protocols.openai.opening import THOUGHT_ENDS
 from spcs_llm.protocols.openai.schema_check import is_of_schema
 
 _NOTHING: Final = object()
@@ -89,6 +90,23 @@ def json_in(text: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError):
         return _NOTHING
+
+
+def json_behind_thoughts(text: str) -> tuple[str, str]:
+    """Parts thoughts whose beginning a chat template has written from the JSON that follows their end.
+
+    Args:
+        text: The text of an answer that was to be JSON.
+
+    Returns:
+        The JSON and the thoughts before it; the text, and nothing, where it is something else.
+    """
+    end = max((text.rfind(mark) + len(mark) for mark in THOUGHT_ENDS if mark in text), default=0)
+    behind = fenced_json(text[end:].strip()) if end and not is_json(text) else ""
+    if not is_json(behind):
+        return fenced_json(text), ""
+    mark = next(mark for mark in THOUGHT_ENDS if text.endswith(mark, 0, end))
+    return behind, text[: end - len(mark)].strip()
 
 
 def fenced_json(text: str) -> str:

@@ -15,17 +15,23 @@ _ENDS: Final = {
     "<mm:think>": "</mm:think>",  # MiniMax M3
     "<seed:think>": "</seed:think>",  # Seed-OSS
     "<|channel>thought": "<channel|>",  # Gemma 4
+    "<|START_THINKING|>": "<|END_THINKING|>",  # Command A
+    "<|inner_prefix|>": "<|inner_suffix|>",  # Apertus
+    "\u25c1think\u25b7": "\u25c1/think\u25b7",  # Kimi's first models
 }
-_TAGS: Final = (*_ENDS, *_ENDS.values())  # an end comes first where the template has begun the block
+THOUGHT_ENDS: Final = tuple(_ENDS.values())
+_TAGS: Final = (*_ENDS, *THOUGHT_ENDS)  # an end comes first where the template has begun the block
 _MOST_BLOCKS: Final = 2
 # What begins the model's turn in a prompt, with and without the tokens that a server leaves out of texts.
 _ROLES: Final = (
     "<|start_header_id|>assistant<|end_header_id|>", "<|im_start|>assistant\n", "<start_of_turn>model\n", "assistant\n",
 )  # fmt: skip
+_ANSWERS: Final = ("<|START_RESPONSE|>", "<|START_TEXT|>")  # of Command A, with their ends below
 # A `</s>` that has no `<s>` before it is no end of a struck-out text.
 _TURN_ENDS: Final = (
     "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<|endoftext|>", "<|end|>", "<|EOT|>", "<end_of_turn>",
     "<turn|>", "<|return|>", "<|END_OF_TURN_TOKEN|>", "<\uff5cend\u2581of\u2581sentence\uff5c>", "<eos>", "</s>",
+    "<|END_RESPONSE|>", "<|END_TEXT|>",
 )  # fmt: skip
 _TURN_END: Final = re.compile("|".join(map(re.escape, _TURN_ENDS)))
 _BLANKS: Final = re.compile(r"\s+")
@@ -93,7 +99,7 @@ class LeadingThoughts:
             self._harmony = Harmony()
             return self._harmony.part(head)
         tags = _TAGS if may_begin else ()
-        marks = (*tags, *_ROLES) if self._begins_turn else tags
+        marks = (*tags, *_ANSWERS, *(_ROLES if self._begins_turn else ()))
         mark = next((mark for mark in marks if head.startswith(mark)), None)
         if mark is not None:
             return self._after(mark, head[len(mark) :])
@@ -108,7 +114,7 @@ class LeadingThoughts:
         """Reads on behind a role or a tag. Blank lines there belong to nothing."""
         self._begins_turn = False
         self._strips = True
-        if mark in _ROLES:
+        if mark in _ROLES or mark in _ANSWERS:
             return self._before(rest)
         self._blocks += 1
         self._end = _ENDS.get(mark)
@@ -251,7 +257,7 @@ class JsonFence:
 
 def _may_become(mark: str, head: str) -> bool:
     """Whether what came is the beginning of a mark; of a word it is all but the line end, or any `a` would wait."""
-    return mark.startswith(head) and (head[0] in "<[" or head == mark.rstrip("\n"))
+    return mark.startswith(head) and (not head[0].isalpha() or head == mark.rstrip("\n"))
 
 
 def _without_beginning_of(tag: str, text: str) -> tuple[str, str]:
