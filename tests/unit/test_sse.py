@@ -42,6 +42,8 @@ STREAMS = {
         [("", "a\u2028b\x0bc\x85d".encode())],
     ),
     "llama.cpp's earlier way to tell an error": (b'error: {"code":400}\n\n', [("error", b'{"code":400}')]),
+    "Dynamo's earlier way to tell an error": (b"event: error\n: gone\n\n", [("error", b"gone")]),
+    "an error with data and a comment": (b"event: error\n: ping\ndata: a\n\n", [("error", b"a")]),
     "an error over several lines": (
         b'data: a\n\n{\n  "error": {\n    "code": 503\n  }\n}\n\ndata: b\n\n',
         [("", b"a"), ("error", b'{\n  "error": {\n    "code": 503\n  }\n}'), ("", b"b")],

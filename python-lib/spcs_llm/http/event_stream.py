@@ -1,7 +1,8 @@
 """Server-sent events, out of a body's bytes as they arrive.
 
-By the event stream format of the WHATWG HTML standard (§9.2.6), with three exceptions. Until late 2025 llama.cpp's
-server told a failure in mid-stream as a field `error`, where others send an event of that name. Some gateways hand on
+By the event stream format of the WHATWG HTML standard (§9.2.6), with four exceptions. Until late 2025 llama.cpp's
+server told a failure in mid-stream as a field `error`, where others send an event of that name. Until 2026 Dynamo sent
+an event of that name whose reason was a comment, and which had no data. Some gateways hand on
 the body of a failure as it is, a line that begins with `{"error"` or several from a bare `{` on, or end with a bare
 `[DONE]`. And an event that the end of the body leaves without its blank line is not thrown away: several gateways and
 servers never send that line after their last event, which is the one with the finish reason or the error.
@@ -65,7 +66,7 @@ def events(chunks: Iterable[bytes], *, largest: int = MAX_EVENT) -> Iterator[Eve
         event = begun.with_line(rest)
         if event is not None:
             yield event
-    if begun.data:
+    if begun.has_something:
         yield LastEvent(begun.name, begun.joined())
     if failure is not None:
         raise failure
@@ -81,6 +82,7 @@ class _BegunEvent:
     def _clear(self) -> None:
         self.name = ""
         self.data: list[bytes] = []
+        self._comments: list[bytes] = []
         self._size = 0
         self.is_bare = False
 
@@ -88,9 +90,14 @@ class _BegunEvent:
     def is_empty(self) -> bool:
         return not self.data and not self.name
 
+    @property
+    def has_something(self) -> bool:
+        """Whether it has data, or is an error that has comments instead."""
+        return bool(self.data or self._comments)
+
     def joined(self) -> bytes:
         """Its data so far."""
-        data = b"\n".join(self.data)
+        data = b"\n".join(self.data or self._comments)
         if is_dense(data):
             raise ModelError(
                 "An event of the answer's stream has more parts than it can have.", place="service"
@@ -98,7 +105,7 @@ class _BegunEvent:
         return data
 
     def _ended(self) -> Event | None:
-        event = Event(self.name, self.joined()) if self.data else None
+        event = Event(self.name, self.joined()) if self.has_something else None
         self._clear()
         return event
 
@@ -123,10 +130,12 @@ class _BegunEvent:
         elif field in (b"data", b"error"):
             self.name = "error" if field == b"error" else self.name
             self._add(value, len(line))
+        elif not field and self.name == "error":
+            self._add(value, len(line), self._comments)
         return None
 
-    def _add(self, value: bytes, size: int) -> None:
-        self.data.append(value)
+    def _add(self, value: bytes, size: int, to: list[bytes] | None = None) -> None:
+        (self.data if to is None else to).append(value)
         self._size += size
         if self._size > self._largest:
             raise _too_large(self._largest)
