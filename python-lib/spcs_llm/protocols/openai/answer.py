@@ -737,9 +737,10 @@ def _reason_in_camel_case(event: Any) -> Any:
 
 def _failure_in(choice: Mapping[str, Any], reason: Any) -> dict[str, Any] | None:
     """What a choice says of its failure, as an error's body: beside the finish reason, or in it as SGLang has it."""
-    error = choice.get("error")
-    if error and isinstance(error, Mapping):
-        return {"error": error}
+    within = reason.get("error") if isinstance(reason, Mapping) else None
+    for error in (choice.get("error"), within):
+        if error and isinstance(error, (Mapping, str)):
+            return {"error": error}
     if isinstance(reason, Mapping) and reason.get("message"):
         told = {
             "message": reason["message"],

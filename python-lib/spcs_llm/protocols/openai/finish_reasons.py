@@ -73,6 +73,13 @@ _WORDS: Final[dict[str, tuple[str, ...]]] = {
         "canceled",
         "internal_error",
         "network_error",
+        "server_error",
+        "timeout_error",
+        "timeout",
+        "timed_out",
+        "capacity",
+        "interrupted",
+        "preempted",
         "insufficient_system_resource",
         "malformed_function_call",
         "unexpected_tool_call",
@@ -84,8 +91,8 @@ _LONGEST: Final = 64
 
 def finish_reason_of(value: Any) -> str | None:
     """OpenAI's word for a finish reason, ERROR for one of failure, or None for a word that nobody knows."""
-    if isinstance(value, dict):  # SGLang's own
-        value = value.get("type")
+    if isinstance(value, dict):  # SGLang's own, and Dynamo's
+        value = ERROR if value.get("error") else value.get("type")
     if not isinstance(value, str) or len(value) > _LONGEST:
         return None
     return _MEANING.get(value.strip().lower().replace("-", "_").replace(" ", "_").rpartition(".")[2])
