@@ -24,7 +24,7 @@ from spcs_llm.protocols.openai.protocol import OpenAIProtocol
 from spcs_llm.query_context import QueryContext
 from tests.unit.scripted_endpoint import ScriptedEndpoint, refusal
 
-ONE, TWO = [0.5, -1.25], [2.0, 3.0]
+ONE, TWO = [0.5, -0.5, 0.5, 0.5], [0.0, 0.0, 1.0, 0.0]
 
 
 def packed(vector: list[float]) -> str:
@@ -46,7 +46,7 @@ def outcome(row: Any) -> Any:
 GOOD = {
     "base64": rows(packed(ONE), packed(TWO)),
     "numbers": rows(ONE, TWO),
-    "integers": rows(ONE, [2, 3]),
+    "integers": rows(ONE, [0, 0, 1, 0]),
     "another order": {"data": [{"index": 1, "embedding": TWO}, {"index": 0, "embedding": ONE}]},
     "no indexes": {"data": [{"embedding": ONE}, {"embedding": TWO}]},
     "indexes of null": {"data": [{"index": None, "embedding": ONE}, {"index": None, "embedding": TWO}]},
@@ -97,7 +97,7 @@ BAD_ROWS = {
     "NaN in base64": (rows(packed(ONE), packed([1.0, math.nan])), "NaN"),
     "null among numbers": (rows(ONE, [1.0, None]), "not a list of numbers"),
     "texts": (rows(ONE, ["1", "2"]), "not a list of numbers"),
-    "nested": (rows(ONE, [TWO, TWO]), "not a list of numbers"),
+    "nested": (rows(ONE, [TWO, TWO]), "for each token"),
     "more dimensions than any model has": (rows(ONE, [0.5] * 65_537), "more than 65,536 dimensions"),
     "the same as base64": (rows(packed(ONE), packed([0.5] * 65_540)), "more than 65,536 dimensions"),
     "a number": (rows(ONE, 3.5), "not a list of numbers"),
@@ -235,13 +235,42 @@ def test_a_server_that_ignores_base64_is_not_asked_for_it_again() -> None:
     assert ["encoding_format" in p for p in endpoint.payloads] == [True, False]
 
 
-def test_a_server_that_sends_double_precision_gives_numbers_from_then_on() -> None:
-    double = base64.b64encode(struct.pack(f"<{len(ONE)}d", *ONE)).decode()
-    endpoint = ScriptedEndpoint(rows(double), rows(ONE))
+@pytest.mark.parametrize("written", [f"<{len(ONE)}d", f"<{len(ONE)}e", f">{len(ONE)}f"])
+def test_a_server_whose_base64_is_no_float32_gives_numbers_from_then_on(written: str) -> None:
+    other = base64.b64encode(struct.pack(written, *ONE)).decode()
+    endpoint = ScriptedEndpoint(rows(other), rows(ONE))
     protocol = OpenAIProtocol(endpoint)
     for _ in range(2):
         assert [outcome(row) for row in protocol.embed(["a"], QueryContext(10))] == [ONE]
     assert ["encoding_format" in p for p in endpoint.payloads] == [True, False, False]
+
+
+def test_base64_of_vectors_of_any_length_is_compared_with_numbers_once() -> None:
+    endpoint = ScriptedEndpoint(rows(packed([3.0, 4.0])), rows([3.01, 3.99]), rows(packed([3.0, 4.0])))
+    protocol = OpenAIProtocol(endpoint)
+    found = [outcome(protocol.embed(["a"], QueryContext(10))[0]) for _ in range(2)]
+    assert found == [[3.01, 3.99], [3.0, 4.0]]
+    assert ["encoding_format" in p for p in endpoint.payloads] == [True, False, True]
+
+
+def test_base64_is_believed_where_the_server_has_no_numbers() -> None:
+    endpoint = ScriptedEndpoint(
+        rows(packed([3.0, 4.0])), refusal("encoding_format must be base64"), rows(packed([3.0, 4.0]))
+    )
+    protocol = OpenAIProtocol(endpoint)
+    for _ in range(2):
+        assert [outcome(row) for row in protocol.embed(["a"], QueryContext(10))] == [[3.0, 4.0]]
+    assert ["encoding_format" in p for p in endpoint.payloads] == [True, False, True]
+
+
+def test_a_text_without_a_vector_says_nothing_of_base64() -> None:
+    body = rows(packed([math.nan, 1.0]))
+    endpoint = ScriptedEndpoint(body, rows([None, 1.0]), rows(packed(ONE)))
+    protocol = OpenAIProtocol(endpoint)
+    found = [outcome(protocol.embed([text], QueryContext(10))[0]) for text in ("bad", "good")]
+    assert "not a list of numbers" in found[0]
+    assert found[1] == ONE
+    assert ["encoding_format" in p for p in endpoint.payloads] == [True, False, True]
 
 
 def test_a_refusal_of_the_texts_does_not_count_against_base64() -> None:

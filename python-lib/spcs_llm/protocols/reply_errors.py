@@ -109,3 +109,11 @@ def unexpected_reply(what: str) -> ModelError:
         The error, with a hint.
     """
     return ModelError(what, f"{CHECK_PROTOCOL[:-1]}, and read its logs: SYSTEM$GET_SERVICE_LOGS.")
+
+
+def vectors_of_tokens() -> ModelError:
+    """Makes the error of a model that does not pool its tokens' vectors: none of them is the text's."""
+    return ModelError(
+        "The service returned an embedding for each token instead of one for the text.",
+        "Deploy a sentence embedding model, which pools them.",
+    )

@@ -14,7 +14,7 @@ from spcs_llm.domain import MAX_DIMENSIONS, Embedding, EmbeddingSettings
 from spcs_llm.errors import ModelError, SpcsError
 from spcs_llm.protocols.inference_server.generated_text import is_text_answer
 from spcs_llm.protocols.inference_server.rows import map_rows, output_column, parsed_json
-from spcs_llm.protocols.reply_errors import ZEROS_HINT, unexpected_reply
+from spcs_llm.protocols.reply_errors import ZEROS_HINT, unexpected_reply, vectors_of_tokens
 
 Row = Union[Embedding, SpcsError]
 
@@ -78,10 +78,7 @@ def _embedding(value: Any) -> Embedding:
     if len(numbers) > MAX_DIMENSIONS:
         raise _too_long()
     if isinstance(numbers[0], (list, tuple)):
-        raise ModelError(
-            "The service returned an embedding for each token instead of one for the text.",
-            "Deploy a sentence embedding model, which pools them.",
-        )
+        raise vectors_of_tokens()
     vector = [_number(number) for number in numbers]
     if not any(vector):
         raise ModelError("The service returned an embedding of zeros.", ZEROS_HINT)

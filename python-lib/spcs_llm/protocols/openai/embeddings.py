@@ -8,7 +8,6 @@ from __future__ import annotations
 import array
 import base64
 import binascii
-import itertools
 import math
 import re
 import sys
@@ -19,12 +18,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Union
 
 from spcs_llm.domain import MAX_DIMENSIONS, Embedding
-from spcs_llm.errors import ModelError, NotFound, ServiceError, SpcsError
+from spcs_llm.errors import BadRequest, ModelError, NotFound, ServiceError, SpcsError
 from spcs_llm.http.request import HttpRequest, max_body_of_vectors
 from spcs_llm.protocols.openai.refusals import is_of_other_kind, may_be_a_refusal, reason_of
 from spcs_llm.protocols.openai.server import Server
 from spcs_llm.protocols.openai.usage import usage_of
-from spcs_llm.protocols.reply_errors import ZEROS_HINT, error_within, unexpected_reply
+from spcs_llm.protocols.reply_errors import ZEROS_HINT, error_within, unexpected_reply, vectors_of_tokens
 from spcs_llm.query_context import QueryContext
 from spcs_llm.server_text.refusal_hints import TOO_LONG
 from spcs_llm.sharing.learned import Learned
@@ -37,6 +36,7 @@ _PATH_OF_INFINITY: Final = "/embeddings"  # as long as it is not started with --
 _MOST_ATTEMPTS: Final = 6
 _PATIENCE: Final = 2.0  # seconds: a first request that hangs does not hold up the others
 _NO_REASON: Final = (400, 422, 500, 501)
+_TOLERANCE: Final = 0.02  # of numbers of a GPU, which are not quite the same in requests of other sizes
 # Gateways that can make nothing of the base64 that they passed on the wish for.
 _UNREADABLE: Final = re.compile(
     r"\b(parse|decode|deseriali[sz]e)\b.{0,30}\bresponse\b|\bresponse\b.{0,30}\b(parsed|decoded|deseriali[sz]ed)\b",
@@ -162,20 +162,45 @@ class Embedder:
         body = self._server.endpoint.send(http_request, context)
         if form.of_tei and isinstance(body, list):
             body = {"data": [{"embedding": vector} for vector in body]}
-        doubts_base64 = form.as_base64 and not form.of_tei and not self._base64_is_proven.value
+        if not form.as_base64 or form.of_tei or self._base64_is_proven.value:
+            return read_embeddings(body, len(texts), http_request.payload or {})
         # OpenRouter's way to refuse it
-        refuses_base64 = doubts_base64 and isinstance(body, dict) and body.get("data") == []
+        refuses_base64 = isinstance(body, dict) and body.get("data") == []
         rows = [] if refuses_base64 else read_embeddings(body, len(texts), http_request.payload or {})
-        if doubts_base64:
-            is_base64 = came_as_base64(body)
-            if refuses_base64 or (is_base64 and _seem_double(rows)):
-                is_base64 = False
-                rows = self._asked(texts, model, replace(form, as_base64=False), context, truncates=truncates)
-            if is_base64:
-                self._base64_is_proven.learn(True)
-            else:
-                self._form.update(lambda known: replace(known, as_base64=False))
-        return rows
+        if rows and not came_as_base64(body):
+            self._form.update(lambda known: replace(known, as_base64=False))
+            return rows
+        if rows and all(map(_is_of_length_one, rows)):
+            self._base64_is_proven.learn(True)
+            return rows
+        return self._compared(rows, texts, model, form, context, truncates=truncates)
+
+    def _compared(
+        self,
+        rows: list[Row],
+        texts: Sequence[str],
+        model: str | None,
+        form: EmbeddingForm,
+        context: QueryContext,
+        *,
+        truncates: bool,
+    ) -> list[Row]:
+        # vLLM wrote float64 before 0.5.5, FastChat writes the type that the model calculates in, and Infinity the
+        # vectors of a text's tokens in a row. Read as float32, each is a vector, of nothing.
+        try:
+            in_numbers = self._asked(
+                texts, model, replace(form, as_base64=False), context, truncates=truncates
+            )
+        except BadRequest:
+            if not rows:
+                raise
+            self._base64_is_proven.learn(True)  # Voyage takes nothing else
+            return rows
+        if any(map(_agree, rows, in_numbers)):
+            self._base64_is_proven.learn(True)
+        elif any(isinstance(row, Embedding) for row in (*rows, *in_numbers)):
+            self._form.update(lambda known: replace(known, as_base64=False))
+        return in_numbers
 
     def _another(self, form: EmbeddingForm, error: ServiceError, *, truncates: bool) -> EmbeddingForm | None:
         """Another form, by what the server says of this one."""
@@ -234,16 +259,18 @@ def came_as_base64(body: Any) -> bool:
     )
 
 
-def _seem_double(rows: Sequence[Row]) -> bool:
-    """Whether what was read as float32 seems to be float64, which vLLM sent before 0.5.5."""
-    vectors = [row.vector for row in rows if isinstance(row, Embedding)]
-    return bool(vectors) and all(map(_seems_double, vectors))
+def _is_of_length_one(row: Row) -> bool:
+    """Whether it is a normalized vector, which no bytes are that were read as what they are not."""
+    return isinstance(row, Embedding) and abs(math.hypot(*row.vector) - 1.0) < _TOLERANCE
 
 
-def _seems_double(vector: Sequence[float]) -> bool:
-    """The last 29 bits of a float64 that was a float32 before are zero; of every other float32 they are not."""
-    words = memoryview(array.array("f", vector)).cast("B").cast("I")
-    return len(words) % 2 == 0 and not any(word & 0x1FFFFFFF for word in itertools.islice(words, 0, None, 2))
+def _agree(row: Row, other: Row) -> bool:
+    if not isinstance(row, Embedding) or not isinstance(other, Embedding):
+        return False
+    tolerance = _TOLERANCE * max(map(abs, other.vector))
+    return len(row.vector) == len(other.vector) and all(
+        abs(one - another) <= tolerance for one, another in zip(row.vector, other.vector)
+    )
 
 
 def read_embeddings(body: Any, count: int, payload: dict[str, Any]) -> list[Row]:
@@ -331,6 +358,8 @@ def _vector(item: dict[str, Any]) -> list[float] | ModelError:
     embedding = item.get("embedding")
     if isinstance(embedding, list) and len(embedding) == 1 and isinstance(embedding[0], list):
         embedding = embedding[0]  # one row of a matrix
+    if isinstance(embedding, list) and embedding and isinstance(embedding[0], list):
+        return vectors_of_tokens()
     if isinstance(embedding, (str, list)) and _dimensions(embedding) > MAX_DIMENSIONS:
         return ModelError(
             f"The service returned an embedding of more than {MAX_DIMENSIONS:,} dimensions for this text."
