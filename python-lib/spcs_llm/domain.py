@@ -29,11 +29,13 @@ class ImagePart:
         data: The image as base64 text.
         mime_type: The MIME type of `data`, where the query names one.
         uri: The address of the image, where it has no `data`.
+        detail: How closely the model is to look, in OpenAI's words; None leaves it to the service.
     """
 
     data: str | None = field(default=None, repr=False)
     mime_type: str | None = None
     uri: str | None = field(default=None, repr=False)
+    detail: str | None = None
 
 
 Part = Union[TextPart, ImagePart]

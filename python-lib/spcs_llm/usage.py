@@ -9,6 +9,7 @@ from spcs_llm.domain import ChatAnswer, ChatDelta, ChatRequest, Tool, Usage
 from spcs_llm.token_estimate import estimate_tokens
 
 _TOKENS_AROUND_A_MESSAGE = 4
+_CERTAINLY_FEWER_TOKENS = 20  # than characters
 
 
 def chat_usage(usage: Usage, request: ChatRequest, said: str) -> Usage:
@@ -67,7 +68,7 @@ def text_usage(tokens: int | None, text: str) -> Usage:
     Returns:
         That count, or an estimate for the text.
     """
-    if tokens or (tokens == 0 and not text):
+    if (tokens and not _are_characters(tokens, len(text))) or (tokens == 0 and not text):
         return Usage(prompt_tokens=tokens, total_tokens=tokens)
     estimate = estimate_tokens(text)
     return Usage(prompt_tokens=estimate, total_tokens=estimate, estimated=True)
@@ -87,11 +88,17 @@ def ranking_usage(usages: Sequence[Usage], question: str, documents: Sequence[st
     counts = [
         usage.prompt_tokens if usage.prompt_tokens is not None else usage.total_tokens for usage in usages
     ]
-    if counts and all(counts):
-        total = sum(count for count in counts if count is not None)
+    total = sum(count or 0 for count in counts)
+    characters = len(documents) * len(question) + sum(map(len, documents))
+    if counts and all(counts) and not _are_characters(total, characters):
         return Usage(prompt_tokens=total, total_tokens=total)
     estimate = len(documents) * estimate_tokens(question) + sum(map(estimate_tokens, documents))
     return Usage(prompt_tokens=estimate, total_tokens=estimate, estimated=True)
+
+
+def _are_characters(tokens: int, characters: int) -> bool:
+    """Whether a count of tokens is one of characters, as Infinity gives it unless it is told otherwise."""
+    return tokens == characters and characters >= _CERTAINLY_FEWER_TOKENS
 
 
 def text_bytes(text: str) -> int:

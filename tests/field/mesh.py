@@ -25,6 +25,7 @@ OAUTH_TOKEN = "oauth-canary-0123456789abcdef"
 PASSPHRASE = "passphrase-canary"
 ISSUED = ("session-token-canary", "master-token-canary", "endpoint-token-canary")
 _PAUSES_ARE_SHORTER_BY = 500.0
+_COUNTS = ("promptTokens", "totalTokens", "tokenCountsAreEstimated")
 
 
 @dataclass
@@ -145,6 +146,8 @@ class Field:
         made.answer["trace"] = {"children": [row.get("trace") or {} for row in rows]}
         if all("embedding" not in row for row in rows):
             made.error = rows[0].get("errorMessage")
+        if len(rows) == 1:
+            made.answer.update((name, rows[0][name]) for name in _COUNTS if name in rows[0])
         return made
 
     def _rerank(self, model: Any, user: str, asked: Mapping[str, Any]) -> Outcome:

@@ -95,6 +95,8 @@ def test_the_reason_is_found(body: Any, reason: str) -> None:
         ("Error:\nthe disk is full\nmore", "Error: the disk is full"),
         ("Bad Request\n\nthe disk is full", "Bad Request: the disk is full"),
         ("----\n\nthe reason\nmore", "the reason"),
+        ("Execution failed. Status - X: Graph::Run() failed: \nNode \"a\" failed: the disk is full",
+         "Execution failed. Status - X: Graph::Run() failed: Node \"a\" failed: the disk is full"),
         ("{[()]}", ""),
         ("", ""),
     ],

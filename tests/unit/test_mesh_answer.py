@@ -23,7 +23,7 @@ from spcs_llm.domain import (
     Usage,
 )
 from spcs_llm.mesh.answer import ChunkWriter, completion_response
-from spcs_llm.usage import chat_usage, said_in, text_usage
+from spcs_llm.usage import chat_usage, ranking_usage, said_in, text_usage
 
 SMILE = "\N{GRINNING FACE}"
 HIGH, LOW = "\ud83d", "\ude00"
@@ -131,6 +131,16 @@ def test_counts_of_zero_beside_a_text_are_estimated() -> None:
     assert chat_usage(Usage(5, 0, 5), QUESTION, "Hi").prompt_tokens == 5
     assert chat_usage(Usage(5, 0, 5), QUESTION, "") == Usage(5, 0, 5)
     assert text_usage(0, "a text").estimated
+
+
+def test_a_count_of_characters_is_none_of_tokens() -> None:
+    text = "The quick brown fox jumps over the lazy dog."
+    assert text_usage(len(text), text).estimated
+    assert not text_usage(len(text) // 4, text).estimated
+    assert text_usage(3, "abc") == Usage(3, None, 3)  # may be three tokens
+    characters = Usage(2 * len(text) + 6)
+    assert ranking_usage([characters], "abc", [text, text]).estimated
+    assert not ranking_usage([Usage(20)], "abc", [text, text]).estimated
 
 
 def test_estimates_count_reasoning_calls_results_and_tools() -> None:

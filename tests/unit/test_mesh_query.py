@@ -138,6 +138,14 @@ BLOCKS = [
     ("look", TextPart("look")),
     ({"type": "image_url", "image_url": {"url": "https://x/a.png"}}, ImagePart(uri="https://x/a.png")),
     ({"type": "input_image", "image_url": "https://x/a.png"}, ImagePart(uri="https://x/a.png")),
+    (
+        {"type": "input_image", "image_url": "https://x/a.png", "detail": "low"},
+        ImagePart(uri="https://x/a.png", detail="low"),
+    ),
+    (
+        {"type": "image_url", "image_url": {"url": "https://x/a.png", "detail": "high"}},
+        ImagePart(uri="https://x/a.png", detail="high"),
+    ),
     ({"type": "image", "url": "https://x/a.png"}, ImagePart(uri="https://x/a.png")),
     ({"type": "image", "base64": "aGk=", "mime_type": "image/png"}, ImagePart("aGk=", "image/png")),
     (

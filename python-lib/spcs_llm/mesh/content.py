@@ -129,15 +129,17 @@ def _part(block: Any, has_calls: bool) -> Part | None:
 def _image(block: Mapping[str, Any]) -> ImagePart:
     """LLM Mesh's IMAGE_INLINE and IMAGE_URI; `image_url` of OpenAI; `image` of Anthropic and LangChain."""
     source = block.get("source") if isinstance(block.get("source"), Mapping) else block
+    url = block.get("image_url")
+    detail = _first_text(url, "detail") if isinstance(url, Mapping) else _first_text(block, "detail")
     data = _first_text(source, "inlineImage", "base64", "data")
     if data:
-        return ImagePart(data=data, mime_type=_first_text(source, "imageMimeType", "mime_type", "media_type"))
-    url = block.get("image_url")
+        mime_type = _first_text(source, "imageMimeType", "mime_type", "media_type")
+        return ImagePart(data=data, mime_type=mime_type, detail=detail)
     uri = _first_text(url, "url") if isinstance(url, Mapping) else url
     uri = uri if isinstance(uri, str) else _first_text(source, "imageUrl", "url")
     if not uri:
         raise QueryError("A message of the query has an image part without an image.")
-    return ImagePart(uri=uri)
+    return ImagePart(uri=uri, detail=detail)
 
 
 def _first_text(container: Any, *keys: str) -> str | None:

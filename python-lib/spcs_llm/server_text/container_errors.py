@@ -378,7 +378,8 @@ def _is_alike(line: str, other: str) -> bool:
 
 def _is_about(first: str, second: str) -> bool:
     """Whether the first line is a heading or a field's path, and the second the reason."""
-    if _GENERIC.fullmatch(first.rstrip(":")) or _HEADING.fullmatch(first):
+    # MediaPipe, in OpenVINO's server, tells a call of calls before what the innermost says.
+    if _GENERIC.fullmatch(first.rstrip(":")) or _HEADING.fullmatch(first) or first.endswith(" failed:"):
         return True
     return second[:1].isspace() and ("->" in first or " " not in first) and bool(_PATH.fullmatch(first))
 

@@ -20,7 +20,7 @@ TOO_LONG = re.compile(
     r"|exceed\w* (\w+ ){0,6}(max_\w{0,20})?(context|token|length|limit|maximum)"
     r"|too long|too many (input )?tokens|max_model_len|less than \d+ tokens|physical batch size"
     r"|(tokens?|inputs?|length)\W.{0,60}(<=|<|must be|must have) ?.{0,20}\d|n_ctx|reduce the length"
-    r"|allowed token size|tokens must be .{0,30}\bgot -\d",
+    r"|longer than allowed|at most \d+ (characters|tokens)|allowed token size|tokens must be .{0,30}\bgot -\d",
     re.IGNORECASE,
 )
 _RESULT_IS_MISSING = re.compile(
@@ -70,6 +70,21 @@ _HINTS = tuple(
         (
             r"not support (tools?|functions?)|tools? (are|is) not supported|tool (use|calling) is not",
             "Use a model that supports tools, or a query without tools.",
+        ),
+        (
+            r"image item with length|decompression.?bomb|exceeds limit of \d+ pixels"
+            r"|\bimages? .{0,40}too (large|big)\b",
+            "Send a smaller image.",
+        ),
+        (
+            r"larger than factor|aspect ratio must|\bimages? .{0,40}too small\b",
+            "Send an image of other dimensions, or put it on a larger background.",
+        ),
+        (
+            r"cannot identify image|image file is truncated|broken data stream|invalid image (type|input|format)\b"
+            r"|\b(fail\w*|unable|could not|cannot|can't) (to )?(load|decode|open|read) (the |an? )?image\b(?! from)"
+            r"|must be a base64.encoded image",
+            "Send the whole image inline, as PNG or JPEG: the server cannot read it as it is.",
         ),
         (
             r"limit-mm-per-prompt|at most [1-9]\d* (image|video|audio)|too many images"

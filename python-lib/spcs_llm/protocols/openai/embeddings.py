@@ -45,6 +45,11 @@ _UNREADABLE: Final = re.compile(
 
 # How servers are told to cut a text that is too long: vLLM to the model's length; NIM and Cohere at the end.
 _TRUNCATIONS: Final[tuple[dict[str, Any], ...]] = ({"truncate_prompt_tokens": -1}, {"truncate": "END"})
+_TRUNCATION_OF_TEI: Final = len(_TRUNCATIONS)  # only at its own path
+_WORDS_OF_TEI: Final = re.compile(r"`inputs` must have less than \d")
+_TAKES_ONE_TEXT: Final = re.compile(
+    r"\binput\b.{0,80}(\bvalid string|\b(be|expect\w*|require\w*) (an? |one )?(type |of type )?str(ing)?\b|\bstr type)"
+)
 
 
 @dataclass(frozen=True)
@@ -68,8 +73,12 @@ class EmbeddingForm:
     of_infinity: bool = False
     truncation: int | None = None
 
+    def is_of_tei(self, *, truncates: bool) -> bool:
+        """Whether it is TEI's own path that is asked: for all texts, or for those that it is to truncate."""
+        return self.of_tei or (truncates and self.truncation == _TRUNCATION_OF_TEI)
+
     def request(self, texts: Sequence[str], model: str | None, *, truncates: bool) -> HttpRequest:
-        if self.of_tei:
+        if self.is_of_tei(truncates=truncates):
             payload: dict[str, Any] = {"inputs": list(texts)}
             if truncates:
                 payload["truncate"] = True
@@ -160,9 +169,10 @@ class Embedder:
             return [self._asked([text], model, form, context, truncates=truncates)[0] for text in texts]
         http_request = form.request(texts, model, truncates=truncates)
         body = self._server.endpoint.send(http_request, context)
-        if form.of_tei and isinstance(body, list):
+        is_of_tei = form.is_of_tei(truncates=truncates)
+        if is_of_tei and isinstance(body, list):
             body = {"data": [{"embedding": vector} for vector in body]}
-        if not form.as_base64 or form.of_tei or self._base64_is_proven.value:
+        if not form.as_base64 or is_of_tei or self._base64_is_proven.value:
             return read_embeddings(body, len(texts), http_request.payload or {})
         # OpenRouter's way to refuse it
         refuses_base64 = isinstance(body, dict) and body.get("data") == []
@@ -208,10 +218,13 @@ class Embedder:
         if is_of_other_kind(error):
             return None
         if TOO_LONG.search(text):
-            following = 0 if form.truncation is None else form.truncation + 1
-            if not truncates or form.of_tei or following >= len(_TRUNCATIONS):
+            if not truncates or form.is_of_tei(truncates=truncates):
                 return None
-            return replace(form, truncation=following)
+            return (
+                replace(form, truncation=_TRUNCATION_OF_TEI)
+                if _WORDS_OF_TEI.search(text)
+                else _cut_otherwise(form)
+            )
         if isinstance(error, NotFound):
             return None if self._server.has_answered else _at_another_path(form, error)
         if form.as_base64 and not self._base64_is_proven.value and _UNREADABLE.search(text):
@@ -221,16 +234,20 @@ class Embedder:
         if "input_type" in text and form.input_type is None:
             return replace(form, input_type="passage")
         if form.truncation is not None and truncates and re.search("truncat", text):
-            following = form.truncation + 1
-            return replace(form, truncation=following) if following < len(_TRUNCATIONS) else None
+            return _cut_otherwise(form)
         if form.as_base64 and re.search("encoding_format|base64", text):
             return replace(form, as_base64=False)
-        if not form.one_text and re.search(r"\binput\b.{0,80}(string|str\b)", text) and "list" not in text:
+        if not form.one_text and _TAKES_ONE_TEXT.search(text) and not re.search("list|array", text):
             return replace(form, one_text=True)
         # It may be the reason if none is given.
         if form.as_base64 and not self._base64_is_proven.value and error.status in _NO_REASON:
             return replace(form, as_base64=False)
         return None
+
+
+def _cut_otherwise(form: EmbeddingForm) -> EmbeddingForm | None:
+    following = 0 if form.truncation is None else form.truncation + 1
+    return replace(form, truncation=following) if following < len(_TRUNCATIONS) else None
 
 
 def _at_another_path(form: EmbeddingForm, error: NotFound) -> EmbeddingForm | None:

@@ -245,9 +245,14 @@ def _content(parts: tuple[Part, ...]) -> Any:
     return [
         {"type": "text", "text": part.text}
         if isinstance(part, TextPart)
-        else {"type": "image_url", "image_url": {"url": _image_url(part)}}
+        else {"type": "image_url", "image_url": _image(part)}
         for part in parts
     ]
+
+
+def _image(image: ImagePart) -> dict[str, str]:
+    url = {"url": _image_url(image)}
+    return url if image.detail is None else {**url, "detail": image.detail}
 
 
 def _image_url(image: ImagePart) -> str:
