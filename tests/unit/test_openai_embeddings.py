@@ -386,3 +386,16 @@ def test_a_vector_in_a_list_is_that_vector() -> None:
 def test_more_rows_than_texts_are_no_embeddings() -> None:
     with pytest.raises(ModelError, match="no embeddings"):
         embed(rows(*[ONE] * 3), "a")
+
+
+def test_one_vector_for_different_texts_is_believed_where_each_of_them_has_it() -> None:
+    endpoint = ScriptedEndpoint(rows(ONE, ONE, ONE), rows(ONE))
+    protocol = OpenAIProtocol(endpoint, model="e5")
+    assert [outcome(row) for row in protocol.embed(["a", "b", "c"], QueryContext(10))] == [ONE] * 3
+    assert [p["input"] for p in endpoint.payloads] == [["a", "b", "c"], "a", "c"]
+
+
+def test_one_vector_for_equal_texts_is_no_reason_for_doubt() -> None:
+    endpoint = ScriptedEndpoint(rows(ONE, ONE))
+    assert [outcome(row) for row in OpenAIProtocol(endpoint).embed(["a", "a"], QueryContext(10))] == [ONE] * 2
+    assert len(endpoint.payloads) == 1

@@ -10,6 +10,7 @@ CHECK_SERVICE_KEY = "If the container requires a key, check 'Service API key'."
 _OTHER_KIND = re.compile(
     r"\b(model|server)\b.{0,40}(not|n't)( appear to be| support)? (an? |the )?"
     r"(embeddings?|re-?rank\w*|scor(e|ing)|pooling)( \(\w+\))?( api| models?)?( by default)?(\W*$|[.,;:!])"
+    r"|\bpooling type .{0,2}none\b"  # llama.cpp
     r"|\bcan ?not ful\w+ .{0,3}(embed|rerank)"  # Infinity
     r"|unexpected endpoint or method",  # LM Studio
     re.IGNORECASE,
@@ -77,7 +78,7 @@ _HINTS = tuple(
             "Send a smaller image.",
         ),
         (
-            r"larger than factor|aspect ratio must|\bimages? .{0,40}too small\b",
+            r"larger than factor|failed to apply \w+processor|aspect ratio must|\bimages? .{0,40}too small\b",
             "Send an image of other dimensions, or put it on a larger background.",
         ),
         (

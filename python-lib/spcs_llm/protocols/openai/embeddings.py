@@ -14,7 +14,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Union
 
 from spcs_llm.domain import MAX_DIMENSIONS, Embedding
@@ -98,6 +98,19 @@ class EmbeddingForm:
         return HttpRequest(path, payload, weight=len(texts), max_body=max_body_of_vectors(len(texts)))
 
 
+@dataclass(frozen=True)
+class _Question:
+    """What is asked, in whatever form: the texts, of which model, for which query, and whether to cut long ones."""
+
+    texts: Sequence[str] = field(repr=False)
+    model: str | None
+    context: QueryContext
+    truncates: bool
+
+    def about(self, text: str) -> _Question:
+        return replace(self, texts=[text])
+
+
 class Embedder:
     """Embeddings at one endpoint. Thread-safe. What a server refuses is put another way, and that is remembered."""
 
@@ -129,24 +142,22 @@ class Embedder:
         )
         try:
             return self._server.ask(
-                context, lambda model: self._negotiated(texts, model, context, truncates=truncates)
+                context, lambda model: self._negotiated(_Question(texts, model, context, truncates))
             )
         finally:
             if is_first:
                 self._first.release()
 
-    def _negotiated(
-        self, texts: Sequence[str], model: str | None, context: QueryContext, *, truncates: bool
-    ) -> list[Row]:
+    def _negotiated(self, question: _Question) -> list[Row]:
         known = form = self._form.value
         for _ in range(_MOST_ATTEMPTS):
             try:
-                rows = self._asked(texts, model, form, context, truncates=truncates)
+                rows = self._asked(question, form)
             except ServiceError as error:
-                other = self._another(form, error, truncates=truncates)
+                other = self._another(form, error, truncates=question.truncates)
                 if other is None:
-                    told = _told(error, form, truncates=truncates)
-                    raise self._server.checked(told, {"input": texts}, context) from None
+                    told = _told(error, form, truncates=question.truncates)
+                    raise self._server.checked(told, {"input": question.texts}, question.context) from None
                 form = other
                 continue
             if form != known:
@@ -156,51 +167,45 @@ class Embedder:
             return rows
         raise ModelError("The service refuses every form of the request for embeddings.")
 
-    def _asked(
-        self,
-        texts: Sequence[str],
-        model: str | None,
-        form: EmbeddingForm,
-        context: QueryContext,
-        *,
-        truncates: bool,
-    ) -> list[Row]:
-        if form.one_text and len(texts) > 1:
-            return [self._asked([text], model, form, context, truncates=truncates)[0] for text in texts]
-        http_request = form.request(texts, model, truncates=truncates)
-        body = self._server.endpoint.send(http_request, context)
-        is_of_tei = form.is_of_tei(truncates=truncates)
+    def _asked(self, question: _Question, form: EmbeddingForm) -> list[Row]:
+        if form.one_text and len(question.texts) > 1:
+            return [self._asked(question.about(text), form)[0] for text in question.texts]
+        rows = self._read(question, form)
+        if form.one_text or not _are_alike(rows, question.texts):
+            return rows
+        # A gateway may give each text of a request the vector of the last one (DIAL's adapter for Vertex AI did).
+        alone = replace(form, one_text=True)
+        ends = [self._asked(question.about(question.texts[at]), alone)[0] for at in (0, -1)]
+        if all(map(_agree, ends, (rows[0], rows[-1]))):
+            return rows
+        self._form.update(lambda known: replace(known, one_text=True))
+        return self._asked(question, alone)
+
+    def _read(self, question: _Question, form: EmbeddingForm) -> list[Row]:
+        count = len(question.texts)
+        http_request = form.request(question.texts, question.model, truncates=question.truncates)
+        body = self._server.endpoint.send(http_request, question.context)
+        is_of_tei = form.is_of_tei(truncates=question.truncates)
         if is_of_tei and isinstance(body, list):
             body = {"data": [{"embedding": vector} for vector in body]}
         if not form.as_base64 or is_of_tei or self._base64_is_proven.value:
-            return read_embeddings(body, len(texts), http_request.payload or {})
+            return read_embeddings(body, count, http_request.payload or {})
         # OpenRouter's way to refuse it
         refuses_base64 = isinstance(body, dict) and body.get("data") == []
-        rows = [] if refuses_base64 else read_embeddings(body, len(texts), http_request.payload or {})
+        rows = [] if refuses_base64 else read_embeddings(body, count, http_request.payload or {})
         if rows and not came_as_base64(body):
             self._form.update(lambda known: replace(known, as_base64=False))
             return rows
         if rows and all(map(_is_of_length_one, rows)):
             self._base64_is_proven.learn(True)
             return rows
-        return self._compared(rows, texts, model, form, context, truncates=truncates)
+        return self._compared(rows, question, form)
 
-    def _compared(
-        self,
-        rows: list[Row],
-        texts: Sequence[str],
-        model: str | None,
-        form: EmbeddingForm,
-        context: QueryContext,
-        *,
-        truncates: bool,
-    ) -> list[Row]:
+    def _compared(self, rows: list[Row], question: _Question, form: EmbeddingForm) -> list[Row]:
         # vLLM wrote float64 before 0.5.5, FastChat writes the type that the model calculates in, and Infinity the
         # vectors of a text's tokens in a row. Read as float32, each is a vector, of nothing.
         try:
-            in_numbers = self._asked(
-                texts, model, replace(form, as_base64=False), context, truncates=truncates
-            )
+            in_numbers = self._asked(question, replace(form, as_base64=False))
         except BadRequest:
             if not rows:
                 raise
@@ -279,6 +284,14 @@ def came_as_base64(body: Any) -> bool:
 def _is_of_length_one(row: Row) -> bool:
     """Whether it is a normalized vector, which no bytes are that were read as what they are not."""
     return isinstance(row, Embedding) and abs(math.hypot(*row.vector) - 1.0) < _TOLERANCE
+
+
+def _are_alike(rows: Sequence[Row], texts: Sequence[str]) -> bool:
+    """Whether different texts all have the same vector."""
+    if len(set(texts)) < 2 or not all(isinstance(row, Embedding) for row in rows):
+        return False
+    vectors = [row.vector for row in rows if isinstance(row, Embedding)]
+    return all(vector == vectors[0] for vector in vectors[1:])
 
 
 def _agree(row: Row, other: Row) -> bool:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Any, Final
+from urllib.parse import urlsplit
 
-from spcs_llm.domain import ChatRequest
+from spcs_llm.domain import ChatRequest, ImagePart
 from spcs_llm.errors import BadRequest, SpcsError
 from spcs_llm.protocols.openai.dialect import SETTINGS
 from spcs_llm.protocols.openai.json_schema import maps_in
@@ -63,9 +64,17 @@ def explained(
     elif refuses and setting is not None:
         told.message = f"The service refuses the setting {SETTINGS[setting]!r}. {error.message}"
         told.hint = _CHANGE
+    elif _is_about_address(request, text):
+        told.hint = "The service cannot fetch the image from its address: send the image inline."
     elif is_understood and error.hint == CHECK_PROTOCOL:
         told.hint = SEE_LOGS
     return told
+
+
+def _is_about_address(request: ChatRequest, text: str) -> bool:
+    """Whether a text names the host of an image, which the service was to fetch."""
+    parts = [part for message in request.messages for part in message.parts if isinstance(part, ImagePart)]
+    return any(host in text for host in (urlsplit(part.uri or "").hostname for part in parts) if host)
 
 
 def _about_schema(request: ChatRequest, text: str) -> str:
