@@ -136,7 +136,9 @@ class Chats:
         exchange: Callable[[HttpRequest, Dialect, Refusals], T],
     ) -> tuple[T, Dialect]:
         check_request(request)
-        return self._server.ask(context, lambda model: self._negotiated(request, model, context, exchange))
+        return self._server.ask(
+            context, "chat", lambda model: self._negotiated(request, model, context, exchange)
+        )
 
     def _negotiated(
         self,
@@ -188,7 +190,7 @@ class Chats:
     ) -> ChatAnswer:
         """The whole answer instead of a streamed one that lacks something, if the whole one has it."""
         dialect = replace(dialect, whole=True)
-        payload = chat_payload(request, dialect, self._server.models.name(context))
+        payload = chat_payload(request, dialect, self._server.models.name(context, "chat"))
         refusals = Refusals(request, self._lessons, self._drop_refused_settings)
         try:
             whole, still_lacks = ask(HttpRequest(_PATH, payload), dialect, refusals)

@@ -142,7 +142,7 @@ class Embedder:
         )
         try:
             return self._server.ask(
-                context, lambda model: self._negotiated(_Question(texts, model, context, truncates))
+                context, "embed", lambda model: self._negotiated(_Question(texts, model, context, truncates))
             )
         finally:
             if is_first:

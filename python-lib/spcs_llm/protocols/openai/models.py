@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Callable
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Callable, Final, Literal
 
 from spcs_llm.errors import NotFound, ServiceError, SpcsError
 from spcs_llm.http.endpoint import Endpoint
@@ -13,15 +15,28 @@ from spcs_llm.query_context import QueryContext
 from spcs_llm.server_text.redaction import without_private_text
 from spcs_llm.sharing.discovery import Discovery
 
+Kind = Literal["chat", "embed", "rerank"]
+
+# What a model is for, in Xinference's `model_type` and Infinity's `capabilities`. Other servers do not say.
+_KINDS: Final[dict[str, Kind]] = {"llm": "chat", "embedding": "embed", "embed": "embed", "rerank": "rerank"}
 _MAX_NAMES = 10
 _MAX_NAME = 100
 _MAX_LIST = 4 << 20  # bytes; the longest lists known, of gateways with thousands of models, have a tenth
 
 
-class ServedModels:
-    """Which model to ask for: the configured one, or the first of the server's list. Thread-safe.
+@dataclass(frozen=True)
+class _Served:
+    """A model in a server's list. kinds: of the queries that it takes; empty if the server does not say."""
 
-    The list is asked for once by all who need it, and again some minutes later: by then another model may be served.
+    name: str
+    kinds: frozenset[Kind]
+
+
+class ServedModels:
+    """Which model to ask for: the configured one, or the first that the server lists for a kind of query.
+
+    Thread-safe. The list is asked for once by all who need it, and again some minutes later: by then another model may
+    be served.
 
     Args:
         endpoint: What requests are sent through.
@@ -34,13 +49,16 @@ class ServedModels:
     ) -> None:
         self._endpoint = endpoint
         self._configured = configured or None
-        self._first: Discovery[str | None] = Discovery("the list of the service's models", clock=clock)
+        self._list: Discovery[tuple[_Served, ...]] = Discovery(
+            "the list of the service's models", clock=clock
+        )
 
-    def name(self, context: QueryContext) -> str | None:
+    def name(self, context: QueryContext, kind: Kind) -> str | None:
         """Finds the name of the model to ask for.
 
         Args:
             context: The query that needs it.
+            kind: The query's kind.
 
         Returns:
             The model's name; None for a server that has no list, or an empty name in it, and so one model.
@@ -50,14 +68,15 @@ class ServedModels:
         """
         if self._configured is not None:
             return self._configured
-        return self._first.value(context, self._first_listed)
+        return _first(self._list.value(context, self._served), kind)
 
-    def other_than(self, name: str | None, context: QueryContext) -> str | None:
+    def other_than(self, name: str | None, context: QueryContext, kind: Kind) -> str | None:
         """Looks whether the server lists another model by now, after it did not know the one that it listed before.
 
         Args:
             name: The model that was asked for.
             context: The query that asked for it.
+            kind: The query's kind.
 
         Returns:
             The name of the other; None if there is none, or the settings name the model.
@@ -65,14 +84,14 @@ class ServedModels:
         if self._configured is not None:
             return None
         try:
-            listed = self.name(context)
+            listed = self.name(context, kind)
         except SpcsError:
             return None
         return None if listed == name else listed
 
     def forget(self) -> None:
         """Forgets what was discovered: the service may run another model by now."""
-        self._first.forget()
+        self._list.forget()
 
     def checked_for_model(self, error: SpcsError, private: Any, context: QueryContext) -> SpcsError:
         """Looks whether a server refuses a query because it does not serve the configured model.
@@ -105,18 +124,18 @@ class ServedModels:
         told.note_unquoted(what)
         return told
 
-    def _first_listed(self, context: QueryContext) -> str | None:
+    def _served(self, context: QueryContext) -> tuple[_Served, ...]:
         try:
             entries = self._entries(context)
         except ServiceError as error:
             if isinstance(error, NotFound) or error.status in (400, 405, 422, 501):
-                return None
+                return ()
             raise
-        names = _names(entries)
-        if names:
-            return names[0]
+        served = _served_in(entries)
+        if served:
+            return served
         if any(isinstance(entry, dict) and entry.get("id") == "" for entry in entries):
-            return None  # the one model of some versions of llama.cpp's server
+            return ()  # the one model of some versions of llama.cpp's server
         raise unexpected_reply("The service does not list a model.")
 
     def listed(self, context: QueryContext) -> tuple[str, ...]:
@@ -131,7 +150,7 @@ class ServedModels:
         Raises:
             SpcsError: If the list cannot be read.
         """
-        return _names(self._entries(context))
+        return tuple(served.name for served in _served_in(self._entries(context)))
 
     def _entries(self, context: QueryContext) -> list[Any]:
         body: Any = self._endpoint.send(HttpRequest("/v1/models", method="GET", max_body=_MAX_LIST), context)
@@ -142,6 +161,22 @@ class ServedModels:
         return entries
 
 
-def _names(entries: list[Any]) -> tuple[str, ...]:
-    names = (entry.get("id") for entry in entries if isinstance(entry, dict))
-    return tuple(name for name in names if isinstance(name, str) and name)
+def _served_in(entries: list[Any]) -> tuple[_Served, ...]:
+    named = ((entry.get("id"), entry) for entry in entries if isinstance(entry, dict))
+    return tuple(_Served(name, _kinds_of(entry)) for name, entry in named if isinstance(name, str) and name)
+
+
+def _kinds_of(entry: dict[str, Any]) -> frozenset[Kind]:
+    told = entry.get("capabilities") or entry.get("model_type")
+    words = told if isinstance(told, list) else [told]
+    return frozenset(
+        _KINDS[word.lower()] for word in words if isinstance(word, str) and word.lower() in _KINDS
+    )
+
+
+def _first(served: Sequence[_Served], kind: Kind) -> str | None:
+    """The first model for this kind of query, as far as the server says; or else the first that may be."""
+    meant = [model for model in served if kind in model.kinds] or [
+        model for model in served if not model.kinds
+    ]
+    return next((model.name for model in meant or served), None)

@@ -98,7 +98,7 @@ class Reranker:
         if not documents:
             return Ranking(())
         return self._server.ask(
-            context, lambda model: self._checked_ranking(query, documents, model, context)
+            context, "rerank", lambda model: self._checked_ranking(query, documents, model, context)
         )
 
     def _checked_ranking(

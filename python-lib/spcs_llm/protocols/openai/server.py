@@ -7,7 +7,7 @@ from typing import Any, Callable, Final, TypeVar
 from spcs_llm.errors import NotFound, ServiceError, SpcsError
 from spcs_llm.http.endpoint import Endpoint
 from spcs_llm.protocols.openai.lessons import Lessons
-from spcs_llm.protocols.openai.models import ServedModels
+from spcs_llm.protocols.openai.models import Kind, ServedModels
 from spcs_llm.protocols.openai.refusals import is_of_other_kind, reason_of
 from spcs_llm.query_context import QueryContext
 from spcs_llm.server_text.refusal_hints import TOO_LONG
@@ -37,11 +37,12 @@ class Server:
         self.lessons = lessons if lessons is not None else Lessons()
         self.has_answered = False
 
-    def ask(self, context: QueryContext, ask: Callable[[str | None], T]) -> T:
+    def ask(self, context: QueryContext, kind: Kind, ask: Callable[[str | None], T]) -> T:
         """Asks for the model, and once more if a server that was started again lists another one by now.
 
         Args:
             context: The query.
+            kind: Its kind.
             ask: Asks for a model, given its name. What it raises was `checked`.
 
         Returns:
@@ -50,11 +51,11 @@ class Server:
         Raises:
             SpcsError: What `ask` raises.
         """
-        model = self.models.name(context)
+        model = self.models.name(context, kind)
         try:
             return ask(model)
         except NotFound:
-            other = self.models.other_than(model, context) if self.has_answered else None
+            other = self.models.other_than(model, context, kind) if self.has_answered else None
             if other is None:
                 raise
         return ask(other)
