@@ -6,8 +6,12 @@ import base64
 
 import pytest
 
-from spcs_llm.errors import QueryError
+from spcs_llm.domain import ChatRequest, ImagePart, Message, TextPart
+from spcs_llm.errors import BadRequest, QueryError
 from spcs_llm.protocols.openai.images import data_uri
+from spcs_llm.protocols.openai.protocol import OpenAIProtocol
+from spcs_llm.query_context import QueryContext
+from tests.unit.scripted_endpoint import ScriptedEndpoint, completion, refusal
 
 PNG = b"\x89PNG\r\n\x1a\n\xfb\xff\xfe"
 
@@ -28,6 +32,12 @@ def encoded(data: bytes) -> str:
         (b"MM\0*\0\0", "image/tiff"),
         (b"\0\0\0\x20ftypavif", "image/avif"),
         (b"\0\0\0\x20ftypheic", "image/heic"),
+        (b"\0\0\0\x18ftyphevc\0\0\0\0mif1heic", "image/heic"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1avif", "image/avif"),
+        (b"\0\0\0\x18ftypmiaf\0\0\0\0avifmif1", "image/avif"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0heicmif1", "image/heic"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1miafavif", "image/heif"),
+        (b"\0\0\0\0ftypmsf1", "image/heif"),
     ],
 )
 def test_the_type_is_that_of_the_bytes(head: bytes, mime_type: str) -> None:
@@ -83,3 +93,26 @@ def test_what_is_no_base64_is_refused(written: str) -> None:
 def test_a_declared_type_that_is_none_is_not_passed_on(declared: str) -> None:
     with pytest.raises(QueryError):
         data_uri(encoded(b"8BPS\0\1"), declared)
+
+
+LARGE = encoded(PNG + bytes(30_000))
+SEEN = ChatRequest((Message("user", (TextPart("What is this?"), ImagePart(data=LARGE))),))
+
+
+@pytest.mark.parametrize(
+    ("tokens", "ignored"), [(28_000, ("images",)), (16_000, ()), (9_000, ())], ids=["text", "image", "few"]
+)
+def test_an_image_that_a_server_reads_as_text_is_named(tokens: int, ignored: tuple[str, ...]) -> None:
+    """As TGI does for models that read none: text-generation-inference#2565."""
+    usage = {"prompt_tokens": tokens, "completion_tokens": 1, "total_tokens": tokens + 1}
+    answer = {**completion(content="a plant"), "usage": usage}
+    found = OpenAIProtocol(ScriptedEndpoint(answer)).chat(SEEN, QueryContext(10))
+    assert found.ignored_settings == ignored
+
+
+@pytest.mark.parametrize(("tokens", "hint"), [(28_000, "model that reads images"), (9_000, "shorter prompt")])
+def test_that_an_image_read_as_text_is_too_long_is_not_put_down_to_the_prompt(tokens: int, hint: str) -> None:
+    told = refusal(f"`inputs` tokens + `max_new_tokens` must be <= 4096. Given: {tokens} `inputs` tokens")
+    told.hint = "Send a shorter prompt."
+    with pytest.raises(BadRequest, match=hint):
+        OpenAIProtocol(ScriptedEndpoint(told)).chat(SEEN, QueryContext(10))

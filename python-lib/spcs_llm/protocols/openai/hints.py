@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from spcs_llm.domain import ChatRequest, ImagePart
 from spcs_llm.errors import BadRequest, SpcsError
 from spcs_llm.protocols.openai.dialect import SETTINGS
+from spcs_llm.protocols.openai.images import are_read_as_text
 from spcs_llm.protocols.openai.json_schema import maps_in
 from spcs_llm.protocols.openai.refusals import (
     may_be_a_refusal,
@@ -23,6 +24,7 @@ from spcs_llm.server_text.refusal_hints import CHECK_PROTOCOL, SEE_LOGS, TOO_LON
 
 _MOST_MAPS: Final = 5
 _WORD_JSON: Final = re.compile(r"the word .{0,2}json", re.IGNORECASE)
+_COUNT: Final = re.compile(r"(?<!\d)\d{5,9}(?!\d)")
 _CHANGE: Final = (
     "Change or remove the setting, or ask a DSS administrator to turn on 'Leave out refused settings'."
 )
@@ -42,10 +44,14 @@ def explained(
     Returns:
         A copy of the error whose message or hint says it, or the error itself when it may be no refusal.
     """
-    if not may_be_a_refusal(error) or TOO_LONG.search(reason_of(error)):
+    if not may_be_a_refusal(error):
         return error
     text = reason_of(error)
     told = error.again()
+    if TOO_LONG.search(text):
+        if any(are_read_as_text(payload, int(number)) for number in _COUNT.findall(text)):
+            told.hint = "Use a model that reads images: the server reads the image as text."
+        return told
     setting = refused_setting(payload, text)
     refuses = isinstance(error, BadRequest) or error.status == 501
     if refuses and refuses_format(payload, text):

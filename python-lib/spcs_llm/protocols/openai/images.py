@@ -9,9 +9,12 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from collections.abc import Mapping
+from typing import Any, Final
 
 from spcs_llm.errors import QueryError
 
+_TOKENS_OF_NO_IMAGE: Final = 10_000  # whatever its size: models scale larger ones down
 _IS_IMAGE_TYPE = re.compile(r"image/[A-Za-z0-9][A-Za-z0-9.+-]{0,60}")
 _FROM_URL_SAFE = str.maketrans("-_", "+/")
 _SIGNATURES = (
@@ -27,10 +30,14 @@ _SIGNATURES = (
     (b"\0\0\0\x0cjP  ", "image/jp2"),
     (b"<svg", "image/svg+xml"),
 )
-_BRANDS = {  # of the ISO base media file format, at byte 8
+# Of the ISO base media file format: the main one is at byte 8, others follow from byte 16 to the end of the first box.
+_BRANDS = {
     b"avif": "image/avif", b"avis": "image/avif",
-    b"heic": "image/heic", b"heix": "image/heic", b"mif1": "image/heif", b"msf1": "image/heif",
+    b"heic": "image/heic", b"heix": "image/heic", b"heim": "image/heic", b"heis": "image/heic",
+    b"hevc": "image/heic", b"hevx": "image/heic", b"hevm": "image/heic", b"hevs": "image/heic",
 }  # fmt: skip
+_BRANDS_OF_ANY_CODEC = (b"mif1", b"msf1", b"miaf")
+_LONGEST_BOX = 512
 # What is put in the place of an image by mistake. Of all else, a declared type may be true.
 _NO_IMAGES = (b"%PDF-", b"PK\x03\x04", b"\x1f\x8b", b"\x7fELF", b"RIFF", b"ID3", b"OggS")
 
@@ -68,6 +75,28 @@ def data_uri(encoded: str, declared: str | None = None) -> str:
     return f"data:{mime_type};base64,{encoded}"
 
 
+def are_read_as_text(payload: Mapping[str, Any], tokens: int) -> bool:
+    """Whether a prompt has so many tokens that its images can only be in it as base64.
+
+    TGI writes them there for models that read none. A token of base64 has about one and a half characters; an image's
+    tokens stand for far more.
+
+    Args:
+        payload: The request's JSON.
+        tokens: How many the server counted.
+
+    Returns:
+        Whether it has.
+    """
+    if tokens < _TOKENS_OF_NO_IMAGE:
+        return False
+    contents = [message.get("content") for message in payload.get("messages") or ()]
+    parts = [part for content in contents if isinstance(content, list) for part in content]
+    urls = [part["image_url"]["url"] for part in parts if part.get("type") == "image_url"]
+    size = sum(len(url) for url in urls if url.startswith("data:"))
+    return 0 < size <= 2 * tokens
+
+
 def _mime_type(data: bytes) -> str | None:
     for signature, mime_type in _SIGNATURES:
         if data.startswith(signature):
@@ -76,7 +105,14 @@ def _mime_type(data: bytes) -> str | None:
         return "image/bmp"
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "image/webp"
-    return _BRANDS.get(data[8:12]) if data[4:8] == b"ftyp" else None
+    return _type_by_brands(data) if data[4:8] == b"ftyp" else None
+
+
+def _type_by_brands(data: bytes) -> str | None:
+    end = min(int.from_bytes(data[:4], "big"), _LONGEST_BOX, len(data))
+    brands = [data[8:12], *(data[at : at + 4] for at in range(16, end - 3, 4))]
+    found = next((_BRANDS[brand] for brand in brands if brand in _BRANDS), None)
+    return found or ("image/heif" if any(brand in _BRANDS_OF_ANY_CODEC for brand in brands) else None)
 
 
 def _declared_type(data: bytes, declared: str | None) -> str | None:

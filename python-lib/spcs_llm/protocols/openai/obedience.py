@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from spcs_llm.domain import ChatRequest, ToolCall, Usage
+from spcs_llm.protocols.openai.images import are_read_as_text
 from spcs_llm.protocols.openai.opening import THOUGHT_ENDS
 from spcs_llm.protocols.openai.schema_check import is_of_schema
 
@@ -55,6 +56,8 @@ def disobeyed(
         yield "stopSequences"
     if "logprobs" in payload and text and not log_probs:
         yield "logProbs"
+    if usage.prompt_tokens is not None and are_read_as_text(payload, usage.prompt_tokens):
+        yield "images"
     if finish_reason in _CUT:
         return
     choice = request.tool_choice
