@@ -110,6 +110,14 @@ def test_an_image_that_a_server_reads_as_text_is_named(tokens: int, ignored: tup
     assert found.ignored_settings == ignored
 
 
+def test_a_long_text_is_not_taken_for_an_image_that_was_read_as_text() -> None:
+    message = Message("user", (TextPart("word " * 40_000), ImagePart(data=LARGE)))
+    usage = {"prompt_tokens": 40_500, "completion_tokens": 1, "total_tokens": 40_501}
+    answer = {**completion(content="a plant"), "usage": usage}
+    found = OpenAIProtocol(ScriptedEndpoint(answer)).chat(ChatRequest((message,)), QueryContext(10))
+    assert found.ignored_settings == ()
+
+
 @pytest.mark.parametrize(("tokens", "hint"), [(28_000, "model that reads images"), (9_000, "shorter prompt")])
 def test_that_an_image_read_as_text_is_too_long_is_not_put_down_to_the_prompt(tokens: int, hint: str) -> None:
     told = refusal(f"`inputs` tokens + `max_new_tokens` must be <= 4096. Given: {tokens} `inputs` tokens")

@@ -11,6 +11,9 @@ _OTHER_KIND = re.compile(
     r"\b(model|server)\b.{0,40}(not|n't)( appear to be| support)? (an? |the )?"
     r"(embeddings?|re-?rank\w*|scor(e|ing)|pooling)( \(\w+\))?( api| models?)?( by default)?(\W*$|[.,;:!])"
     r"|\bpooling type .{0,2}none\b"  # llama.cpp
+    r"|\bdoes not support (chat|generate)(\W*$|[.,;:!])"  # Ollama
+    r"|\bis an embedding model\b"
+    r"|\bis not for ((creating )?embedding|reranking|chat|generate)\b"  # Xinference
     r"|\bcan ?not ful\w+ .{0,3}(embed|rerank)"  # Infinity
     r"|unexpected endpoint or method",  # LM Studio
     re.IGNORECASE,
@@ -21,7 +24,8 @@ TOO_LONG = re.compile(
     r"|exceed\w* (\w+ ){0,6}(max_\w{0,20})?(context|token|length|limit|maximum)"
     r"|too long|too many (input )?tokens|max_model_len|less than \d+ tokens|physical batch size"
     r"|(tokens?|inputs?|length)\W.{0,60}(<=|<|must be|must have) ?.{0,20}\d|n_ctx|reduce the length"
-    r"|longer than allowed|at most \d+ (characters|tokens)|allowed token size|tokens must be .{0,30}\bgot -\d",
+    r"|longer than allowed|length should be \[?\d|at most \d+ (characters|tokens)|allowed token size"
+    r"|tokens must be .{0,30}\bgot -\d",
     re.IGNORECASE,
 )
 _RESULT_IS_MISSING = re.compile(
@@ -47,8 +51,8 @@ _HINTS = tuple(
         ),
         (
             _OTHER_KIND.pattern,
-            "Give the 'LLM endpoint URL' of a model for this kind of query, or ask whoever runs the service to"
-            " enable it.",
+            "Give the 'LLM endpoint URL' or 'Model name' of a model for this kind of query, or ask whoever runs the"
+            " service to enable it.",
         ),
         (
             r"context[ _](length|window|size)|maximum context|too long|exceeds? the (model|maximum)|max_input_length"

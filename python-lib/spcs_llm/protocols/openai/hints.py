@@ -8,7 +8,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from spcs_llm.domain import ChatRequest, ImagePart
-from spcs_llm.errors import BadRequest, SpcsError
+from spcs_llm.errors import BadRequest, RequestTooLarge, SpcsError
 from spcs_llm.protocols.openai.dialect import SETTINGS
 from spcs_llm.protocols.openai.images import are_read_as_text
 from spcs_llm.protocols.openai.json_schema import maps_in
@@ -44,12 +44,16 @@ def explained(
     Returns:
         A copy of the error whose message or hint says it, or the error itself when it may be no refusal.
     """
+    if isinstance(error, RequestTooLarge) and any(message.has_images for message in request.messages):
+        told = error.again()
+        told.hint = "Send smaller images, or fewer of them."
+        return told
     if not may_be_a_refusal(error):
         return error
     text = reason_of(error)
     told = error.again()
     if TOO_LONG.search(text):
-        if any(are_read_as_text(payload, int(number)) for number in _COUNT.findall(text)):
+        if are_read_as_text(payload, max(map(int, _COUNT.findall(text)), default=0)):
             told.hint = "Use a model that reads images: the server reads the image as text."
         return told
     setting = refused_setting(payload, text)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import re
 from collections.abc import Mapping
 from typing import Any, Final
@@ -93,8 +94,10 @@ def are_read_as_text(payload: Mapping[str, Any], tokens: int) -> bool:
     contents = [message.get("content") for message in payload.get("messages") or ()]
     parts = [part for content in contents if isinstance(content, list) for part in content]
     urls = [part["image_url"]["url"] for part in parts if part.get("type") == "image_url"]
-    size = sum(len(url) for url in urls if url.startswith("data:"))
-    return 0 < size <= 2 * tokens
+    images = sum(len(url) for url in urls if url.startswith("data:"))
+    # No text has more tokens than bytes.
+    texts = len(json.dumps(payload, default=str)) - images
+    return images > _TOKENS_OF_NO_IMAGE and 2 * (tokens - texts) >= images
 
 
 def _mime_type(data: bytes) -> str | None:
