@@ -77,7 +77,7 @@ def data_uri(encoded: str, declared: str | None = None) -> str:
 
 
 def are_read_as_text(payload: Mapping[str, Any], tokens: int) -> bool:
-    """Whether a prompt has so many tokens that its images can only be in it as base64.
+    """Whether only images that are in a prompt as base64 account for its tokens.
 
     TGI writes them there for models that read none. A token of base64 has about one and a half characters; an image's
     tokens stand for far more.

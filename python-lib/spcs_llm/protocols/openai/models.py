@@ -26,7 +26,12 @@ _MAX_LIST = 4 << 20  # bytes; the longest lists known, of gateways with thousand
 
 @dataclass(frozen=True)
 class _Served:
-    """A model in a server's list. kinds: of the queries that it takes; empty if the server does not say."""
+    """A model in a server's list.
+
+    Attributes:
+        name: The model's name.
+        kinds: The kinds of queries that the model takes; empty if the server does not say.
+    """
 
     name: str
     kinds: frozenset[Kind]
