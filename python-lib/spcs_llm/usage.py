@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from spcs_llm.domain import ChatAnswer, ChatDelta, ChatRequest, Tool, Usage
 from spcs_llm.token_estimate import estimate_tokens
 
+_ESCAPED = '\n\r\t"\\'
 _TOKENS_AROUND_A_MESSAGE = 4
 _CERTAINLY_FEWER_TOKENS = 20  # than characters
 
@@ -103,7 +104,7 @@ def _are_characters(tokens: int, characters: int) -> bool:
 
 def text_bytes(text: str) -> int:
     """Bytes that a text takes in a request's JSON, about."""
-    return len(text.encode("utf-8", "replace")) + text.count("\n") + text.count('"') + 16
+    return len(text.encode("utf-8", "replace")) + sum(map(text.count, _ESCAPED)) + 16
 
 
 def chat_bytes(request: ChatRequest) -> int:

@@ -23,7 +23,7 @@ from spcs_llm.domain import (
     Usage,
 )
 from spcs_llm.mesh.answer import ChunkWriter, completion_response
-from spcs_llm.usage import chat_usage, ranking_usage, said_in, text_usage
+from spcs_llm.usage import chat_usage, ranking_usage, said_in, text_bytes, text_usage
 
 SMILE = "\N{GRINNING FACE}"
 HIGH, LOW = "\ud83d", "\ude00"
@@ -131,6 +131,13 @@ def test_counts_of_zero_beside_a_text_are_estimated() -> None:
     assert chat_usage(Usage(5, 0, 5), QUESTION, "Hi").prompt_tokens == 5
     assert chat_usage(Usage(5, 0, 5), QUESTION, "") == Usage(5, 0, 5)
     assert text_usage(0, "a text").estimated
+
+
+@pytest.mark.parametrize(
+    "text", ["a\r\nb", "x\t" * 500, "\\alpha{\\beta}" * 100, 'C:\\"a"', "ä\N{GRINNING FACE}"]
+)
+def test_the_bytes_of_a_text_in_a_request_are_no_fewer_than_it_takes(text: str) -> None:
+    assert text_bytes(text) >= len(json.dumps(text, ensure_ascii=False).encode())
 
 
 def test_a_count_of_characters_is_none_of_tokens() -> None:

@@ -130,7 +130,7 @@ def _image(block: Mapping[str, Any]) -> ImagePart:
     """LLM Mesh's IMAGE_INLINE and IMAGE_URI; `image_url` of OpenAI; `image` of Anthropic and LangChain."""
     source = block.get("source") if isinstance(block.get("source"), Mapping) else block
     url = block.get("image_url")
-    detail = _first_text(url, "detail") if isinstance(url, Mapping) else _first_text(block, "detail")
+    detail = (isinstance(url, Mapping) and _first_text(url, "detail")) or _first_text(block, "detail")
     data = _first_text(source, "inlineImage", "base64", "data")
     if data:
         mime_type = _first_text(source, "imageMimeType", "mime_type", "media_type")

@@ -111,6 +111,11 @@ _HINTS = tuple(
             "The model's chat template requires another form of tool call ids.",
         ),
         (
+            r"\bbit.?pack",
+            "Ask whoever runs the service to start it with float32 as the type of its embeddings: packed bits are no"
+            " vector.",
+        ),
+        (
             r"input_type",
             "The model embeds queries and passages in different ways, and the request must say"
             " which of the two the texts are.",

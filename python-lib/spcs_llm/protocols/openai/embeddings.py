@@ -47,6 +47,7 @@ _UNREADABLE: Final = re.compile(
 _TRUNCATIONS: Final[tuple[dict[str, Any], ...]] = ({"truncate_prompt_tokens": -1}, {"truncate": "END"})
 _TRUNCATION_OF_TEI: Final = len(_TRUNCATIONS)  # only at its own path
 _WORDS_OF_TEI: Final = re.compile(r"`inputs` must have less than \d")
+_PACKS_BITS: Final = re.compile(r"\bbit.?pack", re.IGNORECASE)
 _TAKES_ONE_TEXT: Final = re.compile(
     r"\binput\b.{0,80}(\bvalid string|\b(be|expect\w*|require\w*) (an? |one )?(type |of type )?str(ing)?\b|\bstr type)"
 )
@@ -220,7 +221,9 @@ class Embedder:
     def _another(self, form: EmbeddingForm, error: ServiceError, *, truncates: bool) -> EmbeddingForm | None:
         """Another form, by what the server says of this one."""
         text = reason_of(error)
-        if is_of_other_kind(error):
+        if is_of_other_kind(error) or _PACKS_BITS.search(
+            text
+        ):  # in numbers, packed bits would pass for a vector
             return None
         if TOO_LONG.search(text):
             if not truncates or form.is_of_tei(truncates=truncates):
