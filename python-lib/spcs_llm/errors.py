@@ -20,6 +20,7 @@
     │   ├── ServiceBusy      service    429
     │   └── ServiceDown      service    502, 503, 504
     ├── ModelError           model      it answered, but not with an answer
+    │   └── UnusableVector   model      a text's vector is none: by itself, the text may get one
     └── SqlError             SQL        Snowflake refuses a statement of the control plane
 
 Every text is safe to show and to log. What no error may hold is taken out when its texts are set: credentials that
@@ -311,6 +312,13 @@ class ModelError(SpcsError):
     """The service answered, but not with an answer."""
 
     place = "model"
+
+
+class UnusableVector(ModelError):
+    """What came for a text is no vector of finite numbers that are not all zero. By itself, it may get one.
+
+    Some models return NaN for texts that they pad to the length of a longer one, and servers zeros under load.
+    """
 
 
 class SqlError(SpcsError):

@@ -26,6 +26,7 @@ from spcs_llm.errors import (
     ServiceError,
     ServiceStarting,
     SpcsError,
+    UnusableVector,
 )
 from spcs_llm.http.limits import Limiter
 from spcs_llm.query_context import QueryContext
@@ -316,6 +317,51 @@ def test_an_error_in_place_of_a_result_is_that_rows() -> None:
     job = BatchSpec("k", send, 64, len)
     first, second, third = batcher.submit_all(["a", "b", "c"], QueryContext(BOUND), job)
     assert (first, type(second), third) == ("A", ModelError, "C")
+
+
+@pytest.mark.parametrize("alone", [True, False], ids=["has one alone", "has none"])
+def test_a_text_without_a_usable_vector_among_others_is_asked_for_by_itself(alone: bool) -> None:
+    """Some models return NaN for texts that are padded to the length of another."""
+    requests: list[list[str]] = []
+
+    def send(rows: Sequence[str], call: QueryContext) -> list[str | SpcsError]:
+        requests.append(list(rows))
+        spoiled = len(rows) > 1 or not alone
+        return [UnusableVector("NaN") if row == "b" and spoiled else row.upper() for row in rows]
+
+    found = Batcher(Limiter()).submit_all(["a", "b", "c"], QueryContext(BOUND), BatchSpec("k", send, 64, len))
+    assert [found[0], found[2]] == ["A", "C"]
+    assert found[1] == "B" if alone else isinstance(found[1], UnusableVector)
+    assert requests == [["a", "b", "c"], ["b"]]
+
+
+def test_texts_none_of_which_has_a_usable_vector_are_not_asked_for_again() -> None:
+    requests: list[list[str]] = []
+
+    def send(rows: Sequence[str], call: QueryContext) -> list[SpcsError]:
+        requests.append(list(rows))
+        return [UnusableVector("zeros") for _ in rows]
+
+    found = Batcher(Limiter()).submit_all(["a", "b"], QueryContext(BOUND), BatchSpec("k", send, 64, len))
+    assert all(isinstance(result, UnusableVector) for result in found)
+    assert len(requests) == 1
+
+
+def test_a_caller_whose_row_is_asked_for_by_itself_waits_for_it() -> None:
+    service, batcher = Service(hold=True), Batcher(Limiter())
+
+    def send(rows: Sequence[str], call: QueryContext) -> list[Any]:
+        answers = service.send(rows, call)
+        return [
+            UnusableVector("NaN") if row == "b" and len(rows) > 1 else answers[at]
+            for at, row in enumerate(rows)
+        ]
+
+    job = BatchSpec("k", send, 64, len)
+    callers = waiting_behind_one(batcher, service, ["a", "b", "c"], job)
+    service.let_go()
+    assert outcomes(callers) == ["FIRST", "A", "B", "C"]
+    assert service.requests == [["first"], ["a", "b", "c"], ["b"]]
 
 
 def test_the_halves_are_sent_side_by_side_where_the_limit_allows() -> None:

@@ -13,7 +13,7 @@ from typing import Any, Callable
 
 from spcs_llm.batching.batch import Batch, BatchSpec, QueuedRow, ResultT, RowT, Waiter
 from spcs_llm.batching.sizes import BatchSizes, Refusal, is_refusal
-from spcs_llm.errors import ModelError, SpcsError
+from spcs_llm.errors import ModelError, SpcsError, UnusableVector
 from spcs_llm.http.limits import Limiter
 from spcs_llm.query_context import QueryContext
 from spcs_llm.sharing.after_fork import renew_in_child
@@ -247,15 +247,22 @@ class Batcher:
         if now >= self._expected_until:
             self._expected = 0
         self._expected_until = now + self._regroup_seconds
+        some_succeeded = any(not isinstance(result, SpcsError) for result in results)
+        alone: list[Batch] = []
         for row, result in zip(batch.queued, results):
             waiter = row.waiter
             if waiter.gone:
+                continue
+            if some_succeeded and isinstance(result, UnusableVector):
+                row.sent = None
+                alone.append(Batch(batch.spec, [row]))
                 continue
             row.result = result
             waiter.pending -= 1
             if not waiter.pending:
                 self._waiters -= 1
                 self._expected += 1
+        self._queue[:0] = alone
 
 
 def _one_for_each(rows: Sequence[Any], results: Sequence[Any]) -> Sequence[Any]:

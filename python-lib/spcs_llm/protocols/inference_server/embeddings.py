@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, Union
 
 from spcs_llm.domain import MAX_DIMENSIONS, Embedding, EmbeddingSettings
-from spcs_llm.errors import ModelError, SpcsError
+from spcs_llm.errors import ModelError, SpcsError, UnusableVector
 from spcs_llm.protocols.inference_server.generated_text import is_text_answer
 from spcs_llm.protocols.inference_server.rows import map_rows, output_column, parsed_json
 from spcs_llm.protocols.reply_errors import ZEROS_HINT, unexpected_reply, vectors_of_tokens
@@ -81,7 +81,7 @@ def _embedding(value: Any) -> Embedding:
         raise vectors_of_tokens()
     vector = [_number(number) for number in numbers]
     if not any(vector):
-        raise ModelError("The service returned an embedding of zeros.", ZEROS_HINT)
+        raise UnusableVector("The service returned an embedding of zeros.", ZEROS_HINT)
     return Embedding(vector)
 
 
@@ -142,8 +142,8 @@ def _number(value: Any) -> float:
     return number
 
 
-def _not_a_number(what: str) -> ModelError:
-    return ModelError(
+def _not_a_number(what: str) -> UnusableVector:
+    return UnusableVector(
         f"The service returned an embedding that contains {what}.",
         "The model fails on this text: is it empty, or too long for the model?",
     )

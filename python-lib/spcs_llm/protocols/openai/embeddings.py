@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, Union
 
 from spcs_llm.domain import MAX_DIMENSIONS, Embedding
-from spcs_llm.errors import BadRequest, ModelError, NotFound, ServiceError, SpcsError
+from spcs_llm.errors import BadRequest, ModelError, NotFound, ServiceError, SpcsError, UnusableVector
 from spcs_llm.http.request import HttpRequest, max_body_of_vectors
 from spcs_llm.protocols.openai.refusals import is_of_other_kind, may_be_a_refusal, reason_of
 from spcs_llm.protocols.openai.server import Server
@@ -394,7 +394,7 @@ def _vector(item: dict[str, Any]) -> list[float] | ModelError:
     if isinstance(embedding, list) and embedding and isinstance(embedding[0], list):
         return vectors_of_tokens()
     if isinstance(embedding, (str, list)) and _dimensions(embedding) > MAX_DIMENSIONS:
-        return ModelError(
+        return UnusableVector(
             f"The service returned an embedding of more than {MAX_DIMENSIONS:,} dimensions for this text."
         )
     try:
@@ -402,13 +402,13 @@ def _vector(item: dict[str, Any]) -> list[float] | ModelError:
             _decoded(embedding) if isinstance(embedding, str) else array.array("d", embedding or ()).tolist()
         )
     except (TypeError, ValueError, OverflowError, binascii.Error):
-        return ModelError("The service returned an embedding of this text that is not a list of numbers.")
+        return UnusableVector("The service returned an embedding of this text that is not a list of numbers.")
     if not vector:
-        return ModelError("The service returned an empty embedding for this text.")
+        return UnusableVector("The service returned an empty embedding for this text.")
     if not any(vector):
-        return ModelError("The service returned an embedding of zeros for this text.", ZEROS_HINT)
+        return UnusableVector("The service returned an embedding of zeros for this text.", ZEROS_HINT)
     if not math.isfinite(sum(vector)) and not all(map(math.isfinite, vector)):
-        return ModelError("The service returned an embedding with NaN or infinite values for this text.")
+        return UnusableVector("The service returned an embedding with NaN or infinite values for this text.")
     return vector
 
 
