@@ -49,6 +49,7 @@ class Dialect:
         empty_reasoning: Assistant turns of the history have an empty `reasoning_content`.
         tool_choice: The tool choice is sent. Without it, tools are not sent either where none may be called.
         without_format: No JSON format is sent.
+        image_detail: How closely the model is to look at an image is sent, where the query says it.
     """
 
     whole: bool = False
@@ -67,6 +68,7 @@ class Dialect:
     empty_reasoning: bool = False
     tool_choice: bool = True
     without_format: bool = False
+    image_detail: bool = True
 
     @property
     def asks_for_stream(self) -> bool:

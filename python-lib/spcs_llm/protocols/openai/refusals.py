@@ -247,6 +247,8 @@ class Refusals:
             return _step(dialect, {"strict_tools": False}, frozenset({"tool_choice"}))
         if "tool_choice" in payload and names(text, "tool_choice"):
             return self._without_tool_choice(dialect)
+        if _has_detail(payload) and (names(text, "detail") or "content part" in text):
+            return _step(dialect, {"image_detail": False}, frozenset({"images"}))
         if _has_calls(payload) and not dialect.short_ids and _ABOUT_IDS.search(text):
             return _step(dialect, {"short_ids": True})
         roles = _other_roles(dialect, payload, text)
@@ -395,6 +397,11 @@ def refuses_tool_schema(payload: Mapping[str, Any], text: str) -> bool:
 def has_null_content(payload: Mapping[str, Any]) -> bool:
     """Whether a message in `payload` has null for its content."""
     return any(message["content"] is None for message in payload["messages"])
+
+
+def _has_detail(payload: Mapping[str, Any]) -> bool:
+    contents = [message["content"] for message in payload["messages"] if isinstance(message["content"], list)]
+    return any("detail" in (part.get("image_url") or ()) for content in contents for part in content)
 
 
 def _has_calls(payload: Mapping[str, Any]) -> bool:

@@ -86,6 +86,9 @@ def ignored_settings(request: ChatRequest, dialect: Dialect) -> tuple[str, ...]:
     names = [SETTINGS[field] for field in asked if field in dialect.left_out]
     if request.json_format is not None and dialect.without_format:
         names.append("responseFormat")
+    parts = [part for message in request.messages for part in message.parts]
+    if not dialect.image_detail and any(isinstance(part, ImagePart) and part.detail for part in parts):
+        names.append("imageDetail")
     choice = request.tool_choice
     if (
         choice is not None
@@ -216,7 +219,7 @@ def _merged(messages: tuple[Message, ...]) -> list[Message]:
 
 
 def _message(message: Message, dialect: Dialect) -> dict[str, Any]:
-    written: dict[str, Any] = {"role": message.role, "content": _content(message.parts)}
+    written: dict[str, Any] = {"role": message.role, "content": _content(message.parts, dialect)}
     if dialect.empty_reasoning and message.role == "assistant":
         written["reasoning_content"] = ""  # LLM Mesh keeps no reasoning in a history
     if message.tool_calls:
@@ -238,21 +241,21 @@ def _arguments(call: ToolCall, dialect: Dialect) -> Any:
     return (call.arguments.strip() or "{}") if found is None else found
 
 
-def _content(parts: tuple[Part, ...]) -> Any:
+def _content(parts: tuple[Part, ...], dialect: Dialect) -> Any:
     """Plain text where there is nothing else: many templates know no parts."""
     if all(isinstance(part, TextPart) for part in parts):
         return "".join(part.text for part in parts if isinstance(part, TextPart))
     return [
         {"type": "text", "text": part.text}
         if isinstance(part, TextPart)
-        else {"type": "image_url", "image_url": _image(part)}
+        else {"type": "image_url", "image_url": _image(part, dialect)}
         for part in parts
     ]
 
 
-def _image(image: ImagePart) -> dict[str, str]:
+def _image(image: ImagePart, dialect: Dialect) -> dict[str, str]:
     url = {"url": _image_url(image)}
-    return url if image.detail is None else {**url, "detail": image.detail}
+    return {**url, "detail": image.detail} if image.detail is not None and dialect.image_detail else url
 
 
 def _image_url(image: ImagePart) -> str:
