@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Mapping
 from typing import Any, Final
+from urllib.parse import unquote
 
 from spcs_llm.errors import QueryError
 
@@ -39,6 +40,7 @@ _BRANDS = {
 }  # fmt: skip
 _BRANDS_OF_ANY_CODEC = (b"mif1", b"msf1", b"miaf")
 _LONGEST_BOX = 512
+_LONGEST_HEAD = 128
 # What is put in the place of an image by mistake. Of all else, a declared type may be true.
 _NO_IMAGES = (b"%PDF-", b"PK\x03\x04", b"\x1f\x8b", b"\x7fELF", b"RIFF", b"ID3", b"OggS")
 
@@ -56,9 +58,10 @@ def data_uri(encoded: str, declared: str | None = None) -> str:
     Raises:
         QueryError: If it is not base64, or certainly no image.
     """
-    if encoded.startswith("data:"):
-        head, _, encoded = encoded.partition(",")
-        declared = declared or head[len("data:") :].partition(";")[0]
+    head, comma, rest = encoded.partition(",")  # of a data URI: base64 has no comma
+    if comma and len(head) <= _LONGEST_HEAD:
+        declared = declared or head.removeprefix("data:").partition(";")[0]
+        encoded = unquote(rest)
     encoded = "".join(encoded.split()).translate(_FROM_URL_SAFE).rstrip("=")
     encoded += "=" * (-len(encoded) % 4)
     try:
