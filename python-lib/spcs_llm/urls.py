@@ -19,7 +19,10 @@ _ENDPOINT_DOMAINS = (".snowflakecomputing.app", ".snowflake.app")
 _LOCATOR_WITH_REGION = re.compile(
     r"^[a-z0-9-]+\.([a-z]+(-[a-z]+)+-?\d+|([a-z0-9-]+\.)*(aws|azure|gcp|fhplus|dod|privatelink|global))$"
 )
-_ORGANIZATION_AND_ACCOUNT = re.compile(r"^[a-z0-9]+\.[a-z][a-z0-9-]*$")
+# snowflake-connector-python 4.8.1, `util_text.construct_hostname`: accounts in China, and those without a region.
+_LOCATOR_IN_CHINA = re.compile(r"^[a-z0-9-]+\.cn-[a-z0-9-]+(\.|$)")
+_DEFAULT_REGION = ".us-west-2"
+_ORGANIZATION_AND_ACCOUNT = re.compile(r"^([a-z0-9]+)\.([a-z][a-z0-9_-]*)$", re.IGNORECASE)
 _ENDPOINT_SUFFIXES = (
     "/predict",
     "/v1/chat/completions",
@@ -184,11 +187,24 @@ def parse_account_url(text: str) -> BaseUrl:
             "is Snowsight's address, not the account's: it looks like https://myorg-myaccount.snowflakecomputing.com"
         )
     if not is_loopback(host) and not host.endswith(_ACCOUNT_DOMAINS):
+        if "://" not in text and url.port is None:
+            host = hyphenated(host)
         if _LOCATOR_WITH_REGION.match(host) or "." not in host:
-            host += _ACCOUNT_DOMAINS[0]
-        elif "://" not in text and url.port is None and _ORGANIZATION_AND_ACCOUNT.match(host):
-            host = host.replace(".", "-") + _ACCOUNT_DOMAINS[0]  # as SHOW and Snowsight write the identifier
+            host = _host_of_locator(host)
     return BaseUrl(url.scheme, host, url.port)
+
+
+def hyphenated(identifier: str) -> str:
+    """An account's identifier with a hyphen after the organization, where SHOW, SQL and Snowsight write a period."""
+    if _LOCATOR_WITH_REGION.match(identifier.lower().replace("_", "-")):
+        return identifier
+    return _ORGANIZATION_AND_ACCOUNT.sub(r"\1-\2", identifier)
+
+
+def _host_of_locator(locator: str) -> str:
+    if locator.endswith(_DEFAULT_REGION):
+        locator = locator[: -len(_DEFAULT_REGION)]
+    return locator + _ACCOUNT_DOMAINS[_LOCATOR_IN_CHINA.match(locator) is not None]
 
 
 def names_another_account(account: BaseUrl, endpoint: BaseUrl) -> bool:

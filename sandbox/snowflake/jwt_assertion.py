@@ -7,11 +7,13 @@ ACCOUNT.USER.SHA256:<fingerprint>, `sub` is ACCOUNT.USER, both upper-cased.
 from __future__ import annotations
 
 import jwt
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from sandbox.snowflake.refusals import Refusal
 from sandbox.snowflake.world import User, World
 
 CLOCK_SKEW_SECONDS = 60
+_ALGORITHMS_OF_CURVES = ["ES256", "ES384", "ES512"]
 
 
 def user_of(world: World, assertion: str, *, unknown: str = "394300") -> User:
@@ -28,7 +30,8 @@ def user_of(world: World, assertion: str, *, unknown: str = "394300") -> User:
     if account != world.account or key is None:
         raise Refusal("394304")
     try:
-        jwt.decode(assertion, key, algorithms=["RS256"], options={"verify_exp": False, "verify_iat": False})
+        algorithms = ["RS256"] if isinstance(key, RSAPublicKey) else _ALGORITHMS_OF_CURVES
+        jwt.decode(assertion, key, algorithms, options={"verify_exp": False, "verify_iat": False})
     except jwt.InvalidTokenError as error:
         raise Refusal(unknown) from error
     _check_times(world, claims)
@@ -37,7 +40,7 @@ def user_of(world: World, assertion: str, *, unknown: str = "394300") -> User:
 
 def _unverified(assertion: str) -> dict[str, object]:
     try:
-        if jwt.get_unverified_header(assertion).get("alg") != "RS256":
+        if jwt.get_unverified_header(assertion).get("alg") not in ("RS256", *_ALGORITHMS_OF_CURVES):
             raise Refusal("394305")
         unchecked = {"verify_signature": False, "verify_exp": False, "verify_iat": False, "verify_sub": False}
         return dict(jwt.decode(assertion, options=unchecked))  # type: ignore[arg-type]

@@ -12,8 +12,9 @@ import itertools
 import secrets
 import threading
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Union
 
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
@@ -24,6 +25,7 @@ from sandbox.snowflake.endpoint import Endpoint
 from sandbox.snowflake.refusals import Refusal
 
 DAY = 86_400.0
+UserKey = Union[RSAPublicKey, EllipticCurvePublicKey]
 
 
 @dataclass
@@ -48,7 +50,7 @@ class User:
     roles: set[str]
     default_role: str = "PUBLIC"
     password: str | None = None
-    public_keys: dict[str, RSAPublicKey] = field(default_factory=dict)
+    public_keys: dict[str, UserKey] = field(default_factory=dict)
     login_refusal: str | None = None
     default_warehouse: str | None = None
     default_database: str | None = None
@@ -132,8 +134,8 @@ class World:
     def register_public_key(self, user: str, pem: str | bytes) -> str:
         """ALTER USER ... SET RSA_PUBLIC_KEY; returns the fingerprint, `SHA256:<base64>`."""
         key = load_pem_public_key(pem.encode() if isinstance(pem, str) else pem)
-        if not isinstance(key, RSAPublicKey):
-            raise ValueError("only RSA keys are registered here")
+        if not isinstance(key, (RSAPublicKey, EllipticCurvePublicKey)):
+            raise ValueError("only keys of RSA and of elliptic curves are registered here")
         fingerprint = fingerprint_of(key)
         with self.lock:
             self.users[user.upper()].public_keys[fingerprint] = key
@@ -260,7 +262,7 @@ class World:
                     token.expires_at = min(token.expires_at, self.clock())
 
 
-def fingerprint_of(key: RSAPublicKey) -> str:
+def fingerprint_of(key: UserKey) -> str:
     """`SHA256:` and the base64 of the SHA-256 over the key's DER SubjectPublicKeyInfo."""
     der = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return "SHA256:" + base64.b64encode(hashlib.sha256(der).digest()).decode()

@@ -193,8 +193,8 @@ def jwt_cases() -> dict[str, Any]:
         "another key's fingerprint": ("394304", {"fingerprint": "SHA256:AAAA"}),
         "another account": ("394304", {"account": "OTHER"}),
         "signed with a secret": ("394305", {"key": "secret" * 8, "algorithm": "HS256", "registered": True}),
-        "signed on an elliptic curve": (
-            "394305",
+        "signed on an elliptic curve by another key": (
+            "390144",
             {"key": ec.generate_private_key(ec.SECP256R1()), "algorithm": "ES256", "registered": True},
         ),
     }

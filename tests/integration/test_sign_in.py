@@ -88,6 +88,13 @@ def test_an_encrypted_key_signs_in_with_its_passphrase(instance: Instance) -> No
     assert ask(llm).text == answer_to("Hello")
 
 
+def test_a_key_of_an_elliptic_curve_signs_in(instance: Instance) -> None:
+    key = ec.generate_private_key(ec.SECP384R1())
+    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    instance.snowflake.register_public_key(USER, public.decode())
+    assert ask(with_key_pair(instance, privateKey=pem(key))).text == answer_to("Hello")
+
+
 def test_a_key_pairs_token_that_has_ended_is_made_anew(instance: Instance) -> None:
     llm = with_key_pair(instance)
     for _ in range(3):
@@ -119,7 +126,7 @@ def test_a_key_pairs_token_that_has_ended_is_made_anew(instance: Instance) -> No
         "cut",
         "wrong passphrase",
         "no passphrase",
-        "not RSA",
+        "another curve",
         "user",
         "role",
         "account",

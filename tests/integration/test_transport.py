@@ -164,6 +164,56 @@ def test_the_other_idle_connections_go_with_a_stale_one(arena: Arena) -> None:
     assert arena.server.requests[-1].over == 5, "a new one, though three others were idle"
 
 
+def test_the_other_idle_connections_go_with_a_silent_one(arena: Arena) -> None:
+    """A firewall may forget connections without a word to either side: shotgunsoftware/python-api#457."""
+    wait = threading.Barrier(2)
+
+    def together(connection: Any) -> None:
+        wait.wait(FAR_TOO_LONG)
+        connection.sendall(reply())
+
+    transport = arena.transport(arena.serve(together, together, then_silence(), reply()))
+    threads = [threading.Thread(target=whole, args=(transport,)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    with pytest.raises(NetworkError, match="silent"):
+        whole(transport, idle_seconds=0.2)
+    assert transport.pool.pool.qsize() == 0, "the other one is as old: it may be as dead"
+
+
+def test_a_connection_that_idled_for_long_is_not_used_again(
+    arena: Arena, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A NAT gateway forgets it after 240 or 350 s, and not all of them say so: urllib3/urllib3#3184."""
+    transport = arena.transport(arena.serve(reply()))
+    whole(transport)
+    whole(transport)
+    assert arena.server is not None
+    assert arena.server.connections == 1
+    now = time.monotonic()
+    monkeypatch.setattr("spcs_llm.http.connection.time.monotonic", lambda: now + 61)
+    exchange = send(transport)
+    monkeypatch.undo()
+    assert exchange.body() == b'{"ok": 1}'
+    assert not exchange.reused_connection
+    transport.finish(exchange)
+    assert arena.server.connections == 2
+
+
+def test_a_silent_connection_is_kept_alive_by_the_system(arena: Arena) -> None:
+    """A firewall forgets a connection on which an answer is waited for, too: googleapis/python-genai#2705."""
+    exchange = send(arena.transport(arena.serve(reply())))
+    sock = exchange._socket
+    assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    if hasattr(socket, "TCP_KEEPIDLE"):
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) <= 60
+    assert exchange.body() == b'{"ok": 1}'
+    exchange.close()
+
+
 def test_a_new_connection_that_is_reset_is_a_failure(arena: Arena) -> None:
     endpoint = arena.endpoint(arena.serve(then_reset(), reply()))
     endpoint.send(POST, arena.call())
@@ -340,6 +390,50 @@ def test_the_watchdog_forgets_what_has_ended(arena: Arena) -> None:
 def test_compressed_answers_are_unpacked(arena: Arena, coding: str, packed: bytes) -> None:
     answer = reply(body=packed, content_encoding=coding)
     assert arena.endpoint(arena.serve(answer)).send(POST, arena.call()) == {"ok": 1}
+
+
+def _deflated(data: bytes, wbits: int) -> bytes:
+    deflate = zlib.compressobj(wbits=wbits)
+    return deflate.compress(data) + deflate.flush()
+
+
+@pytest.mark.parametrize(
+    ("coding", "packed"),
+    [
+        # urllib3/urllib3#1285, pydantic/pydantic-ai#7159, tornadoweb/tornado pull 3654: some pack piece by piece
+        ("gzip", gzip.compress(b'{"ok"') + gzip.compress(b": 1}")),
+        ("gzip", gzip.compress(b'{"ok": 1}') + gzip.compress(b"")),
+        # bdarnell/tornado pull 6: as gunzip takes them
+        ("gzip", gzip.compress(b'{"ok": 1}') + b"\0" * 9),
+        # sindresorhus/decompress-response#34, axios/axios pull 5497: old servers take `deflate` at its word
+        ("deflate", _deflated(b'{"ok": 1}', wbits=-15)),
+        # oven-sh/bun pull 31520: the header of a small window
+        ("deflate", _deflated(b'{"ok": 1}', wbits=9)),
+    ],
+    ids=["members", "empty member", "zeros", "raw", "small window"],
+)
+@pytest.mark.parametrize("pieces", ["whole", "bytes"])
+def test_compressed_answers_are_whole_however_they_were_packed(
+    arena: Arena, coding: str, packed: bytes, pieces: str
+) -> None:
+    parts = [packed] if pieces == "whole" else [bytes([byte]) for byte in packed]
+    answer = head(content_encoding=coding, **CHUNKED) + b"".join(map(chunk, parts)) + b"0\r\n\r\n"
+    endpoint = arena.endpoint(arena.serve(answer))
+    assert endpoint.send(POST, arena.call()) == {"ok": 1}
+    assert arena.pauses.slept == []
+
+
+def test_what_follows_a_compressed_answer_and_is_none_is_damage(arena: Arena) -> None:
+    answer = reply(body=gzip.compress(b'{"ok": 1}') + b"more", content_encoding="gzip")
+    with pytest.raises(ModelError, match="damaged"):
+        arena.endpoint(arena.serve(answer)).send(POST, arena.call())
+
+
+def test_the_second_member_of_a_compressed_answer_may_be_cut_short(arena: Arena) -> None:
+    cut = reply(body=gzip.compress(b'{"ok": 1}') + gzip.compress(b" ")[:-3], content_encoding="gzip")
+    endpoint = arena.endpoint(arena.serve(cut, reply()))
+    assert endpoint.send(POST, arena.call()) == {"ok": 1}
+    assert arena.pauses.slept == [0.5]
 
 
 @pytest.mark.parametrize("coding", ["br", "zstd", "compress", "gzip, gzip", "gzip,br", "BR"])

@@ -106,9 +106,46 @@ def test_an_assertion_says_who_signed_it_and_lasts_minutes() -> None:
     assert 60 <= claims["exp"] - claims["iat"] <= 300
 
 
+# snowflakedb/snowflake-connector-python#2743: Snowflake takes these curves as well.
+CURVES = {"ES256": ec.SECP256R1(), "ES384": ec.SECP384R1(), "ES512": ec.SECP521R1()}
+
+
+@pytest.mark.parametrize("form", ["PKCS8", "TraditionalOpenSSL"])
+@pytest.mark.parametrize("algorithm", CURVES)
+def test_an_elliptic_curve_signs_by_its_own_algorithm(algorithm: str, form: str) -> None:
+    key = ec.generate_private_key(CURVES[algorithm])
+    parameters = (
+        "-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n"  # of openssl ecparam
+    )
+    assertion = KeyPair("MYORG-MYACCT", "alice", parameters + pem(key, form)).assertion(1_700_000_000)
+    assert jwt.get_unverified_header(assertion)["alg"] == algorithm
+    options: Any = {"verify_exp": False, "verify_iat": False}
+    claims = jwt.decode(assertion, key.public_key(), algorithms=[algorithm], options=options)
+    public = key.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    fingerprint = base64.b64encode(hashlib.sha256(public).digest()).decode()
+    assert claims["iss"] == f"MYORG-MYACCT.ALICE.SHA256:{fingerprint}"
+
+
+def test_a_user_may_be_written_in_the_quotes_of_sql() -> None:
+    assert claims_of(KeyPair("MYORG-MYACCT", '"alice@example.com"', pem()))["sub"] == (
+        "MYORG-MYACCT.ALICE@EXAMPLE.COM"
+    )
+
+
 @pytest.mark.parametrize(
     ("identifier", "account"),
     [
+        (
+            "MYORG.MY_ACCT",
+            "MYORG-MY_ACCT",
+        ),  # as SQL writes it (Snowflake documentation, "Account identifiers")
+        ("xy12345.cn-northwest-1.aws", "XY12345"),
+        ("xy12345.west-europe.azure", "XY12345"),
+        ("xy12345.us-east-1.privatelink", "XY12345"),
+        ("xy12345.us-gov-west-1.fhplus.aws", "XY12345"),
+        ("xy12345.us-east-1.snowflakecomputing.com", "XY12345"),
         ("myorg-my_acct", "MYORG-MY_ACCT"),
         ("xy12345", "XY12345"),
         ("xy12345.us-east-1.aws", "XY12345"),
@@ -147,8 +184,8 @@ NO_KEYS = {
     ),
     "an old encryption": (OLD_FORMAT, "x", "old format: convert it: openssl pkcs8"),
     "OpenSSH's format": (pem(form="OpenSSH"), None, "OpenSSH's format: convert it: openssl pkcs8"),
-    "an elliptic curve": (pem(ec.generate_private_key(ec.SECP256R1())), None, "is not an RSA key"),
-    "Ed25519": (pem(SSH), None, "is not an RSA key"),
+    "another elliptic curve": (pem(ec.generate_private_key(ec.SECP256K1())), None, "P-256, P-384 and P-521"),
+    "Ed25519": (pem(SSH), None, "RSA keys of 2048 bits or more"),
     "a small one": (pem(rsa.generate_private_key(65537, 1024)), None, "has 1024 bits"),
 }  # fmt: skip
 

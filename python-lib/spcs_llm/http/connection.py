@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import queue
+import socket
 import ssl
 import threading
+import time
 from collections import deque
 from collections.abc import Mapping
 from typing import Any
@@ -23,6 +25,11 @@ from spcs_llm.errors import NetworkError
 from spcs_llm.http.exchange import Exchange
 from spcs_llm.http.response import HttpResponse
 from spcs_llm.urls import BaseUrl
+
+# Gateways of private networks forget an idle connection after four minutes or more (Azure) or six (AWS), and some
+# tell neither side: a request on it would wait for an answer until its time is up.
+_LONGEST_IDLE_SECONDS = 60.0
+_SILENT_SECONDS_BEFORE_A_PROBE = 45  # what is silent because a model computes looks idle, too
 
 _current = threading.local()
 
@@ -121,6 +128,7 @@ class _IdleConnections:
     """The idle connections of a pool, the last one first, as urllib3 keeps them in a LifoQueue.
 
     Without that one's lock: the garbage collector may put a connection back in the middle of another's `get`.
+    One that has been idle for too long is closed: urllib3 opens it again.
     """
 
     def __init__(self, maxsize: int = 0) -> None:
@@ -129,14 +137,17 @@ class _IdleConnections:
 
     def get(self, block: bool = False, timeout: float | None = None) -> Any:
         try:
-            return self._connections.pop()
+            connection, idle_since = self._connections.pop()
         except IndexError:
             raise queue.Empty from None
+        if connection is not None and time.monotonic() - idle_since > _LONGEST_IDLE_SECONDS:
+            connection.close()
+        return connection
 
     def put(self, connection: Any, block: bool = False, timeout: float | None = None) -> None:
         if len(self._connections) >= self.maxsize:
             raise queue.Full
-        self._connections.append(connection)
+        self._connections.append((connection, time.monotonic()))
 
     def qsize(self) -> int:
         return len(self._connections)
@@ -154,6 +165,16 @@ class _HttpsPool(urllib3.HTTPSConnectionPool):
     ResponseCls: Any = HttpResponse
 
 
+def _socket_options() -> list[tuple[int, int, int]]:
+    """urllib3's own, and probes that keep firewalls from forgetting a connection on which an answer is waited for."""
+    options = [*urllib3.connection.HTTPConnection.default_socket_options]
+    options.append((socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1))
+    for name in ("TCP_KEEPIDLE", "TCP_KEEPINTVL"):
+        if hasattr(socket, name):  # of Linux
+            options.append((socket.IPPROTO_TCP, getattr(socket, name), _SILENT_SECONDS_BEFORE_A_PROBE))
+    return options
+
+
 _POOL_CLASSES = {"http": _HttpPool, "https": _HttpsPool}
 
 
@@ -169,6 +190,7 @@ class Adapter(HTTPAdapter):
         socks = proxy is not None and proxy.lower().startswith("socks")
         if not socks:  # which has connection classes of its own
             manager.pool_classes_by_scheme = _POOL_CLASSES
+        manager.connection_pool_kw["socket_options"] = _socket_options()
         if context is not None:
             manager.connection_pool_kw["ssl_context"] = context
         self.pool = manager.connection_from_url(url.origin)

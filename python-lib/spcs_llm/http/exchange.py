@@ -27,6 +27,8 @@ _MAX_SMALL_BODY = 4 << 20
 _MAX_RATIO = 100
 _LONGEST_CODING = 40  # of which an error shows no more
 _INFLATED = ("gzip", "x-gzip", "deflate")
+_GZIP = zlib.MAX_WBITS + 16
+_HEADER_BYTES = 2
 _PACKED = (*_INFLATED, "br", "zstd", "compress", "x-compress", "lzma", "xz")
 
 
@@ -234,8 +236,64 @@ class Exchange:
             self._handle = None
 
 
+class _Inflater:
+    """Unpacks gzip or deflate, at most _CHUNK bytes at a time.
+
+    A body of gzip may have several members, one after the other, and zeros behind them (RFC 1952, section 2.2). Old
+    servers send deflate without the header that RFC 9110, section 8.4.1.2, asks for.
+    """
+
+    def __init__(self) -> None:
+        self._part: Any = None
+        self._head = b""
+
+    @property
+    def is_whole(self) -> bool:
+        return self._part is not None and bool(self._part.eof)
+
+    def pieces(self, packed: bytes) -> Iterator[bytes]:
+        """Unpacks the next bytes of a body.
+
+        Args:
+            packed: The bytes.
+
+        Yields:
+            What they hold, in parts.
+
+        Raises:
+            zlib.error: If they are damaged.
+        """
+        if self._part is None:
+            packed = self._head = self._head + packed
+            if len(packed) < _HEADER_BYTES:
+                return
+            self._part = zlib.decompressobj(wbits=_wbits_of(packed))
+        while packed:
+            if self._part.eof:
+                packed = packed.lstrip(b"\0")
+                if not packed:
+                    return
+                self._part = zlib.decompressobj(wbits=_GZIP)
+            piece = self._part.decompress(packed, _CHUNK)
+            packed = self._part.unconsumed_tail or self._part.unused_data
+            if piece:
+                yield piece
+
+    def flush(self) -> bytes:
+        return b"" if self._part is None else self._part.flush()
+
+
+def _wbits_of(packed: bytes) -> int:
+    """The form of a packed body, by its first two bytes: gzip, or deflate with or without the header of zlib."""
+    first, second = packed[0], packed[1]
+    if (first, second) == (0x1F, 0x8B):
+        return _GZIP
+    has_header = first & 0x0F == zlib.DEFLATED and first >> 4 <= 7 and (first << 8 | second) % 31 == 0
+    return zlib.MAX_WBITS if has_header else -zlib.MAX_WBITS
+
+
 def _inflated(chunks: Iterator[bytes], host: str) -> Iterator[bytes]:
-    """Unpacks at most _CHUNK bytes at a time.
+    """Unpacks a body.
 
     No honest answer shrinks to a hundredth: a small body that unpacks without end is given up early.
 
@@ -250,24 +308,21 @@ def _inflated(chunks: Iterator[bytes], host: str) -> Iterator[bytes]:
         ModelError: If it is damaged, or unpacks to too much.
         NetworkError: If it is cut short.
     """
-    inflate = zlib.decompressobj(wbits=47)  # gzip or zlib, by its header
+    inflater = _Inflater()
     packed = unpacked = 0
     try:
         for chunk in chunks:
             packed += len(chunk)
-            while chunk:
-                piece = inflate.decompress(chunk, _CHUNK)
+            for piece in inflater.pieces(chunk):
                 unpacked += len(piece)
                 if unpacked > _MAX_SMALL_BODY and unpacked > _MAX_RATIO * packed:
                     raise ModelError(
                         "The answer is compressed, and is far larger than an answer can be when it is decompressed."
                     )
-                if piece:
-                    yield piece
-                chunk = inflate.unconsumed_tail
-        if piece := inflate.flush():
+                yield piece
+        if piece := inflater.flush():
             yield piece
     except zlib.error:
         raise ModelError("The answer is compressed and damaged.", place="service") from None
-    if packed and not inflate.eof:
+    if packed and not inflater.is_whole:
         raise body_cut_short(host)

@@ -142,7 +142,7 @@ class Transport:
             error, self.url.netloc, cut=exchange.cut, sent=exchange.sent, field=self._field
         )
         failure.stale = exchange.reused_connection and failure.reset
-        if failure.stale:
+        if exchange.reused_connection and (failure.reset or failure.silent):
             self._adapter.close_idle_connections()  # as old as this one, or older
         return failure
 

@@ -18,7 +18,15 @@ from typing import Any
 from urllib.parse import quote, urlencode
 from uuid import uuid4
 
-from spcs_llm.errors import ModelError, NetworkError, QueryTimeout, ServiceBusy, ServiceDown, SpcsError
+from spcs_llm.errors import (
+    LoginError,
+    ModelError,
+    NetworkError,
+    QueryTimeout,
+    ServiceBusy,
+    ServiceDown,
+    SpcsError,
+)
 from spcs_llm.http.endpoint import Endpoint
 from spcs_llm.http.network_errors import SNOWFLAKE_ACCOUNT_URL
 from spcs_llm.http.request import HttpRequest
@@ -32,6 +40,7 @@ from spcs_llm.snowflake.login_errors import (
     CHECK_URL,
     NO_SUCH_ENDPOINT,
     SignInKind,
+    hint_for_refusal,
     login_error,
     login_timeout,
     no_account,
@@ -129,7 +138,7 @@ class Account:
             "/oauth/token", body=form, headers=_FORM, step="SNOWFLAKE_ENDPOINT_TOKEN", max_body=_MAX_REPLY
         )
         SENT_SECRETS.add(assertion)
-        token = _token_in_text(self._send(http_request, context))
+        token = _token_in_text(self._send(http_request, SignInKind.KEY_PAIR, context))
         return EndpointToken(token, _life_of_jwt(token, now) or _LIFE_NOT_TOLD)
 
     def _ask(
@@ -138,7 +147,7 @@ class Account:
         http_request = HttpRequest(
             path, body, headers={"Accept": "application/json", **headers}, step=step, max_body=_MAX_REPLY
         )
-        reply = _json(self._send(http_request, context))
+        reply = _json(self._send(http_request, SignInKind.OAUTH, context))
         if not isinstance(reply, dict) or "success" not in reply:
             raise no_account("does not answer with the JSON of a login")
         data = reply.get("data")
@@ -146,7 +155,7 @@ class Account:
             return data
         raise login_error(reply.get("code"), reply.get("message"), sign_in=SignInKind.OAUTH)
 
-    def _send(self, http_request: HttpRequest, context: QueryContext) -> bytes:
+    def _send(self, http_request: HttpRequest, sign_in: SignInKind, context: QueryContext) -> bytes:
         child = context.child()
         try:
             return self._endpoint.send_for_body(http_request, child)
@@ -155,6 +164,10 @@ class Account:
             raise login_timeout(context, "signing in to Snowflake") from None
         except ModelError:
             raise no_account("answers with a web page, or with more than the JSON of a login") from None
+        except LoginError as error:  # of a status, which does not say which way of signing in was refused
+            if error.code is not None:
+                error.hint = hint_for_refusal(error.code, error.message, sign_in) or error.hint
+            raise
         except NetworkError as error:
             if error.silent:
                 error.hint = CHECK_URL

@@ -61,7 +61,18 @@ _TOKEN_HINTS = {
 _CHECK_HOST = "If the service was dropped and created again, its URL is new: SHOW ENDPOINTS IN SERVICE."
 _SET_SERVICE_KEY = "If the container requires a separate key, enter it as 'Service API key'."
 _MAX_PAGE = 16_384  # bytes, of which known phrases are looked for
-_STARTING = ("no service hosts", "upstream connect error", "connection refused", "not reachable")
+_STARTING = (
+    "no service hosts",
+    "no healthy upstream",
+    "upstream connect error",
+    "connection refused",
+    "not reachable",
+)
+# What Envoy says of a connection that it had, and of its own limit: the container has started.
+_ENVOY_LOST_IT = re.compile(
+    r"reset reason: (?:connection termination|remote reset|local reset|protocol error)"
+)
+_ENVOY_IS_BUSY = re.compile(r"reset reason: overflow\b")
 _ABOUT_TOKEN = re.compile(r"\b(token|session|credential|authenticat\w+|expired|revoked)\b")
 # What web filters and firewalls say on the pages that they answer with; Snowflake's pages do not.
 _OTHERS_PAGE = re.compile(r"\b(?:proxy|firewall|web ?filter|cloudflare|captcha|blocked)\b")
@@ -123,6 +134,14 @@ class _ErrorReply:
         return found[1].strip() if found else ""
 
     @property
+    def is_starting(self) -> bool:
+        """Whether a gateway cannot reach the container at all."""
+        if self.container or not (self.gateway or self.status in (502, 503, 504)):
+            return False
+        reached = _ENVOY_LOST_IT.search(self.page) or _ENVOY_IS_BUSY.search(self.page)
+        return self.says(*_STARTING) and not reached
+
+    @property
     def is_of_another(self) -> bool:
         """Whether a proxy or firewall answers, and neither Snowflake nor the container."""
         blocked = self.status in (403, 451) and not self.gateway and self.page.lstrip()[:1] == "<"
@@ -168,7 +187,7 @@ class IngressErrors:
         status = told.status
         if 300 <= status < 400:
             return self._redirected(told)
-        if told.says(*_STARTING) and (told.gateway or status in (502, 503, 504)) and not told.container:
+        if told.is_starting:
             return told.error(
                 ServiceStarting,
                 "The service is not reachable yet",
@@ -322,6 +341,7 @@ def _failed(told: _ErrorReply) -> SpcsError:
             "Lower 'Max batch size', or send shorter texts: model serving takes 1 MB.",
         )
     is_busy = status in BUSY_STATUSES or (status in (500, 503) and says_busy(told.reason))
+    is_busy = is_busy or (status == 503 and _ENVOY_IS_BUSY.search(told.page) is not None)
     if is_busy and not says_used_up(told.reason):
         return told.error(ServiceBusy, "The service has too many requests", "Lower 'Max parallelism'.")
     if status in (502, 503) and says_loading(told.reason or told.title):

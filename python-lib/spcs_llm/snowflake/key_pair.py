@@ -1,6 +1,7 @@
-"""A user's RSA private key, and the assertions signed with it.
+"""A user's private key, and the assertions signed with it.
 
-Claims: Snowflake documentation, "Key-pair authentication" and "Tutorial: access a public endpoint". PyJWT
+Claims and kinds of keys: Snowflake documentation, "Key-pair authentication" and "Tutorial: access a public endpoint";
+the algorithm of each curve: snowflake-connector-python 4.8.1, `auth/keypair.py`. PyJWT
 and cryptography are imported when a key is read: OAuth and programmatic access tokens do without them.
 """
 
@@ -14,9 +15,13 @@ import re
 from typing import Any
 
 from spcs_llm.errors import SettingsError
+from spcs_llm.urls import hyphenated
 
 ASSERTION_SECONDS = 180  # so that it outlasts a retry or two
 _SMALLEST_BITS = 2048
+_ALGORITHM_OF_RSA = "RS256"
+_ALGORITHMS_OF_CURVES = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
+_TAKEN = f"Snowflake takes RSA keys of {_SMALLEST_BITS} bits or more, and keys of the curves P-256, P-384 and P-521"
 _ARMOUR = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END \1-----", re.DOTALL)
 _ALPHABET_OF_URLS = str.maketrans("-_", "+/")
 _CONVERT = "convert it: openssl pkcs8 -topk8 -in <file>"
@@ -37,8 +42,9 @@ class KeyPair:
     """
 
     def __init__(self, account: str, user: str, private_key: str, passphrase: str | None = None) -> None:
-        self._subject = f"{_account_of_claims(account)}.{user.strip().upper()}"
+        self._subject = f"{_account_of_claims(account)}.{_user_of_claims(user)}"
         self._key = _load(private_key, passphrase)
+        self._algorithm = _algorithm_of(self._key)
         self._issuer = f"{self._subject}.SHA256:{_fingerprint(self._key)}"
 
     def assertion(self, now: float) -> str:
@@ -60,13 +66,19 @@ class KeyPair:
             "iat": issued,
             "exp": issued + ASSERTION_SECONDS,
         }
-        return str(_imported("jwt").encode(claims, self._key, algorithm="RS256"))
+        return str(_imported("jwt").encode(claims, self._key, algorithm=self._algorithm))
 
 
 def _account_of_claims(identifier: str) -> str:
     """Without region and cloud, in capitals (Snowflake documentation, "Key-pair authentication")."""
     text = identifier.strip().partition("://")[2] or identifier.strip()
-    return text.split("-" if ".global" in text else ".", 1)[0].upper()
+    account = text.split("-", 1)[0] if ".global" in text else hyphenated(text).split(".", 1)[0]
+    return account.upper()
+
+
+def _user_of_claims(user: str) -> str:
+    """A name of any case is one login name; SQL has some in double quotes."""
+    return user.strip().strip('"').upper()
 
 
 def _imported(name: str) -> Any:
@@ -100,7 +112,7 @@ def _load(text: str, passphrase: str | None) -> Any:
         raise
     except Exception as error:  # noqa: BLE001 - cryptography's own kinds, such as UnsupportedAlgorithm
         raise _bad_key(f"cannot be read ({type(error).__name__}): {_CONVERT}") from None
-    return _checked(key)
+    return key
 
 
 def _unwrapped(text: str) -> tuple[str, bytes]:
@@ -143,13 +155,16 @@ def _unreadable(serialization: Any, der: bytes, passphrase: str | None) -> Setti
         return _bad_key(f"is damaged, or no private key: {_PASTE_ALL}")
 
 
-def _checked(key: Any) -> Any:
+def _algorithm_of(key: Any) -> str:
     rsa = _imported("cryptography.hazmat.primitives.asymmetric.rsa")
-    if not isinstance(key, rsa.RSAPrivateKey):
-        raise _bad_key(f"is not an RSA key: Snowflake takes RSA keys of {_SMALLEST_BITS} bits or more")
-    if key.key_size < _SMALLEST_BITS:
-        raise _bad_key(f"has {key.key_size} bits: Snowflake takes RSA keys of {_SMALLEST_BITS} bits or more")
-    return key
+    if isinstance(key, rsa.RSAPrivateKey):
+        if key.key_size < _SMALLEST_BITS:
+            raise _bad_key(f"has {key.key_size} bits: {_TAKEN}")
+        return _ALGORITHM_OF_RSA
+    algorithm = _ALGORITHMS_OF_CURVES.get(getattr(getattr(key, "curve", None), "name", ""))
+    if algorithm is None:
+        raise _bad_key(f"is of another kind: {_TAKEN}")
+    return algorithm
 
 
 def _fingerprint(key: Any) -> str:

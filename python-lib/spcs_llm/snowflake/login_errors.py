@@ -1,7 +1,7 @@
 """Why no token was granted, as errors with a hint.
 
 Codes: snowflake-connector-python 4.8.1, `network.py`, and 5.2.0, `sf_core/src/rest/snowflake`; Snowflake documentation,
-"Key-pair authentication: troubleshooting", for 3943xx.
+"Key-pair authentication: troubleshooting", for 3943xx, and "Snowflake REST APIs: common setup", for 390202.
 """
 
 from __future__ import annotations
@@ -93,6 +93,17 @@ _CHECK_ENDPOINT = (
     "The service was dropped or created again: ask a DSS administrator to enter the new ingress_url from SHOW"
     " ENDPOINTS IN SERVICE as 'LLM endpoint URL'."
 )
+_NOT_ALLOWED_BY_POLICY = "390202"
+_ALLOW_METHOD = (
+    "Ask a Snowflake administrator to add %s to AUTHENTICATION_METHODS of the authentication policy that applies to the"
+    " user."
+)
+_METHODS = {
+    SignInKind.OAUTH: "OAUTH",
+    SignInKind.KEY_PAIR: "KEYPAIR",
+    SignInKind.TOKEN: "PROGRAMMATIC_ACCESS_TOKEN",
+}
+_PAY = "Ask a Snowflake administrator to enter billing information for the account."
 _ROLE_CODES = ("390186", "390189")
 _ROLE_HINTS = {
     SignInKind.OAUTH: _CHECK_ROLE_OF_SCOPE,
@@ -111,9 +122,10 @@ _HINTS = {
     "394303": _CHECK_CLOCK,
     "394304": "The private key is not the pair of the user's RSA_PUBLIC_KEY (DESCRIBE USER shows RSA_PUBLIC_KEY_FP),"
     " or 'Account identifier' of the preset must be filled in.",
-    "394305": "Use an RSA key.",
+    "394305": "Use an RSA key, or one of the curves P-256, P-384 or P-521.",
     "394306": f"{_CHECK_KEY}.",
     "394400": _NEW_TOKEN,
+    "394401": _NEW_TOKEN,
 }
 _USE_ANOTHER_WAY = (
     "The user must sign in interactively first, or use a key pair or programmatic access token."
@@ -124,7 +136,9 @@ _WORDS = (
     (re.compile(r"network policy|\bip\b[^\n]{0,200}\bnot allowed", re.I), _ALLOW_ADDRESS),
     (re.compile(r"\buser (?:access |account )?(?:is |has been )?disabled\b", re.I), _ENABLE_USER),
     (re.compile(r"\btemporarily locked\b", re.I), _UNLOCK_USER),
+    (re.compile(r"\bfree trial has ended\b|\baccount is suspended\b", re.I), _PAY),
 )
+_ABOUT_AUTHENTICATION_POLICY = re.compile(r"\bauthentication policy\b", re.I)
 _CODE = re.compile(r"\b39\d{4}\b")
 _MAX_TEXT = 300
 NO_SUCH_ENDPOINT = "could not find the service"
@@ -155,6 +169,8 @@ def login_error(
 def hint_for_refusal(code: str, text: str, sign_in: SignInKind = SignInKind.UNKNOWN) -> str:
     """What to do about a refusal of Snowflake's, by its words and its code; "" where both say too little."""
     by_words = next((hint for words, hint in _WORDS if words.search(text)), "")
+    if _ABOUT_AUTHENTICATION_POLICY.search(text):
+        code = _NOT_ALLOWED_BY_POLICY
     return by_words or hint_for_code(code, sign_in)
 
 
@@ -164,6 +180,8 @@ def hint_for_code(code: str, sign_in: SignInKind = SignInKind.UNKNOWN) -> str:
         return _USE_ANOTHER_WAY
     if code in NETWORK_POLICY:
         return _ALLOW_ADDRESS
+    if code == _NOT_ALLOWED_BY_POLICY:
+        return _ALLOW_METHOD % _METHODS.get(sign_in, "this way of signing in")
     if code in _ROLE_CODES:
         return _ROLE_HINTS[sign_in]
     if code in _TOKEN_ENDED:
