@@ -463,13 +463,13 @@ TLS = [
     Fault("a handshake that hangs", hanging_handshake, words="reached in time", **{**UNREACHED, "attempts": 0}),
     Fault("cut within the body", tls(Arena.certificate, then_reset(head(content_length="99") + b"{"), reply()), attempts=2, slept=(0.5,), answer=OK),
     Fault("closed without TLS's goodbye", tls(Arena.certificate, then_close(head(content_length="99") + b"{")), **CUT),
-    Fault("a bundle that cannot be read", unreadable_bundle, NetworkError, "REQUESTS_CA_BUNDLE names cannot be read", "to correct this", attempts=None),
+    Fault("a bundle that cannot be read", unreadable_bundle, NetworkError, "cannot be read", "to correct REQUESTS_CA_BUNDLE", attempts=None),
 ]  # fmt: skip
 
 PROXY = [
     Fault("a proxy that works", through_proxy(), answer=OK),
     Fault("a proxy that is not there", dead_proxy, NetworkError, "proxy cannot be used", "HTTPS_PROXY", attempts=0, slept=BACKOFF),
-    Fault("a proxy that wants a password", through_proxy(b"407 Proxy Authentication Required"), NetworkError, "user name and password (407)", "HTTPS_PROXY", attempts=0),
+    Fault("a proxy that wants a password", through_proxy(b"407 Proxy Authentication Required"), NetworkError, "does not accept those in HTTPS_PROXY (407)", "%23 for #", attempts=0),
     Fault("a proxy that forbids the host", through_proxy(b"403 Forbidden"), NetworkError, "refuses to connect to 127.0.0.1", "NO_PROXY", attempts=0),
     Fault("a proxy that cannot connect", through_proxy(b"502 Bad Gateway"), NetworkError, "(502)", "NO_PROXY", attempts=0, slept=BACKOFF),
 ]  # fmt: skip

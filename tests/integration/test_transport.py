@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import datetime as dt
 import gc
@@ -18,6 +19,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 import requests
@@ -545,6 +547,18 @@ def test_a_proxy_of_the_environment_is_used_and_sees_no_token(arena: Arena) -> N
     assert "proxy-authorization" not in arena.server.requests[0].headers
 
 
+def test_a_proxy_is_told_the_host_as_http_1_1_asks(arena: Arena) -> None:
+    """Python before 3.12 leaves it out, and some proxies demand it: snowflakedb/snowflake-connector-python pull 599."""
+    arena.trust()
+    url = arena.serve(reply(), tls=arena.certificate())
+    proxy = arena.undo.enter_context(Proxy())
+    arena.environment.setenv("HTTPS_PROXY", proxy.url)
+    arena.endpoint(url).send(POST, arena.call())
+    assert arena.server is not None
+    assert proxy.server.requests[0].headers["host"] == arena.server.address
+    assert arena.server.requests[0].headers["host"] == arena.server.address
+
+
 def test_a_stale_tunnel_is_replaced(arena: Arena) -> None:
     arena.trust()
     url = arena.serve(reply(), then_reset(), reply(), tls=arena.certificate())
@@ -565,6 +579,28 @@ def test_no_proxy_is_honoured(arena: Arena, excepted: str) -> None:
     arena.environment.setenv("NO_PROXY", excepted)
     arena.endpoint(url).send(POST, arena.call())
     assert proxy.asked == []
+
+
+@pytest.mark.parametrize(
+    ("excepted", "through_proxy"),
+    [
+        # request/request#2194, psf/requests pull 3195: with a star, as Java's `http.nonProxyHosts` has it
+        ("localhost, *.privatelink.snowflakecomputing.app", False),
+        ("*.snowflakecomputing.app,localhost", False),
+        ("*.SNOWFLAKECOMPUTING.app", False),
+        (".privatelink.snowflakecomputing.app", False),
+        ("privatelink.snowflakecomputing.app:443", True),
+        ("*.example.com", True),
+        ("*snowflakecomputing.app", True),
+        ("*.", True),
+        ("", True),
+    ],
+)
+def test_no_proxy_may_have_a_star_in_front(arena: Arena, excepted: str, through_proxy: bool) -> None:
+    arena.environment.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    arena.environment.setenv("NO_PROXY", excepted)
+    transport = arena.transport("https://abc-myorg.privatelink.snowflakecomputing.app")
+    assert (transport.proxy is not None) is through_proxy
 
 
 @pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
@@ -600,6 +636,46 @@ def test_a_proxy_that_cannot_be_used_is_told_at_once(arena: Arena, proxy: str) -
     assert not refused.value.transient
 
 
+# psf/requests#2703 and #2846, minishift/minishift#2283: a password as it is, not as a URL has it
+@pytest.mark.parametrize(
+    "password", ["canary#1", "ca@nary#1", "canary/1", "canary?1", "ca@nary/1", "#canary", "c#anary@"]
+)
+def test_a_proxys_password_that_is_not_escaped_is_told_without_it(arena: Arena, password: str) -> None:
+    arena.environment.setenv("HTTPS_PROXY", f"http://user:{password}@proxy.invalid:3128")
+    with pytest.raises(NetworkError) as refused:
+        arena.endpoint("https://host.example").send(POST, arena.call(5.0))
+    assert "%23" in refused.value.hint
+    assert not refused.value.transient
+    said = str(refused.value)
+    assert all(part not in said for part in ("canary", "nary", "anary", "proxy.invalid"))
+
+
+@pytest.mark.parametrize("password", ["canary%231", "ca%40nary", "ca:nary", "ca!nary$&", "c%C3%A4nary"])
+def test_a_proxys_password_may_be_escaped(arena: Arena, password: str) -> None:
+    arena.trust()
+    url = arena.serve(reply(), tls=arena.certificate())
+    proxy = arena.undo.enter_context(Proxy())
+    arena.environment.setenv("HTTPS_PROXY", f"http://user:{password}@{proxy.server.address}")
+    arena.endpoint(url).send(POST, arena.call())
+    given = proxy.server.requests[0].headers["proxy-authorization"].partition(" ")[2]
+    assert base64.b64decode(given) == f"user:{unquote(password)}".encode("latin-1")
+
+
+def test_a_proxy_that_does_not_take_the_password_is_told(arena: Arena) -> None:
+    arena.trust()
+    url = arena.serve(reply(), tls=arena.certificate())
+    proxy = arena.undo.enter_context(
+        Proxy(b"407 Proxy Authentication Required\r\nproxy-authenticate: Negotiate")
+    )
+    arena.environment.setenv("HTTPS_PROXY", proxy.url)
+    with pytest.raises(NetworkError) as refused:
+        arena.endpoint(url).send(POST, arena.call())
+    assert "does not accept" in refused.value.message
+    assert "Basic" in refused.value.hint
+    assert "canary" not in str(refused.value)
+    assert len(proxy.asked) == 1
+
+
 def test_a_proxy_that_speaks_no_tls_itself_is_told_as_that(arena: Arena) -> None:
     """encode/httpx#897: HTTPS_PROXY names the proxy by https, which speaks plain HTTP as most do."""
     proxy = arena.undo.enter_context(socket.create_server(("127.0.0.1", 0)))
@@ -624,6 +700,25 @@ def _refuse_each(listener: socket.socket) -> None:
 
 
 # -- TLS ------------------------------------------------------------------------------------------------------
+
+
+def test_the_variable_of_openssl_counts_where_those_of_requests_are_not_set(
+    arena: Arena, tmp_path: Path
+) -> None:
+    """What companies with a proxy that inspects TLS set: snowflakedb/snowflake-connector-python#2972."""
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        arena.environment.delenv(name, raising=False)
+    bundle = tmp_path / "company.pem"
+    arena.authority.cert_pem.write_to_path(str(bundle))
+    arena.environment.setenv("SSL_CERT_FILE", str(bundle))
+    url = arena.serve(reply(), tls=arena.certificate())
+    assert arena.endpoint(url).send(POST, arena.call()) == {"ok": 1}
+    arena.environment.setenv(
+        "SSL_CERT_FILE", str(tmp_path / "gone.pem")
+    )  # which OpenSSL does not mind either
+    assert _ca_bundle() == requests.utils.DEFAULT_CA_BUNDLE_PATH
+    arena.environment.setenv("REQUESTS_CA_BUNDLE", "/first")
+    assert _ca_bundle() == "/first"
 
 
 def test_the_bundle_of_the_environment_is_the_one_that_counts(arena: Arena) -> None:
@@ -689,7 +784,7 @@ def test_a_bundle_that_cannot_be_read_is_told_at_once(arena: Arena, content: byt
     if content is not None:
         bundle.write_bytes(content)
     arena.environment.setenv("REQUESTS_CA_BUNDLE", str(bundle))
-    with pytest.raises(NetworkError, match="REQUESTS_CA_BUNDLE names cannot be read") as refused:
+    with pytest.raises(NetworkError, match="cannot be read") as refused:
         arena.endpoint("https://host.example")
     assert not refused.value.transient
 

@@ -23,6 +23,7 @@ from requests.utils import prepend_scheme_if_needed
 
 from spcs_llm.errors import NetworkError
 from spcs_llm.http.exchange import Exchange
+from spcs_llm.http.network_errors import ESCAPE_PASSWORD
 from spcs_llm.http.response import HttpResponse
 from spcs_llm.urls import BaseUrl
 
@@ -186,6 +187,7 @@ class Adapter(HTTPAdapter):
     ) -> None:
         super().__init__(pool_connections=1, pool_maxsize=pool_size, max_retries=0)
         self._origin = url.origin
+        self._authority = url.netloc if url.port is not None else f"{url.netloc}:443"
         manager = self.poolmanager if proxy is None else self._proxy_manager(proxy)
         socks = proxy is not None and proxy.lower().startswith("socks")
         if not socks:  # which has connection classes of its own
@@ -198,15 +200,22 @@ class Adapter(HTTPAdapter):
     def _proxy_manager(self, proxy: str) -> Any:
         try:
             proxy_url = prepend_scheme_if_needed(proxy, "http")  # type: ignore[no-untyped-call]
-            if not urllib3.util.parse_url(proxy_url).host:
+            parts = urllib3.util.parse_url(proxy_url)
+            rest = f"{parts.path or ''}?{parts.query or ''}#{parts.fragment or ''}"
+            if not parts.host or "@" in rest:  # a part of the password is taken for the host
                 raise ValueError("no host")
             return self.proxy_manager_for(proxy_url)
         except (ValueError, urllib3.exceptions.HTTPError):
             raise NetworkError(
                 "The proxy that is set in the environment cannot be used.",
-                "Ask a DSS administrator to correct HTTPS_PROXY; a SOCKS proxy needs the Python package PySocks.",
+                f"Ask a DSS administrator to correct HTTPS_PROXY. {ESCAPE_PASSWORD} A SOCKS proxy needs the Python"
+                " package PySocks.",
                 transient=False,
             ) from None
+
+    def proxy_headers(self, proxy: str) -> Any:
+        """The headers of CONNECT, with the one that HTTP/1.1 requires and Python before 3.12 leaves out."""
+        return {**super().proxy_headers(proxy), "Host": self._authority}
 
     def grow(self, pool_size: int) -> None:
         self.pool.pool.maxsize = pool_size

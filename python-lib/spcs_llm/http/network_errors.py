@@ -17,6 +17,7 @@ import urllib3
 from spcs_llm.errors import NetworkError, TlsError
 
 LLM_ENDPOINT_URL, SNOWFLAKE_ACCOUNT_URL = "LLM endpoint URL", "Snowflake account URL"  # as the form has them
+ESCAPE_PASSWORD = "Special characters of its password are written as in a URL, such as %23 for #."
 # X509_V_ERR_* of OpenSSL's x509_vfy.h
 _NOT_YET_VALID, _EXPIRED, _OTHER_HOST, _OTHER_ADDRESS = 9, 10, 62, 64
 _TLS_CUT_OFF = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
@@ -118,8 +119,9 @@ def _proxy_failure(causes: list[BaseException], host: str) -> NetworkError:
     status = _tunnel_status(causes)
     if status == 407:
         return NetworkError(
-            "The proxy requires a user name and password (407).",
-            "Ask a DSS administrator to add them to HTTPS_PROXY.",
+            "The proxy requires a user name and password, or does not accept those in HTTPS_PROXY (407).",
+            f"Ask a DSS administrator to add or correct them in HTTPS_PROXY. {ESCAPE_PASSWORD} The plugin signs in to"
+            " proxies by Basic authentication only.",
             transient=False,
         )
     if status:

@@ -50,8 +50,7 @@ class Transport:
         self.url = url
         self._field = field
         self._context = _ssl_context(_ca_bundle()) if url.scheme == "https" else None
-        proxies = {} if url.scheme == "http" else get_environ_proxies(url.origin, no_proxy=None)
-        self._proxy = select_proxy(url.origin, proxies)
+        self._proxy = None if url.scheme == "http" or _is_excepted(url.host) else _proxy_for(url)
         self._pool_size = pool_size
         self._origin = url.origin + url.path
         self._headers = {"Host": url.netloc, "Accept-Encoding": "identity", "User-Agent": _USER_AGENT}
@@ -164,9 +163,23 @@ class Transport:
         return request
 
 
+def _proxy_for(url: BaseUrl) -> str | None:
+    return select_proxy(url.origin, get_environ_proxies(url.origin, no_proxy=None))
+
+
+def _is_excepted(host: str) -> bool:
+    """Whether NO_PROXY has the host's domain with a star in front, as Java takes it; requests knows no stars."""
+    names = (
+        (os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or "").lower().replace(" ", "").split(",")
+    )
+    return any(name.startswith("*.") and len(name) > 2 and host.endswith(name[1:]) for name in names)
+
+
 def _ca_bundle() -> str:
+    """What requests takes, or else what OpenSSL takes if it is there, as companies that inspect TLS set it."""
     given = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
-    return given or DEFAULT_CA_BUNDLE_PATH
+    of_openssl = os.environ.get("SSL_CERT_FILE", "")
+    return given or (of_openssl if Path(of_openssl).is_file() else DEFAULT_CA_BUNDLE_PATH)
 
 
 @functools.lru_cache(maxsize=4)
@@ -180,9 +193,9 @@ def _ssl_context(ca_bundle: str) -> ssl.SSLContext:
             context.load_verify_locations(cafile=ca_bundle)
     except OSError as error:
         raise NetworkError(
-            "The bundle of certificate authorities that REQUESTS_CA_BUNDLE names cannot be read"
+            "The bundle of certificate authorities that is set in the environment cannot be read"
             f" ({type(error).__name__}).",
-            "Ask a DSS administrator to correct this environment variable.",
+            "Ask a DSS administrator to correct REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE or SSL_CERT_FILE.",
             transient=False,
         ) from None
     return context
