@@ -25,6 +25,8 @@ _DEFAULT_REGION = ".us-west-2"
 _ORGANIZATION_AND_ACCOUNT = re.compile(r"^([a-z0-9]+)\.([a-z][a-z0-9_-]*)$", re.IGNORECASE)
 _ENDPOINT_SUFFIXES = (
     "/predict",
+    "/__call__",
+    "/--call--",
     "/v1/chat/completions",
     "/v1/completions",
     "/v1/embeddings",

@@ -31,6 +31,7 @@ from cryptography.x509.oid import NameOID
 from spcs_llm.errors import ModelError, NetworkError, QueryTimeout, TlsError
 from spcs_llm.http import exchange as exchange_module
 from spcs_llm.http.endpoint import Endpoint
+from spcs_llm.http.network_errors import SNOWFLAKE_ACCOUNT_URL
 from spcs_llm.http.request import HttpRequest
 from spcs_llm.http.transport import WATCHDOG, Transport, _ca_bundle, _ssl_context
 from spcs_llm.urls import parse_base_url
@@ -104,6 +105,21 @@ def test_every_framing_leaves_the_connection_usable(arena: Arena, answer: bytes)
     assert first == second
     assert arena.server is not None
     assert arena.server.connections == 1
+
+
+def test_equal_lengths_in_one_header_are_one_length(arena: Arena) -> None:
+    """A proxy joins headers of one name (RFC 9110, section 8.6): dukus/digiCamControl#324, where a client waited on."""
+    answer = head(content_length="9, 9") + b'{"ok": 1}'
+    transport = arena.transport(arena.serve(answer))
+    assert whole(transport, idle_seconds=2.0) == b'{"ok": 1}'
+    assert whole(transport, idle_seconds=2.0) == b'{"ok": 1}'
+
+
+@pytest.mark.parametrize("lengths", ["9, 8", "9,", "9, x", ",9"])
+def test_lengths_that_differ_are_none(arena: Arena, lengths: str) -> None:
+    answer = then_close(head(content_length=lengths) + b'{"ok": 1}')
+    with pytest.raises(NetworkError, match="not HTTP"):
+        whole(arena.transport(arena.serve(answer)))
 
 
 def test_an_answer_that_is_not_read_to_its_end_takes_its_connection_along(arena: Arena) -> None:
@@ -332,6 +348,38 @@ def test_an_answer_may_take_longer_than_the_idle_time_if_it_is_never_silent(aren
         if not arena.pauses.slept:
             break
     assert arena.pauses.slept == []
+
+
+# Snowflake documentation, "Service network communications": a connection without activity for 90 s is ended. Others
+# do so after 30 or 60 s. What has taken that long would take as long again.
+@pytest.mark.parametrize(
+    "end",
+    [
+        then_close(b""),
+        then_reset(),
+        then_close(head(content_length="9") + b'{"ok"'),
+        then_close(head(**CHUNKED) + chunk(b'{"ok"')),
+        then_close(head(**CHUNKED)),
+    ],
+    ids=["closed", "reset", "within the body", "within the chunks", "before the body"],
+)
+def test_a_connection_that_is_closed_after_a_long_silence_is_tried_once_more(
+    arena: Arena, end: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spcs_llm.http.network_errors.LONG_SILENCE_SECONDS", 0.0)
+    endpoint = arena.endpoint(arena.serve(end, end, reply()))
+    with pytest.raises(NetworkError, match="after a long silence") as failed:
+        endpoint.send(POST, arena.call())
+    assert failed.value.is_silence, "or a batch would not be tried with fewer rows"
+    assert "fewer tokens" in failed.value.hint
+    assert len(arena.pauses.slept) == 1
+
+
+def test_a_connection_that_is_closed_early_is_no_silence(arena: Arena) -> None:
+    end = then_close(b"")
+    endpoint = arena.endpoint(arena.serve(end, end, end, reply()))
+    assert endpoint.send(POST, arena.call()) == {"ok": 1}
+    assert len(arena.pauses.slept) == 3
 
 
 def test_a_large_request_has_more_time_than_connecting_and_than_the_call_before_left(
@@ -727,6 +775,33 @@ def test_the_bundle_of_the_environment_is_the_one_that_counts(arena: Arena) -> N
         arena.endpoint(url).send(POST, arena.call())
     arena.trust()
     assert arena.endpoint(url).send(POST, arena.call()) == {"ok": 1}
+
+
+def test_a_failed_handshake_is_told_with_the_reason_of_openssl(arena: Arena) -> None:
+    """urllib3/urllib3#2653: each reason, such as an old proxy's, has a remedy of its own that is looked up by it."""
+    arena.trust()
+    plain = arena.serve(reply(), on_connect=lambda sock: sock.sendall(reply(400)) or sock.recv(1 << 20))
+    with pytest.raises(TlsError, match=r"could not be set up \([A-Z0-9_]+\)\.") as refused:
+        arena.endpoint(plain.replace("http://", "https://")).send(POST, arena.call())
+    assert not refused.value.transient
+
+
+@pytest.mark.parametrize("reason", ["UNSAFE_LEGACY_RENEGOTIATION_DISABLED", None, "a <b>secret</b>", 7])
+def test_only_a_name_of_openssl_is_told(arena: Arena, reason: Any) -> None:
+    error = ssl.SSLError(1, "canary")
+    error.reason = reason
+    said = arena.transport("https://host.example").failure_of(error).message
+    assert said.endswith(f"could not be set up{f' ({reason})' if str(reason).isupper() else ''}.")
+
+
+def test_a_locator_without_its_cloud_is_told_by_its_certificate(arena: Arena) -> None:
+    """Snowflake answers for every name below its domain: estuary/connectors#210."""
+    error = ssl.SSLCertVerificationError(1, "canary")
+    error.verify_code = 62
+    url = parse_base_url("https://xy12345.us-central1.snowflakecomputing.com")
+    account, endpoint = Transport(url, field=SNOWFLAKE_ACCOUNT_URL), Transport(url)
+    assert "xy12345.us-central1.gcp" in account.failure_of(error).hint
+    assert "gcp" not in endpoint.failure_of(error).hint
 
 
 def test_a_certificate_that_only_strict_checks_refuse_is_told_as_that(arena: Arena) -> None:

@@ -46,6 +46,8 @@ HOST = "abc12-myorg-myacct.snowflakecomputing.app"
         f"{HOST}/v1/embeddings",
         f"{HOST}/v1/rerank",
         f"{HOST}/predict?x=1#top",
+        f"https://{HOST}/__call__",  # as guides of model serving write it
+        f"https://{HOST}/--call--/",
         HOST.replace("-myacct", "_myacct"),
     ],
 )

@@ -72,6 +72,7 @@ class Exchange:
         self._max_body = MAX_BODY if max_body is None else max_body
         self._on_cut = on_cut
         self._must_end_by = math.inf
+        self._heard_at = math.inf
         self._idle_seconds = idle_seconds
         self._socket: Any = None
         self._handle: socket.socket | None = None
@@ -83,9 +84,15 @@ class Exchange:
         """A TCP connection is there; a proxy's tunnel and TLS may follow, which take the socket object away."""
         self._handle = self._socket = sock.dup()
 
+    @property
+    def silence(self) -> float:
+        """Seconds since the request went out, or since the last byte of its answer."""
+        return max(0.0, time.monotonic() - self._heard_at)
+
     def on_wire(self, sock: Any, used_before: bool) -> None:
         """The connection is ready, and the request goes out next."""
         self.sent = True
+        self._heard_at = time.monotonic()
         self.reused_connection = used_before
         self._socket = getattr(sock, "socket", sock)  # urllib3 wraps it for TLS to a proxy within TLS
         self._drop_handle()
@@ -117,6 +124,7 @@ class Exchange:
             self._socket = getattr(connection, "sock", None)
         self.status = response.status_code
         self.headers = response.headers
+        self._heard_at = time.monotonic()
 
     def chunks(self) -> Iterator[bytes]:
         """The body as it comes, unpacked.
@@ -156,18 +164,21 @@ class Exchange:
         try:
             while chunk := stream.read1(_CHUNK):
                 may_lack_headers = False
-                if self.cut or time.monotonic() > self._must_end_by:
+                self._heard_at = time.monotonic()
+                if self.cut or self._heard_at > self._must_end_by:
                     break
                 yield chunk
         except (OSError, ValueError, http.client.HTTPException, urllib3.exceptions.HTTPError) as error:
             self._broken = True  # http.client reads on as if at the end of the body
-            raise error_from_exception(error, self._host, cut=self.cut, sent=True, answered=True) from None
+            raise error_from_exception(
+                error, self._host, cut=self.cut, sent=True, answered=True, silence=self.silence
+            ) from None
         if self.cut or time.monotonic() > self._must_end_by:
             self._broken = True
             raise time_is_up(self._host)
         if may_lack_headers or getattr(stream, "length", None):
             self._broken = True
-            raise body_cut_short(self._host)
+            raise body_cut_short(self._host, self.silence)
         stream.close()
         self._drained = True
 

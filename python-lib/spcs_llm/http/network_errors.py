@@ -17,9 +17,19 @@ import urllib3
 from spcs_llm.errors import NetworkError, TlsError
 
 LLM_ENDPOINT_URL, SNOWFLAKE_ACCOUNT_URL = "LLM endpoint URL", "Snowflake account URL"  # as the form has them
+# Gateways end what is silent for 30 s or longer, Snowflake's for 90 s. What took that long would take as long again.
+LONG_SILENCE_SECONDS = 30.0
+# Snowflake documentation, "Account identifiers"
+_LOCATORS = (
+    ", and after a locator its region and, in most regions, its cloud: xy12345.us-central1.gcp. The form"
+    " <organization>-<account> needs neither"
+)
 ESCAPE_PASSWORD = "Special characters of its password are written as in a URL, such as %23 for #."
 # X509_V_ERR_* of OpenSSL's x509_vfy.h
 _NOT_YET_VALID, _EXPIRED, _OTHER_HOST, _OTHER_ADDRESS = 9, 10, 62, 64
+_REASON_OF_OPENSSL = re.compile(
+    r"[A-Z][A-Z0-9_]{3,60}"
+)  # the name of a constant, such as WRONG_VERSION_NUMBER
 _TLS_CUT_OFF = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
 _ONLY_STRICT = frozenset(range(80, 94))  # what VERIFY_X509_STRICT refuses: Python's default from 3.13 on
 
@@ -31,6 +41,7 @@ def error_from_exception(
     cut: bool = False,
     sent: bool = False,
     answered: bool = False,
+    silence: float = 0.0,
     field: str = LLM_ENDPOINT_URL,
 ) -> NetworkError:
     """The error for an exchange that failed with an exception.
@@ -41,6 +52,7 @@ def error_from_exception(
         cut: Whether the watchdog ended the exchange.
         sent: Whether there was a connection, ready for the request.
         answered: Whether the body had begun.
+        silence: Seconds since the last byte was sent or received.
         field: The field of the form that names the host.
 
     Returns:
@@ -51,7 +63,7 @@ def error_from_exception(
     if cut:
         return time_is_up(host)
     if answered or sent:
-        return _failure_of_exchange(causes, host, answered, reach)
+        return _failure_of_exchange(causes, host, answered, silence, reach)
     if _any(causes, requests.exceptions.ProxyError, urllib3.exceptions.ProxyError) or _tunnel_status(causes):
         return _proxy_failure(causes, host)
     if _any(causes, socket.gaierror):
@@ -76,12 +88,25 @@ def time_is_up(host: str) -> NetworkError:
     return NetworkError(f"{host} had not finished its answer when the query's time expired.", silent=True)
 
 
-def body_cut_short(host: str) -> NetworkError:
-    """The error for a connection that ended in the middle of the body."""
+def body_cut_short(host: str, silence: float = 0.0) -> NetworkError:
+    """The error for a connection that ended in the middle of the body, after `silence` seconds without a byte."""
+    if silence >= LONG_SILENCE_SECONDS:
+        return _closed_in_silence(host)
     return NetworkError(f"{host} closed the connection in the middle of its answer.")
 
 
-def _failure_of_exchange(causes: list[BaseException], host: str, answered: bool, reach: str) -> NetworkError:
+def _closed_in_silence(host: str) -> NetworkError:
+    return NetworkError(
+        f"{host} closed the connection after a long silence.",
+        "Snowflake's ingress ends a request after 90 s of silence, and other gateways earlier: ask for fewer tokens,"
+        " let the model stream, or lower 'Max batch size'.",
+        silent=True,
+    )
+
+
+def _failure_of_exchange(
+    causes: list[BaseException], host: str, answered: bool, silence: float, reach: str
+) -> NetworkError:
     if _timed_out(causes):
         return NetworkError(
             f"{host} was silent for longer than a request may wait.",
@@ -89,8 +114,10 @@ def _failure_of_exchange(causes: list[BaseException], host: str, answered: bool,
             silent=True,
         )
     if answered:
-        return body_cut_short(host)
+        return body_cut_short(host, silence)
     if _any(causes, ConnectionError, ssl.SSLError):  # http.client.RemoteDisconnected is a ConnectionError
+        if silence >= LONG_SILENCE_SECONDS:
+            return _closed_in_silence(host)
         return NetworkError(f"{host} closed the connection before it answered.", reset=True)
     malformed = (http.client.HTTPException, urllib3.exceptions.InvalidHeader)
     if _any(causes, *malformed) and not _any(causes, http.client.InvalidURL):
@@ -160,7 +187,8 @@ def _tls_failure(causes: list[BaseException], host: str, field: str, reach: str)
     if codes & {_OTHER_HOST, _OTHER_ADDRESS} or any("doesn't match" in str(cause) for cause in causes):
         return TlsError(
             f"The certificate of {host} is for another name.",
-            f"Check '{field}': in hosts, Snowflake writes a dash where an account name has an underscore.",
+            f"Check '{field}': in hosts, Snowflake writes a dash where an account name has an underscore"
+            f"{_LOCATORS if field == SNOWFLAKE_ACCOUNT_URL else ''}.",
             transient=False,
         )
     if codes & _ONLY_STRICT:
@@ -178,7 +206,9 @@ def _tls_failure(causes: list[BaseException], host: str, field: str, reach: str)
             transient=False,
         )
     cut_off = _any(causes, *_TLS_CUT_OFF)
-    return TlsError(f"The TLS connection to {host} could not be set up.", reach, transient=cut_off)
+    reasons = [str(getattr(cause, "reason", "")) for cause in causes if isinstance(cause, ssl.SSLError)]
+    told = next((f" ({reason})" for reason in reasons if _REASON_OF_OPENSSL.fullmatch(reason)), "")
+    return TlsError(f"The TLS connection to {host} could not be set up{told}.", reach, transient=cut_off)
 
 
 def _timed_out(causes: list[BaseException]) -> bool:

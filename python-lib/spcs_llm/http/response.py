@@ -139,7 +139,9 @@ class HttpResponse(http.client.HTTPResponse):
     def _set_framing(self) -> None:
         """As http.client does: the body ends by its chunks, its length, or the end of the connection."""
         codings = self.headers.get_all("Transfer-Encoding")
-        lengths = self.headers.get_all("Content-Length")
+        # A proxy may join two of them by a comma (RFC 9110, section 8.6).
+        told = self.headers.get_all("Content-Length")
+        lengths = [length.strip() for each in told for length in each.split(",")]
         if len(lengths) > 1 and len(set(lengths)) > 1:
             raise http.client.HTTPException("several lengths of one body")
         self.chunked = len(codings) > 0 and codings[0].lower() == "chunked"

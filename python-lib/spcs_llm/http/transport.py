@@ -138,7 +138,12 @@ class Transport:
     def _failure(self, error: BaseException, exchange: Exchange) -> NetworkError:
         self.finish(exchange)
         failure = error_from_exception(
-            error, self.url.netloc, cut=exchange.cut, sent=exchange.sent, field=self._field
+            error,
+            self.url.netloc,
+            cut=exchange.cut,
+            sent=exchange.sent,
+            silence=exchange.silence,
+            field=self._field,
         )
         failure.stale = exchange.reused_connection and failure.reset
         if exchange.reused_connection and (failure.reset or failure.silent):
