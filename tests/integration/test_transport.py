@@ -201,19 +201,21 @@ def test_the_other_idle_connections_go_with_a_silent_one(arena: Arena) -> None:
     assert transport.pool.pool.qsize() == 0, "the other one is as old: it may be as dead"
 
 
+@pytest.mark.parametrize("proxied", [False, True], ids=["straight", "through a proxy"])
 def test_a_connection_that_idled_for_long_is_not_used_again(
-    arena: Arena, monkeypatch: pytest.MonkeyPatch
+    arena: Arena, monkeypatch: pytest.MonkeyPatch, proxied: bool
 ) -> None:
     """A NAT gateway forgets it after 240 or 350 s, and not all of them say so: urllib3/urllib3#3184."""
-    transport = arena.transport(arena.serve(reply()))
+    arena.trust()
+    if proxied:
+        monkeypatch.setenv("HTTPS_PROXY", arena.undo.enter_context(Proxy()).url)
+    transport = arena.transport(arena.serve(reply(), tls=arena.certificate()))
     whole(transport)
     whole(transport)
     assert arena.server is not None
     assert arena.server.connections == 1
-    now = time.monotonic()
-    monkeypatch.setattr("spcs_llm.http.connection.time.monotonic", lambda: now + 61)
+    monkeypatch.setattr("spcs_llm.http.connection._LONGEST_IDLE_SECONDS", -1.0)
     exchange = send(transport)
-    monkeypatch.undo()
     assert exchange.body() == b'{"ok": 1}'
     assert not exchange.reused_connection
     transport.finish(exchange)

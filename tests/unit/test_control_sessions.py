@@ -194,6 +194,34 @@ def test_what_keeps_an_account_from_working_is_told_with_who_can_change_it(text:
         assert sql_error("SELECT 1", text, code).hint == refused.value.hint
 
 
+NOT_SIGNED_IN = {
+    # rudderlabs/rudder-server, warehouse/router: tests of the error handler
+    "User temporarily locked. Contact your local system administrator.": ("390102", "MINS_TO_UNLOCK"),
+    "IP 192.0.2.7 is not allowed to access Snowflake. Contact your local security administrator.": (
+        "390420",
+        "network policy",
+    ),
+    "Your user account has been disabled. Contact your local system administrator.": (
+        None,
+        "enable the user",
+    ),
+    "Authentication attempt rejected by the current authentication policy.": (
+        "390202",
+        "AUTHENTICATION_METHODS",
+    ),
+}
+
+
+@pytest.mark.parametrize("text", NOT_SIGNED_IN)
+def test_why_a_connection_of_dss_cannot_sign_in_is_told_with_what_to_change(text: str) -> None:
+    code, hint = NOT_SIGNED_IN[text]
+    for told in (text, f"net.snowflake.client.jdbc.SnowflakeSQLException: {text}"):
+        with pytest.raises(SqlError) as refused:
+            ExecutorSession(Executor([], [], Exception(told))).rows("SELECT 1")
+        assert hint in refused.value.hint
+    assert hint in sql_error("SELECT 1", text, code).hint
+
+
 def test_a_pool_of_nodes_that_are_too_small_is_told_with_what_to_choose() -> None:
     """Snowflake-Labs/sfquickstarts#2109."""
     text = (

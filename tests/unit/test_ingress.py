@@ -398,13 +398,22 @@ def test_a_redirect_within_the_container_is_about_the_path(status: int, location
     [
         "/oauth/authorize",
         "https://myorg-myacct.snowflakecomputing.com/v1/x",
-        "//evil/v1/",
         "https://a/login",
+        "https://idp.example.com/app/abc?SAMLRequest=x",
         "",
     ],
 )
 def test_any_other_redirect_asks_for_a_sign_in(location: str) -> None:
     assert type(told(307, b"", {"Location": location})) is TokenRefused
+
+
+@pytest.mark.parametrize(
+    "location", ["//evil/v1/", "http://10.0.0.1/blocked.html", "https://filter.example/b?c=1"]
+)
+def test_a_redirect_to_a_page_of_somebody_else_costs_no_token(location: str) -> None:
+    error = told(302, b"", {"Location": location})
+    assert type(error) is AccessDenied
+    assert location not in str(error)
 
 
 @pytest.mark.parametrize("body", [b"", b"Unauthorized"])

@@ -16,7 +16,6 @@ from spcs_llm.server_text.foreign_text import error_code, plain
 from spcs_llm.snowflake.login_errors import (
     NETWORK_POLICY,
     SignInKind,
-    hint_for_code,
     hint_for_refusal,
     no_account,
 )
@@ -75,7 +74,7 @@ class SqlApiErrors:
         about_network = code in NETWORK_POLICY or "network policy" in words.lower() or not words
         return AccessDenied(
             f"Snowflake denies access to its SQL API: {words or 'no reason given'}.",
-            _ALLOW_ADDRESS if about_network else hint_for_code(code, self.sign_in),
+            _ALLOW_ADDRESS if about_network else hint_for_refusal(code, words, self.sign_in),
             status=403,
             code=code or None,
             place=_SIGN_IN_PLACE,

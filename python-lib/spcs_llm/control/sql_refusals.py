@@ -12,7 +12,7 @@ import re
 from spcs_llm.control.statements import kind
 from spcs_llm.errors import SqlError
 from spcs_llm.server_text.foreign_text import MAX_TEXT, error_code, plain
-from spcs_llm.snowflake.login_errors import hint_for_code
+from spcs_llm.snowflake.login_errors import hint_for_refusal
 
 _CODE_AND_STATE = re.compile(r"\b(\d{6}) \(([0-9A-Z]{5})\)")
 _CODE = re.compile(r"\b(00[0-9]{4}|39[0-9]{4})\b")
@@ -111,7 +111,7 @@ def sql_error(
         f"Snowflake refuses {what}: {words or 'no reason given'}{told}.",
         next((hint for said, hint in _HINTS_BY_WORDS if said.search(words)), "")
         or _HINTS.get(known or "")
-        or hint_for_code(known or ""),
+        or hint_for_refusal(known or "", words),
         code=known,
         sqlstate=state,
         statement_kind=what,

@@ -83,9 +83,14 @@ _API_PATH = re.compile(
     r"^https?://[^/]+/(.*/)?(v\d|predict|chat|completions|embed\w*|rerank|models|generate|__call__|--call--)(/|$|\?)",
     re.IGNORECASE,
 )
-_SIGN_IN_PAGE = re.compile(
-    r"snowflakecomputing|snowflake\.com|oauth|log-?in|sign-?in|sso|saml|authorize", re.IGNORECASE
+_LET_PASS = "Ask its administrators to let this DSS server call the host of 'LLM endpoint URL'."
+_MAY_BE_ANOTHER = (
+    f" If a proxy or firewall redirects to its own sign-in: {_LET_PASS[0].lower()}{_LET_PASS[1:]}"
 )
+_HOST_OF_URL = re.compile(r"(?:https?:)?//([^/?#]*)", re.IGNORECASE)
+_SNOWFLAKES_HOST = re.compile(r"snowflakecomputing\.|snowflake\.(?:com|app)", re.IGNORECASE)
+_SIGN_IN = re.compile(r"oauth|log-?in|sign-?in|sso|saml|authorize", re.IGNORECASE)
+_SIGN_IN_PAGE = re.compile(rf"snowflakecomputing|snowflake\.com|{_SIGN_IN.pattern}", re.IGNORECASE)
 
 
 class _HiddenRefusal(TokenRefused, NotFound):
@@ -212,10 +217,15 @@ class IngressErrors:
                 "Check the path in 'LLM endpoint URL', 'Service protocol' and 'Method name': the container serves this"
                 " request under another path, such as one with a slash at its end.",
             )
+        foreign = _is_foreign(told.location)
+        if foreign and not _SIGN_IN.search(told.location):
+            return AccessDenied(
+                f"A proxy or firewall redirects the request to another page (HTTP {told.status}).", _LET_PASS
+            )
         return TokenRefused(
             f"Snowflake's gateway asks for a sign-in (HTTP {told.status}): it does not accept the token for this"
             " endpoint.",
-            _TOKEN_HINTS[self.sign_in],
+            f"{_TOKEN_HINTS[self.sign_in]}{_MAY_BE_ANOTHER if foreign else ''}",
         )
 
     def _denied(self, told: _ErrorReply) -> SpcsError | None:
@@ -244,7 +254,7 @@ class IngressErrors:
         if told.is_of_another:
             return AccessDenied(
                 f"A proxy or firewall denies the request (HTTP {told.status}).",
-                "Ask its administrators to let this DSS server call the host of 'LLM endpoint URL'.",
+                _LET_PASS,
             )
         if told.says("access denied", "insufficient privileges"):
             return AccessDenied(f"Snowflake's gateway denies the role access (HTTP {told.status}).", _GRANT)
@@ -303,6 +313,12 @@ def _is_within_container(location: str) -> bool:
     if not location or _SIGN_IN_PAGE.search(location):
         return False
     return (location[0] == "/" and location[1:2] != "/") or _API_PATH.search(location) is not None
+
+
+def _is_foreign(location: str) -> bool:
+    """Whether a redirect leads to a host that is not Snowflake's: an identity provider's, or that of a proxy."""
+    host = _HOST_OF_URL.match(location)
+    return host is not None and _SNOWFLAKES_HOST.search(host[1]) is None
 
 
 def _read_reply(status: int, headers: Mapping[str, str], body: bytes, reply: Any) -> _ErrorReply:
