@@ -134,6 +134,13 @@ def test_nulls_numbers_dates_and_variants_have_a_defined_text(at: Scene) -> None
     assert answers(at) == {1: answer_to(expected)}
 
 
+def test_keys_that_differ_in_their_last_digit_are_two_rows(at: Scene) -> None:
+    """markddrake/YADAMU#42, snowflakedb/snowflake-jdbc#1109: a FLOAT as text has ten digits, two as one text."""
+    at.fill([(0.08072205302271099, "a"), (0.08072205302271098, "b")], {"id": "FLOAT", "text": "VARCHAR"})
+    assert at.here(PROMPT).answered == 2
+    assert {row["text"]: row["answer"] for row in at.output} == {text: answer_to(text) for text in "ab"}
+
+
 def test_what_is_sent_is_what_the_form_says(at: Scene) -> None:
     at.fill([(1, "q")])
     asked: list[Any] = []
@@ -241,6 +248,59 @@ def test_an_answer_that_breaks_the_schema_is_a_failed_row_with_its_reason(
     assert failure["answer_error"].startswith(reason)
 
 
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        ("<think>\nTwo and two.\n</think>\n\n4", "4"),
+        ("<think>\n\n</think>\n\n4", "4"),
+        ("\n[THINK]Two.[/THINK]4", "4"),
+        ("<|channel|>analysis<|message|>Two.<|end|><|start|>assistant<|channel|>final<|message|>4", "4"),
+        ("Write <think>x</think> first.", "Write <think>x</think> first."),
+        ("```json\n{}\n```", "```json\n{}\n```"),
+    ],
+)
+def test_what_a_model_thinks_before_it_answers_is_not_in_the_answer(
+    at: Scene, answer: str, text: str
+) -> None:
+    """vllm-project/vllm#21130, #13125: without a reasoning parser, thoughts are in the text. As LLM Mesh has it."""
+    at.fill([(1, "q")])
+    patching, model, chat = _answering(at, lambda _: answer)
+    with patching as patch:
+        patch.setattr(model, "chat", chat)
+        at.here(PROMPT)
+    assert answers(at) == {1: text}
+
+
+def test_an_answer_that_is_all_thoughts_was_cut(at: Scene) -> None:
+    """A model that thinks for as long as it may has not answered: an answer that is empty, or the thoughts, is none."""
+    said = {"open CUT": "<think>Two and", "null CUT": None, "null": None}
+    at.fill(list(enumerate(said)))
+    patching, model, chat = _answering(at, said.get)
+    with patching as patch:
+        patch.setattr(model, "chat", chat)
+        report = at.here(PROMPT)
+    assert (report.answered, report.failed) == (0, 3)
+    cut = "The answer was cut: it has as many tokens as 'Maximum output tokens' allows."
+    assert [row["answer_error"] for row in sorted(at.failures, key=lambda row: int(row["id"]))] == [
+        cut, cut, "The answer has no text.",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "around",
+    ["{}", "<think>\n</think>\n\n{}", "```json\n{}\n```", "<think>Hm.</think>\n```\n{}\n```\n", "  {}\n"],
+)
+def test_json_is_read_without_what_stands_around_it(at: Scene, around: str) -> None:
+    """coze-dev/coze-studio#452, vllm-project/vllm#21130: an empty thought or a fence stands around the JSON."""
+    at.fill([(1, "q")])
+    patching, model, chat = _answering(at, lambda _: around.replace("{}", json.dumps(GOOD, indent=1)))
+    with patching as patch:
+        patch.setattr(model, "chat", chat)
+        report = at.here({**PROMPT, "jsonSchema": json.dumps(SCHEMA_OF_TICKETS)})
+    assert (report.answered, report.failed) == (1, 0), at.failures
+    assert at.output[0]["team"] == "it"
+
+
 @pytest.mark.sample(1)
 @pytest.mark.parametrize("kind", ["ARRAY", "VECTOR"])
 def test_texts_are_embedded_and_a_row_without_text_is_a_failure(at: Scene, kind: str) -> None:
@@ -252,6 +312,33 @@ def test_texts_are_embedded_and_a_row_without_text_is_a_failure(at: Scene, kind:
     }  # fmt: skip
     assert report.failed == 2
     assert {row["embedding_error"] for row in at.failures} == {"The text is NULL or empty."}
+
+
+@pytest.mark.parametrize("kind", ["ARRAY", "VECTOR"])
+def test_what_is_not_a_vector_is_a_failed_row_and_not_an_answer(at: Scene, kind: str) -> None:
+    """huggingface/text-embeddings-inference#644, #51, jundot/omlx#3507: nulls with success; embeddings of tokens.
+
+    VECTOR refuses the rows of the whole table because of one of them, and ARRAY takes them.
+    """
+    odd = {
+        "null": [None] * 8, "some": [0.5, None] * 4, "zeros": [0.0] * 8, "none": [],
+        "tokens": [[0.5] * 8, [0.25] * 8], "words": ["a"] * 8,
+    }  # fmt: skip
+    model = at.embed.service.model  # type: ignore[attr-defined]
+    usual = model.embed
+
+    async def embed(texts: list[str], *, query: bool = False) -> list[Any]:
+        return [odd.get(text) or odd.get(text, vector) for text, vector in zip(texts, await usual(texts))]
+
+    at.fill([(0, "a"), *enumerate(odd, 1)])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model, "embed", embed)
+        report = at.here({**EMBEDDING, "vectorType": kind})
+    assert (report.answered, report.failed) == (1, len(odd))
+    assert list(answers(at, "embedding")) == [0]
+    reasons = {row["text"]: row["embedding_error"] for row in at.failures}
+    assert reasons.pop("zeros") == "All elements of the vector are zero."
+    assert set(reasons.values()) == {"The vector has no elements, or elements that are not numbers."}
 
 
 @pytest.mark.exhaustive

@@ -132,7 +132,7 @@ def test_the_table_of_settings_never_has_a_text_in_its_statements(
 def test_keys_of_several_columns_cannot_be_mixed_up() -> None:
     text = key_text([InputColumn("a", "TEXT"), InputColumn("b", "NUMBER")], "I")
     assert text == (
-        "LENGTH(COALESCE(I.\"a\", '')) || ':' || COALESCE(I.\"a\", '') || "
+        "LENGTH(COALESCE(TO_VARCHAR(I.\"a\"), '')) || ':' || COALESCE(TO_VARCHAR(I.\"a\"), '') || "
         "LENGTH(COALESCE(TO_VARCHAR(I.\"b\"), '')) || ':' || COALESCE(TO_VARCHAR(I.\"b\"), '')"
     )
 
@@ -143,6 +143,18 @@ def test_keys_that_differ_by_a_billionth_of_a_second_differ(kind: str) -> None:
     column = InputColumn("AT", kind)
     assert ".FF9" in key_text([column], "I")
     assert ".FF3" in column.text("I")  # in a prompt, as docs/in-snowflake.md says
+
+
+def test_a_text_is_read_without_its_collation() -> None:
+    """Snowflake documentation, "Collation support"; mlorek/frostlake, CollationTest, checked against an account.
+
+    Two columns of different collations cannot stand in one prompt or key (002322), and a cast has none.
+    """
+    columns = [InputColumn(name, "TEXT") for name in ("ID", "TEXT")]
+    for asked in ({"promptTemplate": "{{TEXT}}"}, {"task": "EMBEDDING", "textColumn": "TEXT"}):
+        planned = plan_questions(read_settings({**CHAT, **asked}), INPUT, columns)
+        assert "TO_VARCHAR(I.TEXT)" in planned.prompt
+    assert key_text(columns, "I").replace("TO_VARCHAR(I.", "").count("I.") == 0
 
 
 def test_null_of_json_is_an_empty_text_as_null_is() -> None:
@@ -187,7 +199,7 @@ def test_a_column_is_named_with_its_dots() -> None:
     columns = [InputColumn("ID", "NUMBER"), InputColumn("CONFIG.ids.Org", "TEXT")]
     settings = read_settings({**CHAT, "promptTemplate": "{{CONFIG.ids.Org}}!"})
     planned = plan_questions(settings, INPUT, columns)
-    assert planned.prompt == "COALESCE(I.\"CONFIG.ids.Org\", '') || P.PART_0"
+    assert planned.prompt == "COALESCE(TO_VARCHAR(I.\"CONFIG.ids.Org\"), '') || P.PART_0"
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,8 @@ _FORMATS = {
     "TIMESTAMP_LTZ": _TIMESTAMP + "TZH:TZM",
     "TIMESTAMP_TZ": _TIMESTAMP + "TZH:TZM",
 }
-_AS_THEY_ARE = ("TEXT", "VARCHAR", "STRING", "CHAR")
+_TEXTS = ("TEXT", "VARCHAR", "STRING", "CHAR")
+_DIGITS = 3  # of a second
 _DIGITS_OF_KEYS = 9  # of a second: all that Snowflake keeps
 _BY_CAST = ("NUMBER", "FLOAT", "DECFLOAT", "BOOLEAN", "VARIANT")
 _AS_JSON = ("OBJECT", "ARRAY")
@@ -50,34 +51,42 @@ class InputColumn:
     @property
     def has_text(self) -> bool:
         """Whether its cells can stand in a prompt or in a key."""
-        return self.type in (*_AS_THEY_ARE, *_BY_CAST, *_AS_JSON, *_FORMATS, "BINARY")
+        return self.type in (*_TEXTS, *_BY_CAST, *_AS_JSON, *_FORMATS, "BINARY")
 
     def sql(self, table: str) -> str:
         """The column as a statement has it."""
         return f"{table}.{quoted(self.name)}"
 
-    def text(self, table: str, digits: int = 3) -> str:
-        """The expression for a cell's text, which is never NULL.
+    def text(self, table: str) -> str:
+        """The expression for a cell's text in a prompt, which is never NULL."""
+        return self._never_null(self._written(table, _DIGITS))
 
-        Args:
-            table: The alias of the table.
-            digits: Decimals of a second.
+    def key_text(self, table: str) -> str:
+        """The expression for a text that differs wherever two cells do, which is never NULL."""
+        column = self.sql(table)
+        if self.type == "FLOAT":
+            return self._never_null(f"TO_VARCHAR({column}, 'TME')")  # by itself, it has ten digits
+        if self.type == "VARIANT":
+            return self._never_null(f"TO_JSON({column})")
+        return self._never_null(self._written(table, _DIGITS_OF_KEYS))
 
-        Returns:
-            An expression of type VARCHAR.
-        """
+    def _written(self, table: str, digits: int) -> str:
         column = self.sql(table)
         if self.type in _FORMATS:
-            column = f"TO_VARCHAR({column}, '{_FORMATS[self.type].format(digits=digits)}')"
-        elif self.type in _AS_JSON:
-            column = f"TO_JSON({column})"
-        elif self.type == "BINARY":
-            column = f"HEX_ENCODE({column})"
-        elif self.type == "VARIANT":
-            column = f"TO_VARCHAR(STRIP_NULL_VALUE({column}))"  # null of JSON would be the word
-        elif self.type not in _AS_THEY_ARE:
-            column = f"TO_VARCHAR({column})"
-        return f"COALESCE({column}, '')"
+            return f"TO_VARCHAR({column}, '{_FORMATS[self.type].format(digits=digits)}')"
+        if self.type in _AS_JSON:
+            return f"TO_JSON({column})"
+        if self.type == "BINARY":
+            return f"HEX_ENCODE({column})"
+        if self.type == "VARIANT":
+            return f"TO_VARCHAR(STRIP_NULL_VALUE({column}))"  # null of JSON would be the word
+        return (
+            f"TO_VARCHAR({column})"  # of a text, to leave out its collation: two that differ cannot be joined
+        )
+
+    @staticmethod
+    def _never_null(text: str) -> str:
+        return f"COALESCE({text}, '')"
 
     def in_text_column(self, cell: str) -> str:
         """The expression for a cell where its column is one of text.
@@ -118,5 +127,5 @@ def key_text(columns: Iterable[InputColumn], table: str) -> str:
     Returns:
         An expression of type VARCHAR: each cell's text behind its length.
     """
-    texts = [column.text(table, _DIGITS_OF_KEYS) for column in columns]
+    texts = [column.key_text(table) for column in columns]
     return " || ".join(f"LENGTH({text}) || ':' || {text}" for text in texts)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from spcs_llm.in_snowflake.answer_fields import problem, value
 from spcs_llm.in_snowflake.form import JobSettings
 from spcs_llm.in_snowflake.responses import (
+    answer_in,
     chat_problem,
     embedding_problem,
     finish_reason,
+    json_in,
     text,
     tokens,
     vector,
@@ -34,11 +36,13 @@ def answers_of(settings: JobSettings, tables: WorkTables, asked: str) -> str:
         error = embedding_problem("D.RESPONSE", "D.ANSWER")
         return f"{into} SELECT D.ROW_KEY, D.PROMPT_KEY, D.ANSWER, {error}, NULL, NULL FROM ({read}) AS D"
     read = (
-        f"SELECT C.ROW_KEY, C.PROMPT_KEY, C.RESPONSE, {text('C.RESPONSE')} AS ANSWER, "
+        f"SELECT C.ROW_KEY, C.PROMPT_KEY, C.RESPONSE, {text('C.RESPONSE')} AS SAID, "
         f"{finish_reason('C.RESPONSE')} AS FINISH, {tokens('C.RESPONSE')} AS TOKENS FROM ({asked}) AS C"
     )
+    read = _with_answer(answer_in("B.SAID"), f"({read}) AS B", "B")
     otherwise = "NULL"
     if settings.fields:
+        read = _with_answer(json_in("A.ANSWER"), f"({read}) AS A", "A")
         read = (
             f"SELECT D.ROW_KEY, D.PROMPT_KEY, D.RESPONSE, D.ANSWER, D.FINISH, D.TOKENS, "
             f"TRY_PARSE_JSON(D.ANSWER) AS PARSED, PARSE_JSON(P.FIELDS) AS FIELDS "
@@ -53,3 +57,11 @@ def answers_of(settings: JobSettings, tables: WorkTables, asked: str) -> str:
         otherwise = problem(settings.fields, "F.PARSED", [f"F.{name}" for name in names], "F.FIELDS")
     error = chat_problem("F.RESPONSE", "F.ANSWER", "F.FINISH", otherwise, structured=bool(settings.fields))
     return f"{into} SELECT F.ROW_KEY, F.PROMPT_KEY, F.ANSWER, {error}, F.FINISH, F.TOKENS FROM ({read}) AS F"
+
+
+def _with_answer(answer: str, source: str, alias: str) -> str:
+    """The columns of a subquery, with this expression as the answer."""
+    others = ", ".join(
+        f"{alias}.{name}" for name in ("ROW_KEY", "PROMPT_KEY", "RESPONSE", "FINISH", "TOKENS")
+    )
+    return f"SELECT {others}, {answer} AS ANSWER FROM {source}"

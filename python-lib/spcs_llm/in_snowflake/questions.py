@@ -109,9 +109,7 @@ def plan_questions(settings: JobSettings, table: QualifiedName, columns: Sequenc
 def _prompt(settings: JobSettings, fitting: _Fitting) -> str:
     if settings.template is None:
         (column,) = fitting.columns(RecipeFields.text_column, (settings.text_column or "",)) or (None,)
-        if column is None:
-            return ""
-        return column.sql("I") if column.type in ("TEXT", "VARCHAR") else column.text("I")
+        return "" if column is None else column.text("I")
     pieces, texts = [], 0
     for piece in settings.template.pieces:
         if isinstance(piece, str):

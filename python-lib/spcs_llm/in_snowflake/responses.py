@@ -6,6 +6,9 @@ functions that return a text, `{"answer": …}` or `{"error": …}` as a value.
 
 from __future__ import annotations
 
+from spcs_llm.control.identifiers import literal
+from spcs_llm.protocols.openai.opening import THOUGHTS
+
 MAX_REASON = 500  # characters of a service's own words in a failed row
 
 _TEXT = (
@@ -22,10 +25,55 @@ _VECTOR = (
     "WHEN TYPEOF({r}:outputs) = 'ARRAY' THEN {r}:outputs::ARRAY ELSE NULL END"
 )
 
+# Of gpt-oss, all is thought that is not in the final message.
+_THOUGHTS = {**THOUGHTS, "<|channel|>": "<|channel|>final<|message|>"}
+_BLANKS = r"' \t\r\n'"
+_NUMBERS = (
+    r"'\\[[-+0-9.eE,]+\\]'"  # as TO_JSON writes them: a double with its exponent; NaN and null have letters
+)
+_ZEROS = r"'\\[([-+0.,]|[eE][-+]?[0-9]+)*\\]'"
+
 
 def text(response: str) -> str:
-    """The expression for the text of an answer."""
+    """The expression for the text of an answer, with all that the model has said."""
     return _TEXT.format(r=response)
+
+
+def answer_in(said: str) -> str:
+    """The expression for an answer without the thoughts before it, as LLM Mesh has it.
+
+    Args:
+        said: The column of all that the model has said.
+
+    Returns:
+        An expression of type VARCHAR; NULL for thoughts without an end.
+    """
+    begun = f"LTRIM({said}, {_BLANKS})"
+    cases = " ".join(
+        f"WHEN LEFT({begun}, {len(begin)}) = {literal(begin)} THEN {_behind(begun, end)}"
+        for begin, end in _THOUGHTS.items()
+    )
+    return f"CASE {cases} ELSE {said} END"
+
+
+def _behind(begun: str, end: str) -> str:
+    at = f"POSITION({literal(end)}, {begun})"
+    rest = f"LTRIM(SUBSTR({begun}, {at} + {len(end)}), {_BLANKS})"
+    return f"IFF({at} > 0, {rest}, NULL)"
+
+
+def json_in(answer: str) -> str:
+    """The expression for JSON without the fence of Markdown about it.
+
+    Args:
+        answer: The column of the answer.
+
+    Returns:
+        An expression of type VARCHAR. JSON ends in a bracket: backticks behind it are the fence's.
+    """
+    begun = f"LTRIM({answer}, {_BLANKS})"
+    within = rf"SUBSTR({begun}, POSITION('\n', {begun}) + 1)"
+    return rf"IFF(LEFT({begun}, 3) = '```', RTRIM({within}, '` \t\r\n'), {answer})"
 
 
 def vector(response: str) -> str:
@@ -56,12 +104,12 @@ def chat_problem(response: str, answer: str, finish: str, otherwise: str, *, str
     Returns:
         An expression of type VARCHAR: a sentence, or NULL.
     """
-    cases = [*_service_problems(response), f"WHEN {answer} IS NULL THEN 'The answer has no text.'"]
-    if structured:
-        cases.append(
-            f"WHEN {finish} = 'length' "
-            "THEN 'The answer was cut: it has as many tokens as ''Maximum output tokens'' allows.'"
-        )
+    useless = f"{finish} = 'length'" if structured else f"{finish} = 'length' AND {answer} IS NULL"
+    cases = [
+        *_service_problems(response),
+        f"WHEN {useless} THEN 'The answer was cut: it has as many tokens as ''Maximum output tokens'' allows.'",
+        f"WHEN {answer} IS NULL THEN 'The answer has no text.'",
+    ]
     return f"CASE {' '.join(cases)} ELSE {otherwise} END"
 
 
@@ -70,6 +118,9 @@ def embedding_problem(response: str, answer: str) -> str:
     cases = [
         *_service_problems(response),
         f"WHEN {answer} IS NULL THEN 'The response does not contain a vector.'",
+        f"WHEN NOT REGEXP_LIKE(TO_JSON({answer}), {_NUMBERS}) "
+        "THEN 'The vector has no elements, or elements that are not numbers.'",
+        f"WHEN REGEXP_LIKE(TO_JSON({answer}), {_ZEROS}) THEN 'All elements of the vector are zero.'",
     ]
     return f"CASE {' '.join(cases)} ELSE NULL END"
 

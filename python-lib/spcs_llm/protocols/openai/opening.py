@@ -7,7 +7,8 @@ from typing import Final
 
 from spcs_llm.protocols.openai.harmony import Harmony, begins_harmony
 
-_ENDS: Final = {
+# How a block of thoughts begins, and how it ends.
+THOUGHTS: Final = {
     "<think>": "</think>",
     "<thinking>": "</thinking>",
     "<thought>": "</thought>",
@@ -19,8 +20,8 @@ _ENDS: Final = {
     "<|inner_prefix|>": "<|inner_suffix|>",  # Apertus
     "\u25c1think\u25b7": "\u25c1/think\u25b7",  # Kimi's first models
 }
-THOUGHT_ENDS: Final = tuple(_ENDS.values())
-_TAGS: Final = (*_ENDS, *THOUGHT_ENDS)  # an end comes first where the template has begun the block
+THOUGHT_ENDS: Final = tuple(THOUGHTS.values())
+_TAGS: Final = (*THOUGHTS, *THOUGHT_ENDS)  # an end comes first where the template has begun the block
 _MOST_BLOCKS: Final = 2
 # What begins the model's turn in a prompt, with and without the tokens that a server leaves out of texts.
 _ROLES: Final = (
@@ -117,7 +118,7 @@ class LeadingThoughts:
         if mark in _ROLES or mark in _ANSWERS:
             return self._before(rest)
         self._blocks += 1
-        self._end = _ENDS.get(mark)
+        self._end = THOUGHTS.get(mark)
         return self._before(rest) if self._end is None else self._within(rest.lstrip("\r\n"), self._end)
 
     def _within(self, text: str, end: str) -> tuple[str, str]:
