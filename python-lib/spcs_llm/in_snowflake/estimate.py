@@ -1,7 +1,7 @@
 """What a job costs: its rows, the seconds of a row, and what nodes and warehouse cost while it runs, multiplied.
 
-Credits of warehouses: Snowflake documentation, "Understanding compute cost", by size; and for generation 2, Snowflake's
-Credit Consumption Table. Nodes: `control.rates`.
+Credits of warehouses: Snowflake documentation, "Understanding compute cost", by size and type; and for generation 2,
+Snowflake's Credit Consumption Table. Nodes: `control.rates`.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from spcs_llm.control.families import PriceList
 from spcs_llm.control.identifiers import literal
 from spcs_llm.control.rates import pool_rate
 from spcs_llm.control.services import named_pool
-from spcs_llm.control.session import SqlSession
+from spcs_llm.control.session import Row, SqlSession
 from spcs_llm.errors import SettingsError, SqlError
 
 _SIZES = ("X-SMALL", "SMALL", "MEDIUM", "LARGE", "X-LARGE", *(f"{n}X-LARGE" for n in range(2, 7)))
 _GENERATION_2, _GENERATION_2_ON_AZURE = 1.35, 1.25  # times the credits of generation 1
+_SNOWPARK_OPTIMIZED = 1.5
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Rate:
     def __str__(self) -> str:
         if self.usd_per_hour is None:
             missing = "compute pool" if self.pool_credits is None else "warehouse"
-            return f"the cost per hour is not known, as the {missing} cannot be seen"
+            return f"the cost per hour is not known, as what the {missing} costs cannot be seen"
         return (
             f"{self.pool_credits:.2f} credits an hour for the compute pool's nodes and {self.warehouse_credits:.2f} "
             f"for the warehouse, USD {self.usd_per_hour:,.2f} an hour"
@@ -103,14 +104,21 @@ def _warehouse_credits(session: SqlSession) -> float | None:
     except SqlError:
         return None
     row = next((row for row in rows if row.get("name") == name), {})
-    size = (cells.text(row, "size") or "").upper()
-    if size not in _SIZES:
+    size, factor = (cells.text(row, "size") or "").upper(), _factor(row, whose.region or "")
+    return None if size not in _SIZES or factor is None else 2.0 ** _SIZES.index(size) * factor
+
+
+def _factor(row: Row, region: str) -> float | None:
+    """What a warehouse costs, times what a standard one of its size and of generation 1 does; None if not known."""
+    kind = (cells.text(row, "type") or "STANDARD").upper()
+    constraint = (cells.text(row, "resource_constraint") or "").upper()
+    if kind == "SNOWPARK-OPTIMIZED":
+        return _SNOWPARK_OPTIMIZED if constraint in ("", "MEMORY_16X", "MEMORY_16X_X86") else None
+    if kind != "STANDARD":
         return None
-    credits = float(2 ** _SIZES.index(size))
-    if cells.text(row, "generation") == "2" or cells.text(row, "resource_constraint") == "STANDARD_GEN_2":
-        on_azure = "AZURE_" in (whose.region or "").upper()
-        credits *= _GENERATION_2_ON_AZURE if on_azure else _GENERATION_2
-    return credits
+    if cells.text(row, "generation") == "2" or constraint == "STANDARD_GEN_2":
+        return _GENERATION_2_ON_AZURE if "AZURE_" in region.upper() else _GENERATION_2
+    return 1.0
 
 
 def check_limit(limit: float | None, cost: float | None, rows: int, rate: Rate) -> None:

@@ -22,8 +22,8 @@ _SERVICE_WORDS = re.compile(
 _SAID = re.compile(r"remote service error:\s*(.*)", re.I | re.S)
 _AWAY = re.compile(r"remote service error:\s*(?:404|429|503)\b|no hosts", re.I)
 _SLOW = re.compile(r"remote service error:\s*(?:502|504)\b|timeout was reached", re.I)
-_TOO_LONG = ("000630", "000604")
-_PASSING = ("000603", "000625", "300010")
+_TOO_LONG = "000630"
+_PASSING = ("000603", "000604", "000625", "300010")  # 000604: also where nobody has cancelled anything
 
 
 class Remedy(Enum):
@@ -50,7 +50,7 @@ def remedy(error: SpcsError) -> Remedy:
     if error.is_about_rights or error.lacks_warehouse:
         return Remedy.STOP
     words = error.server_text
-    if error.code in _TOO_LONG or _SLOW.search(words):
+    if is_too_long(error) or _SLOW.search(words):
         return Remedy.SHORTEN
     if _AWAY.search(words):
         return Remedy.WAIT
@@ -58,6 +58,11 @@ def remedy(error: SpcsError) -> Remedy:
         return Remedy.DIVIDE
     may_pass = error.code is None and not error.hint  # a hint says who has to do something
     return Remedy.REPEAT if may_pass or error.code in _PASSING else Remedy.STOP
+
+
+def is_too_long(error: SpcsError) -> bool:
+    """Whether Snowflake has ended the statement, because the session or the warehouse gives it no more time."""
+    return isinstance(error, SqlError) and error.code == _TOO_LONG
 
 
 def row_reason(error: SpcsError) -> str:

@@ -1,8 +1,9 @@
 """Slices of the questions, some at once, each a statement that Snowflake runs on a service.
 
-A slice is sized by the measured rate, so that its statement takes a minute or two: a stop loses no more than that, and
-DSS's connection does not fall silent for too long. If the service refuses a slice, the slice is divided until only the
-rows that it refuses are left; they become failures, and the others are answered.
+A slice is sized by the measured rate, so that its statement takes a minute or two, or less on a warehouse that ends it
+before: a stop loses no more than that, and DSS's connection does not fall silent for too long. If the service refuses a
+slice, the slice is divided until only the rows that it refuses are left; they become failures, and the others are
+answered.
 """
 
 from __future__ import annotations
@@ -15,13 +16,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from spcs_llm.errors import ServiceError, ServiceStarting, SpcsError
-from spcs_llm.in_snowflake.refused_slices import Remedy, remedy, row_reason, told, without_values
+from spcs_llm.in_snowflake.refused_slices import (
+    Remedy,
+    is_too_long,
+    remedy,
+    row_reason,
+    told,
+    without_values,
+)
 from spcs_llm.in_snowflake.work import Work
 from spcs_llm.in_snowflake.work_tables import HASHES, Slice
 
 logger = logging.getLogger(__name__)
 
 SLICE_SECONDS = 75.0  # what a statement should take
+LEAST_SECONDS = 5.0  # the same, on a warehouse that ends statements early
 GROWTH = 4.0  # by how much a slice may be larger than the one before
 REFUSED_IN_A_ROW = 25  # rows without any answer in between: then it is the service, not the rows
 TRIES = 4  # of one slice, where another try may help
@@ -56,6 +65,7 @@ class _Shared:
     queue: deque[Slice] = field(default_factory=deque)
     cursor: int = 0
     width: float = 0.0
+    seconds: float = SLICE_SECONDS
     refused: list[Slice] = field(default_factory=list)
     error: BaseException | None = None
 
@@ -112,7 +122,7 @@ class SliceRunner:
             SpcsError: As `run_slice`. Statements that other threads have begun are waited for.
         """
         per_row = self.progress.seconds_per_row
-        rows = SLICE_SECONDS / per_row if per_row > 0 else 1000.0
+        rows = self._shared.seconds / per_row if per_row > 0 else 1000.0
         share = max(1, total)
         self._shared.width = max(1.0, min(HASHES / self.parallel, HASHES * rows / share))
         threads = [
@@ -154,8 +164,8 @@ class SliceRunner:
         """Sizes the next slices by all that has been measured. Concurrent threads' figures do no harm here."""
         if rows <= 0 or seconds <= 0:
             return
-        wanted = HASHES * (SLICE_SECONDS * rows / seconds) / total
         with self._lock:
+            wanted = HASHES * (self._shared.seconds * rows / seconds) / total
             self._shared.width = max(1.0, min(wanted, self._shared.width * GROWTH))
 
     def _attempt(self, part: Slice) -> list[Slice]:
@@ -168,6 +178,8 @@ class SliceRunner:
             except SpcsError as error:
                 helps = remedy(error)
                 logger.info("A statement for %d rows failed: %s", rows, told(error))
+                if is_too_long(error):
+                    self._shorten(self._work.clock() - began)
                 if helps in (Remedy.DIVIDE, Remedy.SHORTEN):
                     return self._divided(part, rows, error)
                 if helps is Remedy.WAIT:
@@ -182,6 +194,14 @@ class SliceRunner:
             self._count(rows, self._work.clock() - began)
             return []
         return []
+
+    def _shorten(self, taken: float) -> None:
+        """Sizes the next slices by half of the time after which a statement was ended."""
+        with self._lock:
+            shared = self._shared
+            seconds = max(LEAST_SECONDS, min(shared.seconds, taken / 2))
+            shared.width = max(1.0, shared.width * seconds / shared.seconds)
+            shared.seconds = seconds
 
     def _asked_for(self, part: Slice) -> int:
         self._work.check_turn()
