@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import json
 import os
 import random
 import signal
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -592,12 +594,37 @@ def test_other_requests_are_refused_by_their_statuses(gateway_for: Start, server
 
     assert status("POST", "/completions") == 404
     assert status("DELETE", "/complete") == 405
-    assert status("POST", "/complete", {"Content-Encoding": "gzip"}) == 415
+    assert status("POST", "/complete", {"Content-Encoding": "br"}) == 415
     assert status("POST", "/complete", {"sf-external-function-format": "arrow"}) == 415
     assert status("POST", "/complete", body=b"x" * 3_000_000) == 413
     chunks = iter([b"x" * 100_000] * 30)
     assert requests.post(f"{gateway.url}/complete", data=chunks, timeout=60).status_code == 413
     assert status("POST", "/complete") == 200
+
+
+@pytest.mark.parametrize("coding", ["gzip", "GZIP", "deflate"])
+def test_a_compressed_batch_is_read_within_the_same_limits(
+    gateway_for: Start, scripted: Any, coding: str
+) -> None:
+    """Snowflake documentation, "CREATE EXTERNAL FUNCTION": COMPRESSION is AUTO, for which some clouds have gzip."""
+    gateway = gateway_for(scripted().url, MAX_BODY_MEGABYTES=1)
+    compress = zlib.compress if coding == "deflate" else gzip.compress
+    batch = compress(json.dumps({"data": [[0, "a"], [1, "b" * 500_000]]}).encode())
+
+    def sent(body: Any, name: str) -> requests.Response:
+        told = {**headers(name), "Content-Encoding": coding}
+        return requests.post(f"{gateway.url}/complete", data=body, headers=told, timeout=100)
+
+    assert [value["answer"] for value in values(sent(batch, "1"))] == [
+        answer_to("a"),
+        answer_to("b" * 500_000),
+    ]
+    pieces = [batch[at : at + 100] for at in range(0, len(batch), 100)]
+    assert values(sent(iter(pieces), "2"))[0]["answer"] == answer_to("a")
+    assert sent(compress(b" " * 40_000_000), "3").status_code == 413
+    for broken in (batch[:-20], b'{"data": [[0, "a"]]}', b"", batch + b"{"):
+        assert sent(broken, "4").status_code == 400
+    assert values(sent(batch, "5"))[0]["answer"] == answer_to("a")
 
 
 # -- keys, logs, start and end ----------------------------------------------------------------------------

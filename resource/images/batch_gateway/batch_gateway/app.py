@@ -17,11 +17,12 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import Awaitable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any, Callable
 
 from batch_gateway.batches import Batch, Batches, Full, Received
+from batch_gateway.compression import CODINGS, Broken, Unpacking
 from batch_gateway.engine import Engine
 from batch_gateway.logs import fields
 from batch_gateway.rows import BadBatch
@@ -142,15 +143,17 @@ class Gateway:
         return await self._asked(task, headers, receive)
 
     async def _asked(self, task: Task, headers: dict[str, str], receive: Receive) -> Reply:
-        coding = headers.get("content-encoding", "").lower()
-        if headers.get(_FORMAT, "json") != "json" or coding not in ("", "identity"):
-            raise Refused(415, "Batches are sent as JSON that is not compressed.")
+        coding = headers.get("content-encoding", "").strip().lower()
+        if headers.get(_FORMAT, "json") != "json" or coding not in ("", "identity", *CODINGS):
+            raise Refused(415, f"Batches are sent as JSON, as it is or by {' or '.join(CODINGS)}.")
+        incoming = _Incoming(receive)
         try:
             with self._batches.reading() as count:
-                body = await _body(receive, headers, self._limits.max_body, count)
+                unpacking = Unpacking() if coding in CODINGS else None
+                body = await _body(incoming, headers, self._limits.max_body, count, unpacking)
                 received = await asyncio.to_thread(_read, body, task)
         except Full:
-            await _drain(receive, self._limits.max_body)
+            await incoming.drain(self._limits.max_body)
             raise _busy() from None
         batch_id = headers.get(_BATCH_ID)
         try:
@@ -203,23 +206,36 @@ def _busy() -> Refused:
     )
 
 
-async def _body(receive: Receive, headers: dict[str, str], most: int, count: Callable[[int], None]) -> bytes:
+async def _body(
+    incoming: _Incoming,
+    headers: dict[str, str],
+    most: int,
+    count: Callable[[int], None],
+    unpacking: Unpacking | None,
+) -> bytes:
     declared = headers.get("content-length", "")
     if declared.isdigit():
         if int(declared) > most:
-            await _drain(receive, most)
+            await incoming.drain(most)
             raise _too_large(most)
         count(int(declared))
     chunks: list[bytes] = []
     size = 0
-    async for chunk in _chunks(receive):
-        size += len(chunk)
-        if size > most:
-            await _drain(receive, most)
-            raise _too_large(most)
-        if not declared:
-            count(len(chunk))
-        chunks.append(chunk)
+    try:
+        async for chunk in incoming.chunks():
+            for piece in [chunk] if unpacking is None else unpacking.pieces(chunk):
+                size += len(piece)
+                if size > most:
+                    await incoming.drain(most)
+                    raise _too_large(most)
+                if not declared or unpacking is not None:
+                    count(len(piece))
+                chunks.append(piece)
+        if unpacking is not None:
+            chunks.append(unpacking.rest())
+    except Broken:
+        await incoming.drain(most)
+        raise Refused(400, "The body is not compressed as its Content-Encoding says, or is cut.") from None
     return b"".join(chunks)
 
 
@@ -237,28 +253,38 @@ def _too_slow() -> Refused:
     )
 
 
-async def _chunks(receive: Receive) -> Any:
-    """The parts of a body: one that is slow holds room that others need, and is given up after a while."""
-    more, until = True, time.monotonic() + _SLOWEST_BODY
-    while more:
-        try:
-            message = await asyncio.wait_for(receive(), max(0.0, until - time.monotonic()))
-        except asyncio.TimeoutError:  # not the builtin one before Python 3.11
-            raise _too_slow() from None
-        if message["type"] != "http.request":
-            raise _ClientLeft
-        more = message.get("more_body", False)
-        yield message.get("body", b"")
+class _Incoming:
+    """A body on its way: one that is slow holds room that others need, and is given up after a while.
 
+    Args:
+        receive: Gives its parts.
+    """
 
-async def _drain(receive: Receive, most: int) -> None:
-    """Reads on to the end of a body: a client that is still sending would see a broken connection, and no reply."""
-    size = 0
-    with contextlib.suppress(_ClientLeft):
-        async for chunk in _chunks(receive):
-            size += len(chunk)
-            if size > 4 * most:
-                return
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._more = True
+        self._until = time.monotonic() + _SLOWEST_BODY
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The parts that have not been read yet."""
+        while self._more:
+            try:
+                message = await asyncio.wait_for(self._receive(), max(0.0, self._until - time.monotonic()))
+            except asyncio.TimeoutError:  # not the builtin one before Python 3.11
+                raise _too_slow() from None
+            if message["type"] != "http.request":
+                raise _ClientLeft
+            self._more = message.get("more_body", False)
+            yield message.get("body", b"")
+
+    async def drain(self, most: int) -> None:
+        """Reads on to the end: a client that is still sending would see a broken connection, and no reply."""
+        size = 0
+        with contextlib.suppress(_ClientLeft, Refused):
+            async for chunk in self.chunks():
+                size += len(chunk)
+                if size > 4 * most:
+                    return
 
 
 async def _send(send: Send, reply: Reply) -> None:
