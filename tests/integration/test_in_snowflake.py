@@ -408,6 +408,54 @@ def test_a_table_without_rows_gives_outputs_without_rows(at: Scene, params: dict
 # -- faults ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("params", [PROMPT, EMBEDDING], ids=["chat", "embedding"])
+def test_a_service_that_returns_null_while_it_starts_loses_no_row(at: Scene, params: dict[str, Any]) -> None:
+    """snowflakedb/snowflake-ml-python, tests of AI_EMBED: RUNNING, and ENCODE is NULL for up to two minutes.
+
+    Every row became a failure, in a job that came to its end.
+    """
+    at.fill([(i, f"t{i}") for i in range(150)])
+    at.sf.tables.batches.arm("null", times=4)
+    report = at.here(params)
+    assert (report.answered, report.failed) == (150, 0)
+
+
+def test_rows_of_a_batch_that_is_null_are_asked_again(at: Scene) -> None:
+    """Snowflake documentation, "CREATE FUNCTION": with ON_BATCH_FAILURE = RETURN_NULL, a batch may fail by itself."""
+    at.fill([(i, f"t{i}") for i in range(300)])
+    at.sf.tables.batches.arm("null", times=1, skip=3)
+    report = at.here(PROMPT)
+    assert (report.answered, report.failed) == (300, 0)
+    assert at.sf.tables.batches.faults[0].times == 0
+
+
+def test_rows_that_are_always_null_fail_and_a_service_that_is_stops_the_job(at: Scene) -> None:
+    at.fill([(i, f"t{i} {'VOID' if i % 3 == 0 else ''}") for i in range(120)])
+    at.sf.tables.batches.null_if = "VOID"
+    try:
+        report = at.here(PROMPT)
+        assert (report.answered, report.failed) == (80, 40)
+        assert {row["answer_error"] for row in at.failures} == {
+            "The service returned NULL: it failed, or took too long."
+        }
+        at.sf.tables.batches.null_if = ""
+        at.fill([(i, f"t{i}") for i in range(120)])
+        assert "The service refuses every row" in at.refuse(PROMPT)
+    finally:
+        at.sf.tables.batches.null_if = None
+    assert at.here(PROMPT).answered == 120
+
+
+def test_one_row_that_is_null_does_not_keep_a_job_from_its_end(at: Scene) -> None:
+    at.fill([(1, "VOID")])
+    at.sf.tables.batches.null_if = "VOID"
+    try:
+        report = at.here(PROMPT)
+    finally:
+        at.sf.tables.batches.null_if = None
+    assert (report.answered, report.failed) == (0, 1)
+
+
 @pytest.mark.exhaustive
 def test_only_the_rows_that_the_service_refuses_fail_and_the_others_are_answered(at: Scene) -> None:
     poisoned = {7, 8, 63, 90}

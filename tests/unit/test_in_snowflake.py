@@ -257,6 +257,7 @@ class TimedWork:
         self.rows, self.row_seconds, self.limit = rows, row_seconds, limit
         self.now = self.lost = 0.0
         self.answered = 0
+        self.done: set[Slice] = set()
 
     @property
     def session(self) -> Any:
@@ -270,7 +271,7 @@ class TimedWork:
     def sleep(self, seconds: float) -> None: ...
 
     def pending(self, part: Slice) -> int:
-        return self.rows * part.high // HASHES - self.rows * part.low // HASHES
+        return 0 if part in self.done else self.rows * part.high // HASHES - self.rows * part.low // HASHES
 
     def change(self, part: Any) -> None:
         seconds = self.pending(part) * self.row_seconds
@@ -279,6 +280,7 @@ class TimedWork:
             self.lost += self.limit
             raise SqlError("Statement reached its statement or warehouse timeout", code="000630")
         self.answered += self.pending(part)
+        self.done.add(part)
 
 
 @pytest.mark.parametrize("limit", [8.0, 40.0, 74.0, 120.0])

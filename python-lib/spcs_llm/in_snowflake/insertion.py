@@ -9,6 +9,7 @@ from spcs_llm.in_snowflake.responses import (
     chat_problem,
     embedding_problem,
     finish_reason,
+    is_there,
     json_in,
     text,
     tokens,
@@ -28,13 +29,17 @@ def answers_of(settings: JobSettings, tables: WorkTables, asked: str) -> str:
         asked: A SELECT of ROW_KEY, PROMPT_KEY and RESPONSE.
 
     Returns:
-        An INSERT. What is used more than once is a column of a subquery, so that the statement stays short.
+        An INSERT. What is used more than once is a column of a subquery, so that the statement stays short. Questions
+        whose response is NULL stay questions.
     """
     into = f"INSERT INTO {tables.answers} {_INTO}"
     if not settings.is_chat:
         read = f"SELECT C.ROW_KEY, C.PROMPT_KEY, C.RESPONSE, {vector('C.RESPONSE')} AS ANSWER FROM ({asked}) AS C"
         error = embedding_problem("D.RESPONSE", "D.ANSWER")
-        return f"{into} SELECT D.ROW_KEY, D.PROMPT_KEY, D.ANSWER, {error}, NULL, NULL FROM ({read}) AS D"
+        return (
+            f"{into} SELECT D.ROW_KEY, D.PROMPT_KEY, D.ANSWER, {error}, NULL, NULL FROM ({read}) AS D "
+            f"WHERE {is_there('D.RESPONSE')}"
+        )
     read = (
         f"SELECT C.ROW_KEY, C.PROMPT_KEY, C.RESPONSE, {text('C.RESPONSE')} AS SAID, "
         f"{finish_reason('C.RESPONSE')} AS FINISH, {tokens('C.RESPONSE')} AS TOKENS FROM ({asked}) AS C"
@@ -56,7 +61,10 @@ def answers_of(settings: JobSettings, tables: WorkTables, asked: str) -> str:
         )
         otherwise = problem(settings.fields, "F.PARSED", [f"F.{name}" for name in names], "F.FIELDS")
     error = chat_problem("F.RESPONSE", "F.ANSWER", "F.FINISH", otherwise, structured=bool(settings.fields))
-    return f"{into} SELECT F.ROW_KEY, F.PROMPT_KEY, F.ANSWER, {error}, F.FINISH, F.TOKENS FROM ({read}) AS F"
+    return (
+        f"{into} SELECT F.ROW_KEY, F.PROMPT_KEY, F.ANSWER, {error}, F.FINISH, F.TOKENS FROM ({read}) AS F "
+        f"WHERE {is_there('F.RESPONSE')}"
+    )
 
 
 def _with_answer(answer: str, source: str, alias: str) -> str:

@@ -34,6 +34,11 @@ _NUMBERS = (
 _ZEROS = r"'\\[([-+0.,]|[eE][-+]?[0-9]+)*\\]'"
 
 
+def is_there(response: str) -> str:
+    """The condition for a response: NULL says that the service could not answer now, and nothing of the row."""
+    return f"{response} IS NOT NULL AND TYPEOF({response}) <> 'NULL_VALUE'"
+
+
 def text(response: str) -> str:
     """The expression for the text of an answer, with all that the model has said."""
     return _TEXT.format(r=response)
@@ -128,8 +133,6 @@ def embedding_problem(response: str, answer: str) -> str:
 def _service_problems(response: str) -> list[str]:
     said = f"COALESCE({response}:error:message::VARCHAR, {response}:error::VARCHAR)"
     return [
-        f"WHEN {response} IS NULL OR TYPEOF({response}) = 'NULL_VALUE' "
-        "THEN 'The service returned NULL: it failed, or took too long.'",
         f"WHEN TYPEOF({response}) = 'OBJECT' AND TYPEOF({response}:error) <> 'NULL_VALUE' "
         f"THEN 'The service reports: ' || LEFT({said}, {MAX_REASON})",
     ]

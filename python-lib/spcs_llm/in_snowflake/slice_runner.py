@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from spcs_llm.errors import ServiceError, ServiceStarting, SpcsError
+from spcs_llm.errors import ServiceError, ServiceStarting, SpcsError, SqlError
 from spcs_llm.in_snowflake.refused_slices import (
     Remedy,
     is_too_long,
@@ -35,7 +35,11 @@ GROWTH = 4.0  # by how much a slice may be larger than the one before
 REFUSED_IN_A_ROW = 25  # rows without any answer in between: then it is the service, not the rows
 TRIES = 4  # of one slice, where another try may help
 WAITS = 20  # for a service that is away, of up to half a minute each
+NULL_WAITS = (
+    10  # of a run, for a service that returns NULL, which one that has just started does for two minutes
+)
 _PAUSE, _LONGEST_PAUSE = 2.0, 30.0
+_NULL = "The service returned NULL: it failed, or took too long."
 
 
 @dataclass
@@ -67,7 +71,17 @@ class _Shared:
     width: float = 0.0
     seconds: float = SLICE_SECONDS
     refused: list[Slice] = field(default_factory=list)
+    null_waits: int = 0
     error: BaseException | None = None
+
+
+@dataclass
+class _Course:
+    """What became of a slice so far: tries, waits for the service, and whether a part of it was answered."""
+
+    tries: int = 0
+    waits: int = 0
+    some: bool = False
 
 
 class SliceRunner:
@@ -170,30 +184,65 @@ class SliceRunner:
 
     def _attempt(self, part: Slice) -> list[Slice]:
         """Answers a slice, or says into which it is to be divided."""
-        tries = waits = 0
+        course = _Course()
         while (rows := self._asked_for(part)) > 0:
             began = self._work.clock()
             try:
                 self._work.session.change(self._answer(part))
             except SpcsError as error:
-                helps = remedy(error)
-                logger.info("A statement for %d rows failed: %s", rows, told(error))
-                if is_too_long(error):
-                    self._shorten(self._work.clock() - began)
-                if helps in (Remedy.DIVIDE, Remedy.SHORTEN):
-                    return self._divided(part, rows, error)
-                if helps is Remedy.WAIT:
-                    waits += 1
-                    self._wait(waits, error)
-                else:
-                    tries += 1
-                    if helps is Remedy.STOP or tries == TRIES:
-                        raise without_values(error) from None
-                self._work.sleep(random.uniform(0, min(_LONGEST_PAUSE, _PAUSE * 2 ** (tries + waits))))  # noqa: S311
-                continue
-            self._count(rows, self._work.clock() - began)
-            return []
+                found = self._after_failure(error, part, rows, began, course)
+            else:
+                left = self._work.pending(part)
+                if left < rows:
+                    self._count(rows - left, self._work.clock() - began)
+                    course.some = True
+                    if left:
+                        continue
+                    return []
+                found = self._after_null(part, rows, course)
+            if found is not None:
+                return found
+            longest = min(_LONGEST_PAUSE, _PAUSE * 2 ** (course.tries + course.waits))
+            self._work.sleep(random.uniform(0, longest))  # noqa: S311 - a pause is no secret
         return []
+
+    def _after_failure(
+        self, error: SpcsError, part: Slice, rows: int, began: float, course: _Course
+    ) -> list[Slice] | None:
+        """What to do instead of the slice; None to try it again."""
+        helps = remedy(error)
+        logger.info("A statement for %d rows failed: %s", rows, told(error))
+        if is_too_long(error):
+            self._shorten(self._work.clock() - began)
+        if helps in (Remedy.DIVIDE, Remedy.SHORTEN):
+            return self._divided(part, rows, error)
+        if helps is Remedy.WAIT:
+            course.waits += 1
+            self._wait(course.waits, error)
+            return None
+        course.tries += 1
+        if helps is Remedy.STOP or course.tries == TRIES:
+            raise without_values(error) from None
+        return None
+
+    def _after_null(self, part: Slice, rows: int, course: _Course) -> list[Slice] | None:
+        """The same, where none of the rows has an answer. It is their own fault if others of the slice have answers."""
+        self._work.check_turn()  # another run lets a statement of this one do nothing
+        logger.info("The service returned NULL for %d rows.", rows)
+        if course.some and course.tries:
+            self._fail(part, rows, _NULL)
+            return []
+        course.tries += 1
+        if not course.some and not self._waits_for_null():
+            return self._divided(part, rows, ServiceError(_NULL))
+        self._wait_for_service()
+        return None
+
+    def _waits_for_null(self) -> bool:
+        """Whether a service that returns NULL may still be starting."""
+        with self._lock:
+            self._shared.null_waits += 1
+            return self._shared.null_waits <= NULL_WAITS
 
     def _shorten(self, taken: float) -> None:
         """Sizes the next slices by half of the time after which a statement was ended."""
@@ -218,10 +267,9 @@ class SliceRunner:
     def _divided(self, part: Slice, rows: int, error: SpcsError) -> list[Slice]:
         if rows > 1 and not part.is_one_hash:
             return list(part.halves())
-        self._work.fail(row_reason(error), part)
+        self._fail(part, rows, row_reason(error) if isinstance(error, SqlError) else error.message)
         with self._lock:
             self._shared.refused.append(part)
-            self.progress.failed += rows
             refused = list(self._shared.refused)
         if len(refused) >= REFUSED_IN_A_ROW:
             self._work.forget(refused)
@@ -231,6 +279,11 @@ class SliceRunner:
                 "answered are kept.",
             )
         return []
+
+    def _fail(self, part: Slice, rows: int, reason: str) -> None:
+        self._work.fail(reason, part)
+        with self._lock:
+            self.progress.failed += rows
 
     def _count(self, rows: int, seconds: float) -> None:
         with self._lock:

@@ -30,7 +30,7 @@ Row = tuple[int, list[Any]]
 
 @dataclass
 class BatchFault:
-    """The next `times` batches meet it. kind: "status" (status, body), "duplicate", "lost" or "garbage"."""
+    """The next `times` batches meet it. kind: "status" (status, body), "duplicate", "lost", "garbage" or "null"."""
 
     kind: str
     times: int = 1
@@ -41,7 +41,10 @@ class BatchFault:
 
 @dataclass
 class Batches:
-    """How batches are sent, and what is counted of them. pace: seconds here for a second there, of waiting only."""
+    """How batches are sent, and what is counted of them. pace: seconds here for a second there, of waiting only.
+
+    null_if: a row with this text in it gets NULL, as if the service had not been able to answer it.
+    """
 
     at_once: int = 4
     pace: float = 0.01
@@ -49,6 +52,7 @@ class Batches:
     sent: list[int] = field(default_factory=list)
     retries: int = 0
     faults: list[BatchFault] = field(default_factory=list)
+    null_if: str | None = None
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
@@ -149,6 +153,8 @@ class _Sender:
         status, body = self._once(rows, batch_id)
         if fault is not None and fault.kind == "lost":
             return 504, "upstream request timeout"
+        if fault is not None and fault.kind == "null":
+            return 200, json.dumps({"data": [[number, None] for number, _ in rows]})
         return (status, "{}") if fault is not None and fault.kind == "garbage" else (status, body)
 
     def _once(self, rows: Sequence[Row], batch_id: str) -> tuple[int, str]:
@@ -182,7 +188,9 @@ class _Sender:
             raise _malformed(self._function) from None
         if len(data) != len(rows) or set(values) != {number for number, _ in rows}:
             raise _malformed(self._function)
-        return [None if values[n] is None else json.dumps(values[n]) for n, _ in rows]
+        mark = self._batches.null_if
+        void = {n for n, cells in rows if mark is not None and mark in json.dumps(cells)}
+        return [None if values[n] is None or n in void else json.dumps(values[n]) for n, _ in rows]
 
 
 def _remote_error(function: ServiceFunction, status: int, body: str) -> SqlError:
