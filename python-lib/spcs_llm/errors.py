@@ -355,6 +355,11 @@ class SqlError(SpcsError):
         )
 
     @property
+    def is_unknown_function(self) -> bool:
+        """The same of a function: the code depends on the account's bundle of changes, and on whose function it is."""
+        return self.code in ("002139", "002140", "002141")
+
+    @property
     def lacks_privilege(self) -> bool:
         """Whether the role sees the object, and lacks the privilege for this."""
         return self.code == "003001" or (self.code is None and self.sqlstate == "42501")

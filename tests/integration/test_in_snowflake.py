@@ -519,6 +519,19 @@ def test_a_suspended_service_that_the_role_may_not_resume_is_named_with_its_gran
         at.sf.run_sql(f"ALTER SERVICE {CHAT} RESUME")
 
 
+@pytest.mark.parametrize("code", ["002141", "002140", "002139"])
+def test_a_service_whose_functions_the_role_may_not_call_is_named_with_its_grant(
+    at: Scene, code: str
+) -> None:
+    """Snowflake documentation, BCR-2124 and "Budgets": a function without USAGE is an unknown one, by three codes."""
+    at.fill([(1, "a")])
+    said = f"SQL compilation error:\nUnknown user-defined function {CHAT}!__CALL__."
+    at.sf.statement_faults.arm(
+        "error", "^INSERT INTO .*!__CALL__", times=1, code=code, state="42601", message=said
+    )
+    assert f"GRANT SERVICE ROLE {CHAT}!INFERENCE_SERVICE_FUNCTION_USAGE TO ROLE {CALLER}" in at.refuse(PROMPT)
+
+
 @pytest.mark.exhaustive
 def test_a_job_of_the_other_task_does_not_meet_answers_of_another_type(at: Scene) -> None:
     at.fill([(1, "a"), (2, f"b {POISON}")])

@@ -25,6 +25,7 @@ _SENTENCES = (
     (re.compile(r"does not exist or not authorized", re.I), "002003", "42S02"),
     (re.compile(r"object does not exist, or operation cannot be performed", re.I), "002043", "02000"),
     (re.compile(r"insufficient privileges", re.I), "003001", "42501"),
+    (re.compile(r"unknown (?:user-defined )?function", re.I), "002141", "42601"),
     (re.compile(r"requested role", re.I), "003013", "42501"),
     (re.compile(r"no active warehouse", re.I), "000606", "57P03"),
     (re.compile(r"syntax error line", re.I), "001003", "42000"),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
-from spcs_llm.control.identifiers import QualifiedName
-from spcs_llm.errors import SpcsError
+from spcs_llm.control.identifiers import QualifiedName, grantee
+from spcs_llm.errors import SpcsError, SqlError
 from spcs_llm.in_snowflake.engine import Answered, Engine
 from spcs_llm.in_snowflake.estimate import Rate, check_limit, read_rate
 from spcs_llm.in_snowflake.inference_job import InferenceJobs
@@ -63,7 +65,8 @@ class ServiceEngine(Engine):
         if pending == 0:
             logger.info("Every row has been answered before.")
             return Answered(0, rate)
-        call = self._probed()
+        with self._needs_rights():
+            call = self._probed()
         runner = SliceRunner(
             work, lambda part: self._insert(call, part), statements_at_once(self._service), self._ready
         )
@@ -126,6 +129,27 @@ class ServiceEngine(Engine):
                     break
                 return form
         return call
+
+    @contextmanager
+    def _needs_rights(self) -> Iterator[None]:
+        """Names the grant that is missing: Snowflake does not concede that there is a function."""
+        try:
+            yield
+        except SqlError as error:
+            if not error.is_unknown_function:
+                raise
+            function, service = self._work.settings.function, self._name.sql
+            role = grantee(self._work.session.whose().role)
+            grant = (
+                f"GRANT SERVICE ROLE {service}!INFERENCE_SERVICE_FUNCTION_USAGE TO ROLE {role}"
+                if function is None
+                else f"GRANT USAGE ON FUNCTION {function.sql}(…) TO ROLE {role}"
+            )
+            raise SpcsError(
+                f"{self._call.function} does not exist, or the role may not call it. {error.message}",
+                f"Correct 'Method or function', or ask a Snowflake administrator: {grant}.",
+                place=SqlError.place,
+            ) from None
 
     def _estimate(self, runner: SliceRunner, rate: Rate) -> None:
         left, per_row = self._work.pending(), runner.progress.seconds_per_row
