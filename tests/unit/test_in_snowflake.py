@@ -401,6 +401,19 @@ def test_what_is_not_such_a_schema_is_refused(schema: str, said: str) -> None:
         ("F(VARCHAR(16777216), NUMBER(38,0)) RETURN OBJECT", ("VARCHAR", "NUMBER")),
         ("F(MESSAGES ARRAY, DEFAULT TEMPERATURE FLOAT) RETURN OBJECT", ("ARRAY", "FLOAT")),
         ('[{"name": "MESSAGES", "type": "ARRAY"}]', ("ARRAY",)),
+        # Snowflake documentation, BCR-1944, "Structured data types": the complete types of arguments.
+        (
+            "F(ARRAY(OBJECT(role VARCHAR(16), content VARCHAR NOT NULL)), MAP(VARCHAR, VARIANT)) RETURN VARIANT",
+            ("ARRAY", "MAP"),
+        ),
+        (
+            '[{"name": "TEXT", "type": "VARCHAR(16777216)"}, {"name": "P", "type": "OBJECT(a NUMBER(38,0))"}]',
+            ("VARCHAR", "OBJECT"),
+        ),
+        (
+            "F(" + "ARRAY(" * 5000 + "VARCHAR" + ")" * 5000 + ") RETURN OBJECT(a ARRAY(VARCHAR(1)))",
+            ("ARRAY",),
+        ),
         ("F() RETURN OBJECT", ()),
         ("something new", None),
         (None, None),

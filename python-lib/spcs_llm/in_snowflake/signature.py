@@ -72,16 +72,27 @@ def _arguments(row: Row) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
     listed = cells.json_value(row, "arguments")
     if isinstance(listed, list):
         known = [argument for argument in listed if isinstance(argument, dict)]
-        types = tuple(str(argument.get("type", "")).upper() for argument in known)
+        types = tuple(_without_details(str(argument.get("type", ""))).upper() for argument in known)
         names = tuple(str(argument["name"]) for argument in known if argument.get("name"))
         return types, names if len(names) == len(types) else ()
     match = _ARGUMENTS.search(cells.text(row, "arguments") or "")
     if match is None:
         return None, ()
-    written = re.sub(r"\([^()]*\)", "", match[1])  # VARCHAR(16777216), NUMBER(38,0)
+    written = _without_details(match[1])
     parts = [part.replace("DEFAULT", "").split() for part in written.split(",") if part.strip()]
     names = tuple(part[0] for part in parts if len(part) == 2)
     return tuple(part[-1].upper() for part in parts if part), names if len(names) == len(parts) else ()
+
+
+def _without_details(types: str) -> str:
+    """Types without sizes and what is within them: `VARCHAR(16777216)`, `ARRAY(OBJECT(role VARCHAR))`."""
+    kept, depth = [], 0
+    for piece in re.split(r"([()])", types):
+        if piece in ("(", ")"):
+            depth = max(0, depth + (1 if piece == "(" else -1))
+        elif not depth:
+            kept.append(piece)
+    return "".join(kept)
 
 
 def form_of(function: Function, *, chat: bool) -> Form:
