@@ -571,3 +571,240 @@ def test_a_thousand_services_are_searched_sorted_and_paged(tab: Any, at: Scene) 
         with at.sf.world.lock:
             for service in made:
                 at.sf.world.catalog.drop_service(service)
+
+
+# -- what stands between the page and its backend ----------------------------------------------------------
+
+SIGN_IN_PAGE = "<!DOCTYPE html><title>Sign in</title><form action=/login method=post><input name=user></form>"
+
+
+def _answer_instead(page: Any, pattern: str, answer: dict[str, Any], times: int | None = None) -> list[str]:
+    """What a proxy answers where the backend is not reached; all requests, or the first ones."""
+    asked: list[str] = []
+
+    def answered(route: Any) -> None:
+        asked.append(route.request.url)
+        if times is not None and len(asked) > times:
+            route.continue_()
+        else:
+            route.fulfill(**answer)
+
+    page.route(pattern, answered)
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")  # the page asks at once
+    return asked
+
+
+@pytest.mark.exhaustive
+def test_an_expired_session_is_told_as_one_and_the_page_goes_on_after_the_next_sign_in(tab: Any) -> None:
+    """A proxy with single sign-on answers with its page, in place of JSON (oauth2-proxy#1522)."""
+    page = tab().page
+    page.get_by_role("link", name="CHAT").wait_for()
+    html = {"status": 200, "content_type": "text/html; charset=utf-8", "body": SIGN_IN_PAGE}
+    _answer_instead(page, "**/api/*", html)
+    page.get_by_role("alert").get_by_text("Sign in to DSS").wait_for()
+    assert "HTTP 200" not in page.get_by_role("alert").inner_text()
+    assert page.get_by_role("link", name="CHAT").is_visible(), "what was seen stays"
+    page.unroute("**/api/*")
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    page.get_by_role("alert").wait_for(state="hidden")
+
+
+@pytest.mark.exhaustive
+def test_a_redirect_to_a_sign_in_elsewhere_is_not_told_as_a_lost_connection(tab: Any, at: Scene) -> None:
+    """Scripts cannot follow it, and see a failure of the network (oauth2-proxy#2708, pomerium#2176)."""
+    one = tab()
+    one.page.get_by_role("link", name="CHAT").wait_for()
+    elsewhere = {"status": 302, "headers": {"Location": f"{at.chat.url}/authorize"}}
+    _answer_instead(one.page, "**/api/*", elsewhere)
+    one.page.get_by_role("alert").get_by_text("Sign in to DSS").wait_for()
+    assert "cannot be reached" not in one.page.get_by_role("alert").inner_text()
+    one.troubles.clear()  # the browser tells of what it stopped
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("body", ["null", "[]", '"gone"', "7", "{}", '{"error": "upstream"}'])
+def test_json_that_is_not_the_backends_is_an_answer_of_dss_and_no_bug_of_the_page(
+    tab: Any, body: str
+) -> None:
+    page = tab().page
+    page.get_by_role("link", name="CHAT").wait_for()
+    answer = {"status": 503, "content_type": "application/json", "body": body}
+    _answer_instead(page, "**/api/*", answer)
+    page.get_by_role("alert").get_by_text("HTTP 503").wait_for()
+
+
+@pytest.mark.exhaustive
+def test_a_404_of_a_proxy_is_not_a_service_that_does_not_exist(tab: Any) -> None:
+    """Release notes of DSS 14.1.2: backends on Kubernetes were answered for with 404 and 502."""
+    one = tab()
+    one.open(f"#/service/{CHAT}")
+    page = one.page
+    page.get_by_role("heading", name="Compute pool").wait_for()
+    missing = {"status": 404, "content_type": "text/html", "body": "<h1>Not found</h1>"}
+    _answer_instead(page, "**/api/service?*", missing)
+    page.get_by_role("alert").get_by_text("HTTP 404").wait_for()
+    assert page.get_by_role("heading", name="Compute pool").is_visible()
+
+
+@pytest.mark.exhaustive
+def test_a_404_of_a_proxy_does_not_end_a_prompt_that_is_answered(tab: Any, at: Scene) -> None:
+    with at.talker(STRANGER):
+        one = tab()
+        one.open("#/try")
+        page = one.page
+        page.get_by_label("Prompt").wait_for()
+        missing = {"status": 404, "content_type": "text/html", "body": "default backend - 404"}
+        asked = _answer_instead(page, "**/api/prompt?*", missing, times=1)
+        _ask(page, "Say something")
+        page.get_by_role("heading", name="What it took").wait_for()
+        assert len(asked) > 1
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("lost", ["timed out at a proxy", "connection lost"])
+def test_a_change_whose_answer_is_lost_is_not_told_as_one_that_failed(tab: Any, at: Scene, lost: str) -> None:
+    one = tab(OPERATOR)
+    page = one.page
+    page.get_by_role("button", name=f"Suspend {CHAT}").click()
+    confirm = page.get_by_role("button", name="Suspend, and save")
+    confirm.wait_for()
+
+    def carried_out_and_lost(route: Any) -> None:
+        route.fetch()
+        if lost == "connection lost":
+            route.abort("connectionreset")
+        else:
+            route.fulfill(status=504, content_type="text/html", body="<h1>504 Gateway Time-out</h1>")
+
+    page.route("**/api/operation", carried_out_and_lost)
+    confirm.click()
+    page.get_by_role("dialog").get_by_text("may have been").wait_for()
+    assert at.status("CHAT") == "SUSPENDED"
+    page.get_by_role("button", name="Close").click()
+    page.get_by_role("button", name=f"Resume {CHAT}").wait_for()
+    one.troubles.clear()  # the browser tells of the connection
+
+
+@pytest.mark.exhaustive
+def test_a_viewer_whom_dss_did_not_know_at_first_is_known_later(tab: Any, at: Scene) -> None:
+    """DSS is restarted while the page is opened, and cannot say yet whose browser it is."""
+    one = tab(OPERATOR)
+    nobody = {"user": None, "operator": False, "csrf": None, "problem": None}
+    _answer_instead(one.page, "**/api/me", {"json": nobody}, times=1)
+    one.page.reload()
+    one.page.get_by_role("button", name=f"Suspend {CHAT}").wait_for()
+
+
+@pytest.mark.exhaustive
+def test_a_file_of_costs_is_never_a_page_to_sign_in(tab: Any) -> None:
+    one = tab()
+    one.open("#/cost")
+    link = one.page.get_by_text("Download as CSV")
+    link.wait_for()
+    files: list[Any] = []
+    one.page.on("download", lambda download: files.append(download))
+    html = {"status": 200, "content_type": "text/html", "body": SIGN_IN_PAGE}
+    _answer_instead(one.page, "**/api/cost.csv", html)
+    link.click()
+    one.page.get_by_role("alert").get_by_text("Sign in to DSS").first.wait_for()
+    assert files == []
+
+
+@pytest.mark.exhaustive
+def test_a_backend_of_several_processes_is_told_as_one(tab: Any, at: Scene) -> None:
+    """A backend on Kubernetes can have several pods (release notes of DSS 14.0.0, horizontal pod autoscaling)."""
+    other = at.start()
+    one = tab()
+    one.page.get_by_role("link", name="CHAT").wait_for()
+    turns: list[str] = []
+
+    def balanced(route: Any) -> None:
+        turns.append(route.request.url)
+        here = route.request.url.split("/web-apps-backends/")[1].split("/")[1]
+        url = route.request.url.replace(here, other.id) if len(turns) % 2 else route.request.url
+        route.fulfill(response=route.fetch(url=url))
+
+    one.page.route("**/api/*", balanced)
+    for _ in range(8):
+        for hash in ("#/cost", "#/services"):
+            with one.page.expect_response("**/api/*"):
+                one.open(hash)
+    one.page.get_by_role("alert").get_by_text("more than one process").wait_for()
+
+
+@pytest.mark.exhaustive
+def test_a_backend_that_was_restarted_is_not_told_as_several(tab: Any, at: Scene) -> None:
+    other = at.start()
+    one = tab()
+    one.page.get_by_role("link", name="CHAT").wait_for()
+    asked: list[str] = []
+
+    def restarted(route: Any) -> None:
+        asked.append(route.request.url)
+        here = route.request.url.split("/web-apps-backends/")[1].split("/")[1]
+        route.fulfill(response=route.fetch(url=route.request.url.replace(here, other.id)))
+
+    one.page.route("**/api/*", restarted)
+    for _ in range(3):
+        one.open("#/cost")
+        one.page.get_by_text("Figures").wait_for()
+        one.open("#/services")
+        one.page.get_by_role("link", name="CHAT").wait_for()
+    assert len(asked) > 4
+    assert one.page.get_by_text("more than one process").count() == 0
+
+
+@pytest.mark.exhaustive
+def test_a_request_that_is_never_answered_is_given_up(tab: Any) -> None:
+    """After a laptop slept, a connection may be open at one end only."""
+    one = tab()
+    one.page.get_by_role("link", name="CHAT").wait_for()
+    one.page.clock.install()
+    held = _held(one.page, "**/api/overview?*")
+    one.open("#/services")
+    _held_at_least(one.page, held, 1)
+    one.page.clock.fast_forward(61_000)
+    one.page.get_by_role("alert").get_by_text("does not answer").wait_for()
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", ["A%2FB", '?B&C="D"#/', "Ä 漢 🙂"])
+def test_a_service_of_any_name_is_opened_and_suspended(tab: Any, at: Scene, name: str) -> None:
+    with at.sf.world.lock:
+        service = at.sf.world.catalog.add_service(name)
+    try:
+        page = tab(OPERATOR).page
+        page.get_by_role("link", name=name, exact=True).click()
+        page.get_by_role("heading", name="Compute pool").wait_for()
+        page.get_by_role("button", name="Suspend").click()
+        page.get_by_role("dialog").get_by_role("button", name="Suspend").click()
+        page.get_by_role("button", name="Resume").wait_for()
+    finally:
+        with at.sf.world.lock:
+            at.sf.world.catalog.drop_service(service)
+
+
+@pytest.mark.exhaustive
+def test_one_service_is_one(tab: Any) -> None:
+    one = tab()
+
+    def only_one(route: Any) -> None:
+        answer = route.fetch().json()
+        answer["found"] = answer["sums"]["services"] = answer["sums"]["nodes"] = 1
+        route.fulfill(json=answer)
+
+    one.page.route("**/api/overview?*", only_one)
+    one.page.reload()
+    one.page.get_by_text("1 service", exact=True).wait_for()
+    assert "node, " in one.page.locator("#spcs-sums").inner_text()
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize(
+    ("zone", "locale"), [("Pacific/Kiritimati", "ar-EG"), ("Pacific/Pago_Pago", "fa-IR")]
+)
+def test_days_and_figures_are_right_in_any_zone_and_script(tab: Any, zone: str, locale: str) -> None:
+    one = tab(locale=locale, timezone_id=zone)
+    one.open("#/cost")
+    one.page.get_by_text("Figures").wait_for()
+    assert "NaN" not in one.page.locator("main").inner_text()

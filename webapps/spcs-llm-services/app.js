@@ -4,6 +4,7 @@
   "use strict";
 
   const LIST_SECONDS = 10, SERVICE_SECONDS = 5, SOON_SECONDS = 1, AWAY_SECONDS = 15, OLD_SECONDS = 90, PAGE_ROWS = 25;
+  const PATIENCE_SECONDS = 60, LONG_SECONDS = 300; // for answers from memory, and for those that others are asked for
   const SVG = "http://www.w3.org/2000/svg";
   const backend = (path) => window.getWebAppBackendUrl("/api/" + path);
 
@@ -69,6 +70,7 @@
     year: "numeric", month: "short", day: "numeric", hour: "numeric", minute: "2-digit", second: "2-digit", timeZoneName: "short",
   });
   const dayOnly = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", timeZone: "UTC" });
+  const counted = (count, word) => number(count, whole) + " " + word + (count === 1 ? "" : "s");
   const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
   const number = (value, format = digits) => (isNumber(value) ? format.format(value) : NONE);
   const day = (text) => dayOnly.format(new Date(text + "T00:00:00Z"));
@@ -90,12 +92,27 @@
 
   // -- asking the backend ----------------------------------------------------------------------------------
 
+  /* `status` is the backend's; 0 where what stands before the backend has answered, or nothing has. */
   class Refused extends Error {
-    constructor(message, hint, status) { super(message); this.hint = hint || ""; this.status = status; }
+    constructor(message, hint, status = 0) { super(message); this.hint = hint || ""; this.status = status; }
   }
+  const SIGN_IN = "Most often, a session has expired. Sign in to DSS in another tab: this page then goes on by itself.";
+  const IF_IT_LASTS = "If this lasts, ask a DSS administrator to look at the log of the webapp's backend.";
   let me = { user: null, operator: false, csrf: null, problem: null };
 
   async function ask(path, body, isRetry) {
+    const { response, text } = await asked(path, body);
+    const answer = objectIn(text);
+    if (response.ok && answer) return answer;
+    if (response.status === 403 && body !== undefined && !isRetry) {
+      const before = me.csrf; // the backend may have been restarted since
+      me = await ask("me");
+      if (me.csrf !== before) return ask(path, body, true);
+    }
+    throw refused(response, answer);
+  }
+
+  async function asked(path, body) {
     const options = { credentials: "same-origin", cache: "no-store", headers: { Accept: "application/json" }, keepalive: path === "prompt/cancel" };
     if (body !== undefined) {
       options.method = "POST";
@@ -103,24 +120,58 @@
       options.headers["Content-Type"] = "application/json";
       options.headers["X-CSRF-Token"] = me.csrf || "";
     }
-    let response, answer;
-    try { response = await fetch(backend(path), options); } catch {
-      throw new Refused("The webapp's backend cannot be reached.", "Check your connection to DSS. If this lasts, ask a DSS administrator to start the webapp's backend.", 0);
-    }
-    try { answer = await response.json(); } catch {
-      throw new Refused("DSS answers with HTTP " + response.status + ".", "Sign in to DSS again. If this lasts, ask a DSS administrator to look at the log of the webapp's backend.", response.status);
-    }
-    if (!response.ok) {
-      if (response.status === 403 && body !== undefined && !isRetry) {
-        const before = me.csrf; // the backend may have been restarted since
-        me = await ask("me");
-        if (me.csrf !== before) return ask(path, body, true);
-      }
-      const error = answer.error || {};
-      throw new Refused(error.message || answer.message || "DSS answers with HTTP " + response.status + ".", error.hint, response.status);
-    }
-    return answer;
+    const patience = new AbortController(), isLong = body !== undefined || path.startsWith("models");
+    const alarm = setTimeout(() => patience.abort(), (isLong ? LONG_SECONDS : PATIENCE_SECONDS) * 1000);
+    try {
+      const response = await fetch(backend(path), { ...options, signal: patience.signal });
+      const text = await response.text();
+      backends.note(response.headers.get("X-Backend-Process"));
+      return { response, text };
+    } catch {
+      if (patience.signal.aborted) throw new Refused("The webapp's backend does not answer.", IF_IT_LASTS);
+      if (await isSentElsewhere()) throw new Refused("DSS, or a proxy before it, sends the page to another address instead of answering.", SIGN_IN);
+      throw new Refused("The webapp's backend cannot be reached.", "Check your connection to DSS. If this lasts, ask a DSS administrator to start the webapp's backend.");
+    } finally { clearTimeout(alarm); }
   }
+
+  /* Whether requests are redirected to another site, as for a sign-in: a script may not follow, and only sees a failure. */
+  async function isSentElsewhere() {
+    try { return (await fetch(backend("me"), { credentials: "same-origin", cache: "no-store", redirect: "manual" })).type === "opaqueredirect"; } catch { return false; }
+  }
+
+  function objectIn(text) {
+    try {
+      const value = JSON.parse(text);
+      return value && typeof value === "object" && !Array.isArray(value) ? value : null;
+    } catch { return null; }
+  }
+
+  /* Why an answer is none: in the backend's words, or else in those of whoever has answered in its place. */
+  function refused({ ok, status }, answer) {
+    const error = answer && answer.error;
+    if (error && typeof error.message === "string") return new Refused(error.message, error.hint, status);
+    if (ok) return new Refused("DSS, or a proxy before it, answers with a web page instead of data.", SIGN_IN);
+    const message = answer && typeof answer.message === "string" && answer.message;
+    return new Refused(message || "DSS answers with HTTP " + status + ".", status === 401 || status === 403 ? SIGN_IN : IF_IT_LASTS);
+  }
+
+  /* A process that was restarted does not come back. Of several, each does, and knows nothing of what others began. */
+  const backends = {
+    now: null, before: new Set(), returns: 0,
+    note(id) {
+      if (!id || id === this.now) return;
+      if (this.before.has(id)) this.returns += 1;
+      this.before.add(id);
+      this.now = id;
+      if (this.returns === 3) showAge();
+    },
+    get problem() {
+      return this.returns < 3 ? null : {
+        message: "The webapp's backend runs in more than one process.",
+        hint: "Prompts, diagnoses and changes that are begun in one are unknown to the others. Ask the owner of this webapp to give its backend one process, and on Kubernetes one pod.",
+      };
+    },
+  };
   const query = (path, values) => path + "?" + new URLSearchParams(values);
 
   // -- how old the data is ---------------------------------------------------------------------------------
@@ -137,16 +188,16 @@
   function showAge() {
     const age = byId("age"), problem = byId("problem");
     const old = seen && seen.at !== null ? performance.now() / 1000 - seen.at : null;
-    const isOld = Boolean(seen && seen.problem) || (old !== null && old > OLD_SECONDS);
+    const failed = seen && seen.problem, told = failed || backends.problem;
+    const isOld = Boolean(failed) || (old !== null && old > OLD_SECONDS);
     const text = old === null ? "" : (isOld ? "⚠ Old data: " : "") + "seen " + seconds(Math.max(0, old)) + " ago";
     if (age.textContent !== text) age.textContent = text;
     age.classList.toggle("old", isOld && old !== null);
-    const told = seen && seen.problem;
     const key = told ? told.message + "\n" + told.hint : "";
     if (problem.dataset.told !== key) {
       problem.dataset.told = key;
       problem.hidden = !told;
-      const since = told && old !== null ? " What you see is from " + momentWithZone.format(new Date(Date.now() - old * 1000)) + "." : "";
+      const since = failed && old !== null ? " What you see is from " + momentWithZone.format(new Date(Date.now() - old * 1000)) + "." : "";
       show(problem, told && h("p", {}, told.message + since), told && told.hint && h("p", {}, told.hint));
     }
   }
@@ -245,13 +296,17 @@
         say(row.id + ": " + (done.outcome === "changed" ? "now " + done.after : done.note || done.outcome));
         if (isMine()) dialog.close();
         poll(true);
-      } catch (error) {
+      } catch (failure) {
+        const error = failure.status ? failure : lost(failure);
         if (!isMine()) say(error.message);
         else show(dialog, title, told(error), h("div", { class: "buttons" }, cancel("Close")));
         poll(true);
       }
     }
   }
+
+  /* No answer of the backend says what has become of a change. */
+  const lost = (failure) => new Refused(failure.message + " The change may have been made.", "The page shows the service's state. " + failure.hint);
 
   // -- the page of all services ----------------------------------------------------------------------------
 
@@ -304,9 +359,9 @@
     }, h("b", {}, number(sums[kind], whole)), state(kind));
     show(byId("sums"), pick("running"), pick("starting"), pick("failed"), pick("suspended"),
       h("div", { class: "tile" }, h("b", {}, money(sums.cost, currency)), h("span", {}, "per hour now, " + number(sums.credits) + " credits")),
-      h("div", { class: "tile" }, h("b", {}, number(sums.nodes, whole)), h("span", {}, "nodes, " + number(sums.idleNodes, whole) + " of them idle")),
-      sums.uncalled ? h("div", { class: "tile" }, h("b", {}, number(sums.uncalled, whole)), h("span", {}, "run, and nobody called them")) : null);
-    const count = answer.found === sums.services ? number(sums.services, whole) + " services" : number(answer.found, whole) + " of " + number(sums.services, whole) + " services";
+      h("div", { class: "tile" }, h("b", {}, number(sums.nodes, whole)), h("span", {}, (sums.nodes === 1 ? "node, " : "nodes, ") + number(sums.idleNodes, whole) + " of them idle")),
+      sums.uncalled ? h("div", { class: "tile" }, h("b", {}, number(sums.uncalled, whole)), h("span", {}, sums.uncalled === 1 ? "runs, and nobody called it" : "run, and nobody called them")) : null);
+    const all = counted(sums.services, "service"), count = answer.found === sums.services ? all : number(answer.found, whole) + " of " + all;
     if (byId("found").textContent !== count) byId("found").textContent = count;
     if (!sums.services) show(byId("rows"), nothingYet(answer));
     else if (!answer.rows.length) {
@@ -395,7 +450,7 @@
   function serviceParts(answer) {
     const { row, service, pool } = answer;
     return [
-      h("div", { class: "bar" }, state(answer.kind, row.state), h("span", {}, number(row.ready, whole) + " of " + number(row.wanted, whole) + " instances ready"), operateButton(row)),
+      h("div", { class: "bar" }, state(answer.kind, row.state), h("span", {}, number(row.ready, whole) + " of " + counted(row.wanted, "instance") + " ready"), operateButton(row)),
       row.trouble && h("div", { class: "note" }, h("p", {}, row.trouble)),
       answer.notes.filter((text) => text !== row.trouble).map((text) => h("div", { class: "note" }, h("p", {}, text))),
       h("div", { class: "cards" },
@@ -490,7 +545,7 @@
     if (!cost) return card("Cost by day", h("p", { class: "quiet" }, "Not known yet."));
     const total = cost.days.reduce((sum, entry) => sum + entry.cost, 0);
     const about = cost.of === "service" ? "What Snowflake attributes to this service: " : "Snowflake does not give the cost of this service by itself. All of compute pool " + cost.name + ": ";
-    return card("Cost by day", h("p", {}, about + money(total, cost.currency) + " in " + number(cost.days.length - 1, whole) + " days."),
+    return card("Cost by day", h("p", {}, about + money(total, cost.currency) + " in " + counted(cost.days.length - 1, "day") + "."),
       costChart(cost.days.map((entry) => entry.day), [{ name: cost.name, values: cost.days.map((entry) => entry.cost) }], cost.currency));
   }
 
@@ -565,6 +620,7 @@
 
   // -- the page of cost ------------------------------------------------------------------------------------
 
+  const CSV_NAME = "model-services-cost.csv";
   const cost = { by: "pool", last: "" };
 
   function costPage() {
@@ -594,16 +650,28 @@
     const by = (key, label) => h("button", { type: "button", "data-key": "by " + key, "aria-pressed": String(answer.by === key), class: answer.by === key && "main", onclick: () => { cost.by = key; poll(true); } }, label);
     const days = answer.days.length - 1, share = answer.nodes ? answer.idleNodes / answer.nodes : null;
     return [
-      h("div", { class: "tiles" }, tile(money(answer.cost, currency), "in " + number(days, whole) + " days, " + number(answer.credits) + " credits"),
+      h("div", { class: "tiles" }, tile(money(answer.cost, currency), "in " + counted(days, "day") + ", " + number(answer.credits) + " credits"),
         tile(money(answer.monthCost, currency, 0), "a month, if it goes on like this"), tile(money(answer.costPerHour, currency), "per hour now"),
         tile(share === null ? NONE : new Intl.NumberFormat(undefined, { style: "percent" }).format(share), "of nodes idle now")),
       h("div", { class: "bar" }, h("div", { role: "group", "aria-label": "Group by" }, by("pool", "By compute pool"), " ", by("service", "By service")),
-        h("a", { href: backend("cost.csv"), download: "model-services-cost.csv" }, "Download as CSV")),
+        h("a", { href: backend("cost.csv"), download: CSV_NAME, "data-key": "csv", onclick: download }, "Download as CSV")),
       answer.by === "service" && h("p", { class: "quiet" }, "What Snowflake attributes to services of the Model Registry. It is an estimate, and part of the pools' cost; other services are not in it."),
       series.length ? [costChart(answer.days, series, currency, legend(series))] : h("p", {}, "The role does not see any cost in these days."),
       answer.missing.map((m) => h("div", { class: "note" }, h("p", {}, "Missing: " + m.what + ". " + m.why), m.hint && h("p", {}, m.hint))),
       h("p", { class: "quiet" }, (answer.knownUntil ? "Snowflake's view shows cost until " + time(answer.knownUntil) + ". " : "") + "Days are days in UTC. A credit costs " + money(price, currency) + " (" + answer.price.source + ")."),
     ];
+  }
+
+  /* The browser itself would save whatever comes, a page to sign in as well. */
+  async function download(event) {
+    event.preventDefault();
+    try {
+      const { response, text } = await asked("cost.csv");
+      if (!response.ok || !(response.headers.get("Content-Type") || "").startsWith("text/csv")) throw refused(response, objectIn(text));
+      const url = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
+      h("a", { href: url, download: CSV_NAME }).click();
+      setTimeout(() => URL.revokeObjectURL(url), AWAY_SECONDS * 1000);
+    } catch (error) { away(error); }
   }
 
   /* Bars, and the same in figures. */
@@ -737,7 +805,7 @@
     const mine = ++turn, refreshing = refresh;
     let pause;
     try {
-      if (me.user === null && me.csrf === null && !me.asked) me = { ...(await ask("me")), asked: true };
+      if (me.user === null) me = await ask("me"); // DSS may not have been able to say it before
       pause = await refreshing();
     } catch (error) {
       away(error instanceof Refused ? error : new Refused("The page failed unexpectedly (" + error.name + ").", "Reload the page."));

@@ -7,6 +7,7 @@ the operator groups, by DSS's own identity of the browser, and a token that anot
 from __future__ import annotations
 
 import logging
+import secrets
 from collections.abc import Mapping
 from typing import Any
 
@@ -72,10 +73,12 @@ def routes(monitor: Monitor, access: Access) -> Blueprint:
         A Blueprint.
     """
     api = Blueprint("spcs_llm_services", __name__, url_prefix="/api")
+    process = secrets.token_hex(4)  # by which the page sees that several answer it
 
     @api.after_request
     def _guard(response: Response) -> Response:
         response.headers.update(_HEADERS)
+        response.headers["X-Backend-Process"] = process
         return response
 
     @api.errorhandler(SpcsError)
