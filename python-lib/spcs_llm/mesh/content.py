@@ -82,26 +82,48 @@ def is_image(row: Any) -> bool:
     return isinstance(row, Mapping) and any(row.get(key) for key in ("inlineImage", "imageUrl", "image"))
 
 
-def text_of_output(output: Any) -> str:
-    """The text of a tool's output, which may be any JSON."""
+def parts_of_output(output: Any) -> tuple[Part, ...]:
+    """The parts of a tool's output. An image written as JSON would not be one for the model, and cost its letters.
+
+    Args:
+        output: Blocks of text and images, as MCP and LangChain have them, or any other JSON.
+
+    Returns:
+        The parts; what is neither text nor image is its JSON.
+
+    Raises:
+        QueryError: If it is nested too deeply.
+    """
     if output is None:
-        return ""
+        return ()
     if isinstance(output, str):
-        return output
-    if isinstance(output, (list, tuple)) and output and all(map(_is_text, output)):
-        return "\n".join(str(block["text"]) for block in output)
+        return (TextPart(output),)
+    blocks = output if isinstance(output, (list, tuple)) else ()
+    parts = [_part(block, has_calls=False) if _is_shown(block) else None for block in blocks]
+    if any(parts):
+        return tuple(part or _json(block) for part, block in zip(parts, blocks))
+    return (_json(output),)
+
+
+def _json(output: Any) -> TextPart:
+    if isinstance(output, str):
+        return TextPart(output)
     try:
-        return json.dumps(output, ensure_ascii=False, default=str)
+        return TextPart(json.dumps(output, ensure_ascii=False, default=str))
     except (ValueError, RecursionError):
         raise QueryError("A tool output of the query is nested too deeply.") from None
 
 
-def _is_text(block: Any) -> bool:
-    return (
-        isinstance(block, Mapping)
-        and block.get("type") in ("text", "TEXT")
-        and isinstance(block.get("text"), str)
-    )
+def _is_shown(block: Any) -> bool:
+    """Whether a part of an output is a text or an image, and not a tool's own JSON that has a type, too."""
+    kind = block.get("type") if isinstance(block, Mapping) else None
+    if not isinstance(kind, str):
+        return False
+    if kind.lower() in _TEXTS:
+        return isinstance(block.get("text"), str)
+    if kind.lower() in ("image_url", "input_image"):
+        return _image_url(block) is not None
+    return kind.lower() == "image" and _image_data(block) is not None
 
 
 def _part(block: Any, has_calls: bool) -> Part | None:
@@ -127,19 +149,30 @@ def _part(block: Any, has_calls: bool) -> Part | None:
 
 
 def _image(block: Mapping[str, Any]) -> ImagePart:
-    """LLM Mesh's IMAGE_INLINE and IMAGE_URI; `image_url` of OpenAI; `image` of Anthropic and LangChain."""
-    source = block.get("source") if isinstance(block.get("source"), Mapping) else block
-    url = block.get("image_url")
+    """LLM Mesh's IMAGE_INLINE and IMAGE_URI; `image_url` of OpenAI; `image` of Anthropic, MCP and LangChain."""
+    source, data, url = _image_source(block), _image_data(block), block.get("image_url")
     detail = (isinstance(url, Mapping) and _first_text(url, "detail")) or _first_text(block, "detail")
-    data = _first_text(source, "inlineImage", "base64", "data")
     if data:
-        mime_type = _first_text(source, "imageMimeType", "mime_type", "media_type")
-        return ImagePart(data=data, mime_type=mime_type, detail=detail)
-    uri = _first_text(url, "url") if isinstance(url, Mapping) else url
-    uri = uri if isinstance(uri, str) else _first_text(source, "imageUrl", "url")
+        kind = _first_text(source, "imageMimeType", "mime_type", "mimeType", "media_type")
+        return ImagePart(data=data, mime_type=kind, detail=detail)
+    uri = _image_url(block) or _first_text(source, "imageUrl", "url")
     if not uri:
         raise QueryError("A message of the query has an image part without an image.")
     return ImagePart(uri=uri, detail=detail)
+
+
+def _image_source(block: Mapping[str, Any]) -> Any:
+    return block.get("source") if isinstance(block.get("source"), Mapping) else block
+
+
+def _image_data(block: Mapping[str, Any]) -> str | None:
+    return _first_text(_image_source(block), "inlineImage", "base64", "data")
+
+
+def _image_url(block: Mapping[str, Any]) -> str | None:
+    url = block.get("image_url")
+    uri = _first_text(url, "url") if isinstance(url, Mapping) else url
+    return uri if isinstance(uri, str) else None
 
 
 def _first_text(container: Any, *keys: str) -> str | None:

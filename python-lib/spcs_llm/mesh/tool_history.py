@@ -11,7 +11,7 @@ from typing import Any
 
 from spcs_llm.domain import ImagePart, Part, TextPart, ToolCall, ToolResult
 from spcs_llm.errors import QueryError
-from spcs_llm.mesh.content import list_in, parts_of_blocks, text_of_output
+from spcs_llm.mesh.content import list_in, parts_of_blocks, parts_of_output
 from spcs_llm.tool_arguments import arguments_text
 
 # A message's calls, its results, and what is to be said in the user's name after it.
@@ -97,11 +97,8 @@ class _Reader:
         call_id = self._answered(output) if isinstance(output, Mapping) else None
         if call_id is None:
             raise QueryError("A tool output in the query does not name its call.")
-        parts = parts_of_blocks(list_in(output, "parts"))
-        texts = [
-            text_of_output(output.get("output")),
-            *(part.text for part in parts if isinstance(part, TextPart)),
-        ]
+        parts = [*parts_of_output(output.get("output")), *parts_of_blocks(list_in(output, "parts"))]
+        texts = [part.text for part in parts if isinstance(part, TextPart)]
         images: list[Part] = [part for part in parts if isinstance(part, ImagePart)]
         if images:
             images.insert(0, TextPart(f"From the output of the tool call {call_id}:"))
