@@ -121,7 +121,7 @@ class Model:
         """
         with self._context("chat", trace) as context:
             request = chat_request(query, settings)
-            writer = ChunkWriter()
+            writer = ChunkWriter(request.sampling.stop_sequences)
             texts: list[str] = []
             with contextlib.closing(self._pieces(request, context)) as pieces:
                 for piece in pieces:

@@ -429,3 +429,26 @@ def test_langchain_streams(connect: Connect) -> None:
     llm, _ = connect([delta(content="Hello "), delta(content="world"), delta("stop")])
     chunks = [chunk.content for chunk in llm.as_langchain_chat_model().stream("Hi")]
     assert [chunk for chunk in chunks if chunk] == ["Hello ", "world"]
+
+
+@pytest.mark.parametrize(
+    "deltas", [["Hello", "\n", "\n", "World.\n"], ["Hello\n\nWorld.\n"]], ids=["pieces", "whole"]
+)
+def test_langchain_streams_an_answer_that_ends_as_a_stop_sequence_begins(
+    connect: Connect, deltas: list[str]
+) -> None:
+    """Its adapter gives out nothing of a chunk whose text ends so: at most the blank end may be missing."""
+    pieces = [delta(content=text) for text in deltas]
+    llm, _ = connect([delta(role="assistant", reasoning_content="hm\n"), *pieces, delta("stop")])
+    for model in (llm.as_langchain_chat_model(), llm.as_langchain_llm()):
+        said_ = "".join(getattr(chunk, "content", chunk) for chunk in model.stream("Hi", stop=["\n\nHuman:"]))
+        assert said_.rstrip() == "Hello\n\nWorld."
+
+
+def test_langchain_gets_a_call_behind_a_text_that_ends_as_a_stop_sequence_begins(connect: Connect) -> None:
+    llm, _ = connect([delta(role="assistant", content="Let me see.\n"), *CALLS_ADD])
+    whole: Any = None
+    for chunk in llm.as_langchain_chat_model().bind_tools([ADD]).stream("Add", stop=["\nObservation:"]):
+        whole = chunk if whole is None else whole + chunk
+    assert [(call["name"], call["args"]) for call in whole.tool_calls] == [("add", {"a": 1, "b": 2})]
+    assert whole.content.startswith("Let me see.")

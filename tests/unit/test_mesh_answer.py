@@ -118,6 +118,22 @@ def test_finish_reasons_are_of_a_list(reason: str | None, told: str | None) -> N
     assert completed(ChatAnswer("a", finish_reason=reason)).get("finishReason") == told
 
 
+@pytest.mark.parametrize(
+    ("texts", "chunks"),
+    [
+        (["Hi\n"], ["Hi", "\n"]),
+        (["Hi\n", "\n", "you"], ["Hi", "\n\nyou"]),
+        (["Hi\n\nHu", "man nature"], ["Hi", "\n\nHuman nature"]),
+        (["E", "N"], ["EN"]),
+        (["no end"], ["no end"]),
+    ],
+)
+def test_what_may_begin_a_stop_sequence_waits_and_is_never_lost(texts: list[str], chunks: list[str]) -> None:
+    writer = ChunkWriter(("\n\nHuman:", "END"))
+    items = [item for text in texts for item in writer.chunks(ChatDelta(text=text))]
+    assert [item["chunk"]["text"] for item in [*items, *writer.end()]] == chunks
+
+
 # -- counts that a service does not give ------------------------------------------------------------------
 
 QUESTION = ChatRequest((Message("user", (TextPart("Hello there"),)),))

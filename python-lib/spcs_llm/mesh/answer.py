@@ -6,6 +6,7 @@ left out: a null text breaks LangChain's chunks, null counts its sums.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from typing import Any
@@ -19,6 +20,7 @@ from spcs_llm.whole_characters import whole_characters
 
 _FINISH_REASONS = frozenset(("STOP", "LENGTH", "TOOL_CALLS", "CONTENT_FILTER", "ERROR", "UNKNOWN"))
 _MAX_LINE = 4_000  # characters of reasoning that wait for the end of their line
+_MAX_TAIL = 100  # characters of text that wait because they may begin a stop sequence
 
 
 def completion_response(answer: ChatAnswer, usage: Usage, cost: float) -> dict[str, Any]:
@@ -155,9 +157,18 @@ class ChunkWriter:
     Each chunk has a text, if an empty one: the loop in Dataiku's developer guide reads `chunk.data["text"]`.
     Reasoning goes out line by line, each line as its own part: of two parts with one index the later replaces
     the earlier when a client puts a stream together, so that pieces under one index would be lost.
+
+    The end of a text that may begin a stop sequence waits for what follows. LangChain's adapter holds back a chunk whose
+    text ends so, and drops it if the answer ends there (dataiku-api-client 15.2.0, `tools/langchain.py`). It must lose
+    that end only, and neither the text before it nor a tool call behind it.
+
+    Args:
+        stop_sequences: Those of the query.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, stop_sequences: Sequence[str] = ()) -> None:
+        self._stop_sequences = stop_sequences
+        self._tail = ""
         self._line: list[str] = []
         self._line_length = 0
         self._lines = 0
@@ -169,8 +180,9 @@ class ChunkWriter:
             yield from self._reasoning_chunks(self._halves.joined("reasoning", delta.reasoning))
         chunk: dict[str, Any] = {"type": "content", "text": ""}
         if delta.text:
-            chunk["text"] = self._halves.joined("text", delta.text)
+            chunk["text"] = self._without_tail(self._halves.joined("text", delta.text))
         if delta.tool_calls:
+            yield from self._end_of_text()
             chunk["toolCalls"] = [self._tool_call(call) for call in delta.tool_calls]
         if delta.log_probs:
             chunk["logProbs"] = writable_log_probs(delta.log_probs)
@@ -185,8 +197,24 @@ class ChunkWriter:
                 self._line.append(text)
             elif slot == "text":
                 yield from self._end_of_line()
-                yield {"chunk": {"type": "content", "text": text}}
+                self._tail += text
         yield from self._end_of_line()
+        if self._tail:
+            yield {"chunk": {"type": "content", "text": self._tail}}
+
+    def _without_tail(self, text: str) -> str:
+        if not self._stop_sequences:
+            return text
+        text = self._tail + text
+        begun = max(map(functools.partial(_begun, text), self._stop_sequences))
+        text, self._tail = text[: len(text) - begun], text[len(text) - begun :]
+        return text
+
+    def _end_of_text(self) -> Iterator[dict[str, Any]]:
+        """What waits before a tool call; a blank end is left out, which the call could be lost with."""
+        tail, self._tail = self._tail, ""
+        if tail.strip():
+            yield {"chunk": {"type": "content", "text": tail}}
 
     def _reasoning_chunks(self, text: str) -> Iterator[dict[str, Any]]:
         *lines, rest = text.split("\n")
@@ -215,6 +243,12 @@ class ChunkWriter:
         if call.id is not None:
             delta["id"] = whole_characters(call.id)
         return delta
+
+
+def _begun(text: str, stop_sequence: str) -> int:
+    """How many characters at the end of a text may be the beginning of a stop sequence."""
+    longest = min(len(text), len(stop_sequence), _MAX_TAIL)
+    return next((n for n in range(longest, 0, -1) if text.endswith(stop_sequence[:n])), 0)
 
 
 def _span(step: Step) -> dict[str, Any]:
