@@ -158,8 +158,8 @@ class ChunkWriter:
     Reasoning goes out line by line, each line as its own part: of two parts with one index the later replaces
     the earlier when a client puts a stream together, so that pieces under one index would be lost.
 
-    The end of a text that may begin a stop sequence waits for what follows. LangChain's adapter holds back a chunk whose
-    text ends so, and drops it if the answer ends there (dataiku-api-client 15.2.0, `tools/langchain.py`). It must lose
+    The end of a text that may begin a stop sequence waits for what follows. LangChain's adapter holds back a chunk that
+    ends so, and drops it if the answer ends there (dataiku-api-client 15.2.0, `tools/langchain.py`). It must lose
     that end only, and neither the text before it nor a tool call behind it.
 
     Args:
