@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from spcs_llm.control import start_failures
 from spcs_llm.errors import SpcsError, SqlError
 
 
@@ -120,25 +121,24 @@ _KNOWN: tuple[tuple[re.Pattern[str], str, str], ...] = tuple(
             "Snowpark Container Services are not available in trial accounts",
             "Use a paid Snowflake account.",
         ),
-        (
-            r"\bgated repo\b|Repository Not Found for url|Access to model .{1,200} is restricted",
-            "Hugging Face does not give this model: it is gated or private, or has another name",
-            "Check its name. Accept the licence of a gated model on its Hugging Face page, with the account whose "
-            "token is in the secret, and enter the name of the secret in HUGGING_FACE_SECRET (docs/deployment.md).",
-        ),
-        (
-            r"429.*Too Many Requests|Too Many Requests.*huggingface",
-            "Hugging Face limits the number of downloads without a token",
-            "Store a Hugging Face token in a secret (docs/deployment.md) and enter its name in HUGGING_FACE_SECRET.",
-        ),
-        (
-            r"Name or service not known|ConnectError|Temporary failure in name resolution",
-            "Snowflake cannot reach Hugging Face from the pool that downloads the weights",
-            "Ask a Snowflake administrator to allow egress for model logging, or set LOGGING_POOL = None: the weights "
-            "then pass through this machine.",
-        ),
     )
 )
+
+# Instead of the hints for a container: the notebook has parameters for these.
+_WITH_PARAMETERS = {
+    start_failures.GATED: "Check its name. Accept the licence on its Hugging Face page, with the account whose token"
+    " is in the secret, and enter the name of the secret in HUGGING_FACE_SECRET (docs/deployment.md).",
+    start_failures.NOT_ON_THE_HUB: "Check its name and its revision. For a private model, enter the name of a secret"
+    " with a token in HUGGING_FACE_SECRET (docs/deployment.md).",
+    start_failures.WRONG_TOKEN: "Create a new token on Hugging Face, and store it in the secret that"
+    " HUGGING_FACE_SECRET names: ALTER SECRET … SET SECRET_STRING = '<token>'.",
+    start_failures.LIMITED: "Store a Hugging Face token in a secret (docs/deployment.md) and enter its name in"
+    " HUGGING_FACE_SECRET.",
+    start_failures.FULL: "Enter a compute pool in LOGGING_POOL whose nodes have more storage (SHOW COMPUTE POOL"
+    " INSTANCE FAMILIES: storage_gib), or set LOGGING_POOL = None: the weights then pass through this machine.",
+    start_failures.UNREACHABLE: "Ask a Snowflake administrator to allow egress for model logging, or set LOGGING_POOL ="
+    " None: the weights then pass through this machine.",
+}
 
 
 @contextmanager
@@ -193,6 +193,10 @@ def explanation(doing: str, error: BaseException) -> DeploymentError:
     for pattern, message, hint in _KNOWN:
         if pattern.search(text):
             return DeploymentError(f"While {doing}: {message}.", hint)
+    failure = start_failures.start_failure(text)
+    if failure is not None:
+        hint = _WITH_PARAMETERS.get(failure.kind, failure.hint)
+        return DeploymentError(f"While {doing}: {failure.reason}.", hint)
     return DeploymentError(f"While {doing}: {type(error).__name__}: {_first_line(text)}")
 
 

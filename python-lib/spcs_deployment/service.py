@@ -11,12 +11,17 @@ from spcs_llm.control import statements
 from spcs_llm.control.identifiers import quoted
 from spcs_llm.control.services import (
     GIVEN_UP,
+    Container,
     Endpoint,
     Service,
     read_containers,
     read_endpoints,
     read_services,
 )
+from spcs_llm.control.snowpark_session import SnowparkSession
+from spcs_llm.control.start_failures import StartFailure, start_failures
+
+MODEL_SERVER = "model-inference"  # the container of a service of the registry
 
 
 @dataclass(frozen=True)
@@ -27,11 +32,13 @@ class State:
         phase: "absent", "suspended", "starting", "failed" or "ready".
         detail: The same for the reader, in Snowflake's words.
         host: The host of the public endpoint when the service is ready.
+        troubled: The containers that have given up, when the service has failed.
     """
 
     phase: str
     detail: str
     host: str | None = None
+    troubled: tuple[Container, ...] = ()
 
 
 def state(session: Session, service: str, endpoint: str | None = None) -> State:
@@ -60,7 +67,8 @@ def state(session: Session, service: str, endpoint: str | None = None) -> State:
     enough = found.has_enough(containers)
     troubled = [container for container in containers if container.has_given_up]
     if found.status in GIVEN_UP or (troubled and not enough):
-        return State("failed", "; ".join(map(str, troubled)) or found.status)
+        detail = "; ".join(map(str, troubled)) or found.status
+        return State("failed", detail, troubled=tuple(troubled))
     waiting = [container for container in containers if not container.is_ready]
     if not enough and (waiting or not containers):
         return State("starting", "; ".join(map(str, waiting)) or found.status)
@@ -166,6 +174,16 @@ def grant(session: Session, service: str, role: str) -> list[str]:
     return notes
 
 
-def log_statement(service: str, container: str = "model-inference") -> str:
-    """The statement that reads the last lines of a container's log."""
-    return statements.logs(full_name(service), container)
+def failures(session: Session, service: str, containers: Iterable[Container]) -> list[StartFailure]:
+    """What the logs of containers say of why they ended."""
+    return start_failures(SnowparkSession(session), full_name(service), containers)
+
+
+def log_statement(service: str, containers: Iterable[Container]) -> str:
+    """The statement that reads the end of the log of the first of these containers, before its last restart."""
+    found = next(iter(containers), None)
+    if found is None:
+        return statements.logs(full_name(service), MODEL_SERVER)
+    return statements.logs(
+        full_name(service), found.name, instance=found.instance_id, before_restart=found.restarts > 0
+    )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from spcs_deployment.problems import DeploymentError, explained
-from spcs_deployment.service import State, log_statement, resume, state
+from spcs_deployment.service import State, failures, log_statement, resume, state
 from spcs_deployment.sql import Session
 
 Report = Callable[[str], Any]
@@ -55,7 +55,7 @@ def wait_until_ready(
                 if found.detail == "SUSPENDED":
                     resume(session, service)
             else:
-                _refuse_failure(service, found, services[service])
+                _refuse_failure(session, service, found, services[service])
             if found.detail != told.get(service):
                 told[service] = found.detail
                 report(f"{clock() - began:6.0f} s  {service}: {found.detail}")
@@ -72,12 +72,18 @@ def wait_until_ready(
         sleep(poll_seconds)
 
 
-def _refuse_failure(service: str, found: State, job: Any) -> None:
+def _refuse_failure(session: Session, service: str, found: State, job: Any) -> None:
     if found.phase == "failed":
+        told = failures(session, service, found.troubled)
+        reasons = "".join(f" Its log says that {failure.reason}." for failure in told)
+        hints = [failure.hint for failure in told] or [
+            f"Read its log: {log_statement(service, found.troubled)}. Correct the cause."
+        ]
+        if any("--" in hint for hint in hints):
+            hints.append("The arguments of vLLM are engine_args of the model (CatalogueModel).")
         raise DeploymentError(
-            f"Service {service} has failed: {found.detail}.",
-            f"Read its log: {log_statement(service)}. Fix the cause, drop the service with the last cell, and run the "
-            "notebook again.",
+            f"Service {service} has failed: {found.detail}.{reasons}",
+            f"{' '.join(hints)} Then drop the service with the last cell, and run the notebook again.",
         )
     if found.phase == "suspended":
         raise DeploymentError(

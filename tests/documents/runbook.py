@@ -13,6 +13,7 @@ from pathlib import Path
 
 from sandbox.snowflake import Snowflake
 from spcs_llm.control.container_messages import hint_for_message
+from spcs_llm.control.start_failures import known
 from tests.integration.diagnosis_faults import TABLE, account, diagnosed, key_of
 from tests.integration.diagnosis_faults import Row as Fault
 
@@ -92,6 +93,14 @@ def section() -> str:
             "| Message of the container | What to do |",
             "| --- | --- |",
             *messages,
+            "",
+            "If the message says no more than that a container has crashed, or that it is not ready, this step reads the end"
+            " of its log, which needs MONITOR on the service, and says what it found there. No line of the log is shown. The"
+            " notebook, the macro *Resume services* and the recipe do the same:",
+            "",
+            "| Reason in the log | What to do |",
+            "| --- | --- |",
+            *(f"| {_cell(failure.reason)} | {_cell(failure.hint)} |" for failure in known()),
             "",
         ]
     )

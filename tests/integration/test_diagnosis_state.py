@@ -27,10 +27,11 @@ HINTS = {
     "image_not_found": "image repository",
     "invalid_image_name": "image's path",
     "fatal_start": "SYSTEM$GET_SERVICE_LOGS",
-    "fatal_running": "SYSTEM$GET_SERVICE_LOGS",
+    "fatal_running": "built for this GPU",
     "fatal_retrying": "SYSTEM$GET_SERVICE_LOGS",
     "out_of_memory": "memory",
-    "application_error": "SYSTEM$GET_SERVICE_LOGS",
+    "application_error": "Use an image that contains it",
+    "refused_input": "SYSTEM$GET_SERVICE_LOGS",
     "internal_error": "SHOW SERVICE CONTAINERS",
 }
 

@@ -441,6 +441,13 @@ def _interruptions(at: At, seed: int, count: int) -> None:
 # -- jobs that go wrong ----------------------------------------------------------------------------
 
 
+def test_a_job_that_fails_is_told_with_what_its_log_says(at: At) -> None:
+    at.rows(3)
+    at.jobs.arm("fail", after=0, condition="application_error")
+    said = _refused(at, JOB)
+    assert "its log says that the image does not contain the Python package vllm" in said
+
+
 @pytest.mark.exhaustive
 def test_a_job_that_fails_is_told_with_its_message_and_what_it_has_done_is_kept(at: At) -> None:
     at.rows(150)

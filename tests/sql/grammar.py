@@ -161,7 +161,8 @@ RULES = [
     Rule(
         "service logs",
         "../functions/system_get_service_logs",
-        "SELECT SYSTEM$GET_SERVICE_LOGS ( <name:string> , <instance:string> , <container:string> [, <lines:int>] )",
+        "SELECT SYSTEM$GET_SERVICE_LOGS ( <name:string> , <instance:string> , <container:string>"
+        " [, <lines:int> [, TRUE]] )",
     ),
     Rule(
         "service table",

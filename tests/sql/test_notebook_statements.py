@@ -10,6 +10,7 @@ pytest.importorskip("sqlglot", reason="a development package")
 
 from spcs_deployment import DeploymentError, pools, service
 from spcs_deployment import session as notebook_session
+from spcs_llm.control.services import Container
 
 from . import scenarios
 from .account import Account, Refused
@@ -59,7 +60,8 @@ def test_the_deployer_may_send_every_statement(account: Account) -> None:
     service.suspend(session, CHAT)
     service.resume(session, CHAT)
     account.execute(f"SHOW SERVICE CONTAINERS IN SERVICE {CHAT}")
-    account.execute(service.log_statement(CHAT))
+    account.execute(service.log_statement(CHAT, ()))
+    account.execute(service.log_statement(CHAT, [Container("0", "main", "FAILED", restarts=4)]))
     assert pools.trouble(session, scenarios.GPU) == ""
     service.drop(session, CHAT)
     assert ("SERVICE", CHAT) not in account.things

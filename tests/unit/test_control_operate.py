@@ -195,6 +195,20 @@ def test_a_container_that_crashes_ends_the_wait() -> None:
     assert account.slept == 0
 
 
+def test_a_service_that_cannot_start_is_told_with_what_its_log_says() -> None:
+    account = Account("ML|PROD|CHAT|SUSPENDED|GPU|false|1")
+    account.containers = rows(
+        "instance_id container_name status message restart_count", "0|main|PENDING|Encountered fatal error|5"
+    )
+    log = "OSError: You are trying to access a gated repo.\nMake sure to have access to it at https://huggingface.co/a/b."
+    account.session.answers["SELECT SYSTEM$GET_SERVICE_LOGS"] = [{"log": log}]
+    note = account.operate(Verb.RESUME, wait=600).failures[0].note
+    assert note.startswith(
+        "main is PENDING: Encountered fatal error (restarted 5 times); its log says that Hugging"
+    )
+    assert "it is gated. Accept the licence" in note
+
+
 def test_without_the_privilege_the_grant_is_named_and_the_others_go_on() -> None:
     account = Account(CHAT, "ML|PROD|OTHER|RUNNING|GPU|false|1")
     account.refused["ML.PROD.CHAT"] = NO_PRIVILEGE

@@ -228,8 +228,21 @@ def test_azure_has_its_own_price_where_it_differs() -> None:
         (
             "401 Client Error. (Request ID: Root=1)\n\nRepository Not Found for url: https://huggingface.co/api/models/x."
             "\nPlease make sure you specified the correct `repo_id` and `repo_type`.",
-            "Hugging Face does not give this model",
+            "Hugging Face does not have this model or revision",
             "name",
+        ),
+        # jhc13/taggui#367
+        (
+            "HfHubHTTPError: 401 Client Error: Unauthorized for url: https://huggingface.co/a/b (Request ID: Root=1)"
+            "\n\nInvalid credentials in Authorization header",
+            "does not accept the token",
+            "SET SECRET_STRING",
+        ),
+        # NVIDIA-NeMo/nemo-platform pull 2072: the pool that downloads the weights has no room for them
+        (
+            "OSError: [Errno 28] No space left on device",
+            "no disk space left",
+            "LOGGING_POOL",
         ),
         ("ConnectError: [Errno -2] Name or service not known", "cannot reach Hugging Face", "LOGGING_POOL"),
         (
@@ -335,6 +348,37 @@ def test_a_service_is_ready_when_enough_of_its_instances_are(other: dict[str, An
     """Snowflake documentation, BCR-1793: MIN_READY_INSTANCES are what a service needs to answer."""
     found = service.state(service_of_two(**other), "D.S.X")
     assert (found.phase, found.host) == ("ready", HOST["ingress_url"])
+
+
+def test_a_service_that_crashes_is_told_with_what_its_log_says() -> None:
+    """vllm-project/vllm#1157: on a T4, which the pool of a small chat model on Azure may have."""
+    crashed = {**READY, "status": "FAILED", "message": "User application error", "restart_count": 4}
+    session = Session(
+        {
+            "SHOW SERVICES": [[{"name": "X", "status": "FAILED"}]],
+            "SHOW SERVICE CONTAINERS": [[crashed]],
+            "SELECT SYSTEM$GET_SERVICE_LOGS('D.S.X', '0', 'model-inference', 1000, TRUE)": [
+                [
+                    {
+                        "LOG": "ValueError: Bfloat16 is only supported on GPUs with compute capability of at least 8.0."
+                    }
+                ]
+            ],
+        }
+    )
+    with pytest.raises(DeploymentError) as failed:
+        waiting.wait_until_ready(session, {"D.S.X": None}, sleep=lambda s: None, report=lambda text: None)
+    assert "the GPU is too old for weights in bfloat16" in failed.value.message
+    assert "--dtype=half" in failed.value.hint and "drop the service" in failed.value.hint
+
+
+def test_a_service_whose_log_says_nothing_is_told_with_the_statement_that_reads_it() -> None:
+    crashed = {**READY, "status": "FAILED", "message": "User application error", "restart_count": 4}
+    session = Session(
+        {"SHOW SERVICES": [[{"name": "X", "status": "FAILED"}]], "SHOW SERVICE CONTAINERS": [[crashed]]}
+    )
+    with pytest.raises(DeploymentError, match=r"SYSTEM\$GET_SERVICE_LOGS"):
+        waiting.wait_until_ready(session, {"D.S.X": None}, sleep=lambda s: None, report=lambda text: None)
 
 
 def deployment_on(auto_suspend: int) -> tuple[Deployment, list[str]]:

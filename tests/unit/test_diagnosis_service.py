@@ -96,6 +96,35 @@ def test_a_container_that_restarts_is_a_warning_though_it_is_ready() -> None:
     assert "SYSTEM$GET_SERVICE_LOGS" in outcome.hint
 
 
+def test_the_reason_that_only_the_log_has_is_told_without_a_line_of_it() -> None:
+    """vllm-project/vllm#17939: the last lines say no more than that the cause stands above them."""
+    log = (
+        "INFO prompt: 'the secret plan'\n(EngineCore pid=7) ValueError: No available memory for the cache blocks. Try\n"
+        + "(EngineCore pid=7) Traceback\n" * 300
+        + "(APIServer pid=1) RuntimeError: Engine core initialization failed. See root cause above."
+    )
+    crashed = rows(CONTAINERS, "3 | main | PENDING | Encountered fatal error, retrying | 2 | 1")
+    before = "SELECT SYSTEM$GET_SERVICE_LOGS('LLM.PUBLIC.QWEN', '3', 'main', 1000, TRUE)"
+    outcome = state(session(containers=crashed, more={before: [{"log": log}]}))
+    assert outcome.result == WARNING
+    assert "its log says that the weights leave no memory of the GPU" in outcome.seen
+    assert "--max-model-len" in outcome.hint and "SYSTEM$GET_SERVICE_LOGS" not in outcome.hint
+    assert "secret plan" not in outcome.seen + outcome.hint
+
+
+@pytest.mark.parametrize("refusal", [NO_PRIVILEGE, ABSENT])
+def test_a_log_that_may_not_be_read_is_named_as_before(refusal: Any) -> None:
+    crashed = rows(CONTAINERS, "0 | main | PENDING | Encountered fatal error, retrying | 2 | 1")
+    outcome = state(session(containers=crashed, more={"SELECT SYSTEM$GET_SERVICE_LOGS": refusal}))
+    assert "SYSTEM$GET_SERVICE_LOGS" in outcome.hint
+
+
+def test_no_log_is_read_where_the_message_says_enough() -> None:
+    made = session(containers=rows(CONTAINERS, "0 | main | PENDING | Failed to pull image | 0 | NULL"))
+    state(made)
+    assert not any("LOGS" in statement for statement in made.asked)
+
+
 def test_a_service_without_an_instance_has_no_container_of_nulls() -> None:
     nothing = rows(CONTAINERS, "NULL | NULL | NULL | NULL | NULL | NULL")
     starting = rows(POOL, "GPU | STARTING | 0 | 1 | 392507 | CAPACITY_ERROR")

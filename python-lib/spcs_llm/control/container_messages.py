@@ -8,8 +8,14 @@ from __future__ import annotations
 
 import re
 
+from spcs_llm.control.services import Container
+
 _SEE_LOG = (
     "Read the container's log, also that of the container before its last restart: SYSTEM$GET_SERVICE_LOGS."
+)
+_READINESS = (
+    "Wait if the model is still loading. If it stays like this, correct the path or the port of readinessProbe in the"
+    " service's specification."
 )
 _MESSAGES = tuple(
     (re.compile(pattern, re.IGNORECASE), hint)
@@ -24,11 +30,7 @@ _MESSAGES = tuple(
             "Ask a Snowflake administrator to raise MAX_NODES of the compute pool, or to lower the resources that the"
             " service's specification requests: no node has room for it.",
         ),
-        (
-            r"readiness probe",
-            "Wait if the model is still loading. If it stays like this, correct the path or the port of readinessProbe"
-            " in the service's specification.",
-        ),
+        (r"readiness probe", _READINESS),
         (
             r"failed to pull image",
             "Correct the image's path in the service's specification, or ask a Snowflake administrator to grant the"
@@ -68,6 +70,14 @@ def hint_for_message(message: str, status: str = "") -> str:
     """
     known = next((hint for pattern, hint in _MESSAGES if pattern.search(message)), "")
     return known or (_SEE_LOG if status.upper() == "FAILED" else "")
+
+
+def log_may_tell(container: Container) -> bool:
+    """Whether a container has run and failed, or is not ready, without that Snowflake says why."""
+    if container.is_ready and not container.restarts:
+        return False
+    status = "FAILED" if container.restarts else container.status
+    return hint_for_message(container.message, status) in (_SEE_LOG, _READINESS)
 
 
 def hint_for_pool(pool: str, state: str, code: str = "") -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Callable
 
@@ -11,12 +12,14 @@ from spcs_llm.control.identifiers import QualifiedName
 from spcs_llm.control.operated import Operated, Outcome, Verb
 from spcs_llm.control.services import (
     GIVEN_UP,
+    Container,
     Service,
     named_service,
     read_containers,
     read_pools,
 )
 from spcs_llm.control.session import SqlSession
+from spcs_llm.control.start_failures import start_failures
 from spcs_llm.errors import SpcsError, SqlError
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 15.0
@@ -111,7 +114,7 @@ class Settling:
         if service.has_enough(containers):
             return replace(one, note="; ".join(map(str, waiting))) if waiting else one, True
         if any(container.has_given_up for container in waiting):
-            return replace(one, outcome=Outcome.FAILED, note="; ".join(map(str, waiting))), True
+            return replace(one, outcome=Outcome.FAILED, note=self._told_by(name, waiting)), True
         ready = bool(containers) and not waiting and service.status == "RUNNING"
         return (one if ready else replace(one, note="; ".join(map(str, waiting)))), ready
 
@@ -120,7 +123,14 @@ class Settling:
             containers = read_containers(self._session.rows(statements.show_containers(name)))
         except SpcsError:
             return "Read its logs."
-        return "; ".join(map(str, containers)) or "Read its logs."
+        return self._told_by(name, containers) or "Read its logs."
+
+    def _told_by(self, name: QualifiedName, containers: Sequence[Container]) -> str:
+        """What containers say, and the reasons that only their logs have."""
+        told = [*map(str, containers)]
+        for failure in start_failures(self._session, name, containers):
+            told.append(f"its log says that {failure.reason}. {failure.hint}")
+        return "; ".join(told)
 
     def _late(self, one: Operated) -> Operated:
         text = f"It is {one.after} after {self._seconds:g} s"

@@ -185,9 +185,20 @@ def grant_database_role(database_role: str, role: str | None) -> str:
     return f"GRANT DATABASE ROLE SNOWFLAKE.{database_role} TO ROLE {grantee(role)}"
 
 
-def logs(service: QualifiedName, container: str, lines: int = 200, instance: str = "0") -> str:
-    """The last lines of a container's log."""
-    return f"SELECT SYSTEM$GET_SERVICE_LOGS({literal(service.sql)}, {literal(instance)}, {literal(container)}, {lines})"
+def logs(
+    service: QualifiedName,
+    container: str,
+    lines: int = 200,
+    instance: str = "0",
+    *,
+    before_restart: bool = False,
+) -> str:
+    """The last lines of a container's log, or of the log that it had before its last restart."""
+    previous = ", TRUE" if before_restart else ""
+    return (
+        f"SELECT SYSTEM$GET_SERVICE_LOGS({literal(service.sql)}, {literal(instance)}, {literal(container)}, {lines}"
+        f"{previous})"
+    )
 
 
 def events(service: QualifiedName, count: int = 50) -> str:

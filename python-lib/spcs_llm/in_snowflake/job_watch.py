@@ -9,6 +9,7 @@ from spcs_llm.control import statements
 from spcs_llm.control.container_messages import hint_for_message, hint_for_pool
 from spcs_llm.control.identifiers import quoted
 from spcs_llm.control.services import read_pools
+from spcs_llm.control.start_failures import start_failures
 from spcs_llm.errors import ServiceError, ServiceStarting, SettingsError, SpcsError, SqlError
 from spcs_llm.in_snowflake.estimate import Rate
 from spcs_llm.in_snowflake.inference_job import InferenceJobs, JobName, is_live
@@ -121,8 +122,13 @@ class Watch:
                 may_be_the_input=False,
             )
         ended = [container for container in self._jobs.containers(name) if not container.is_ready]
-        told_by = "; ".join(map(str, ended)) or "no container says why"
-        hints = dict.fromkeys(hint_for_message(container.message, container.status) for container in ended)
+        failures = start_failures(self._work.session, self._jobs.full_name(name), ended)
+        reasons = [*map(str, ended), *(f"its log says that {failure.reason}" for failure in failures)]
+        told_by = "; ".join(reasons) or "no container says why"
+        hints = dict.fromkeys(
+            [failure.hint for failure in failures]
+            or [hint_for_message(container.message, container.status) for container in ended]
+        )
         raise JobFailed(
             ServiceError(
                 f"Inference job {full} has failed: {told_by}.",
@@ -134,7 +140,8 @@ class Watch:
                     ]
                 ),
             ),
-            may_be_the_input=not any("memory" in hint or "image" in hint.lower() for hint in hints),
+            may_be_the_input=not failures
+            and not any("memory" in hint or "image" in hint.lower() for hint in hints),
         )
 
     def _tell_state(self, name: JobName, state: str, before: str, seconds: float) -> str:

@@ -55,6 +55,10 @@ CONDITIONS = {
         "FAILED", "User application error, check container logs", "FAILED", restart_count=1, last_exit_code=1,
         log=("ModuleNotFoundError: No module named 'vllm'",),
     ),
+    "refused_input": Condition(
+        "FAILED", "User application error, check container logs", "FAILED", restart_count=1, last_exit_code=1,
+        log=("ValueError: the input does not have the columns of the signature",),
+    ),
     "internal_error": Condition("UNKNOWN", "Internal error", "INTERNAL_ERROR"),
 }  # fmt: skip
 

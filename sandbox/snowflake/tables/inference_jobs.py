@@ -41,7 +41,7 @@ class JobFault:
     times: int = 1
     after: int = 0
     every: int = 10
-    condition: str = "application_error"
+    condition: str = "refused_input"
 
 
 @dataclass
@@ -142,7 +142,7 @@ class _JobWork:
         try:
             self._all()
         except _FailedJobError:
-            condition = self._fault.condition if self._fault is not None else "application_error"
+            condition = self._fault.condition if self._fault is not None else "refused_input"
             self._end("FAILED", condition)
         except Exception:  # a mistake of the sandbox's own must be seen as well
             self._end("INTERNAL_ERROR", "internal_error")

@@ -7,13 +7,14 @@ from collections.abc import Iterator, Sequence
 from spcs_llm.control import statements
 from spcs_llm.control.cells import text
 from spcs_llm.control.container_logs import shown_line
-from spcs_llm.control.container_messages import hint_for_message, hint_for_pool
+from spcs_llm.control.container_messages import hint_for_message, hint_for_pool, log_may_tell
 from spcs_llm.control.diagnosis.finding import OK, WARNING, Outcome, ok, quoted, skipped, warning
 from spcs_llm.control.diagnosis.subject import Subject
 from spcs_llm.control.identifiers import QualifiedName
 from spcs_llm.control.identifiers import quoted as in_sql
 from spcs_llm.control.services import GIVEN_UP, Container, Service, read_containers, read_pools, read_services
 from spcs_llm.control.session import Row, SqlSession
+from spcs_llm.control.start_failures import start_failures
 from spcs_llm.errors import ModelError, NotFound, SpcsError, SqlError
 from spcs_llm.query_context import QueryContext
 from spcs_llm.server_text.foreign_text import without_markup
@@ -152,11 +153,14 @@ class ServiceSteps:
             told.append("its containers are not visible to the role of the Snowflake connection")
             hints.append(f"To see them: {statements.grant_monitor(service, self._whose_role())}.")
             return False
+        failures = start_failures(self._session, service, self._containers) if self._session else []
         for container in self._containers:
             told.append(_description(container))
-            if not container.is_ready or container.restarts:
+            if (not container.is_ready or container.restarts) and not (failures and log_may_tell(container)):
                 status = "FAILED" if container.restarts else container.status
                 hints.append(hint_for_message(container.message, status))
+        told += [f"its log says that {failure.reason}" for failure in failures]
+        hints += [failure.hint for failure in failures]
         if not self._containers:
             told.append("it does not have a container yet")
         return not self._containers or any(not each.is_ready or each.restarts for each in self._containers)

@@ -1,0 +1,293 @@
+"""Why a model server did not start, as its log says it, and what to do about it.
+
+SHOW SERVICE CONTAINERS says no more than that a container crashed, and the last lines of vLLM's log only that the cause
+stands above them. Wordings: vLLM 0.5 to 0.32 (`v1/core/kv_cache_utils.py`, `v1/worker/utils.py`, `platforms/cuda.py`,
+`config`, `entrypoints`), text-embeddings-inference 1.9.3, huggingface_hub, transformers, PyTorch, NVIDIA's container
+toolkit. Nothing of a log is passed on but numbers and names of arguments and packages: it may quote requests and keys.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from spcs_llm.control import statements
+from spcs_llm.control.container_messages import log_may_tell
+from spcs_llm.control.identifiers import QualifiedName
+from spcs_llm.control.services import Container
+from spcs_llm.control.session import SqlSession
+from spcs_llm.errors import SpcsError
+
+GATED, WRONG_TOKEN, NOT_ON_THE_HUB = "gated", "wrong token", "not on the hub"
+LIMITED, UNREACHABLE, FULL = "limited", "unreachable", "full"
+
+_LINES = 1000  # of a log: a traceback of vLLM has some hundred, and there is one for each of its processes
+_MAX_LINE = 2000  # characters
+_OPTION = re.compile(r"--[a-z][a-z0-9-]{0,60}(?![a-z0-9-])")
+_OTHER_RELEASE = (
+    "Correct the argument, or use a release of the server that has it: arguments are renamed and removed between"
+    " releases, and `vllm serve --help` lists them."
+)
+_NEEDS_EGRESS = (
+    "Give the service EXTERNAL_ACCESS_INTEGRATIONS that allow the hosts of Hugging Face (setup.sql lists them), or put"
+    " the weights into the image or on a volume."
+)
+
+
+@dataclass(frozen=True)
+class StartFailure:
+    """Why a model server did not start.
+
+    Attributes:
+        reason: A sentence without a capital and a full stop.
+        hint: What to do about it.
+        kind: What it is called in this module, for those who know better what to do; "" for most.
+    """
+
+    reason: str
+    hint: str
+    kind: str = ""
+
+
+# What a line says -> the reason, the hint, the kind. The first that fits a line counts. In a reason, {options} stands
+# for the names of the arguments in the line, and other names for groups of the pattern.
+_RULES: tuple[tuple[re.Pattern[str], str, str, str], ...] = tuple(
+    (re.compile(pattern, re.IGNORECASE), reason, hint, kind)
+    for pattern, reason, hint, kind in (
+        (
+            r"max(?:imum)? (?:seq|model) len(?:gth)? .{0,300}KV cache.{0,120}(?:estimated maximum model length is |\()"
+            r"(?P<fits>\d{1,9})(?:\)| ?\.)",
+            "the memory of the GPU does not suffice for the longest text that --max-model-len allows: {fits} tokens"
+            " fit",
+            "Lower --max-model-len to what fits, or use a compute pool whose GPUs have more memory.",
+            "",
+        ),
+        (
+            r"No available memory for the cache blocks|larger than the available KV cache memory",
+            "the weights leave no memory of the GPU for the longest text that --max-model-len allows",
+            "Lower --max-model-len, choose a smaller or quantized model, or use a compute pool whose GPUs have more"
+            " memory.",
+            "",
+        ),
+        (
+            r"Free memory on device .{0,200}less than",
+            "some other process uses the memory of the GPU",
+            "Lower --gpu-memory-utilization, or let only one container of the service use the GPU.",
+            "",
+        ),
+        (
+            r"CUDA (?:error: )?out of memory|torch\.(?:cuda\.)?OutOfMemoryError",
+            "the GPU does not have enough memory",
+            "Choose a smaller or quantized model, lower --max-model-len and --max-num-seqs, or use a compute pool"
+            " whose GPUs have more memory.",
+            "",
+        ),
+        (
+            r"Bfloat16 is only supported on GPUs",
+            "the GPU is too old for weights in bfloat16",
+            "Add --dtype=half to the server's arguments, or use a compute pool with newer GPUs: the nodes of"
+            " GPU_NV_XS have a T4, which is too old.",
+            "",
+        ),
+        (
+            r"error: unrecognized arguments?:|error: unexpected argument|error: argument .{1,120}: invalid choice",
+            "the server does not know an argument, or not this value of it: {options}",
+            _OTHER_RELEASE,
+            "",
+        ),
+        (
+            r"invalid tool call parser",
+            "the server does not know the parser that --tool-call-parser names",
+            _OTHER_RELEASE,
+            "",
+        ),
+        (
+            r"invalid reasoning parser",
+            "the server does not know the parser that --reasoning-parser names",
+            _OTHER_RELEASE,
+            "",
+        ),
+        (
+            r"does not recognize this architecture|Model architectures? .{1,300} (?:are|is) not supported",
+            "the server does not know this kind of model",
+            "Use a newer image of the server, or an older one if the model is old. For a service of the model registry,"
+            " Snowflake chooses the image: log another model.",
+            "",
+        ),
+        (
+            r"requires you to execute the \w+ file|consider setting `trust_remote_code=True`",
+            "the model's repository contains its own code, which the server does not run unless it is told to",
+            "Choose a model that does not need it. If you have read the code and trust it, add --trust-remote-code to"
+            " the arguments.",
+            "",
+        ),
+        (
+            r"User-specified max_model_len .{1,40} is greater than the derived",
+            "--max-model-len is longer than the model can read",
+            "Lower --max-model-len to the length that the model's config.json has. Do not override the check: longer"
+            " texts then end in embeddings of NaN, or in a crash.",
+            "",
+        ),
+        (
+            r"World size .{1,20}larger than the number of available GPUs|number of required GPUs exceeds",
+            "the arguments of the server ask for more GPUs than its container has",
+            "Set --tensor-parallel-size to the number of GPUs (nvidia.com/gpu) that the specification requests.",
+            "",
+        ),
+        (
+            r"must be divisible by tensor.parallel.size",
+            "--tensor-parallel-size does not suit the model",
+            "Choose a number of GPUs that divides the model's number of attention heads: 1, 2, 4 or 8.",
+            "",
+        ),
+        (
+            r"unsatisfied condition: cuda|NVIDIA driver on your system is too old|CUDA driver version is insufficient",
+            "the driver of the compute pool's nodes is older than the image requires",
+            "Use an image for an older CUDA version, or an older release of the server.",
+            "",
+        ),
+        (
+            r"no kernel image is available",
+            "the image is not built for this GPU",
+            "Use an image of the server that is built for this GPU, or a compute pool with other GPUs.",
+            "",
+        ),
+        (
+            r"Failed to infer device type|No CUDA GPUs are available|Found no NVIDIA driver",
+            "the container has no GPU",
+            "Request nvidia.com/gpu in the specification, under requests and limits, and use a compute pool with GPUs.",
+            "",
+        ),
+        (
+            r"exec format error",
+            "the image is built for another processor",
+            "Build or pull the image for linux/amd64 (docker pull --platform linux/amd64), or for linux/arm64 if the"
+            " compute pool is of a family GEN_ARM.",
+            "",
+        ),
+        (
+            r"\bgated repo\b|Access to model .{1,200} is restricted",
+            "Hugging Face does not give this model: it is gated",
+            "Accept the licence on the model's page, and give the container the token of the account that accepted"
+            " it: a secret as HF_TOKEN in the specification.",
+            GATED,
+        ),
+        (
+            r"Invalid credentials in Authorization header|Invalid user token|User Access Token .{1,80} is expired",
+            "Hugging Face does not accept the token",
+            "Create a new token on Hugging Face, and store it in the secret, without blanks or quotes.",
+            WRONG_TOKEN,
+        ),
+        (
+            r"Repository Not Found for url|Revision Not Found for url|is not a valid model identifier",
+            "Hugging Face does not have this model or revision, or it is private",
+            "Check the name of the model and its revision. A private model needs a token: a secret as HF_TOKEN in the"
+            " specification.",
+            NOT_ON_THE_HUB,
+        ),
+        (
+            r"429.{0,40}Too Many Requests|Too Many Requests.{0,40}huggingface",
+            "Hugging Face limits the number of downloads without a token",
+            "Give the container a token of Hugging Face: a secret as HF_TOKEN in the specification.",
+            LIMITED,
+        ),
+        (
+            r"outgoing traffic has been disabled|offline mode is enabled|OfflineModeIsEnabled",
+            "the weights are not on its volume, and it may not download them",
+            "Set HF_HUB_OFFLINE to 0 until the weights are there (create_openai_services.sql does that), and give the"
+            " service its EXTERNAL_ACCESS_INTEGRATIONS.",
+            "",
+        ),
+        (
+            r"Failed to resolve '|Name or service not known|Temporary failure in name resolution|dns error|ConnectError"
+            r"|couldn't connect to 'https://huggingface\.co|error sending request for url \(https://huggingface",
+            "the container cannot reach Hugging Face",
+            _NEEDS_EGRESS,
+            UNREACHABLE,
+        ),
+        (
+            r"No space left on device|Not enough free disk space",
+            "there is no disk space left",
+            "Mount a block volume that is large enough, and let HF_HOME name it. If /dev/shm is full, enlarge its"
+            " volume of source memory.",
+            FULL,
+        ),
+        (
+            r"PermissionError: .{0,40}Permission denied",
+            "the server may not write to one of its folders",
+            "Set uid and gid of the volume in the specification to those of the user who runs the container.",
+            "",
+        ),
+        (
+            r"ModuleNotFoundError: No module named '(?P<module>[\w.]{1,80})'",
+            "the image does not contain the Python package {module}",
+            "Use an image that contains it.",
+            "",
+        ),
+    )
+)
+
+
+def known() -> list[StartFailure]:
+    """All reasons, with an ellipsis for what a log adds to them."""
+    return [StartFailure(re.sub(r"\{\w+\}", "…", reason), hint, kind) for _, reason, hint, kind in _RULES]
+
+
+def start_failure(log: str) -> StartFailure | None:
+    """Looks for the reason in a log.
+
+    Args:
+        log: The lines of the log, the oldest first.
+
+    Returns:
+        The last reason in it; None if none is known.
+    """
+    for line in reversed(log.splitlines()):
+        found = _told_by(line[:_MAX_LINE])
+        if found is not None:
+            return found
+    return None
+
+
+def _told_by(line: str) -> StartFailure | None:
+    for pattern, reason, hint, kind in _RULES:
+        match = pattern.search(line)
+        if match is not None:
+            options = ", ".join(_OPTION.findall(line)) or "see its log"
+            return StartFailure(reason.format(options=options, **match.groupdict()), hint, kind)
+    return None
+
+
+def start_failures(
+    session: SqlSession, service: QualifiedName, containers: Iterable[Container]
+) -> list[StartFailure]:
+    """Reads why containers ended in their logs, where Snowflake does not say it. That needs MONITOR on the service.
+
+    Args:
+        session: Runs the statements.
+        service: The service.
+        containers: Its containers.
+
+    Returns:
+        The reasons, each once. What cannot be read is left out.
+    """
+    found = (_failure_of(session, service, container) for container in containers if log_may_tell(container))
+    return list(dict.fromkeys(failure for failure in found if failure is not None))
+
+
+def _failure_of(session: SqlSession, service: QualifiedName, container: Container) -> StartFailure | None:
+    return next(filter(None, map(start_failure, _logs(session, service, container))), None)
+
+
+def _logs(session: SqlSession, service: QualifiedName, container: Container) -> Iterator[str]:
+    """The log before the last restart, then the current one, which may hold nothing but a beginning."""
+    for before_restart in (True, False) if container.restarts else (False,):
+        statement = statements.logs(
+            service, container.name, _LINES, container.instance_id, before_restart=before_restart
+        )
+        try:
+            rows = session.rows(statement)
+        except SpcsError:
+            continue
+        yield next((cell or "" for row in rows for cell in row.values()), "")

@@ -1,0 +1,235 @@
+"""Why a model server did not start, found in logs as servers write them. Model names and paths are made up."""
+
+from __future__ import annotations
+
+import pytest
+
+from spcs_llm.control.start_failures import start_failure
+
+CORE = "(EngineCore_DP0 pid=17374) ERROR 09-28 15:47:24 [core.py:718] "
+# What vLLM writes last, whatever the reason: vllm-project/vllm#17939, #44411.
+AFTERMATH = (
+    f"{CORE}Traceback (most recent call last):\n"
+    '(APIServer pid=1)   File "/usr/local/lib/python3.12/dist-packages/vllm/v1/engine/utils.py", line 1209, in wait\n'
+    "(APIServer pid=1) RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}"
+)
+
+LOGS = [
+    # vllm-project/vllm#2248
+    (
+        "ValueError: No available memory for the cache blocks. Try increasing `gpu_memory_utilization` when"
+        " initializing the engine.",
+        "memory",
+        "--max-model-len",
+    ),
+    # vllm-project/vllm#2418, Graph-COM/SubgraphRAG#19
+    (
+        "ValueError: The model's max seq len (131072) is larger than the maximum number of tokens that can be stored in"
+        " KV cache (39024). Try increasing `gpu_memory_utilization` or decreasing `max_model_len` when initializing.",
+        "39024 tokens fit",
+        "--max-model-len",
+    ),
+    # vLLM 0.32.0, v1/core/kv_cache_utils.py
+    (
+        "ValueError: To serve at least one request with the model's max seq len (262144), (36.0 GiB KV cache is needed,"
+        " which is larger than the available KV cache memory (9.87 GiB). Based on the available memory, the estimated"
+        " maximum model length is 71872. Try increasing `gpu_memory_utilization` (which also controls CPU memory on the"
+        " CPU backend) or decreasing `max_model_len` when initializing the engine.",
+        "71872 tokens fit",
+        "--max-model-len",
+    ),
+    # vllm-project/vllm#25837, vllm-project/vllm-omni#1842
+    (
+        "ValueError: Free memory on device cuda:0 (3.22/22.0 GiB) on startup is less than desired GPU memory"
+        " utilization (0.9, 19.8 GiB). Decrease GPU memory utilization or reduce GPU memory used by other processes.",
+        "other process",
+        "--gpu-memory-utilization",
+    ),
+    (
+        "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 21.98"
+        " GiB",
+        "GPU does not have enough memory",
+        "smaller",
+    ),
+    # vllm-project/vllm#1157, substratusai/vllm-docker#37
+    (
+        "ValueError: Bfloat16 is only supported on GPUs with compute capability of at least 8.0. Your Tesla T4 GPU has"
+        " compute capability 7.5. You can use float16 instead by explicitly setting the`dtype` flag in CLI.",
+        "bfloat16",
+        "--dtype=half",
+    ),
+    # vllm-project/vllm#18538, #42399
+    (
+        "vllm: error: unrecognized arguments: --enable-reasoning --reasoning-config"
+        ' {"reasoning_start_str":"<think>"}',
+        "--enable-reasoning, --reasoning-config",
+        "vllm serve --help",
+    ),
+    # clap, which text-embeddings-inference parses its arguments with
+    ("error: unexpected argument '--max-batch-size' found", "--max-batch-size", "release"),
+    (
+        "vllm serve: error: argument --kv-cache-dtype: invalid choice: 'fp9' (choose from 'auto', 'fp8')",
+        "--kv-cache-dtype",
+        "release",
+    ),
+    # vLLM 0.32.0, entrypoints/launchers/launcher.py
+    (
+        "KeyError: 'invalid tool call parser: llama (chose from { granite,hermes,llama3_json })'",
+        "--tool-call-parser",
+        "release",
+    ),
+    ("KeyError: 'invalid reasoning parser: qwen (chose from { qwen3 })'", "--reasoning-parser", "release"),
+    # vllm-project/vllm#13579, QwenLM/Qwen3-VL#1515
+    (
+        "ValueError: The checkpoint you are trying to load has model type `qwen3_vl` but Transformers does not"
+        " recognize this architecture. This could be because of an issue with the checkpoint.",
+        "does not know this kind of model",
+        "newer image",
+    ),
+    (
+        "ValueError: Model architectures ['Qwen3_5ForConditionalGeneration'] are not supported for now. Supported"
+        " architectures: dict_keys(['AquilaModel'])",
+        "does not know this kind of model",
+        "newer image",
+    ),
+    # vLLM 0.32.0, transformers_utils/config.py
+    (
+        "RuntimeError: Failed to load the model config. If the model is a custom model not yet available in the"
+        " HuggingFace transformers library, consider setting `trust_remote_code=True` in LLM or using the"
+        " `--trust-remote-code` flag in the CLI.",
+        "contains its own code",
+        "--trust-remote-code",
+    ),
+    # vllm-project/vllm#3676; pull 20904 says what the variable in the text brings about
+    (
+        "ValueError: User-specified max_model_len (131072) is greater than the derived max_model_len"
+        " (max_position_embeddings=8192 or model_max_length=None in model's config.json). To allow overriding this"
+        " maximum, set the env var VLLM_ALLOW_LONG_MAX_MODEL_LEN=1",
+        "longer than the model",
+        "--max-model-len",
+    ),
+    # vLLM 0.32.0, config/parallel.py and config/model.py
+    (
+        "ValueError: World size (4) is larger than the number of available GPUs (1) in this node.",
+        "GPUs",
+        "nvidia.com/gpu",
+    ),
+    (
+        "ValueError: Total number of attention heads (14) must be divisible by tensor parallel size (4).",
+        "--tensor-parallel-size",
+        "divides",
+    ),
+    # ggml-org/llama.cpp#9665, NVIDIA/nvidia-container-toolkit#152
+    (
+        "nvidia-container-cli: requirement error: unsatisfied condition: cuda>=12.9, please update your driver to a"
+        " newer version, or use an earlier cuda container: unknown",
+        "driver",
+        "older",
+    ),
+    ("RuntimeError: The NVIDIA driver on your system is too old (found version 11040).", "driver", "older"),
+    # vllm-project/vllm#18841
+    (
+        "RuntimeError: CUDA error: no kernel image is available for execution on the device",
+        "not built for this GPU",
+        "image",
+    ),
+    ("RuntimeError: Failed to infer device type, please set the environment variable", "no GPU", "nvidia.com/gpu"),
+    ("exec /usr/bin/vllm: exec format error", "another processor", "linux/amd64"),
+    # The Hub: soulteary/docker-llama2-chat#6, jhc13/taggui#367, Wan2GP#455
+    (
+        "OSError: You are trying to access a gated repo.\nMake sure to have access to it at"
+        " https://huggingface.co/a/b.",
+        "gated",
+        "licence",
+    ),
+    (
+        "huggingface_hub.errors.HfHubHTTPError: 401 Client Error: Unauthorized for url: https://huggingface.co/a/b"
+        "/resolve/main/config.json (Request ID: Root=1-6863)\n\nInvalid credentials in Authorization header",
+        "does not accept the token",
+        "secret",
+    ),
+    (
+        "huggingface_hub.errors.HfHubHTTPError: 429 Client Error: Too Many Requests for url: https://huggingface.co/a",
+        "limits the number of downloads",
+        "token",
+    ),
+    # KyanChen/RSPrompter#78, jncraton/languagemodels and others
+    (
+        "OSError: We couldn't connect to 'https://huggingface.co' to load the files, and couldn't find them in the"
+        " cached files.",
+        "cannot reach Hugging Face",
+        "EXTERNAL_ACCESS_INTEGRATIONS",
+    ),
+    (
+        "(Caused by NameResolutionError(\"HTTPSConnection(host='huggingface.co', port=443): Failed to resolve"
+        " 'huggingface.co' ([Errno -2] Name or service not known)\"))",
+        "cannot reach Hugging Face",
+        "EXTERNAL_ACCESS_INTEGRATIONS",
+    ),
+    (
+        "huggingface_hub.errors.LocalEntryNotFoundError: Cannot find the requested files in the disk cache and outgoing"
+        " traffic has been disabled. To enable hf.co look-ups and downloads online, set 'local_files_only' to False.",
+        "weights are not on its volume",
+        "HF_HUB_OFFLINE",
+    ),
+    # huggingface/text-embeddings-inference#207
+    (
+        "Error: Could not download model artifacts\n\nCaused by:\n    0: request error: error sending request for url"
+        " (https://huggingface.co/a/b/resolve/main/config.json): error trying to connect: dns error",
+        "cannot reach Hugging Face",
+        "EXTERNAL_ACCESS_INTEGRATIONS",
+    ),
+    # NVIDIA-NeMo/nemo-platform pull 2072, kijai/ComfyUI-Geowizard#10
+    ("OSError: [Errno 28] No space left on device", "no disk space left", "HF_HOME"),
+    ("PermissionError: [Errno 13] Permission denied: '/models/hub'", "may not write", "uid"),
+    ("ModuleNotFoundError: No module named 'mistral_common'", "mistral_common", "image"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("log", "reason", "hint"), LOGS)
+@pytest.mark.parametrize("after", ["", AFTERMATH], ids=["last", "then-the-rest-of-the-log"])
+def test_the_reason_is_found_in_the_log_with_what_to_do(log: str, reason: str, hint: str, after: str) -> None:
+    before = "INFO 09-28 15:47:01 [api_server.py:1839] vLLM API server version 0.30.0\n"
+    found = start_failure(f"{before}{log}\n{after}")
+    assert found is not None
+    assert reason in found.reason
+    assert hint in found.hint
+
+
+def test_the_prefix_of_a_process_is_no_obstacle() -> None:
+    found = start_failure(f"{CORE}ValueError: No available memory for the cache blocks.\n{AFTERMATH}")
+    assert found is not None and "memory" in found.reason
+
+
+def test_of_several_reasons_the_last_counts() -> None:
+    """A download that was limited and went on is not why the model did not fit."""
+    log = (
+        "WARNING 429 Client Error: Too Many Requests for url: https://huggingface.co/a. Retrying.\n"
+        + LOGS[0][0]
+    )
+    found = start_failure(log)
+    assert found is not None and "--max-model-len" in found.hint
+
+
+@pytest.mark.parametrize(
+    "log",
+    [
+        "",
+        "INFO: Application startup complete.",
+        AFTERMATH,
+        "INFO [loggers.py:127] Engine 000: Avg prompt throughput: 12.1 tokens/s, GPU KV cache usage: 3.1%",
+        "INFO [kv_cache_utils.py:849] GPU KV cache size: 120,832 tokens",
+        "Available KV cache memory: 9.87 GiB",
+        "non-default args: {'model_tag': 'a/b', 'trust_remote_code': True, 'gpu_memory_utilization': 0.9}",
+    ],
+)
+def test_a_log_without_a_reason_has_none(log: str) -> None:
+    assert start_failure(log) is None
+
+
+def test_only_names_of_arguments_are_taken_from_a_log() -> None:
+    """What follows an unknown argument may be a key."""
+    found = start_failure("vllm: error: unrecognized arguments: --old-api-key s3cr3t --other=s3cr3t <b>")
+    assert found is not None
+    assert "--old-api-key, --other" in found.reason
+    assert "s3cr3t" not in found.reason + found.hint and "<" not in found.reason
