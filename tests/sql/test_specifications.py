@@ -233,6 +233,13 @@ def test_the_embedding_server_fits_its_node() -> None:
     assert embeddings["resources"]["limits"]["memory"] == "5Gi"
 
 
+@pytest.mark.parametrize("name", ["embeddings", "embeddings_batch"])
+def test_the_pooling_does_not_hang_on_a_file_that_may_not_arrive(name: str) -> None:
+    # text-embeddings-inference 1.9.3, core/src/download.rs and router/src/lib.rs: if the download of the file
+    # 1_Pooling/config.json fails, it warns, and pools any BERT by its first token: wrong vectors, and no error.
+    assert [a for a in container(read(name))["args"] if a.startswith("--pooling=")] == ["--pooling=cls"]
+
+
 @pytest.mark.real
 def test_the_record_is_that_of_the_package(tmp_path: Path) -> None:
     record = record_arguments.recorded()["vllm"]
