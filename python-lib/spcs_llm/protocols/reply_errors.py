@@ -72,7 +72,7 @@ def error_from_message(message: Any, private: Any, *, kind: Any = None, code: An
 
 
 def _error(told: ContainerError, private: Any) -> ServiceError:
-    if told.status in (None, 502, 503) and says_loading(told.reason):
+    if told.status in (None, 502, 503) and says_loading(told.reason, told.status):
         error: ServiceError = ModelLoading("The service is not ready yet.", _COLD_START, status=told.status)
     else:
         kind = _class_of(told)

@@ -160,6 +160,8 @@ _LOADING = re.compile(
     r"|^(still )?(loading|warming( up)?|starting( up)?|downloading|initiali[sz]ing)\b|warming up|\bstarting up\b",
     re.IGNORECASE,
 )
+# A proxy beside the model finds nobody at its port: the model loads, or starts again.
+_NOBODY_LISTENS = re.compile(r"connect(ion|ing)?\b.{0,40}\brefused\b|econnrefused", re.IGNORECASE)
 _BUSY = re.compile(
     r"\b(server|service|model|engine|llm) (is )?(currently |too )?(busy|overloaded)\b|\bservice busy\b"
     r"|\bno (free |available )?slots? (is |are )?(available|free)\b|\bpending requests exceeded\b"
@@ -206,8 +208,19 @@ def says_busy(reason: str) -> bool:
     return _BUSY.search(reason[:300]) is not None
 
 
-def says_loading(reason: str) -> bool:
-    """Whether a server says that it is not ready yet, and will be."""
+def says_loading(reason: str, status: int | None = None) -> bool:
+    """Whether a server says that it is not ready yet, and will be.
+
+    Args:
+        reason: The server's reason.
+        status: The HTTP status. With that of a proxy, a connection that is refused is one to the model; with others it
+            may be one of the model's own.
+
+    Returns:
+        True if it is worth waiting for.
+    """
     reason = reason[:300]
+    if status in (502, 503) and _NOBODY_LISTENS.search(reason):
+        return True
     other = _FAILED.search(reason) or TOO_LONG.search(reason)
     return other is None and _LOADING.search(reason) is not None

@@ -360,7 +360,7 @@ def _failed(told: _ErrorReply) -> SpcsError:
     is_busy = is_busy or (status == 503 and _ENVOY_IS_BUSY.search(told.page) is not None)
     if is_busy and not says_used_up(told.reason):
         return told.error(ServiceBusy, "The service has too many requests", "Lower 'Max parallelism'.")
-    if status in (502, 503) and says_loading(told.reason or told.title):
+    if status in (502, 503) and says_loading(told.reason or told.title, status):
         return told.error(
             ModelLoading,
             "The service is not ready yet",

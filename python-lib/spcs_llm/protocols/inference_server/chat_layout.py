@@ -2,8 +2,9 @@
 
 Signatures (snowflake-ml-python, `snowflake/ml/model/openai_signatures.py` and `_signatures/utils.py`): chats are a
 column `messages`, whose content is a list of parts or a string, with sampling as `params` (1.38 and later) or as
-columns (1.12 to 1.37, or asked for); models without a chat template take a prompt, `inputs`, with transformers'
-GenerationConfig as `params`; with 1.8.6 and a template `inputs` were the messages. What is refused is put otherwise.
+columns (1.12 to 1.37, or asked for), and from 2.6 on a param `model` that chooses an adapter; models without a chat
+template take a prompt, `inputs`, with transformers' GenerationConfig as `params`; with 1.8.6 and a template `inputs`
+were the messages. What is refused is put otherwise.
 """
 
 from __future__ import annotations
@@ -81,12 +82,15 @@ class ChatLayout:
             return {*_SAMPLING.values(), "json_format"}
         return set(_GENERATION.values()) if self.content == PROMPT else ()
 
-    def payload(self, requests: Sequence[ChatRequest], prompts: Sequence[Prompt]) -> dict[str, Any]:
+    def payload(
+        self, requests: Sequence[ChatRequest], prompts: Sequence[Prompt], model: str | None = None
+    ) -> dict[str, Any]:
         """Makes the JSON of a request.
 
         Args:
             requests: The conversations, whose settings are equal.
             prompts: Each conversation as one text, which is used where `content` is `PROMPT`.
+            model: The adapter that is to answer. Signatures without `params` are older than adapters.
 
         Returns:
             The JSON, with a row for each conversation: `{"dataframe_split": {...}, "params": {...}}`.
@@ -99,6 +103,8 @@ class ChatLayout:
         if self.sampling == COLUMNS:
             values = {**_COLUMN_DEFAULTS, **params}
             return split([self.column, *values], [[cell, *values.values()] for cell in cells])
+        if model is not None and self.is_chat:
+            params["model"] = model
         payload = split([self.column], [[cell] for cell in cells])
         return {**payload, "params": params} if params else payload
 

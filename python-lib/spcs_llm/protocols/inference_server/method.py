@@ -8,6 +8,7 @@ from urllib.parse import quote
 from spcs_llm.errors import BadRequest, SpcsError
 from spcs_llm.http.endpoint import Endpoint
 from spcs_llm.http.request import HttpRequest, max_body_of_vectors
+from spcs_llm.protocols.missing_paths import names_its_reason
 from spcs_llm.query_context import QueryContext
 from spcs_llm.sharing.learned import Learned
 
@@ -25,7 +26,7 @@ class Method:
     """Sends to a method's path; where that is not there, once to its other spelling. Thread-safe.
 
     Snowflake documents that underscores become dashes (`/encode-query`); the tests of snowflake-ml-python 2.6.0 call
-    `/__call__`.
+    `/__call__`, and those of adapters `/--call--`.
 
     Args:
         endpoint: The service.
@@ -57,8 +58,8 @@ class Method:
                     HttpRequest(path, payload, weight=rows, max_body=max_body_of_vectors(rows)), context
                 )
             except SpcsError as error:
-                if error.status != 404:
-                    if isinstance(error, BadRequest):
+                if error.status != 404 or names_its_reason(error):
+                    if isinstance(error, BadRequest) or error.status == 404:
                         self._paths.learn([path])
                     raise
                 missing = error

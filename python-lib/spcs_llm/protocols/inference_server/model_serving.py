@@ -46,6 +46,7 @@ from spcs_llm.protocols.inference_server.rows import (
     parsed_json,
 )
 from spcs_llm.protocols.inference_server.text_queries import ignored_settings
+from spcs_llm.protocols.missing_paths import names_its_reason
 from spcs_llm.protocols.openai.answer import AnswerReader
 from spcs_llm.protocols.reply_errors import unexpected_reply
 from spcs_llm.protocols.unsupported import refuse_json
@@ -67,6 +68,7 @@ class ModelServingProtocol(ServiceProtocol):
     Args:
         endpoint: The service.
         template: The chat template for models that take a prompt.
+        model: The alias of the adapter that is to answer chats; None for the base model.
         method: The name of the model's method; None for `__call__` of chats and `encode` of embeddings.
         input_column: The name of the column that a query goes to; None for what the service turns out to take.
     """
@@ -78,10 +80,12 @@ class ModelServingProtocol(ServiceProtocol):
         endpoint: Endpoint,
         *,
         template: Template,
+        model: str | None = None,
         method: str | None = None,
         input_column: str | None = None,
     ) -> None:
         self._template = template
+        self._model = model
         self._chat = Method(endpoint, method or _CHAT)
         self._encode = Method(endpoint, method or _ENCODE)
         self._input_column = input_column
@@ -97,6 +101,7 @@ class ModelServingProtocol(ServiceProtocol):
         return cls(
             endpoint,
             template=template_for(settings),
+            model=settings.model_name,
             method=settings.method_name,
             input_column=settings.input_column,
         )
@@ -178,6 +183,11 @@ class ModelServingProtocol(ServiceProtocol):
             return self._layout.ask(lambda layout: self._ask(requests, layout, context), next_one)
         except ServiceError as error:
             self._name_column(error)
+            if self._model and error.status == 404 and names_its_reason(error):
+                error.hint = (
+                    f"Correct 'Model name', which is '{self._model}', to the alias of an adapter of the service, or"
+                    " leave it empty for the base model."
+                )
             raise
 
     def _ask_with_columns(
@@ -210,7 +220,7 @@ class ModelServingProtocol(ServiceProtocol):
         self, asked: Sequence[tuple[ChatRequest, Prompt]], layout: ChatLayout, context: QueryContext
     ) -> list[ChatRow]:
         requests, prompts = [request for request, _ in asked], [prompt for _, prompt in asked]
-        payload = layout.payload(requests, prompts)
+        payload = layout.payload(requests, prompts, self._model)
         body = self._chat.send(payload, len(asked), context)
         contents = matched_rows(body, len(asked), payload)
         ignored = ignored_settings(requests[0], layout.taken)
