@@ -54,6 +54,9 @@ class Deployment:
             self.report(f"{model.key}: {model.repository}, {model.licence}; {model.why}.")
         for pool in self._pools.values():
             self.report(f"Pool {pool.name} while in use: {self._cost(pool)}.")
+            chats = [m for m in self.plan.models if m.purpose == CHAT and self.plan.pool(m) == pool.name]
+            for doubt in pools.doubts(pool, chats):
+                self.report(doubt)
             if pool.max_nodes < self.plan.max_nodes:
                 self.report(
                     f"Pool {pool.name} has at most {pool.max_nodes} nodes, fewer than MAX_NODES. Ask a Snowflake "
@@ -96,7 +99,10 @@ class Deployment:
                     "vLLM" if interface.kind == "chat" else "an image that Snowflake builds for the model"
                 )
                 self.report(f"{name}: being created, served by {engine}.")
-                self._jobs[name] = registry.create_service(self._version(model), model, interface, self.plan)
+                pool = self._pool(self.plan.pool(model))
+                self._jobs[name] = registry.create_service(
+                    self._version(model), model, interface, self.plan, pool
+                )
             elif found.is_suspended:
                 self.report(f"{name}: was suspended, resuming it.")
                 service.resume(self.session, name)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from spcs_deployment.catalogue import CatalogueModel
 from spcs_deployment.problems import DeploymentError
 from spcs_deployment.sql import Session, bare, rows
 from spcs_llm.control import cells, statements
 from spcs_llm.control.families import Family, PriceList
 from spcs_llm.control.services import read_pools
+
+_SHARE_FOR_WEIGHTS = 0.75  # of a GPU's memory; vLLM takes 0.9 for weights, caches and its own needs
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,51 @@ def trouble(session: Session, name: str) -> str:
         if code := cells.text(row, "error_code"):
             return f"{code}: {cells.text(row, 'status_message') or ''}"
     return ""
+
+
+def lacks_bfloat16(found: Pool) -> bool:
+    """Whether vLLM refuses weights in bfloat16 there: a T4 is of compute capability 7.5, and they need 8.0."""
+    return found.family is not None and found.family.gpu.endswith("T4")
+
+
+def has_gpu(found: Pool) -> bool:
+    """Whether its nodes are known to have a GPU."""
+    return found.family is not None and found.family.gpus > 0
+
+
+def doubts(found: Pool, models: Iterable[CatalogueModel]) -> list[str]:
+    """What does not suit the chat models that are to run on a pool, as sentences: warnings only.
+
+    Args:
+        found: The pool.
+        models: The chat models.
+
+    Returns:
+        The sentences.
+    """
+    family = found.family
+    if family is None or not family.gpus:
+        return []
+    told = []
+    if family.gpus > 1:
+        told.append(
+            f"Each node of pool {found.name} has {family.gpus} GPUs, of which a service uses one. All of them are"
+            " billed."
+        )
+    if lacks_bfloat16(found):
+        told.append(
+            f"The GPUs of pool {found.name} ({family.gpu}) cannot use weights in bfloat16, so vLLM is started with"
+            " --dtype=half."
+        )
+    for model in models:
+        weights = model.parameters * 2
+        if weights > _SHARE_FOR_WEIGHTS * family.gpu_memory:
+            told.append(
+                f"{model.key} may not fit: in 16 bits its weights have {weights:g} GB, and a GPU of pool {found.name}"
+                f" has {family.gpu_memory} GB, of which vLLM uses nine tenths for weights and texts. Choose a larger"
+                " GPU, a smaller model or quantized weights."
+            )
+    return told
 
 
 def needs_gpu(found: Pool) -> None:

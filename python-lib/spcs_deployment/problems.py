@@ -171,17 +171,19 @@ def explanation(doing: str, error: BaseException) -> DeploymentError:
     if refused:
         kind, name = _named(refused)
         needed = _PRIVILEGES_ON.get(kind, f"a privilege on the {kind.lower()}")
+        hint = f"It needs {needed}. Ask a Snowflake administrator to run resource/sql/setup.sql, then run this again."
         return DeploymentError(
             f"While {doing}: the session's role lacks a privilege on {kind.lower()} {name}.",
-            f"It needs {needed}. Ask a Snowflake administrator to run resource/sql/setup.sql, then run this again.",
+            _hint_for_system_pool(kind, name) or hint,
         )
     absent = _MISSING.search(text)
     if absent:
         kind, name = _named(absent)
-        hint = _DEFINED_IN.get(kind, "check its name in the parameter cell")
+        defined = _DEFINED_IN.get(kind, "check its name in the parameter cell")
+        hint = f"Check the parameter cell; {defined}; the role needs {_PRIVILEGES_ON.get(kind, 'a grant on it')}."
         return DeploymentError(
             f"While {doing}: {kind.lower()} {name} does not exist, or the session's role may not see it.",
-            f"Check the parameter cell; {hint}; the role needs {_PRIVILEGES_ON.get(kind, 'a grant on it')}.",
+            _hint_for_system_pool(kind, name) or hint,
         )
     role = _ROLE.search(text)
     if role:
@@ -198,6 +200,16 @@ def explanation(doing: str, error: BaseException) -> DeploymentError:
         hint = _WITH_PARAMETERS.get(failure.kind, failure.hint)
         return DeploymentError(f"While {doing}: {failure.reason}.", hint)
     return DeploymentError(f"While {doing}: {type(error).__name__}: {_first_line(text)}")
+
+
+def _hint_for_system_pool(kind: str, name: str) -> str:
+    """Snowflake makes the system's pools, and every role may use them until somebody revokes that from PUBLIC."""
+    if kind != "COMPUTE POOL" or not name.upper().startswith("SYSTEM_COMPUTE_POOL_"):
+        return ""
+    return (
+        f"Ask a Snowflake administrator: GRANT USAGE ON COMPUTE POOL {name} TO ROLE <role of the deployer>. Or enter"
+        " another pool of CPU nodes in LOGGING_POOL and IMAGE_BUILD_POOL."
+    )
 
 
 def _named(match: re.Match[str]) -> tuple[str, str]:

@@ -12,6 +12,7 @@ from typing import Any, Final
 from spcs_deployment.catalogue import CHAT, EMBEDDING, CatalogueModel
 from spcs_deployment.interface import Interface
 from spcs_deployment.plan import Plan
+from spcs_deployment.pools import Pool, has_gpu, lacks_bfloat16
 from spcs_deployment.problems import DeploymentError, explained
 from spcs_deployment.sql import Session, bare
 
@@ -95,23 +96,25 @@ def hugging_face_model(model: CatalogueModel, plan: Plan) -> Any:
     )
 
 
-def create_service(version: Any, model: CatalogueModel, interface: Interface, plan: Plan) -> Any:
+def create_service(version: Any, model: CatalogueModel, interface: Interface, plan: Plan, pool: Pool) -> Any:
     """Starts to create a service. vLLM serves chat models; Snowflake builds an image for the others.
 
-    An embedding model gets one worker: each worker loads the model, and a small CPU node has memory for one.
+    An embedding model gets one worker: each worker loads the model, and a small CPU node has memory for one. A GPU that
+    is there is used: it is billed anyway.
 
     Args:
         version: The logged `ModelVersion`.
         model: The model that the service serves.
         interface: How the service will be called.
         plan: The plan that it is part of.
+        pool: The compute pool that it will run on.
 
     Returns:
         The job that creates it.
     """
     engine = None
     if interface.kind == "chat":
-        engine = {"engine": "vllm", "engine_args_override": list(model.engine_args)}
+        engine = {"engine": "vllm", "engine_args_override": _engine_args(model, pool)}
     with explained(f"creating service {plan.service(model)}"):
         return version.create_service(
             service_name=plan.service(model),
@@ -121,12 +124,18 @@ def create_service(version: Any, model: CatalogueModel, interface: Interface, pl
             ingress_enabled=True,
             min_instances=plan.min_instances,
             max_instances=plan.max_nodes,
-            gpu_requests="1" if model.purpose == CHAT else None,
+            gpu_requests="1" if model.purpose == CHAT or has_gpu(pool) else None,
             num_workers=None if model.purpose == CHAT else 1,
             build_external_access_integrations=list(plan.build_integrations) or None,
             block=False,
             inference_engine_options=engine,
         )
+
+
+def _engine_args(model: CatalogueModel, pool: Pool) -> list[str]:
+    """The arguments for vLLM, with 16 bits that the pool's GPUs know, unless the model chooses its own."""
+    chosen = any(argument.partition("=")[0] == "--dtype" for argument in model.engine_args)
+    return [*model.engine_args, *(["--dtype=half"] if lacks_bfloat16(pool) and not chosen else [])]
 
 
 def delete_model(registry: Any, model: CatalogueModel) -> None:

@@ -17,6 +17,8 @@ import pytest
 
 from spcs_deployment import CATALOGUE, CatalogueModel, DeploymentError, plan, registry
 from spcs_deployment.interface import interface_of
+from spcs_deployment.pools import Pool
+from spcs_llm.control import families
 
 pytestmark = pytest.mark.real
 
@@ -183,7 +185,9 @@ def test_the_library_accepts_the_service_of_each_packaged_model(
         for name, one in signatures.items()
     ]
 
-    registry.create_service(version, model, interface_of(functions, model.key), planned(model))
+    family = "GPU_NV_S" if model.purpose == "chat" else "CPU_X64_XS"
+    pool = Pool("P", family, families.price_list().family(family), 1, 300)
+    registry.create_service(version, model, interface_of(functions, model.key), planned(model), pool)
 
     sent = version._service_ops.create_service.call_args.kwargs
     assert sent["ingress_enabled"] is True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import sys
@@ -256,6 +257,17 @@ def test_azure_has_its_own_price_where_it_differs() -> None:
             "GRANT ROLE R",
         ),
         ("002003: Warehouse 'W' does not exist or not authorized.", "warehouse W does not exist", "USAGE"),
+        # Snowflake documentation, "System compute pools": PUBLIC has USAGE on them until somebody revokes it.
+        (
+            "002003 (02000): Compute pool 'SYSTEM_COMPUTE_POOL_CPU' does not exist or not authorized.",
+            "compute pool SYSTEM_COMPUTE_POOL_CPU does not exist",
+            "GRANT USAGE ON COMPUTE POOL SYSTEM_COMPUTE_POOL_CPU",
+        ),
+        (
+            "003001 (42501): Insufficient privileges to operate on compute pool 'SYSTEM_COMPUTE_POOL_CPU'",
+            "lacks a privilege on compute pool SYSTEM_COMPUTE_POOL_CPU",
+            "LOGGING_POOL",
+        ),
     ],
 )
 def test_a_refusal_says_what_it_means_and_what_to_do(text: str, says: str, hint: str) -> None:
@@ -402,6 +414,60 @@ def deployment_on(auto_suspend: int) -> tuple[Deployment, list[str]]:
     return Deployment(make_plan(chat_models=["QWEN3_4B"], **NAMES), session, report=told.append), told
 
 
+def told_by_check(family: str, models: list[Any], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    monkeypatch.setattr(registry, "check_library", lambda: None)
+    pool = {"name": "GPU", "instance_family": family, "max_nodes": 1, "auto_suspend_secs": 300}
+    session = Session(
+        {
+            "SELECT CURRENT_ROLE": [[{"ROLE": "R"}]],
+            "SELECT CURRENT_REGION": [[{"REGION": "AZURE_WESTEUROPE"}]],
+            "SHOW COMPUTE POOLS": [[pool]],
+        }
+    )
+    told: list[str] = []
+    Deployment(make_plan(chat_models=models, **NAMES), session, report=told.append).check()
+    return told
+
+
+@pytest.mark.parametrize(
+    ("family", "model", "says"),
+    [
+        # A service asks for one GPU, and a node is billed with all that it has.
+        ("GPU_NV_M", "QWEN3_4B", "4 GPUs, of which a service uses one"),
+        # vllm-project/vllm#1157
+        ("GPU_NV_XS", "QWEN3_4B", "--dtype=half"),
+        # vllm-project/vllm#2248: the weights have 14.4 GB
+        ("GPU_NV_XS", "ZEPHYR_7B", "14.4 GB"),
+    ],
+)
+def test_what_does_not_suit_the_gpus_of_a_pool_is_told_before_anything_costs(
+    family: str, model: str, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert says in "\n".join(told_by_check(family, [model], monkeypatch))
+
+
+def test_a_pool_that_suits_its_models_is_not_doubted(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = "\n".join(told_by_check("GPU_NV_S", ["QWEN3_4B", "ZEPHYR_7B"], monkeypatch))
+    assert "GPUs" not in told and "dtype" not in told
+
+
+@pytest.mark.parametrize(
+    ("family", "given", "args"),
+    [
+        ("GPU_NV_XS", ("--max-model-len=8192",), ["--max-model-len=8192", "--dtype=half"]),
+        ("GPU_NV_XS", ("--dtype=float",), ["--dtype=float"]),
+        ("GPU_NV_S", (), []),
+        ("GPU_OF_TOMORROW", (), []),
+    ],
+)
+def test_vllm_is_told_of_a_gpu_without_bfloat16(family: str, given: tuple[str, ...], args: list[str]) -> None:
+    model = dataclasses.replace(CATALOGUE["QWEN3_4B"], engine_args=given)
+    planned = make_plan(chat_models=[model], **NAMES)
+    pool = Pool("GPU", family, families.price_list().family(family), 1, 300)
+    asked = registry.create_service(Asked(), model, Interface("chat", "m", "c"), planned, pool)
+    assert asked["inference_engine_options"] == {"engine": "vllm", "engine_args_override": args}
+
+
 @pytest.mark.parametrize("step", ["suspend", "drop"])
 @pytest.mark.parametrize("seconds", [0, 600])
 def test_what_a_pool_still_costs_is_told_when_its_services_are_gone(step: str, seconds: int) -> None:
@@ -474,9 +540,31 @@ def test_images_are_built_on_a_pool_with_room_and_small_nodes_get_one_worker(
 ) -> None:
     planned = make_plan(chat_models=["QWEN3_4B"], embedding_models=["GRANITE_EMBEDDING"], **NAMES)
     kind = Interface("chat" if workers is None else "embedding", "m", "c")
-    asked = registry.create_service(Asked(), CATALOGUE[key], kind, planned)
+    pool = Pool("P", "GPU_NV_S", families.price_list().family("GPU_NV_S"), 1, 300)
+    asked = registry.create_service(Asked(), CATALOGUE[key], kind, planned, pool)
     assert asked["image_build_compute_pool"] == "SYSTEM_COMPUTE_POOL_CPU"
     assert (asked["num_workers"], asked["min_instances"], asked["max_instances"]) == (workers, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("family", "gpus"), [("CPU_X64_XS", None), ("GPU_NV_S", "1"), ("GPU_OF_TOMORROW", None)]
+)
+def test_an_embedding_model_uses_the_gpu_of_its_pool(family: str, gpus: str | None) -> None:
+    """A service that asks for no GPU runs on the processor of the node, and the node is billed with its GPU."""
+    planned = make_plan(embedding_models=["MINILM_L6"], **NAMES)
+    pool = Pool("P", family, families.price_list().family(family), 1, 300)
+    kind = Interface("embedding", "encode", "sentence")
+    assert (
+        registry.create_service(Asked(), CATALOGUE["MINILM_L6"], kind, planned, pool)["gpu_requests"] == gpus
+    )
+
+
+def test_the_notebook_names_the_version_that_the_library_needs() -> None:
+    notebook = (RESOURCE.parent / "Deploy_LLMs_to_Snowpark_Container_Services.ipynb").read_text(
+        encoding="utf-8"
+    )
+    oldest = ".".join(map(str, registry._OLDEST))
+    assert set(re.findall(r"snowflake-ml-python>=([\d.]+\d)", notebook)) == {oldest}
 
 
 def test_the_default_models_are_pinned_to_the_commits_of_the_specifications() -> None:

@@ -34,7 +34,8 @@ _MESSAGES = tuple(
         (
             r"failed to pull image",
             "Correct the image's path in the service's specification, or ask a Snowflake administrator to grant the"
-            " service's owner READ on the image repository. Images must be built for linux/amd64.",
+            " service's owner READ on the image repository. Images must be built for linux/amd64, or for linux/arm64 if"
+            " the compute pool is of a family GEN_ARM.",
         ),
         (r"image name uses an invalid format", "Correct the image's path in the service's specification."),
         (
