@@ -27,6 +27,7 @@ FILES = {path.stem: path for path in (script.FOLDER.parent / "service_specs").gl
 PUBLIC, BATCH = ("embeddings", "vllm"), ("embeddings_batch", "vllm_batch")
 SCHEMA = json.loads((Path(__file__).parent / "specification_schema.json").read_text(encoding="utf-8"))
 PROGRAMS = {"vllm": "vllm", "embeddings": "text-embeddings-router"}
+_WITHOUT_KNOWN_HOLES = (0, 19)  # of vLLM
 _A_COMMIT = re.compile(r"--revision=[0-9a-f]{40}")
 
 
@@ -173,11 +174,21 @@ def test_image_and_weights_are_pinned(spec: Any) -> None:
 
 
 def test_vllm_is_newer_than_its_known_holes() -> None:
-    # CVE-2026-22807: code of a model repository runs without trust_remote_code, fixed in 0.14.0.
+    # CVE-2026-22807 and CVE-2026-27893: code of a model's repository runs though it is not trusted, fixed in 0.14.0 and
+    # in 0.18.0. CVE-2026-34756: one request takes all of the server's memory, fixed in 0.19.0.
     image = container(read("vllm"))["image"]
     version = re.search(r":v(\d+)\.(\d+)\.", image)
-    assert version and (int(version[1]), int(version[2])) >= (0, 14)
+    assert version and (int(version[1]), int(version[2])) >= _WITHOUT_KNOWN_HOLES
     assert f":v{record_arguments.recorded()['vllm']['version']}-" in image
+
+
+@pytest.mark.parametrize(
+    "path", ["docs/deployment.md", *(f"resource/service_specs/{n}.yaml" for n in ("vllm", "vllm_batch"))]
+)
+def test_whoever_chooses_another_release_is_told_which_are_too_old(path: str) -> None:
+    text = " ".join((script.FOLDER.parents[1] / path).read_text(encoding="utf-8").replace("#", " ").split())
+    named = re.findall(r"(?:releases|none) before (\d+)\.(\d+)", text)
+    assert {(int(major), int(minor)) for major, minor in named} == {_WITHOUT_KNOWN_HOLES}
 
 
 def test_the_container_gets_no_token_of_snowflake(spec: Any) -> None:

@@ -126,7 +126,7 @@ LOGS = [
         "driver",
         "older",
     ),
-    ("RuntimeError: The NVIDIA driver on your system is too old (found version 11040).", "driver", "older"),
+    ("RuntimeError: The NVIDIA driver on your system is too old (found version 11040).", "driver", "older CUDA"),
     # vllm-project/vllm#18841
     (
         "RuntimeError: CUDA error: no kernel image is available for execution on the device",

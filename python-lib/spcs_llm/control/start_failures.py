@@ -144,7 +144,7 @@ _RULES: tuple[tuple[re.Pattern[str], str, str, str], ...] = tuple(
         (
             r"unsatisfied condition: cuda|NVIDIA driver on your system is too old|CUDA driver version is insufficient",
             "the driver of the compute pool's nodes is older than the image requires",
-            "Use an image for an older CUDA version, or an older release of the server.",
+            "Use an image for an older CUDA version: of vLLM, those whose tag ends in it, such as -cu129.",
             "",
         ),
         (
