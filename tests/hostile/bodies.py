@@ -105,6 +105,11 @@ def _tiny_chunks(surface: Surface) -> bytes:
     )
 
 
+def _many_trailers(surface: Surface) -> bytes:
+    begin = head(content_type=surface.content_type, transfer_encoding="chunked")
+    return begin + chunk(surface.honest([QUESTION])) + b"0\r\n" + b"X: a\r\n" * 500_000 + b"\r\n"
+
+
 @functools.cache
 def _lists(count: int) -> bytes:
     return b"[" + b"[]," * count + b"[]]"
@@ -149,6 +154,7 @@ EVERYWHERE: dict[str, tuple[Callable[[Surface], bytes], bool]] = {
     "a header of lines without number": (_folded_headers, True),
     "a long header": (_long_header, True),
     "chunks of a byte": (_tiny_chunks, False),
+    "trailers without number": (_many_trailers, False),
 }
 
 

@@ -42,6 +42,7 @@ from tests.integration.raw_server import (
     RawServer,
     chunk,
     dripping,
+    endless,
     head,
     reply,
     then_close,
@@ -137,6 +138,16 @@ def test_the_end_of_an_answer_that_comes_late_does_not_hold_its_reader(arena: Ar
     began = time.monotonic()
     stream.done()
     assert time.monotonic() - began < FAR_TOO_LONG
+    assert arena.server is not None
+    assert arena.server.gone.wait(20)
+
+
+def test_trailers_without_end_hold_no_reader(arena: Arena) -> None:
+    """python/cpython#150741: something always comes, so that no timeout of a socket ends them."""
+    start = head(**CHUNKED) + chunk(b'{"ok": 1}') + b"0\r\n"
+    transport = arena.transport(arena.serve(endless(start, b"X-More: 1\r\n" * 1000)))
+    with pytest.raises(NetworkError, match="in the middle"):
+        whole(transport)
     assert arena.server is not None
     assert arena.server.gone.wait(20)
 

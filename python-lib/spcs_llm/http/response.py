@@ -182,9 +182,15 @@ class HttpResponse(http.client.HTTPResponse):
         return self.chunk_left
 
     def _read_trailer(self) -> None:
-        while (line := self._line(_MAX_LINE)) not in _LINE_END:
+        # As many lines as a head may have: without end, they would keep a query whose answer is there until its time
+        # is up, because something always comes.
+        for _ in range(_MAX_HEADERS + 1):
+            line = self._line(_MAX_LINE)
+            if line in _LINE_END:
+                return
             if not line.endswith(b"\n") or b":" not in line:
-                raise http.client.IncompleteRead(b"")
+                break
+        raise http.client.IncompleteRead(b"")
 
     def _line(self, limit: int) -> bytes:
         return self.fp.readline(limit) if self.fp is not None else b""
