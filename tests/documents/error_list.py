@@ -2,8 +2,8 @@
 
     python -m tests.documents.error_list      writes docs/errors.md
 
-An error is a call of a class of `errors.py`, or of one of the functions below that make one of a message. Values that
-are put into a message when it is raised stand as an ellipsis.
+An error is a call of a class of `errors.py`, or of one of the functions below that make one of a message. The class may
+be one that the function has just chosen. Values that are put into a message when it is raised stand as an ellipsis.
 """
 
 from __future__ import annotations
@@ -23,11 +23,6 @@ ROOT = Path(__file__).parents[2]
 LIBRARY = ROOT / "python-lib" / "spcs_llm"
 PAGE = ROOT / "docs" / "errors.md"
 
-_CLASSES = {
-    name: kind.place
-    for name, kind in vars(errors).items()
-    if isinstance(kind, type) and issubclass(kind, errors.SpcsError)
-}
 _MEANINGS = {
     "settings": "The model's settings in the DSS connection, or its presets. A DSS administrator can correct them.",
     "query": "What the query asks. Whoever wrote the prompt or the program can change it.",
@@ -58,14 +53,45 @@ def known_errors() -> list[Known]:
 def _errors_in(path: Path) -> Iterator[Known]:
     source = path.relative_to(LIBRARY.parent).with_suffix("")
     module = importlib.import_module(".".join(source.parts).removesuffix(".__init__"))
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Call) and (known := _error_in(node, vars(module))) is not None:
-            yield known
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for scope in (tree, *(node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))):
+        names = {**vars(module), **_chosen_classes(scope, vars(module))}
+        for node in ast.walk(scope):
+            if isinstance(node, ast.Call) and (known := _error_in(node, names)) is not None:
+                yield known
+
+
+def _chosen_classes(scope: ast.AST, names: Mapping[str, object]) -> dict[str, object]:
+    """The classes that a function keeps in variables: by name, one of two, or as another function's result says."""
+    if not isinstance(scope, ast.FunctionDef):
+        return {}
+    chosen: dict[str, object] = {}
+    for node in ast.walk(scope):
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            value = node.value.body if isinstance(node.value, ast.IfExp) else node.value
+            if isinstance(value, ast.Name):
+                chosen[node.targets[0].id] = names.get(value.id)
+            elif isinstance(value, ast.Call) and isinstance(value.func, ast.Name):
+                result = getattr(names.get(value.func.id), "__annotations__", {}).get("return", "")
+                found = re.fullmatch(r"type\[(\w+)\]", str(result))
+                chosen[node.targets[0].id] = names.get(found[1]) if found else None
+    return {name: value for name, value in chosen.items() if _is_error(value)}
+
+
+def _is_error(value: object) -> bool:
+    return isinstance(value, type) and issubclass(value, errors.SpcsError)
 
 
 def _error_in(node: ast.Call, names: Mapping[str, object]) -> Known | None:
     called = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
     texts = [_text(argument, names) for argument in node.args]
+    if (
+        called == "error" and len(texts) == 3 and isinstance(node.args[0], ast.Name)
+    ):  # of a reply: kind, what, hint
+        kind = names.get(node.args[0].id)
+        place = getattr(kind, "place", "") if _is_error(kind) else ""
+        what = (texts[1] or "").strip(" ….")
+        return Known(place, f"{texts[1]} (HTTP …).", (texts[2] or "").strip()) if place and what else None
     if called in ("complain", "_complain") and len(texts) == 2:
         label = texts[0] or "…"
         return Known("settings", f"'{LABELS.get(label, label)}' {texts[1] or '…'}.", "")
@@ -76,9 +102,10 @@ def _error_in(node: ast.Call, names: Mapping[str, object]) -> Known | None:
     if called == "unexpected_reply" and texts and texts[0]:
         error = unexpected_reply("")
         return Known(error.place, texts[0], error.hint)
-    if called not in _CLASSES or not texts or not (texts[0] or "").strip(" …."):
+    kind = names.get(called)
+    if not _is_error(kind) or not texts or not (texts[0] or "").strip(" …."):
         return None
-    place = _CLASSES[called]
+    place = str(getattr(kind, "place", ""))
     for keyword in node.keywords:
         if keyword.arg == "place" and isinstance(keyword.value, ast.Constant):
             place = str(keyword.value.value)
