@@ -36,6 +36,7 @@ from pathlib import Path
 from typing import Any
 
 from spcs_llm.server_text.foreign_text import MAX_MESSAGE, plain, without_markup
+from spcs_llm.server_text.others_credentials import without_certain_credentials
 from spcs_llm.server_text.redaction import without_secrets
 
 
@@ -140,7 +141,7 @@ class SpcsError(Exception):
         self._server_text = server_text
         if self._unquoted is None:
             self._unquoted = self.message
-        words = plain(server_text if shown is None else shown).rstrip(". :")
+        words = without_certain_credentials(plain(server_text if shown is None else shown)).rstrip(". :")
         self.message = f"{self._unquoted.rstrip('.')}: {words}." if words else self._unquoted
 
     def note_unquoted(self, message: str) -> None:

@@ -42,8 +42,8 @@ from spcs_llm.errors import (
     TokenRefused,
 )
 from spcs_llm.http import exchange
+from spcs_llm.http.asked_wait import wait_in_headers
 from spcs_llm.http.request import HttpRequest
-from spcs_llm.http.retry import parse_retry_after
 from spcs_llm.query_context import QueryContext
 from spcs_llm.snowflake import ingress
 from tests.integration.arena import POST, Arena
@@ -249,7 +249,7 @@ def unreadable_bundle(arena: Arena) -> str:
 
 def in_thirty_seconds(arena: Arena) -> str:
     now = datetime.now(timezone.utc).replace(microsecond=0)
-    arena.environment.setattr(ingress, "parse_retry_after", partial(parse_retry_after, now=lambda: now))
+    arena.environment.setattr(ingress, "wait_in_headers", partial(wait_in_headers, now=lambda: now))
     date = format_datetime(now + timedelta(seconds=30), usegmt=True)
     return arena.serve(reply(429, retry_after=date), reply())
 

@@ -153,7 +153,8 @@ def test_a_row_may_have_columns_of_any_name() -> None:
 @pytest.mark.parametrize(
     ("body", "status", "kind"),
     [
-        ({"error": {"message": "x", "code": 429, "type": "rate_limit"}}, 429, "rate_limit"),
+        ({"error": {"message": "x", "code": 429, "type": "rate_limit"}}, 429, "rate_limit 429"),
+        ({"error": {"message": "x", "type": "tokens", "code": "rate_limit"}}, None, "tokens rate_limit"),
         ({"error": {"message": "x", "code": "404"}}, 404, "404"),
         ({"error": {"message": "x", "http_status_code": 422}}, 422, ""),
         ({"error": {"message": "x", "code": "model_not_found"}}, None, "model_not_found"),

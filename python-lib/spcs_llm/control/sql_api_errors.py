@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from spcs_llm.errors import AccessDenied, ServiceBusy, ServiceDown, SpcsError, SqlError, TokenRefused
-from spcs_llm.http.retry import parse_retry_after
+from spcs_llm.http.asked_wait import parse_retry_after
 from spcs_llm.server_text.foreign_text import error_code, plain
 from spcs_llm.snowflake.login_errors import (
     NETWORK_POLICY,

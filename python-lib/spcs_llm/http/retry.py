@@ -5,40 +5,12 @@ from __future__ import annotations
 import random
 import threading
 from dataclasses import dataclass
-from datetime import datetime, timezone
-from email.utils import parsedate_to_datetime
 from typing import Callable
 
 from spcs_llm.errors import NetworkError, ServiceBusy, ServiceDown, ServiceStarting, SpcsError
 from spcs_llm.sharing.after_fork import renew_in_child
 
 MAX_RETRY_AFTER = 60.0
-
-
-def parse_retry_after(
-    value: str | None, now: Callable[[], datetime] = lambda: datetime.now(timezone.utc)
-) -> float | None:
-    """Seconds to wait by a `Retry-After` header, in either form of RFC 9110 §10.2.3; None when it makes no sense."""
-    if not value:
-        return None
-    text = value.strip()
-    try:
-        if text.isascii() and text.replace(".", "", 1).isdigit():
-            return float(text)
-        moment = parsedate_to_datetime(text)
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=timezone.utc)
-        return max(0.0, (moment - now()).total_seconds())
-    except (ValueError, TypeError, OverflowError, IndexError):
-        return None
-
-
-def parse_milliseconds(value: str | None) -> float | None:
-    """Seconds to wait by a `Retry-After-Ms` header, which OpenAI's clients read first; None when it makes no sense."""
-    text = (value or "").strip()
-    if not (text.isascii() and text.replace(".", "", 1).isdigit()):
-        return None
-    return float(text) / 1000
 
 
 class RetryBudget:

@@ -16,6 +16,7 @@ from spcs_llm.errors import (
     ServiceDown,
     ServiceError,
 )
+from spcs_llm.http.asked_wait import wait_in_body, wait_in_sentence
 from spcs_llm.server_text.container_errors import ContainerError, read_error, read_error_in_success
 from spcs_llm.server_text.redaction import without_private_text
 from spcs_llm.server_text.refusal_hints import (
@@ -24,6 +25,7 @@ from spcs_llm.server_text.refusal_hints import (
     hint_for,
     says_busy,
     says_loading,
+    says_too_large,
     says_used_up,
 )
 
@@ -33,6 +35,7 @@ _BY_STATUS: dict[int, type[ServiceError]] = {
     **dict.fromkeys((*DOWN_STATUSES, *SILENT_STATUSES), ServiceDown),
 }
 _REFUSALS = ("badrequest", "invalidrequest", "validation")  # the last is TGI's
+_BUSY = ("ratelimit", "overloaded", "throttling", "resourceexhausted", "toomanyrequests")
 # Ollama and llama.cpp, with success. Nothing can be compared with such a vector.
 ZEROS_HINT = (
     "Check that the service's model makes embeddings, and try again: some servers return zeros under load."
@@ -52,7 +55,7 @@ def error_within(body: Any, private: Any, *, row: bool = False) -> ServiceError 
         The error; None if the body has none.
     """
     told = read_error_in_success(body, row=row)
-    return None if told is None else _error(told, private)
+    return None if told is None else _error(told, body, private)
 
 
 def error_from_message(message: Any, private: Any, *, kind: Any = None, code: Any = None) -> ServiceError:
@@ -68,10 +71,10 @@ def error_from_message(message: Any, private: Any, *, kind: Any = None, code: An
         The error, which quotes the message without private text.
     """
     body = {"error": {"message": message, "type": kind, "code": code}}
-    return _error(read_error(body) or ContainerError(""), private)
+    return _error(read_error(body) or ContainerError(""), body, private)
 
 
-def _error(told: ContainerError, private: Any) -> ServiceError:
+def _error(told: ContainerError, body: Any, private: Any) -> ServiceError:
     if told.status in (None, 502, 503) and says_loading(told.reason, told.status):
         error: ServiceError = ModelLoading("The service is not ready yet.", _COLD_START, status=told.status)
     else:
@@ -80,6 +83,10 @@ def _error(told: ContainerError, private: Any) -> ServiceError:
         error = kind(
             "The service answers with an error.", "" if hint == SEE_LOGS else hint, status=told.status
         )
+    if isinstance(error, ServiceBusy):
+        error.retry_after = wait_in_body(body)
+        if error.retry_after is None:
+            error.retry_after = wait_in_sentence(told.reason)
     error.quote(told.reason)
     error.mask_quotation(lambda reason: without_private_text(reason, private))
     return error
@@ -89,14 +96,18 @@ def _class_of(told: ContainerError) -> type[ServiceError]:
     status = told.status
     if says_used_up(told.reason):
         return ServiceError
+    if status in (None, *BUSY_STATUSES) and says_too_large(told.reason):
+        return RequestTooLarge
     if status in (None, 500, 503) and says_busy(told.reason):
         return ServiceBusy
     if status in _BY_STATUS:
         return _BY_STATUS[status]
     words = told.kind.lower().replace("_", "").replace(" ", "")
+    if status is None and any(word in words for word in _BUSY):
+        return ServiceBusy
     if (status is not None and status < 500) or any(word in words for word in _REFUSALS):
         return BadRequest
-    return ServiceBusy if "ratelimit" in words or "overloaded" in words else ServiceError
+    return ServiceBusy if any(word in words for word in _BUSY) else ServiceError
 
 
 def unexpected_reply(what: str) -> ModelError:

@@ -108,7 +108,7 @@ class ContainerError:
 
     Attributes:
         reason: What failed, in the server's words; "" when it gives none.
-        kind: Its type in words, or its code.
+        kind: Its type in words, and its code.
         status: The HTTP status that the body names, for errors that come with another one, or without.
     """
 
@@ -130,6 +130,7 @@ def read_error(body: Any) -> ContainerError | None:
         body = body[0] if "loc" not in body[0] else {"detail": body}
     if not isinstance(body, Mapping):
         return None
+    body = _with_small_initials(body)
     told = [name for name in ("error", *_REASONS, *_CAUSES) if name in body and body[name] is not None]
     if not told or (told == ["text"] and "error_code" not in body):
         return None
@@ -194,9 +195,9 @@ def _has_code(body: Mapping[str, Any]) -> bool:
 def _error_in(body: Mapping[str, Any]) -> ContainerError:
     error = body.get("error")
     inner = error if isinstance(error, Mapping) else {}
-    kind = next((_text(told[name]) for told in (inner, body) for name in _KINDS if told.get(name)), "")
+    kinds = (_text(told[name]) for told in (inner, body) for name in _KINDS if told.get(name))
     status = _status(inner) or _status(body)
-    return ContainerError(_reason_in_object(body, 0), kind[:100], status)
+    return ContainerError(_reason_in_object(body, 0), " ".join(dict.fromkeys(kinds))[:100], status)
 
 
 def _status(told: Mapping[str, Any]) -> int | None:
@@ -226,6 +227,7 @@ def _reason(told: Any, depth: int) -> str:
 
 def _reason_in_object(told: Mapping[str, Any], depth: int) -> str:
     """What says most: a reason before a heading, a cause before an error that only says that there is one."""
+    told = _with_small_initials(told)
     found = []
     for name in ("error", *_REASONS, *_CAUSES):
         if told.get(name) is None or not isinstance(told[name], _SHAPES.get(name, object)):
@@ -240,6 +242,13 @@ def _reason_in_object(told: Mapping[str, Any], depth: int) -> str:
     if not found:
         found = [_text(told[name]) for name in ("type", "code") if told.get(name)]
     return found[0] if found else ""
+
+
+def _with_small_initials(told: Mapping[str, Any]) -> Mapping[str, Any]:
+    """An object whose fields begin with small letters: AWS and ASP.NET have `Message`."""
+    if not any(isinstance(name, str) and name[:1].isupper() for name in told):
+        return told
+    return {**{name[:1].lower() + name[1:]: value for name, value in told.items()}, **told}
 
 
 def _reason_by_field(problems: Mapping[str, Any], depth: int) -> str:

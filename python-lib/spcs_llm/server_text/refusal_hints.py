@@ -37,6 +37,15 @@ _USED_UP = re.compile(
     r"\bbudget has been exceeded|\bexceeded budget\b|\binsufficient[_ ]quota\b|\bexceeded your current quota\b",
     re.IGNORECASE,
 )
+# Of a request that is larger than all that may be asked within a minute: waiting does not help.
+_TOO_LARGE = re.compile(r"\brequest (is )?too large\b", re.IGNORECASE)
+_FILTERED = re.compile(
+    r"\bcontent[ _]?filter(s|ed|ing)?\b|\bcontent (management )?polic(y|ies)\b|\bcontent was filtered\b"
+    r"|\bcontent (has been |was |is )?(blocked|flagged)\b|\b(input|prompt) (has been |was |is )?(blocked|flagged)\b"
+    r"|\bguard ?rails?\b|\binappropriate content\b|\b(usage|safety) polic(y|ies)\b|\bmoderation\b",
+    re.IGNORECASE,
+)
+SMALLER = "Send shorter texts, ask for fewer tokens, or lower 'Max batch size'."
 _SHORTER = "Send a shorter prompt, ask for fewer tokens, or serve the model with a longer context."
 _HINTS = tuple(
     (re.compile(pattern, re.IGNORECASE), hint)
@@ -44,6 +53,10 @@ _HINTS = tuple(
         (
             _USED_UP.pattern,
             "Ask whoever runs the service to raise the budget, or for another key to enter as 'Service API key'.",
+        ),
+        (
+            _FILTERED.pattern,
+            "Change the prompt, or ask whoever runs the service to change the filter that refuses it.",
         ),
         (
             r"enable-auto-tool-choice|tool-call-parser|--jinja",
@@ -201,6 +214,16 @@ def says_history_is_incomplete(reason: str) -> bool:
 def says_used_up(reason: str) -> bool:
     """Whether a server says that a budget is used up, which does not pass within a query's time."""
     return _USED_UP.search(reason[:1000]) is not None
+
+
+def says_too_large(reason: str) -> bool:
+    """Whether a server says that one request is larger than its limit of tokens in a time."""
+    return _TOO_LARGE.search(reason[:1000]) is not None
+
+
+def says_filtered(reason: str) -> bool:
+    """Whether a server says that a filter of contents refuses the prompt, which no other form of a request changes."""
+    return _FILTERED.search(reason[:1000]) is not None
 
 
 def says_busy(reason: str) -> bool:

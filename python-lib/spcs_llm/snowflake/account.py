@@ -27,10 +27,11 @@ from spcs_llm.errors import (
     ServiceDown,
     SpcsError,
 )
+from spcs_llm.http.asked_wait import parse_retry_after
 from spcs_llm.http.endpoint import Endpoint
 from spcs_llm.http.network_errors import SNOWFLAKE_ACCOUNT_URL
 from spcs_llm.http.request import HttpRequest
-from spcs_llm.http.retry import RetryPolicy, parse_retry_after
+from spcs_llm.http.retry import RetryPolicy
 from spcs_llm.http.token_source import NoToken
 from spcs_llm.http.transport import Transport
 from spcs_llm.query_context import QueryContext

@@ -30,7 +30,7 @@ from spcs_llm.errors import (
     SpcsError,
     TokenRefused,
 )
-from spcs_llm.http.retry import parse_milliseconds, parse_retry_after
+from spcs_llm.http.asked_wait import wait_for_limit, wait_in_headers
 from spcs_llm.server_text.container_errors import read_error, telling_line
 from spcs_llm.server_text.foreign_text import error_code, request_id
 from spcs_llm.server_text.redaction import without_secrets
@@ -38,9 +38,12 @@ from spcs_llm.server_text.refusal_hints import (
     CHECK_PROTOCOL,
     CHECK_SERVICE_KEY,
     SEE_LOGS,
+    SMALLER,
     hint_for,
     says_busy,
+    says_filtered,
     says_loading,
+    says_too_large,
     says_used_up,
 )
 from spcs_llm.snowflake.login_errors import NETWORK_POLICY, SignInKind, hint_for_refusal
@@ -181,9 +184,9 @@ class IngressErrors:
         error = self._error(told)
         error.status = status
         error.code = error.code or told.code
-        error.retry_after = parse_milliseconds(headers.get("Retry-After-Ms"))
-        if error.retry_after is None:
-            error.retry_after = parse_retry_after(headers.get("Retry-After"))
+        error.retry_after = wait_in_headers(headers)
+        if error.retry_after is None and isinstance(error, ServiceBusy):
+            error.retry_after = wait_for_limit(headers, reply, told.reason)
         if isinstance(reply, dict):
             error.request_id = _request_id(reply.get("requestId"))
         return error
@@ -264,6 +267,8 @@ class IngressErrors:
         key = CHECK_SERVICE_KEY if self.service_key else _SET_SERVICE_KEY
         if told.container:
             kind = _RefusedByEither if told.status == 401 else ServiceError
+            if says_filtered(told.reason) or says_used_up(told.reason):
+                key = hint_for(told.reason)
             return told.error(kind, "The service itself refuses the request", key)
         hint = _TOKEN_HINTS[self.sign_in]
         if told.code is not None:
@@ -356,6 +361,8 @@ def _failed(told: _ErrorReply) -> SpcsError:
             "The request is too large",
             "Lower 'Max batch size', or send shorter texts: model serving takes 1 MB.",
         )
+    if status in BUSY_STATUSES and says_too_large(told.reason):
+        return told.error(RequestTooLarge, "The request is larger than the service's limit", SMALLER)
     is_busy = status in BUSY_STATUSES or (status in (500, 503) and says_busy(told.reason))
     is_busy = is_busy or (status == 503 and _ENVOY_IS_BUSY.search(told.page) is not None)
     if is_busy and not says_used_up(told.reason):

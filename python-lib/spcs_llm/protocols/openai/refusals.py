@@ -25,7 +25,12 @@ from spcs_llm.protocols.openai.dialect import SETTINGS, Dialect, SchemaForm, fea
 from spcs_llm.protocols.openai.json_schema import LIMITS, closed, limits_in
 from spcs_llm.protocols.openai.lessons import Lesson, Lessons
 from spcs_llm.protocols.openai.tool_calls import NamelessCall
-from spcs_llm.server_text.refusal_hints import TOO_LONG, says_history_is_incomplete, says_other_kind
+from spcs_llm.server_text.refusal_hints import (
+    TOO_LONG,
+    says_filtered,
+    says_history_is_incomplete,
+    says_other_kind,
+)
 
 _I: Final = re.IGNORECASE
 _LONGEST_REASON: Final = 4000
@@ -208,7 +213,7 @@ class Refusals:
         if not may_be_a_refusal(error):
             return None
         text = _KNOWN_FIELDS.sub("", reason_of(error))
-        if TOO_LONG.search(text) or says_history_is_incomplete(text):
+        if TOO_LONG.search(text) or says_history_is_incomplete(text) or says_filtered(text):
             return None
         return (
             self._by_its_words(dialect, payload, error, text)

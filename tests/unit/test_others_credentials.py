@@ -1,0 +1,49 @@
+"""Credentials that this process never sent, as servers' reasons and containers' logs quote them."""
+
+from __future__ import annotations
+
+import pytest
+
+from spcs_llm.errors import BadRequest
+from spcs_llm.server_text.others_credentials import without_certain_credentials
+
+URL = "https://upstream.example.com/v1/models/m:generate"
+LONG = "0123456789abcdefghijklmnopqrstuv"
+
+
+@pytest.mark.parametrize(
+    ("reason", "shown"),
+    [
+        (f"404 for url '{URL}?key={LONG}'", f"404 for url '{URL}?key=…'"),
+        (
+            f"GET {URL}?api-version=2&subscription-key={LONG}&a=b",
+            f"GET {URL}?api-version=2&subscription-key=…&a=b",
+        ),
+        (f"no image at {URL}?se=2026&sig={LONG}", f"no image at {URL}?se=2026&sig=…"),
+        (f"no image at {URL}?X-Amz-Signature={LONG}", f"no image at {URL}?X-Amz-Signature=…"),
+        ("params: {'api_key': 'pa55word', 'model': 'm'}", "params: {'api_key': …, 'model': 'm'}"),
+        ('{"client_secret": "abcdefgh", "a": 1}', '{"client_secret": …, "a": 1}'),
+        ("headers: {'authorization': 'Bearer abcdefgh'}", "headers: {'authorization': …}"),
+        (f"OPENAI_API_KEY={LONG} is refused", "OPENAI_API_KEY=… is refused"),
+        (f"bearer {LONG} is unknown", "bearer … is unknown"),
+        (f"Incorrect API key provided: sk-proj-{LONG}.", "Incorrect API key provided: …."),
+        (f"upstream says AIza{LONG}", "upstream says …"),
+        ("cannot reach https://user:pa55word@host/v1", "cannot reach https://user:…@host/v1"),
+        # what only sounds like it
+        ("Invalid API key: it must begin with a letter", None),
+        ("unexpected token: 'abcdef' at 3", None),
+        ("max_tokens: 4096 is too large", None),
+        ("Bearer authentication is required, and basic information", None),
+        ("Unknown stop token = [END]", None),
+        (f"{URL}?version=2&page=12345678", None),
+        ("authorization: missing", None),
+        ("task-skipping and sk-ip", None),
+    ],
+)
+def test_a_reason_is_shown_without_the_keys_of_others(reason: str, shown: str | None) -> None:
+    shown = reason if shown is None else shown
+    assert without_certain_credentials(reason) == shown
+    error = BadRequest("It is refused.")
+    error.quote(reason)
+    assert error.message == f"It is refused: {shown.rstrip('. :')}."
+    assert error.server_text == reason
