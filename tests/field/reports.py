@@ -149,13 +149,22 @@ def _right(right: Any) -> None:
         _only(right["error"], _ERROR, "right.error")
     for key in ("asked", "account_asked"):
         for condition in (right.get(key) or {}).values():
-            _only(condition, _CONDITION, key)
+            _condition(condition, key)
 
 
 def _reply(raw: Any) -> Mapping[str, Any]:
     _only(raw, _REPLY, "a reply of the server")
-    _only(raw.get("when") or {}, _CONDITION, "when")
+    _condition(raw.get("when") or {}, "when")
     return dict(raw)
+
+
+def _condition(condition: Any, what: str) -> None:
+    _only(condition, _CONDITION, what)
+    for key in _CONDITION - {"path"}:
+        if not isinstance(
+            condition.get(key) or [], list
+        ):  # of a text, each letter would be one that all requests meet
+            raise BadReport(f"{what}.{key} is no list")
 
 
 def _only(mapping: Any, known: set[str], what: str) -> None:
