@@ -46,8 +46,8 @@ def place_in_code(error: BaseException) -> str:
     return f"{type(error).__name__} in {Path(frame.filename).name}, line {frame.lineno}"
 
 
-# Statuses that pass: RFC 9110, and those that networks in front of a server add (520 to 524, 529).
-BUSY_STATUSES = (429, 529)
+# Statuses that pass: RFC 9110, those that networks in front of a server add (520 to 524, 529), and Groq's 498.
+BUSY_STATUSES = (429, 498, 529)
 DOWN_STATUSES = (502, 503, 520, 521, 522, 523)
 SILENT_STATUSES = (408, 504, 524)
 

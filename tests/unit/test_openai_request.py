@@ -303,6 +303,15 @@ FORMATS = [
 ]
 
 
+def test_schemas_of_tools_go_without_what_the_server_does_not_know() -> None:
+    dialect = Dialect(tools_without=frozenset({"minimum"}))
+    tools = payload(tools=(Tool("add", None, SCHEMA), Tool("now")), dialect=dialect)["tools"]
+    assert [tool["function"]["parameters"] for tool in tools] == [
+        {"type": "object", "properties": {"a": {"type": "integer"}}},
+        {"type": "object", "properties": {}},
+    ]
+
+
 @pytest.mark.parametrize(("json_format", "dialect", "sent"), FORMATS)
 def test_formats(json_format: JsonFormat, dialect: Dialect, sent: Any) -> None:
     assert payload(json_format=json_format, dialect=dialect)["response_format"] == sent

@@ -38,13 +38,24 @@ def utc_now() -> datetime:
 
 
 def parse_retry_after(value: str | None, now: Now = utc_now) -> float | None:
-    """Seconds to wait by a `Retry-After` header, in either form of RFC 9110 §10.2.3; None when it makes no sense."""
+    """Seconds to wait by a `Retry-After` header; None when it makes no sense.
+
+    Args:
+        value: Seconds or a date, as in RFC 9110 §10.2.3, or a duration with units, such as "1m30s", as servers written
+            in Go have it.
+        now: Gives the time.
+
+    Returns:
+        The seconds.
+    """
     if not value:
         return None
     text = value.strip()
     try:
         if text.isascii() and text.replace(".", "", 1).isdigit():
             return float(text)
+        if _DURATION.fullmatch(text):
+            return _duration(text)
         moment = parsedate_to_datetime(text)
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=timezone.utc)

@@ -10,7 +10,7 @@ from typing import Callable
 from spcs_llm.errors import NetworkError, ServiceBusy, ServiceDown, ServiceStarting, SpcsError
 from spcs_llm.sharing.after_fork import renew_in_child
 
-MAX_RETRY_AFTER = 60.0
+MAX_RETRY_AFTER = 65.0  # a limit of a minute ends a little later than in a minute
 
 
 class RetryBudget:

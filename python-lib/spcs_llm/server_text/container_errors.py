@@ -57,6 +57,7 @@ _CAUSES = (
     "raw",
     "details",
     "body",
+    "responseText",
 )
 _SHAPES: dict[str, type] = {"text": str, "value": Mapping}  # in which these tell something
 _KINDS = ("type", "error_type", "code", "error_code", "status", "__type")
@@ -65,7 +66,8 @@ _NOTHING = ("", "none", "null", "undefined")
 _WELL = (*_NOTHING, "false", "0", "ok", "success")
 # What says no more than the status does.
 _GENERIC = re.compile(
-    r"(?:\[?\d{3}\]?:?\s*)?(?:error|bad request|bad_request|badrequesterror|unprocessable (?:entity|content)|"
+    r"(?:error from provider:?\s*)?(?:\[?\d{3}\]?:?\s*)?"
+    r"(?:error|bad request|bad_request|badrequesterror|unprocessable (?:entity|content)|"
     r"validation error|"
     r"internal (?:server )?error|server[_ ]error|internalservererror|invalid_request_error|invalid request|not found|"
     r"notfounderror|unauthorized|forbidden|service unavailable|bad gateway|gateway timeout|conflict|too many requests|"
@@ -100,6 +102,7 @@ _WHERE = re.compile(
 )  # minja's and llama.cpp's templates
 _EXCEPTION = re.compile(r"(?:[\w.]{0,120}(?:Error|Exception)): ?\S|Jinja Exception: ?\S", re.IGNORECASE)
 _HEADING = re.compile(r"[\w ]{1,40}:")
+_SENTENCE = re.compile(r"[A-Z][a-z]{1,20}(?: [a-z]{1,20}){2}\b")  # and no line of a template or of a dump
 
 
 @dataclass(frozen=True)
@@ -294,7 +297,9 @@ def _reason_in_text(text: str, depth: int) -> str:
             pass
         else:
             return _reason(within, depth + 1) or telling_line(text)
-    return _problems_in_python(text) or _cause(text, depth) or telling_line(text)
+    return (
+        _problems_in_python(text) or _cause(text, depth) or _quoted_error(text, depth) or telling_line(text)
+    )
 
 
 def _problems_in_python(text: str) -> str:
@@ -336,6 +341,22 @@ def _cause(text: str, depth: int) -> str:
     for _ in range(4):
         text = _LITELLM_PROVIDER.sub("", _LITELLM_CLASS.sub("", text, count=1), count=1)
     return telling_line(text)
+
+
+def _quoted_error(text: str, depth: int) -> str:
+    """The reason in an error that a sentence quotes as JSON, behind the words before it."""
+    start, end = text.find("{"), text.rfind("}")
+    if not 0 < start < end:
+        return ""
+    try:
+        within = json.loads(text[start : end + 1])
+    except (ValueError, RecursionError):
+        return ""
+    if not isinstance(within, Mapping) or not any(name in within for name in ("error", "message", "detail")):
+        return ""
+    reason = _reason(within, depth + 1)
+    before = telling_line(text[:start]).rstrip(" \"'`:")
+    return f"{before}: {reason}" if before and reason else reason
 
 
 # -- the line that tells something --------------------------------------------------------------------------
@@ -389,6 +410,8 @@ def _is_about(first: str, second: str) -> bool:
     """Whether the first line is a heading or a field's path, and the second the reason."""
     # MediaPipe, in OpenVINO's server, tells a call of calls before what the innermost says.
     if _GENERIC.fullmatch(first.rstrip(":")) or _HEADING.fullmatch(first) or first.endswith(" failed:"):
+        return True
+    if first.endswith(":") and _SENTENCE.match(second):
         return True
     return second[:1].isspace() and ("->" in first or " " not in first) and bool(_PATH.fullmatch(first))
 

@@ -34,7 +34,9 @@ _RESULT_IS_MISSING = re.compile(
 )
 _ANSWER_IS_MISSING = re.compile(r"\brole .?user.? after role .?tool\b", re.IGNORECASE)
 _USED_UP = re.compile(
-    r"\bbudget has been exceeded|\bexceeded budget\b|\binsufficient[_ ]quota\b|\bexceeded your current quota\b",
+    r"\bbudget has been exceeded|\bexceeded budget\b|\binsufficient[_ ](quota|credits?|balance)\b"
+    r"|\bexceeded your current quota\b|\bbalance is too low\b|\brequires more credits\b|\bno credits remaining\b"
+    r"|\baccount is in (good standing|arrears)\b",
     re.IGNORECASE,
 )
 # Of a request that is larger than all that may be asked within a minute: waiting does not help.
@@ -205,10 +207,12 @@ def says_other_kind(reason: str) -> bool:
     return _OTHER_KIND.search(reason[:1000]) is not None
 
 
-def says_history_is_incomplete(reason: str) -> bool:
-    """Whether a server says that the history lacks a result or an answer, which no other form of a request adds."""
+def no_other_form_helps(reason: str) -> bool:
+    """Whether a server refuses a query in any form: for its length, its history, its prompt, or its price."""
+    if TOO_LONG.search(reason):
+        return True
     reason = reason[:1000]
-    return any(missing.search(reason) for missing in (_RESULT_IS_MISSING, _ANSWER_IS_MISSING))
+    return any(said.search(reason) for said in (_RESULT_IS_MISSING, _ANSWER_IS_MISSING, _FILTERED, _USED_UP))
 
 
 def says_used_up(reason: str) -> bool:

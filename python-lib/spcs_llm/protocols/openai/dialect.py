@@ -43,6 +43,7 @@ class Dialect:
         joins_turns: Turns of one role in a row are one.
         short_ids: Ids of tool calls have nine letters and digits, as Mistral's templates demand.
         schema_without: Keywords that the JSON schema goes without, such as patterns and lengths.
+        tools_without: Keywords that the schemas of tools go without.
         schema_closed: Objects of the JSON schema with known properties are closed, and all properties required.
         strict_tools: A tool that must be called is to be held to its schema.
         object_arguments: Arguments of calls in the history are objects, and not the text of one.
@@ -62,6 +63,7 @@ class Dialect:
     joins_turns: bool = False
     short_ids: bool = False
     schema_without: frozenset[str] = frozenset()
+    tools_without: frozenset[str] = frozenset()
     schema_closed: bool = False
     strict_tools: bool = True
     object_arguments: bool = False

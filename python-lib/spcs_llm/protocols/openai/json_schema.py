@@ -36,6 +36,7 @@ LIMITS: Final = frozenset(
         "propertyNames",
         "unevaluatedProperties",
         "default",
+        "$schema",
     }
 )
 _NAMED_SCHEMAS: Final = ("$defs", "definitions", "properties", "patternProperties", "dependentSchemas")

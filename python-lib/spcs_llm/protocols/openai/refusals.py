@@ -26,9 +26,7 @@ from spcs_llm.protocols.openai.json_schema import LIMITS, closed, limits_in
 from spcs_llm.protocols.openai.lessons import Lesson, Lessons
 from spcs_llm.protocols.openai.tool_calls import NamelessCall
 from spcs_llm.server_text.refusal_hints import (
-    TOO_LONG,
-    says_filtered,
-    says_history_is_incomplete,
+    no_other_form_helps,
     says_other_kind,
 )
 
@@ -38,8 +36,13 @@ _ABOUT_STREAM: Final = re.compile(r"\bstream(ing|ed)?\b", _I)
 _ABOUT_FORMAT: Final = re.compile(
     r"response_format|json_schema|json_object|json schema|\bschema\b|grammar|guided|structured", _I
 )
-# No other text has these: minLength, uniqueItems and the like.
-_KEYWORDS: Final = tuple(name for name in sorted(LIMITS) if not name.islower())
+# No other text has these: minLength, uniqueItems, $schema and the like.
+_KEYWORDS: Final = tuple(name for name in sorted(LIMITS) if not (name.isalpha() and name.islower()))
+_ABOUT_PARAMETERS: Final = re.compile(
+    r"function_declarations\W{1,2}\d{1,4}\W{1,2}parameters|tools\W{1,2}\d{1,4}\b.{0,80}\bparameters\b"
+    r"|\bparameters\.properties\b",
+    _I,
+)
 _NOT_POSSIBLE: Final = re.compile(
     r"unsupported|not (yet |currently )?(supported|permitted|allowed|implemented|available|possible)"
     r"|(does not|doesn't|do not|don't|cannot|can't|can not|could not|unable to|not able to)\b"
@@ -213,7 +216,7 @@ class Refusals:
         if not may_be_a_refusal(error):
             return None
         text = _KNOWN_FIELDS.sub("", reason_of(error))
-        if TOO_LONG.search(text) or says_history_is_incomplete(text) or says_filtered(text):
+        if no_other_form_helps(text):
             return None
         return (
             self._by_its_words(dialect, payload, error, text)
@@ -265,6 +268,10 @@ class Refusals:
             return Step(replace(dialect, whole=True)) if refuses else None
         if dialect.null_content and has_null_content(payload) and re.search(r"\bcontent\b", text):
             return _step(dialect, {"null_content": False})
+        if refuses_tool_schema(payload, text):
+            simpler = self._with_simpler_tools(dialect, text)
+            if simpler is not None:
+                return simpler
         if self.request.json_format is not None and refuses_format(payload, text):
             return _with_another_format(dialect, self.request.json_format, text)
         setting = refused_setting(payload, text)
@@ -279,6 +286,18 @@ class Refusals:
             choice is not None and choice.forces(tool.name) and tool.strict is None
             for tool in self.request.tools
         )
+
+    def _with_simpler_tools(self, dialect: Dialect, text: str) -> Step | None:
+        """The way without limits in the tools' schemas, unless a tool is to be held strictly to its schema."""
+        # llama.cpp makes a grammar of every tool that is offered, and answers nothing where it cannot.
+        tools = self.request.tools
+        if any(tool.strict for tool in tools):
+            return None
+        limits = frozenset[str]().union(*(limits_in(tool.parameters) for tool in tools if tool.parameters))
+        limits -= dialect.tools_without
+        if not limits:
+            return None
+        return Step(replace(dialect, tools_without=dialect.tools_without | (_named(limits, text) or limits)))
 
     def _without_tool_choice(self, dialect: Dialect) -> Step | None:
         """The choice that servers make without being told is auto. None is as good as no tools."""
@@ -389,14 +408,29 @@ def refuses_format(payload: Mapping[str, Any], text: str) -> bool:
     """Whether `payload` asks for a JSON format and a text speaks of it, or of a keyword of its schema."""
     if "response_format" not in payload:
         return False
-    return _ABOUT_FORMAT.search(text) is not None or any(
-        name in text and f'"{name}"' in json.dumps(payload["response_format"]) for name in _KEYWORDS
-    )
+    return _ABOUT_FORMAT.search(text) is not None or _names_keyword(payload["response_format"], text)
 
 
 def refuses_tool_schema(payload: Mapping[str, Any], text: str) -> bool:
     """Whether a text speaks of a schema, and `payload` has none but those of its tools."""
-    return "response_format" not in payload and "tools" in payload and _ABOUT_FORMAT.search(text) is not None
+    if "response_format" in payload or "tools" not in payload:
+        return False
+    is_about_schema = _ABOUT_FORMAT.search(text) or _ABOUT_PARAMETERS.search(text)
+    return is_about_schema is not None or _names_keyword(payload["tools"], text)
+
+
+def _names_keyword(schemas: Any, text: str) -> bool:
+    """Whether a text has a keyword of JSON schemas that some schemas have."""
+    return any(name in text and f'"{name}"' in json.dumps(schemas) for name in _KEYWORDS)
+
+
+def _named(keywords: frozenset[str], text: str) -> frozenset[str]:
+    """The keywords that a text names."""
+    return frozenset(
+        keyword
+        for keyword in keywords
+        if re.search(rf"(?<![A-Za-z_]){re.escape(keyword)}(?![A-Za-z_])", text, _I)
+    )
 
 
 def has_null_content(payload: Mapping[str, Any]) -> bool:
@@ -461,9 +495,7 @@ def _with_another_format(dialect: Dialect, json_format: JsonFormat, text: str) -
 def _with_simpler_schema(dialect: Dialect, schema: Mapping[str, Any], text: str) -> Dialect | None:
     """Without what the server names; without all limits on values where it names nothing."""
     limits = limits_in(schema) - dialect.schema_without
-    named = frozenset(
-        keyword for keyword in limits if re.search(rf"(?<![A-Za-z_]){re.escape(keyword)}(?![A-Za-z_])", text)
-    )
+    named = _named(limits, text)
     if named:
         return replace(dialect, schema_without=dialect.schema_without | named)
     if _STRICT_MODE.search(text) and not dialect.schema_closed and closed(schema) != schema:

@@ -278,7 +278,7 @@ def _tools(request: ChatRequest, dialect: Dialect) -> dict[str, Any]:
         return {}
     forced = choice if dialect.strict_tools else None
     tools = [
-        _tool(tool, is_held_to_schema=forced is not None and forced.forces(tool.name))
+        _tool(tool, dialect, is_held_to_schema=forced is not None and forced.forces(tool.name))
         for tool in request.tools
     ]
     if choice is None or not dialect.tool_choice:
@@ -286,12 +286,15 @@ def _tools(request: ChatRequest, dialect: Dialect) -> dict[str, Any]:
     return {"tools": tools, "tool_choice": _tool_choice(choice, request.tools)}
 
 
-def _tool(tool: Tool, *, is_held_to_schema: bool) -> dict[str, Any]:
+def _tool(tool: Tool, dialect: Dialect, *, is_held_to_schema: bool) -> dict[str, Any]:
     function: dict[str, Any] = {"name": tool.name}
     if tool.description is not None:
         function["description"] = tool.description
     # llama.cpp demands parameters even of a function that has none, LM Studio and Ollama a schema that is not empty.
-    function["parameters"] = tool.parameters or {"type": "object", "properties": {}}
+    parameters: Any = tool.parameters or {"type": "object", "properties": {}}
+    function["parameters"] = (
+        without_limits(parameters, dialect.tools_without) if dialect.tools_without else parameters
+    )
     if tool.strict is not None:
         function["strict"] = tool.strict
     elif is_held_to_schema:
