@@ -80,6 +80,8 @@ class Field:
             "serviceProtocol": "OPENAI",
             "llmEndpointUrl": server.url,
             "queryTimeoutSeconds": 60,
+            # Texts share requests only while an earlier one is under way.
+            **({"maxParallelism": 1} if report.capability == "EMBEDDING" else {}),
             **report.form,
         }
         mode = form["authenticationMode"]
