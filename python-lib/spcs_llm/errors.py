@@ -11,6 +11,7 @@
     ├── IngressError         ingress    Snowflake's gateway in front of the service
     │   ├── TokenRefused     ingress    the token is not accepted: a new one may help
     │   ├── AccessDenied     ingress    the token is good, the role or the network is not
+    │   │   └── Blocked      ingress    a firewall denies the request, maybe for what it holds
     │   └── ServiceStarting  ingress    the service is suspended, starting or restarting: waiting helps
     │       └── ModelLoading service    the container runs, and loads its model
     ├── ServiceError         service    the container answers with an error
@@ -271,6 +272,10 @@ class TokenRefused(IngressError):
 
 class AccessDenied(IngressError):
     """The token is good, but the role or the network is not."""
+
+
+class Blocked(AccessDenied):
+    """A proxy or firewall denies the request, maybe for what it holds."""
 
 
 class ServiceStarting(IngressError):

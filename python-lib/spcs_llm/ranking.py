@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from spcs_llm.domain import RankedDocument, Ranking, Usage
-from spcs_llm.errors import BadRequest, ModelError, QueryError, RequestTooLarge, SpcsError
+from spcs_llm.errors import BadRequest, Blocked, ModelError, QueryError, RequestTooLarge, SpcsError
 
 # What a service says of one document, such as an empty or too long one. All else concerns every document.
-_OF_ONE_DOCUMENT = (BadRequest, RequestTooLarge, ModelError, QueryError)
+_OF_ONE_DOCUMENT = (BadRequest, Blocked, RequestTooLarge, ModelError, QueryError)
 
 
 def ranking_of(scores: Sequence[float | SpcsError], usage: Usage) -> tuple[Ranking, list[int]]:

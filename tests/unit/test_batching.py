@@ -14,6 +14,7 @@ from spcs_llm.batching.sizes import BatchSizes, Refusal
 from spcs_llm.errors import (
     AccessDenied,
     BadRequest,
+    Blocked,
     LoginError,
     ModelError,
     NetworkError,
@@ -36,6 +37,7 @@ from tests.unit.scripted_service import BOUND, Caller, ImpatientCall, Service, w
 MAY_BE_ONE_ROWS_FAULT = [
     BadRequest("no", status=400),
     RequestTooLarge("too large", status=413),
+    Blocked("an attack", status=403),
     ModelError("no rows"),
     ServiceError("broken", status=500),
     QueryError("not this"),

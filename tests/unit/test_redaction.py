@@ -169,6 +169,10 @@ BEYOND_ASCII: dict[str, tuple[str, Callable[[str], str]]] = {
     "two escapes for a character": (MATHEMATICAL, lambda text: json.dumps(text)[1:-1]),
     "one escape for a character": (MATHEMATICAL, ascii),
     "escapes of bytes": ("山田花子の給与の明細書", lambda text: repr(text.encode())),
+    "octal escapes of bytes": (
+        "山田花子の給与の明細書",
+        lambda text: "".join(f"\\{byte:03o}" for byte in text.encode()),
+    ),
     "escapes of characters": ("Gehälter für Jürgen Müßig", ascii),
 }
 

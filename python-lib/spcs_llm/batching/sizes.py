@@ -10,6 +10,7 @@ from typing import Callable
 
 from spcs_llm.errors import (
     BadRequest,
+    Blocked,
     ModelError,
     QueryError,
     RequestTooLarge,
@@ -34,7 +35,7 @@ def is_refusal(error: SpcsError) -> bool:
     Returns:
         Whether to try its halves.
     """
-    if isinstance(error, (BadRequest, RequestTooLarge, ModelError, QueryError)):
+    if isinstance(error, (BadRequest, Blocked, RequestTooLarge, ModelError, QueryError)):
         return True
     return type(error) is ServiceError or error.is_silence  # with fewer rows the answer comes sooner
 

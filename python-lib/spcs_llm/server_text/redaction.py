@@ -47,7 +47,7 @@ _NO_LETTERS_BEYOND_ASCII = re.compile(r"[^\w\x00]+")
 _WORD = re.compile(r"[^\W_](?:[\w-]*[^\W_])?|\w+")
 _ESCAPES = re.compile(
     r"\\{1,8}u[dD][89abAB][0-9a-fA-F]{2}\\{1,8}u[dD][c-fC-F][0-9a-fA-F]{2}"  # two that stand for one character
-    r"|\\{1,8}u[0-9a-fA-F]{4}|\\{1,8}U[0-9a-fA-F]{8}|(?:\\{1,8}x[0-9a-fA-F]{2}){1,12}|\\{1,8}[nrtbfv0]"
+    r"|\\{1,8}u[0-9a-fA-F]{4}|\\{1,8}U[0-9a-fA-F]{8}|(?:\\{1,8}x[0-9a-fA-F]{2}){1,12}|(?:\\{1,8}[0-3][0-7]{2}){1,12}|\\{1,8}[nrtbfv0]"
     r"|(?:%[0-9a-fA-F]{2}){1,12}|&#?[0-9a-zA-Z]{1,8};"
 )
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{11,}")
@@ -330,10 +330,13 @@ def _meaning(escape: str) -> str:
     if escape[0] == "&":
         return html.unescape(escape)
     codes = [code for code in escape.split("\\") if code]
-    if codes[0][0] not in "uUx":
+    if codes[0][0] not in "uUx0123" or len(codes[0]) == 1:
         return " "
-    values = [int(code[1:], 16) for code in codes]
-    if codes[0][0] == "x":  # a byte each, as Python writes bytes; or a character each, as it writes a text
+    is_octal = codes[0].isdigit()  # as protocol buffers write text
+    values = [int(code, 8) if is_octal else int(code[1:], 16) for code in codes]
+    if (
+        is_octal or codes[0][0] == "x"
+    ):  # a byte each, as Python writes bytes; or a character each, as it writes a text
         try:
             return bytes(values).decode()
         except UnicodeDecodeError:

@@ -19,6 +19,7 @@ from spcs_llm.errors import (
     SILENT_STATUSES,
     AccessDenied,
     BadRequest,
+    Blocked,
     IngressError,
     ModelLoading,
     NotFound,
@@ -64,10 +65,11 @@ _TOKEN_HINTS = {
 _CHECK_HOST = "If the service was dropped and created again, its URL is new: SHOW ENDPOINTS IN SERVICE."
 _SET_SERVICE_KEY = "If the container requires a separate key, enter it as 'Service API key'."
 _MAX_PAGE = 16_384  # bytes, of which known phrases are looked for
+_LOST_UPSTREAM = "upstream connect error"
 _STARTING = (
     "no service hosts",
     "no healthy upstream",
-    "upstream connect error",
+    _LOST_UPSTREAM,
     "connection refused",
     "not reachable",
 )
@@ -203,6 +205,8 @@ class IngressErrors:
                 " 'Cold start wait'. A Snowflake administrator can see its state with SHOW SERVICE CONTAINERS IN"
                 " SERVICE.",
             )
+        if status in (401, 403) and told.says(_LOST_UPSTREAM) and not told.container:  # Higress's
+            return told.error(ServiceDown, "The service does not answer", SEE_LOGS)
         denied = self._denied(told)
         if denied is not None:
             return denied
@@ -255,9 +259,13 @@ class IngressErrors:
                 "Ask a Snowflake administrator to contact Snowflake support.",
             )
         if told.is_of_another:
-            return AccessDenied(
-                f"A proxy or firewall denies the request (HTTP {told.status}).",
-                _LET_PASS,
+            what = f"A proxy or firewall denies the request (HTTP {told.status})."
+            if told.status not in (403, 451):
+                return AccessDenied(what, _LET_PASS)
+            return Blocked(
+                what,
+                f"{_LET_PASS} If it denies only some queries, it takes their text for an attack, as it may do with SQL or"
+                " code: then ask them to change the rule for that.",
             )
         if told.says("access denied", "insufficient privileges"):
             return AccessDenied(f"Snowflake's gateway denies the role access (HTTP {told.status}).", _GRANT)
