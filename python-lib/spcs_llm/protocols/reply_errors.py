@@ -26,6 +26,7 @@ from spcs_llm.server_text.refusal_hints import (
     says_busy,
     says_loading,
     says_too_large,
+    says_too_long,
     says_used_up,
 )
 
@@ -98,6 +99,8 @@ def _class_of(told: ContainerError) -> type[ServiceError]:
         return ServiceError
     if status in (None, *BUSY_STATUSES) and says_too_large(told.reason):
         return RequestTooLarge
+    if status in DOWN_STATUSES and says_too_long(told.reason):
+        return BadRequest
     if status in (None, 500, 503) and says_busy(told.reason):
         return ServiceBusy
     if status in _BY_STATUS:

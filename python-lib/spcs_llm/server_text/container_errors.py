@@ -58,10 +58,13 @@ _CAUSES = (
     "details",
     "body",
     "responseText",
+    "attempts",
 )
 _SHAPES: dict[str, type] = {"text": str, "value": Mapping}  # in which these tell something
 _KINDS = ("type", "error_type", "code", "error_code", "status", "__type")
-_STATUSES = ("code", "http_status_code", "status_code", "statusCode", "status", "error_code")
+_STATUSES = (
+    "code", "http_status_code", "status_code", "statusCode", "status", "error_code", "upstream_code", "upstream_status",
+)  # fmt: skip
 _NOTHING = ("", "none", "null", "undefined")
 _WELL = (*_NOTHING, "false", "0", "ok", "success")
 # What says no more than the status does.
@@ -74,7 +77,7 @@ _GENERIC = re.compile(
     r"the given data was invalid|one or more validation errors occurred|validation failed|invalid input|"
     r"request failed|unknown error|an error occurred|something went wrong|api_error|apierror|"
     r"(?:upstream )?stream error(?: occurred)?|upstream error|"
-    r"exception|failed|failure|fail|true|"
+    r"all target providers failed|exception|failed|failure|fail|true|"
     r"(?:error from provider:?\s*)?provider returned (?:an )?error)[.!:]?",
     re.IGNORECASE,
 )

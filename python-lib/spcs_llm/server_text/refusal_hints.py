@@ -39,6 +39,12 @@ _USED_UP = re.compile(
     r"|\baccount is in (good standing|arrears)\b",
     re.IGNORECASE,
 )
+# Of a prompt, in words that no failure of a server has.
+_PROMPT_IS_TOO_LONG = re.compile(
+    r"\bcontext[ _](length|window|size)\b|\b(prompt|input) is too long\b|\breduce the length\b|\bmax_model_len\b",
+    re.IGNORECASE,
+)
+_PROVIDER_FAILED = re.compile(r"\bfailed to get (a )?response from (the )?provider\b", re.IGNORECASE)
 # Of a request that is larger than all that may be asked within a minute: waiting does not help.
 _TOO_LARGE = re.compile(r"\brequest (is )?too large\b", re.IGNORECASE)
 _FILTERED = re.compile(
@@ -180,6 +186,7 @@ _NOBODY_LISTENS = re.compile(r"connect(ion|ing)?\b.{0,40}\brefused\b|econnrefuse
 _BUSY = re.compile(
     r"\b(server|service|model|engine|llm) (is )?(currently |too )?(busy|overloaded)\b|\bservice busy\b"
     r"|\bno (free |available )?slots? (is |are )?(available|free)\b|\bpending requests exceeded\b"
+    r"|\brate limit (is |was |has been )?(reached|exceeded|hit)\b"
     r"|\bqueue\b.{0,20}\b(full|exceeded)\b|\btoo many (concurrent |pending )?requests\b",
     re.IGNORECASE,
 )
@@ -223,6 +230,16 @@ def says_used_up(reason: str) -> bool:
 def says_too_large(reason: str) -> bool:
     """Whether a server says that one request is larger than its limit of tokens in a time."""
     return _TOO_LARGE.search(reason[:1000]) is not None
+
+
+def says_too_long(reason: str) -> bool:
+    """Whether a server says that a prompt is too long, whatever status it says so with."""
+    return _PROMPT_IS_TOO_LONG.search(reason[:1000]) is not None
+
+
+def says_provider_failed(reason: str) -> bool:
+    """Whether a gateway says that the server behind it gave no answer, whatever status it says so with."""
+    return _PROVIDER_FAILED.search(reason[:1000]) is not None
 
 
 def says_filtered(reason: str) -> bool:

@@ -32,7 +32,7 @@ from spcs_llm.errors import (
     TokenRefused,
 )
 from spcs_llm.http.asked_wait import wait_for_limit, wait_in_headers
-from spcs_llm.server_text.container_errors import read_error, telling_line
+from spcs_llm.server_text.container_errors import ContainerError, read_error, telling_line
 from spcs_llm.server_text.foreign_text import error_code, request_id
 from spcs_llm.server_text.redaction import without_secrets
 from spcs_llm.server_text.refusal_hints import (
@@ -44,7 +44,9 @@ from spcs_llm.server_text.refusal_hints import (
     says_busy,
     says_filtered,
     says_loading,
+    says_provider_failed,
     says_too_large,
+    says_too_long,
     says_used_up,
 )
 from spcs_llm.snowflake.login_errors import NETWORK_POLICY, SignInKind, hint_for_refusal
@@ -82,6 +84,7 @@ _ABOUT_TOKEN = re.compile(r"\b(token|session|credential|authenticat\w+|expired|r
 # What web filters and firewalls say on the pages that they answer with; Snowflake's pages do not.
 _OTHERS_PAGE = re.compile(r"\b(?:proxy|firewall|web ?filter|cloudflare|captcha|blocked)\b")
 _HEADERS_TOO_LARGE = re.compile(r"request header[^.<]{0,40}too large")
+_PROVIDERS = re.compile(r"\b(?:error|status|code|http)\W{0,3}(4\d\d)\b", re.IGNORECASE)
 _TITLE = re.compile(r"<title>([^<]{1,200})</title>")
 _SNOWFLAKES = re.compile(r"39\d{4}")
 _API_PATH = re.compile(
@@ -124,6 +127,7 @@ class _ErrorReply:
         container: Whether it is certainly the container's.
         code: Snowflake's code of a refusal.
         location: Where a redirect points.
+        provider_status: What the server behind a gateway answered with, if the gateway says so beside a failure.
     """
 
     status: int
@@ -133,6 +137,7 @@ class _ErrorReply:
     container: bool = False
     code: str | None = None
     location: str = ""
+    provider_status: int | None = None
 
     def says(self, *phrases: str) -> bool:
         return any(phrase in self.page for phrase in phrases)
@@ -346,7 +351,10 @@ def _read_reply(status: int, headers: Mapping[str, str], body: bytes, reply: Any
         code = error_code(reply.get("code")) if isinstance(reply, dict) else None
         if code is not None and _SNOWFLAKES.fullmatch(code):
             return _ErrorReply(status, told.reason, told.reason.lower(), gateway=True, code=code)
-        return _ErrorReply(status, told.reason, "", container=True, location=location)
+        provider_status = _provider_status(told) if status >= 500 else None
+        return _ErrorReply(
+            status, told.reason, "", container=True, location=location, provider_status=provider_status
+        )
     if "html" in headers.get("Content-Type", "").lower() or text.lstrip()[:1] == "<":
         return _ErrorReply(status, "", text.lower(), location=location)
     if reply is not None and not isinstance(reply, str):
@@ -354,8 +362,15 @@ def _read_reply(status: int, headers: Mapping[str, str], body: bytes, reply: Any
     return _ErrorReply(status, telling_line(reply or text), text.lower(), location=location)
 
 
+def _provider_status(told: ContainerError) -> int | None:
+    """The refusal of a server behind a gateway, that the gateway presents as a failure."""
+    found = _PROVIDERS.search(told.reason[:300])
+    status = told.status or (int(found[1]) if found is not None else None)
+    return status if status in (400, 413, 422, *BUSY_STATUSES) else None
+
+
 def _failed(told: _ErrorReply) -> SpcsError:
-    status = told.status
+    status = told.provider_status or told.status
     if status == 431 or (status == 400 and _HEADERS_TOO_LARGE.search(told.page)):
         return told.error(
             IngressError,
@@ -388,7 +403,9 @@ def _failed(told: _ErrorReply) -> SpcsError:
             "Snowflake's ingress ends a request after 90 s of silence: ask for fewer tokens, or lower"
             " 'Max batch size'.",
         )
-    if status in DOWN_STATUSES:
+    if (status in DOWN_STATUSES and not says_too_long(told.reason)) or (
+        status == 400 and says_provider_failed(told.reason)
+    ):
         return told.error(ServiceDown, "The service does not answer", SEE_LOGS)
     if status >= 500 and told.gateway:
         return told.error(
