@@ -269,8 +269,8 @@ class IngressErrors:
                 return AccessDenied(what, _LET_PASS)
             return Blocked(
                 what,
-                f"{_LET_PASS} If it denies only some queries, it takes their text for an attack, as it may do with SQL or"
-                " code: then ask them to change the rule for that.",
+                f"{_LET_PASS} If it denies only some queries, it takes their text for an attack, as it may do with SQL"
+                " or code: then ask them to change the rule for that.",
             )
         if told.says("access denied", "insufficient privileges"):
             return AccessDenied(f"Snowflake's gateway denies the role access (HTTP {told.status}).", _GRANT)
