@@ -815,7 +815,7 @@ def test_all_that_is_wrong_with_the_form_is_said_at_once(at: Scene) -> None:
         ("output", {"partitions": ("day",)}, "is partitioned"),
         ("input", {"kind": "PostgreSQL"}, "is not on a Snowflake connection"),
         ("output", {"table": "INPUT"}, "are the same table"),
-        ("input", {"table": "NOPE"}, f"GRANT SELECT ON TABLE {DATABASE}.{SCHEMA}.NOPE"),
+        ("input", {"table": "NOPE"}, f"GRANT SELECT ON TABLE {DATABASE}.{SCHEMA}.NOPE TO ROLE {CALLER}."),
     ],
 )
 def test_datasets_that_cannot_be_used_are_refused(
@@ -847,7 +847,9 @@ def test_a_role_that_may_not_create_tables_gets_the_grant(at: Scene) -> None:
     schema = at.sf.catalog.databases[DATABASE].schemas[SCHEMA].securable
     grants.revoke("CREATE TABLE", schema, CALLER)
     try:
-        assert f"GRANT USAGE, CREATE TABLE ON SCHEMA {DATABASE}.{SCHEMA} TO ROLE" in at.refuse(PROMPT)
+        assert f"GRANT USAGE, CREATE TABLE ON SCHEMA {DATABASE}.{SCHEMA} TO ROLE {CALLER}." in at.refuse(
+            PROMPT
+        )
     finally:
         grants.grant("CREATE TABLE", schema, CALLER)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from spcs_llm.control import cells
-from spcs_llm.control.identifiers import quoted
+from spcs_llm.control.identifiers import grantee, quoted
 from spcs_llm.errors import SettingsError, SpcsError, SqlError
 from spcs_llm.in_snowflake.form import JobSettings, RecipeFields, raise_for
 from spcs_llm.in_snowflake.input_columns import columns_statement, read_columns
@@ -87,7 +87,7 @@ class Preparation:
             raise SettingsError(
                 f"The input table {table.sql} does not exist, or the role may not read it.",
                 f"Build the input dataset, or ask a Snowflake administrator: GRANT SELECT ON TABLE {table.sql} TO ROLE "
-                "<role>.",
+                f"{grantee(self._session.whose().role)}.",
             )
         questions = plan_questions(self._settings, table, columns)
         self._check_keys(questions)
@@ -165,6 +165,7 @@ class Preparation:
             schema = self._place.output.schema_sql
             raise SpcsError(
                 f"The job's tables cannot be created in {schema}. {error.message}",
-                f"Ask a Snowflake administrator: GRANT USAGE, CREATE TABLE ON SCHEMA {schema} TO ROLE <role>.",
+                f"Ask a Snowflake administrator: GRANT USAGE, CREATE TABLE ON SCHEMA {schema} TO ROLE "
+                f"{grantee(self._session.whose().role)}.",
                 place="SQL",
             ) from None
