@@ -23,6 +23,9 @@ with contextlib.suppress(ImportError):  # the environment for the model registry
     settings.register_profile("random", deadline=None)
     settings.load_profile("repeatable")
 
+# Some compute for many seconds, and on a machine with other work that takes many times as long.
+_SECONDS_OF_WHAT_TAKES_LONG = 600
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
@@ -34,6 +37,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Tests that take long are started first, so that no worker is left with one at the end."""
     _leave_a_sample(items)
+    for item in items:
+        if item.get_closest_marker("exhaustive") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(_SECONDS_OF_WHAT_TAKES_LONG))
     seed = config.getoption("--random-order")
     if seed is not None:
         random.Random(seed).shuffle(items)
