@@ -8,19 +8,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Callable
 
-from spcs_llm.domain import ChatAnswer, ChatDelta, ChatEnd, ChatRequest, ToolCall, ToolCallDelta, Usage
+from spcs_llm.domain import ChatAnswer, ChatDelta, ChatEnd, ChatRequest, ToolCall, Usage
 from spcs_llm.errors import ModelError, NetworkError, QueryTimeout, ServiceError, SpcsError
 from spcs_llm.http.event_stream import LastEvent, events
 from spcs_llm.http.json_body import is_dense, parse_json
-from spcs_llm.protocols.openai.choices import Choices, the_choice
-from spcs_llm.protocols.openai.content import BESIDE_TEXT, has_nothing_known, text_and_reasoning
+from spcs_llm.protocols.openai.choices import Choices, failure_in, is_foreign, the_choice
+from spcs_llm.protocols.openai.content import BESIDE_TEXT
 from spcs_llm.protocols.openai.finish_reasons import ERROR, finish_reason_of, tells_the_end
 from spcs_llm.protocols.openai.frames import DONE, BrokenFrame, decoded_again, frames, is_heartbeat
-from spcs_llm.protocols.openai.log_probs import tokens_of
+from spcs_llm.protocols.openai.message import GrowingMessage
 from spcs_llm.protocols.openai.obedience import disobeyed, is_json, json_behind_thoughts
-from spcs_llm.protocols.openai.opening import JsonFence, LeadingThoughts, TurnEnd
-from spcs_llm.protocols.openai.text import GrowingText
-from spcs_llm.protocols.openai.tool_calls import NamelessCall, ToolCalls, is_nameless
 from spcs_llm.protocols.openai.usage import usage_of, with_later
 from spcs_llm.protocols.reply_errors import error_from_message, error_within, unexpected_reply
 
@@ -30,7 +27,6 @@ _EVENTS_BETWEEN_LOOKS_AT_THE_CLOCK = 64
 _decoded = json.JSONDecoder().decode
 _LONGEST_MODEL_NAME = 256
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
-_MOST_BLANKS = 2000  # in a row, within JSON
 _TOKENS_OF_NOTHING = 16  # that an answer without anything may have: ends of turns, an empty block of thoughts
 
 
@@ -40,17 +36,6 @@ class EmptyStream(ServiceError):
 
 class UselessStream(ModelError):
     """A stream without an answer, though the whole answer may be sound: an event is broken, or all are empty."""
-
-
-class EndlessBlanks(ModelError):
-    """Blanks and nothing else within JSON, which a grammar allows without end: they would go on up to the limit."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            "The model writes only blanks within the JSON that the query asks for ('responseFormat').",
-            "Try again, lower the query's maximum of output tokens, or ask whoever runs the service to allow no blanks"
-            " between the parts of JSON: 'disable_any_whitespace' in vLLM's structured outputs.",
-        )
 
 
 @dataclass(frozen=True)
@@ -99,28 +84,15 @@ class AnswerReader:
         self._watch = watch
         self._holds_to_request = holds_to_request
         self._as_stream = as_stream
-        self._calls = ToolCalls(
-            {tool.name: tool.parameters for tool in request.tools},
-            {call.id for message in request.messages for call in message.tool_calls},
-        )
+        self._message = GrowingMessage(request, as_stream=as_stream)
         self._finished_calls: tuple[ToolCall, ...] = ()
-        self._said = GrowingText()
-        self._thought = GrowingText()
-        self._thoughts_before: LeadingThoughts | None = LeadingThoughts()
-        self._turn_end = TurnEnd()
-        self._fence = JsonFence() if request.json_format is not None else None
-        self._texts: list[str] = []
-        self._reasoning: list[str] = []
-        self._in_both_fields: list[str] = []
-        self._blanks = 0
-        self._log_probs: list[dict[str, Any]] = []
         self._choices: Choices | None = None
         self._finish_reason: str | None = None
         self._failure: dict[str, Any] | None = None
         self._usage: Any = None
         self._model: str | None = None
-        self._saw_choice = self._saw_unknown = self._comes_as_messages = False
-        self._began = self._handed_on = self._is_finished = self._done = self._ended_with_usage = False
+        self._saw_choice = self._saw_foreign = self._comes_as_messages = False
+        self._handed_on = self._is_finished = self._done = self._ended_with_usage = False
         self._goes_on = self._lost_calls = False
 
     def deltas(self, chunks: Iterator[bytes]) -> Iterator[ChatDelta]:
@@ -184,16 +156,16 @@ class AnswerReader:
 
     def answer(self) -> ChatAnswer:
         usage = self._counts()
-        text, thoughts = "".join(self._texts), ""
-        if self._fence is not None:
+        text, thoughts = self._message.text, ""
+        if self._request.json_format is not None:
             text, thoughts = json_behind_thoughts(text)
         return ChatAnswer(
             text=text,
             finish_reason=self._finish_reason,
             usage=usage,
             tool_calls=self._finished_calls,
-            reasoning="".join((*self._reasoning, thoughts)) or None,
-            log_probs=tuple(self._log_probs),
+            reasoning=self._message.reasoning + thoughts or None,
+            log_probs=tuple(self._message.log_probs),
             ignored_settings=self._all_ignored(usage),
             model=self._model,
         )
@@ -215,28 +187,28 @@ class AnswerReader:
         for call in self._finished_calls:
             if call.arguments == "{}" and call.name in demanding:
                 return "arguments"
-        if self._calls.lost_a_part:
+        if self._message.calls.lost_a_part:
             return "readable arguments"
         if self._lost_characters():
             return "characters"
         if self._lacks_json():
             return "JSON"
-        if "logprobs" in self._payload and self._texts and not self._log_probs:
+        if "logprobs" in self._payload and self._message.text and not self._message.log_probs:
             return "logprobs"
         return None
 
     def _lost_characters(self) -> bool:
         """Whether characters were replaced, as in streams whose server decodes each token by itself."""
-        if self._said.has_halves:
+        if self._message.has_halves:
             return False  # a gateway cut it in two, and has it no otherwise
-        text = "".join(self._texts)
+        text = self._message.text
         if self._finish_reason == "length":
             text = text.rstrip(_REPLACEMENT)  # the limit has cut a character
         return _REPLACEMENT in text and _REPLACEMENT not in json.dumps(self._payload, ensure_ascii=False)
 
     def _lacks_json(self) -> bool:
         """Whether an answer that is not cut short is not JSON, though the server was asked for it."""
-        text = "".join(self._texts)
+        text = self._message.text
         if "response_format" not in self._payload or self._finish_reason not in (None, "stop"):
             return False
         return bool(text) and not self._finished_calls and not is_json(json_behind_thoughts(text)[0])
@@ -245,7 +217,7 @@ class AnswerReader:
         """Whether the answer ends without a call and without a text: its reasoning and blanks are not an answer."""
         if self._finished_calls or self._finish_reason not in (None, "stop"):
             return False
-        return not "".join(self._texts).strip()
+        return not self._message.text.strip()
 
     # -- events and bodies --------------------------------------------------------------------------------
 
@@ -294,7 +266,6 @@ class AnswerReader:
                     if self._done:
                         break
                 elif text:
-                    self._texts.append(text)
                     yield ChatDelta(text)
         except (NetworkError, QueryTimeout) as error:
             failure = error
@@ -316,9 +287,7 @@ class AnswerReader:
 
     def _plain_text(self, name: str, body: Any) -> str | None:
         """What is new in an event that holds text and nothing else, as nearly all do; None for any other."""
-        if name or self._thoughts_before is not None or self._choices is not None or self._fence is not None:
-            return None
-        if self._turn_end.is_waiting:
+        if name or self._choices is not None or not self._message.is_plain:
             return None
         try:
             (choice,) = body["choices"]
@@ -345,7 +314,7 @@ class AnswerReader:
             return None
         self._handed_on = True
         self._ended_with_usage = False
-        return self._said.add(text)
+        return self._message.add_text(text)
 
     def _deltas_of_frames(self, event: tuple[str, bytes]) -> Iterator[ChatDelta]:
         """Reads an event whose data is not one JSON value: several that were glued, or none."""
@@ -436,17 +405,16 @@ class AnswerReader:
             raise unexpected_reply("A choice in the service's answer has an unknown structure.") from None
 
     def _read_choice(self, choice: dict[str, Any], whole: bool) -> ChatDelta | None:
-        if not self._is_finished:
-            return self._read_fields(choice, whole)
+        was_finished = self._is_finished
         delta = self._read_fields(choice, whole)
-        if delta is not None and not self._goes_on:
+        if was_finished and delta is not None and not self._goes_on:
             self._goes_on = True
             self._watch.goes_on()
         return delta
 
     def _read_fields(self, choice: dict[str, Any], whole: bool) -> ChatDelta | None:
         reason = choice.get("finish_reason") or choice.get("finishReason")  # Gemini's own layer had it so
-        failure = _failure_in(choice, reason)
+        failure = failure_in(choice, reason)
         if failure is not None:
             self._failure = failure
             reason = reason if tells_the_end(reason) else ERROR
@@ -460,95 +428,17 @@ class AnswerReader:
         else:
             message = choice.get("message")
             if message and not whole:
-                if self._began and not self._comes_as_messages:
-                    return self._rest_of_message(message)
+                if self._message.began and not self._comes_as_messages:
+                    return self._message.add_again(message)
                 self._comes_as_messages = True
             piece = message or delta
             if not piece:
                 text = choice.get("text")
                 if not text:
-                    self._saw_unknown = self._saw_unknown or ((not reason or whole) and _is_foreign(choice))
+                    self._saw_foreign = self._saw_foreign or ((not reason or whole) and is_foreign(choice))
                     return None
                 piece = {"content": text}  # the older API of completions
-        return self._read_piece(piece, choice, is_last=bool(reason), whole=whole)
-
-    def _read_piece(
-        self, piece: dict[str, Any], choice: dict[str, Any], *, is_last: bool, whole: bool
-    ) -> ChatDelta | None:
-        content = piece.get("content")
-        heads: tuple[ToolCallDelta, ...] = ()
-        if content.__class__ is str and len(piece) == 1:  # as nearly all are
-            text, reasoning = content, ""
-        else:
-            text, reasoning = text_and_reasoning(piece, wants_json=self._fence is not None)
-            heads = self._read_calls(piece, whole=whole)
-            if text and text == reasoning and not whole:
-                self._in_both_fields.append(text)  # gateways write thoughts into the field of the text, too
-                text = ""
-        log_probs = choice.get("logprobs")
-        tokens = tokens_of(log_probs) if log_probs else ()
-        if tokens:
-            self._log_probs.extend(tokens)
-        if not (text or reasoning):
-            if not self._began and has_nothing_known(piece):
-                self._saw_unknown = True
-            if not (tokens or heads):
-                return None
-        return self._delta(
-            self._said.add(text, is_last=is_last) if text else "",
-            self._thought.add(reasoning, is_last=is_last) if reasoning else "",
-            tokens,
-            heads,
-        )
-
-    def _read_calls(self, piece: dict[str, Any], *, whole: bool) -> tuple[ToolCallDelta, ...]:
-        """Takes in the calls of a message or delta; returns what can be handed on of them by now."""
-        calls = piece.get("tool_calls")
-        if not calls and piece.get("function_call"):  # the older API's one call
-            calls = {"index": 0, "function": piece["function_call"]}
-        elif calls and self._as_stream and not self._began and is_nameless(calls):
-            raise NamelessCall
-        if not calls:
-            return ()
-        self._began = True
-        self._calls.add(calls, are_calls=whole)
-        choice = self._request.tool_choice
-        if whole or (choice is not None and choice.mode == "none"):
-            return ()
-        return self._calls.heads()
-
-    def _delta(
-        self,
-        text: str,
-        reasoning: str,
-        tokens: tuple[dict[str, Any], ...] = (),
-        heads: tuple[ToolCallDelta, ...] = (),
-    ) -> ChatDelta | None:
-        """What is new, parted into text and reasoning."""
-        if self._thoughts_before is not None and text:
-            text, thoughts = self._thoughts_before.part(text)
-            reasoning += thoughts
-            if self._thoughts_before.is_over:
-                self._thoughts_before = None
-        if text and ("<" in text or self._turn_end.is_waiting):
-            text = self._turn_end.part(text)
-        if self._fence is not None and text:
-            self._count_blanks(text)
-            text = self._fence.part(text)
-        if text:
-            self._texts.append(text)
-        if reasoning:
-            self._reasoning.append(reasoning)
-        if text or reasoning or tokens or heads:
-            self._began = True
-            return ChatDelta(text, reasoning, heads, tokens)
-        return None
-
-    def _count_blanks(self, text: str) -> None:
-        at_end = len(text) - len(text.rstrip())
-        self._blanks = self._blanks + at_end if at_end == len(text) else at_end
-        if self._blanks > _MOST_BLANKS and self._as_stream:
-            raise EndlessBlanks
+        return self._message.add(piece, choice.get("logprobs"), is_last=bool(reason), whole=whole)
 
     def _read_reason(self, reason: Any) -> None:
         if not tells_the_end(reason):
@@ -560,13 +450,6 @@ class AnswerReader:
             self._is_finished = True
             if known != ERROR:
                 self._watch.finished()
-
-    def _rest_of_message(self, message: Mapping[str, Any]) -> ChatDelta | None:
-        """Of a whole message after its pieces, what they lack."""
-        text, reasoning = text_and_reasoning(message, wants_json=self._fence is not None)
-        if message.get("tool_calls"):
-            self._calls.add_again(message["tool_calls"])
-        return self._delta(self._said.rest_of(text), self._thought.rest_of(reasoning))
 
     # -- the end --------------------------------------------------------------------------------------------
 
@@ -585,8 +468,8 @@ class AnswerReader:
             raise ModelError(
                 "The service stopped in the middle of its answer: its finish reason is an error."
             )
-        yield from self._handing_on(self._flushed())
-        self._finished_calls = self._calls.finished(
+        yield from self._handing_on(self._message.flushed())
+        self._finished_calls = self._message.calls.finished(
             cut_short=self._finish_reason == "length" or self._used_up_its_tokens(),
             forced=self._only_tool() if self._handed_on or not self._as_stream else None,
         )
@@ -595,26 +478,10 @@ class AnswerReader:
         if self._finished_calls:
             if self._finish_reason in (None, "stop"):
                 self._finish_reason = "tool_calls"  # of a call that they had to make, some servers say "stop"
-            yield ChatDelta(tool_calls=self._calls.rest(self._finished_calls))
+            yield ChatDelta(tool_calls=self._message.calls.rest(self._finished_calls))
         elif self._finish_reason == "tool_calls":
             self._finish_reason = "stop"
             self._lost_calls = True
-
-    def _flushed(self) -> list[ChatDelta]:
-        deltas = [self._delta(self._said.flush(), self._thought.flush())]
-        if self._thoughts_before is not None:
-            text, reasoning = self._thoughts_before.flush()
-            self._thoughts_before = None
-            deltas.append(self._delta(text, reasoning))
-        if not self._texts and not self._calls:
-            deltas.append(self._delta("".join(self._in_both_fields), ""))
-        rest = self._turn_end.flush("".join(self._texts)) if self._turn_end.is_waiting else ""
-        if self._fence is not None:
-            rest = self._fence.part(rest) + self._fence.flush()
-        if rest:
-            self._texts.append(rest)
-            deltas.append(ChatDelta(rest))
-        return [delta for delta in deltas if delta is not None]
 
     def _used_up_its_tokens(self) -> bool:
         """Whether the answer has all the tokens that it may have; vLLM's streams end with `tool_calls` all the same."""
@@ -636,7 +503,7 @@ class AnswerReader:
             return
         self._finished_calls = ()
         self._ignored = (*self._ignored, "toolChoice")
-        if not self._texts:
+        if not self._message.text:
             raise ModelError(
                 "The model called a tool and wrote no text, although the query's 'toolChoice' is none.",
                 "Remove the tools from the query.",
@@ -644,9 +511,9 @@ class AnswerReader:
 
     def _refuse_nothing(self) -> None:
         """An answer of nothing is one if that is what the model said, and not if it was lost."""
-        if self._texts or self._reasoning or self._finished_calls or self._began:
+        if self._finished_calls or self._message.began:
             return
-        if self._saw_unknown:
+        if self._saw_foreign or self._message.saw_foreign:
             raise self._useless("A choice in the service's answer has none of the fields of the API.")
         completion = usage_of(self._usage).completion_tokens or 0
         request = self._request
@@ -665,7 +532,7 @@ class AnswerReader:
             )
 
     def _counts(self) -> Usage:
-        has_answer = bool(self._texts or self._reasoning or self._finished_calls)
+        has_answer = bool(self._message.text or self._message.reasoning or self._finished_calls)
         return usage_of(self._usage, has_answer=has_answer)
 
     def _all_ignored(self, usage: Usage) -> tuple[str, ...]:
@@ -675,9 +542,9 @@ class AnswerReader:
         found = disobeyed(
             self._request,
             self._payload,
-            text="".join(self._texts),
+            text=self._message.text,
             calls=self._finished_calls,
-            log_probs=self._log_probs,
+            log_probs=self._message.log_probs,
             usage=usage,
             finish_reason=self._finish_reason,
         )
@@ -697,7 +564,7 @@ class AnswerReader:
         error = error_within(body, private) or error_from_message(
             body.get("message"), private, kind=body.get("type"), code=body.get("code")
         )
-        raise self._broken_off(error) if self._handed_on or self._began else error
+        raise self._broken_off(error) if self._handed_on or self._message.began else error
 
     def _useless(self, what: str, *, place: str | None = None) -> ModelError:
         error = unexpected_reply(what)
@@ -712,7 +579,7 @@ class AnswerReader:
         )
 
     def _private(self) -> dict[str, Any]:
-        return {**self._payload, "answer": [self._said.so_far, self._thought.so_far]}
+        return {**self._payload, "answer": self._message.so_far}
 
 
 def _no_choice() -> ModelError:
@@ -733,29 +600,3 @@ def _reason_in_camel_case(event: Any) -> Any:
         return choice.get("finishReason")
     except (AttributeError, KeyError, TypeError, ValueError):
         return None
-
-
-def _failure_in(choice: Mapping[str, Any], reason: Any) -> dict[str, Any] | None:
-    """What a choice says of its failure, as an error's body: beside the finish reason, or in it as SGLang has it."""
-    within = reason.get("error") if isinstance(reason, Mapping) else None
-    for error in (choice.get("error"), within):
-        if error and isinstance(error, (Mapping, str)):
-            return {"error": error}
-    if isinstance(reason, Mapping) and reason.get("message"):
-        told = {
-            "message": reason["message"],
-            "type": reason.get("err_type"),
-            "code": reason.get("status_code"),
-        }
-        return {"error": told}
-    return None
-
-
-def _is_foreign(choice: Mapping[str, Any]) -> bool:
-    """Whether a choice has neither message nor delta nor text, but other fields with something in them."""
-    if any(key in choice for key in ("delta", "message", "text")):
-        return False
-    known = ("index", "finish_reason", "logprobs", "stop_reason", "usage")
-    return any(
-        value and isinstance(value, (str, dict, list)) for key, value in choice.items() if key not in known
-    )

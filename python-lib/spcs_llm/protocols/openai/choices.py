@@ -1,8 +1,8 @@
-"""Which choice of an event is the answer. One is asked for: the only choice of an event is it, whatever its number."""
+"""The choices of an answer. One is asked for: the only choice of an event is it, whatever its number."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 Choice = dict[str, Any]
@@ -27,6 +27,32 @@ def the_choice(choices: Sequence[Choice]) -> Choice:
     if calls is None or not isinstance(message, dict) or message.get("tool_calls"):
         return chosen
     return {**chosen, "message": {**message, "tool_calls": calls}}
+
+
+def failure_in(choice: Mapping[str, Any], reason: Any) -> dict[str, Any] | None:
+    """What a choice says of its failure, as an error's body: beside the finish reason, or in it as SGLang has it."""
+    within = reason.get("error") if isinstance(reason, Mapping) else None
+    for error in (choice.get("error"), within):
+        if error and isinstance(error, (Mapping, str)):
+            return {"error": error}
+    if isinstance(reason, Mapping) and reason.get("message"):
+        told = {
+            "message": reason["message"],
+            "type": reason.get("err_type"),
+            "code": reason.get("status_code"),
+        }
+        return {"error": told}
+    return None
+
+
+def is_foreign(choice: Mapping[str, Any]) -> bool:
+    """Whether a choice has neither message nor delta nor text, but other fields with something in them."""
+    if any(key in choice for key in ("delta", "message", "text")):
+        return False
+    known = ("index", "finish_reason", "logprobs", "stop_reason", "usage")
+    return any(
+        value and isinstance(value, (str, dict, list)) for key, value in choice.items() if key not in known
+    )
 
 
 class Choices:

@@ -20,10 +20,11 @@ from spcs_llm.errors import (
     ServiceDown,
     SpcsError,
 )
-from spcs_llm.protocols.openai.answer import EmptyStream, EndlessBlanks, UselessStream
+from spcs_llm.protocols.openai.answer import EmptyStream, UselessStream
 from spcs_llm.protocols.openai.dialect import SETTINGS, Dialect, SchemaForm, features_of
 from spcs_llm.protocols.openai.json_schema import LIMITS, closed, limits_in
 from spcs_llm.protocols.openai.lessons import Lesson, Lessons
+from spcs_llm.protocols.openai.message import EndlessBlanks
 from spcs_llm.protocols.openai.tool_calls import NamelessCall
 from spcs_llm.server_text.refusal_hints import (
     no_other_form_helps,
