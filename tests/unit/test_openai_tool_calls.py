@@ -14,7 +14,7 @@ from spcs_llm.domain import ChatRequest, Message, Sampling, TextPart, Tool, Tool
 from spcs_llm.errors import ModelError
 from spcs_llm.protocols.openai.protocol import OpenAIProtocol
 from spcs_llm.protocols.openai.tool_calls import MAX_CALLS, ToolCalls
-from spcs_llm.protocols.openai.tool_names import OfferedTools
+from spcs_llm.protocols.openai.tool_names import OfferedTools, is_plain, plain_names
 from spcs_llm.query_context import QueryContext
 from spcs_llm.tool_arguments import INVALID_ARGUMENTS
 from tests.unit.scripted_endpoint import DONE, ScriptedEndpoint, completion, delta, event, usage
@@ -346,6 +346,45 @@ CASES = [
 @pytest.mark.parametrize(("name", "tool"), CASES)
 def test_a_name_is_the_one_offered_tool_that_it_clearly_is(name: str, tool: str | None) -> None:
     assert OfferedTools({"add", "get_weather"}).meant_by(name) == tool
+
+
+PLAIN = {
+    "search": "search",
+    "Google Search": "Google_Search",
+    "calendar.listEvents": "calendar_listEvents",
+    "3d_view": "tool_3d_view",
+    "_hidden": "tool_hidden",
+}
+
+
+@pytest.mark.parametrize(("name", "plain"), PLAIN.items())
+def test_a_plain_name_is_near_to_the_tools_own(name: str, plain: str) -> None:
+    assert plain_names([name]) == {name: plain}
+    assert OfferedTools([name]).meant_by(plain) == name
+
+
+ALIKE = [
+    ("a.b", "a_b"),
+    ("a b", "a.b"),
+    ("x" * 65, "x" * 66, "x" * 64),
+    ("天气", "新闻", ""),
+    ("tool_1", "1", ".1"),
+]
+
+
+@pytest.mark.parametrize("names", ALIKE)
+def test_plain_names_of_tools_that_are_alike_are_apart(names: tuple[str, ...]) -> None:
+    found = plain_names(names)
+    assert all(map(is_plain, found.values()))
+    assert len(set(found.values())) == len(names)
+    offered = OfferedTools(names)
+    assert all(offered.meant_by(plain) == name for name, plain in found.items())
+
+
+def test_names_of_earlier_calls_do_not_change_the_plain_names_of_tools() -> None:
+    found = plain_names(["a.b"], ["a_b", "a b"])
+    assert found["a.b"] == plain_names(["a.b"])["a.b"] == "a_b"
+    assert all(map(is_plain, found.values()))
 
 
 def test_a_name_that_may_be_two_tools_is_none_of_them() -> None:

@@ -48,6 +48,7 @@ class Dialect:
         strict_tools: A tool that must be called is to be held to its schema.
         object_arguments: Arguments of calls in the history are objects, and not the text of one.
         empty_reasoning: Assistant turns of the history have an empty `reasoning_content`.
+        plain_names: Tools have names that every server takes, where the query has others.
         tool_choice: The tool choice is sent. Without it, tools are not sent either where none may be called.
         without_format: No JSON format is sent.
         image_detail: How closely the model is to look at an image is sent, where the query says it.
@@ -68,6 +69,7 @@ class Dialect:
     strict_tools: bool = True
     object_arguments: bool = False
     empty_reasoning: bool = False
+    plain_names: bool = False
     tool_choice: bool = True
     without_format: bool = False
     image_detail: bool = True

@@ -25,6 +25,7 @@ from spcs_llm.protocols.openai.dialect import SETTINGS, Dialect, SchemaForm, fea
 from spcs_llm.protocols.openai.json_schema import LIMITS, closed, limits_in
 from spcs_llm.protocols.openai.lessons import Lesson, Lessons
 from spcs_llm.protocols.openai.message import EndlessBlanks
+from spcs_llm.protocols.openai.request import has_other_names
 from spcs_llm.protocols.openai.tool_calls import NamelessCall
 from spcs_llm.server_text.refusal_hints import (
     no_other_form_helps,
@@ -86,6 +87,14 @@ _ABOUT_REASONING: Final = re.compile(
     r"reasoning_content\b.{0,60}\b(missing|required|must be (passed|provided|included|present))"
     r"|\b(missing|requires?|must (have|include|contain))\b.{0,60}\breasoning_content\b",
     _I,
+)
+# Of a tool's name that has other characters than a server takes, or too many of them.
+_ABOUT_NAMES: Final = re.compile(
+    r"\b(function|tool)\w{0,20}\b.{0,80}\bname\b.{0,300}"
+    r"(a-z|pattern|letters|alphanumeric|length|too long|at most|invalid|characters)"
+    r"|\binvalid\b.{0,40}\b(function|tool)s?\b.{0,80}\bname\b"
+    r"|\blength\b.{0,40}\b(function|tool)\b.{0,20}\bname\b",
+    _I | re.DOTALL,
 )
 _ABOUT_NULL: Final = re.compile(r"\bcontent\b|null|none\b|nonetype|undefined|nil\b", _I)
 _ABOUT_TEMPLATE: Final = re.compile(r"jinja|chat.?template|rendering prompt|apply_chat_template|template", _I)
@@ -246,6 +255,9 @@ class Refusals:
             return None  # a failure, and no refusal
         if dialect.object_arguments and self.before_objects is None and re.search(r"\barguments\b", text):
             return _step(dialect, {"object_arguments": False}, frozenset({"calls"}))  # another server by now
+        if not dialect.plain_names and _ABOUT_NAMES.search(text) and has_other_names(self.request):
+            tools = frozenset({"tools"}) if "tools" in payload else frozenset({"calls"})
+            return _step(dialect, {"plain_names": True}, tools)
         if "stream_options" in payload and names(text, "stream_options"):
             return _step(dialect, {"stream_options": False})
         if "max_tokens" in payload and names(text, "max_completion_tokens"):

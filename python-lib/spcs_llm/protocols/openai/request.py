@@ -23,6 +23,7 @@ from spcs_llm.errors import QueryError
 from spcs_llm.protocols.openai.dialect import SETTINGS, Dialect
 from spcs_llm.protocols.openai.images import data_uri
 from spcs_llm.protocols.openai.json_schema import check_depth, closed, without_limits
+from spcs_llm.protocols.openai.tool_names import is_plain, plain_names
 from spcs_llm.tool_arguments import arguments_object
 
 _SHORT_ID: Final = re.compile(r"[A-Za-z0-9]{9}")
@@ -58,6 +59,8 @@ def chat_payload(request: ChatRequest, dialect: Dialect, model: str | None) -> d
     Raises:
         QueryError: If the request has something that cannot be said in it.
     """
+    if dialect.plain_names:
+        request = _with_plain_names(request)
     payload: dict[str, Any] = {"messages": _messages(request.messages, dialect)}
     if model is not None:
         payload["model"] = model
@@ -270,6 +273,34 @@ def _image_url(image: ImagePart) -> str:
 
 
 # -- tools and formats ---------------------------------------------------------------------------------
+
+
+def has_other_names(request: ChatRequest) -> bool:
+    """Whether a tool of the query, or of an earlier call, has a name that not every server takes."""
+    return not all(map(is_plain, (*_offered_names(request), *_called_names(request))))
+
+
+def _offered_names(request: ChatRequest) -> list[str]:
+    return [tool.name for tool in request.tools]
+
+
+def _called_names(request: ChatRequest) -> list[str]:
+    return [call.name for message in request.messages for call in message.tool_calls]
+
+
+def _with_plain_names(request: ChatRequest) -> ChatRequest:
+    names = plain_names(_offered_names(request), _called_names(request))
+    choice = request.tool_choice
+    if choice is not None and choice.name is not None:
+        choice = replace(choice, name=names.get(choice.name, choice.name))
+    messages = tuple(
+        replace(
+            message, tool_calls=tuple(replace(call, name=names[call.name]) for call in message.tool_calls)
+        )
+        for message in request.messages
+    )
+    tools = tuple(replace(tool, name=names[tool.name]) for tool in request.tools)
+    return replace(request, messages=messages, tools=tools, tool_choice=choice)
 
 
 def _tools(request: ChatRequest, dialect: Dialect) -> dict[str, Any]:

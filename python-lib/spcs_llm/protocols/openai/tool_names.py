@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from typing import Final
 
 _LONGEST = 256  # characters of a name; a tool's has 64 at most in OpenAI's API
 _LONGEST_SAID = 4 * _LONGEST  # with what engines leave on it
@@ -18,13 +20,52 @@ _MEANT = re.compile(
     r"\s{0,20}(?:$|[<\n\"'`\])(:,;=].*|(?<=\n).*)",
     re.DOTALL,
 )
+_PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
+_NOT_PLAIN: Final = re.compile(r"[^A-Za-z0-9_-]")
+_LONGEST_PLAIN: Final = 64
+
+
+def is_plain(name: str) -> bool:
+    """Whether a tool's name is one that every server takes."""
+    return _PLAIN.fullmatch(name) is not None
+
+
+def plain_names(offered: Iterable[str], others: Iterable[str] = ()) -> dict[str, str]:
+    """Finds names that every server takes: a letter, then letters, digits, underscores and dashes, 64 in all.
+
+    Args:
+        offered: The names of the tools that the model may call.
+        others: Names of earlier calls. They do not change what is found for the tools.
+
+    Returns:
+        The plain name for each name: itself where it is plain, and never the same one for two tools.
+    """
+    offered = list(offered)
+    found = {name: name for name in offered if is_plain(name)}
+    taken = set(found)
+    for name in (*offered, *others):
+        if name not in found:
+            found[name] = name if is_plain(name) else _made_plain(name, taken)
+            taken.add(found[name])
+    return found
+
+
+def _made_plain(name: str, taken: Collection[str]) -> str:
+    made = _NOT_PLAIN.sub("_", name)
+    if not made[:1].isalpha():
+        made = f"tool_{made.lstrip('_-')}"
+    if len(made) <= _LONGEST_PLAIN and made not in taken and made != "tool_":
+        return made
+    digest = hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()[:8]
+    return f"{made[: _LONGEST_PLAIN - 9]}_{digest}"
 
 
 class OfferedTools:
-    """The names that a model may call by."""
+    """The names that a model may call by: those of the query, or the plain ones that a server was given for them."""
 
     def __init__(self, names: Collection[str]) -> None:
         self._names = frozenset(names)
+        self._by_plain_name = {plain: name for name, plain in plain_names(names).items()}
         self._folded: dict[str, str | None] = {}
         for name in self._names:
             key = _folded(name)
@@ -34,11 +75,15 @@ class OfferedTools:
         """The one offered tool that `name` clearly is, or None."""
         if name in self._names:
             return name
+        if name in self._by_plain_name:
+            return self._by_plain_name[name]
         if len(name) > _LONGEST_SAID:  # of each piece of a call it is asked anew
             return None
         for candidate in (name.strip(), _cleaned(name)):
             if candidate in self._names:
                 return candidate
+            if candidate in self._by_plain_name:
+                return self._by_plain_name[candidate]
             found = self._folded.get(_folded(candidate))
             if found is not None:
                 return found
