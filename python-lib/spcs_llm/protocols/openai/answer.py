@@ -174,8 +174,8 @@ class AnswerReader:
         """Finds what the answer lacks of the things that streams are known to lose: the whole answer may have it.
 
         Returns:
-            "calls", "arguments", "readable arguments", "characters", "JSON" or "logprobs"; None if nothing is known to
-            be lost.
+            "calls", "calls in the text", "arguments", "readable arguments", "characters", "JSON" or "logprobs"; None if
+            nothing is known to be lost.
         """
         if self._request.tools and (self._lost_calls or self._says_nothing()):
             return "calls"
@@ -184,6 +184,8 @@ class AnswerReader:
             for tool in self._request.tools
             if tool.parameters is not None and tool.parameters.get("required")
         }
+        if self._message.has_call_in_text and self._finish_reason != "length":
+            return "calls in the text"
         for call in self._finished_calls:
             if call.arguments == "{}" and call.name in demanding:
                 return "arguments"

@@ -197,7 +197,7 @@ class Chats:
         except SpcsError:
             return answer  # which is an answer, if not all of one
         if still_lacks is not None:
-            if lacks == still_lacks and lacks in ("logprobs", "characters", "JSON"):
+            if lacks == still_lacks and lacks in ("logprobs", "characters", "JSON", "calls in the text"):
                 self._lessons.whole_lacks(lacks)
             return answer
         if lacks == "logprobs":

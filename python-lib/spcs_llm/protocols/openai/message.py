@@ -7,11 +7,13 @@ from typing import Any
 
 from spcs_llm.domain import ChatDelta, ChatRequest, ToolCallDelta
 from spcs_llm.errors import ModelError
+from spcs_llm.protocols.openai.call_markup import CallMarkup
 from spcs_llm.protocols.openai.content import has_nothing_known, text_and_reasoning
 from spcs_llm.protocols.openai.log_probs import tokens_of
 from spcs_llm.protocols.openai.opening import JsonFence, LeadingThoughts, TurnEnd
 from spcs_llm.protocols.openai.text import GrowingText
 from spcs_llm.protocols.openai.tool_calls import NamelessCall, ToolCalls, is_nameless
+from spcs_llm.protocols.openai.tool_names import plain_names
 
 _MOST_BLANKS = 2000  # in a row, within JSON
 
@@ -55,6 +57,7 @@ class GrowingMessage:
         self._said = GrowingText()
         self._thought = GrowingText()
         self._thoughts_before: LeadingThoughts | None = LeadingThoughts()
+        self._markup = None if self._forbids_calls else _call_markup(request)
         self._turn_end = TurnEnd()
         self._fence = JsonFence() if request.json_format is not None else None
         self._texts: list[str] = []
@@ -82,9 +85,16 @@ class GrowingMessage:
         return self._said.has_halves
 
     @property
+    def has_call_in_text(self) -> bool:
+        """Whether the text, once it was flushed, has a call of one of the tools that did not come as a call."""
+        return self._markup is not None and self._markup.has_call
+
+    @property
     def is_plain(self) -> bool:
         """Whether text without a `<` is handed on as it comes, so that `add_text` will do."""
-        return self._thoughts_before is None and self._fence is None and not self._turn_end.is_waiting
+        if self._thoughts_before is not None or self._fence is not None or self._turn_end.is_waiting:
+            return False
+        return self._markup is None or not self._markup.is_waiting
 
     def add_text(self, text: str) -> str:
         """Takes in a piece that is text without a `<` and nothing else, while the message `is_plain`.
@@ -157,7 +167,11 @@ class GrowingMessage:
             deltas.append(self._delta(text, reasoning))
         if not self._texts and not self.calls:
             deltas.append(self._delta("".join(self._in_both_fields), ""))
-        rest = self._turn_end.flush(self.text) if self._turn_end.is_waiting else ""
+        rest = self._markup.flush(is_called=bool(self.calls)) if self._markup is not None else ""
+        if rest:
+            rest = self._turn_end.part(rest)
+        if self._turn_end.is_waiting:
+            rest += self._turn_end.flush(self.text + rest)
         if self._fence is not None:
             rest = self._fence.part(rest) + self._fence.flush()
         if rest:
@@ -192,6 +206,8 @@ class GrowingMessage:
             reasoning += thoughts
             if self._thoughts_before.is_over:
                 self._thoughts_before = None
+        if text and self._markup is not None and ("<" in text or self._markup.is_waiting):
+            text = self._markup.part(text)
         if text and ("<" in text or self._turn_end.is_waiting):
             text = self._turn_end.part(text)
         if self._fence is not None and text:
@@ -211,3 +227,8 @@ class GrowingMessage:
         self._blanks = self._blanks + at_end if at_end == len(text) else at_end
         if self._blanks > _MOST_BLANKS and self._as_stream:
             raise EndlessBlanks
+
+
+def _call_markup(request: ChatRequest) -> CallMarkup | None:
+    names = plain_names(tool.name for tool in request.tools)
+    return CallMarkup({*names, *names.values()}) if names else None

@@ -1,0 +1,99 @@
+"""Calls in the model's own words, within an answer's text: what a server's parser leaves there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from typing import Final
+
+_ENDS: Final = {
+    "<tool_call>": "</tool_call>",  # Qwen, Hermes, GLM
+    "<tool_calls>": "</tool_calls>",
+    "<function_call>": "</function_call>",
+    "<tool_use>": "</tool_use>",
+    "<minimax:tool_call>": "</minimax:tool_call>",
+    "<seed:tool_call>": "</seed:tool_call>",
+    "<|tool_call>": "<tool_call|>",  # Gemma 4
+    "<|tool_calls_section_begin|>": "<|tool_calls_section_end|>",  # Kimi K2
+    "<\uff5ctool\u2581calls\u2581begin\uff5c>": "<\uff5ctool\u2581calls\u2581end\uff5c>",  # DeepSeek
+}
+_OPENING: Final = re.compile("|".join(map(re.escape, _ENDS)))
+_LONGEST_OPENING: Final = max(map(len, _ENDS))
+
+
+class CallMarkup:
+    """Holds back what may be a call from where it begins: it is none of the text if the call comes as a call, too.
+
+    Args:
+        names: The names of the tools that the model may call.
+
+    Attributes:
+        has_call: Whether the text has a call of one of the tools that did not come as a call. Known after `flush`.
+    """
+
+    def __init__(self, names: Collection[str]) -> None:
+        self._names = names
+        self._begun = ""
+        self._held: list[str] = []
+        self.has_call = False
+
+    @property
+    def is_waiting(self) -> bool:
+        return bool(self._begun or self._held)
+
+    def part(self, piece: str) -> str:
+        """Takes in a piece of the answer.
+
+        Args:
+            piece: What is new.
+
+        Returns:
+            What stands before any call; the rest waits for the answer's end.
+        """
+        if self._held:
+            self._held.append(piece)
+            return ""
+        text = self._begun + piece
+        found = _OPENING.search(text)
+        at = _begun_at(text) if found is None else found.start()
+        self._begun = text[at:] if found is None else ""
+        if found is not None:
+            self._held.append(text[at:])
+        return text[:at]
+
+    def flush(self, *, is_called: bool) -> str:
+        """Ends the answer.
+
+        Args:
+            is_called: Whether calls came as calls.
+
+        Returns:
+            What waited and is text.
+        """
+        text = self._begun + "".join(self._held)
+        self._begun, self._held = "", []
+        kept: list[str] = []
+        at = 0
+        while (found := _OPENING.search(text, at)) is not None:
+            end = text.find(_ENDS[found[0]], found.end())
+            until = len(text) if end < 0 else end
+            past = until if end < 0 else end + len(_ENDS[found[0]])
+            block = text[found.end() : until]
+            is_call = any(name in block for name in self._names)
+            kept.append(text[at : found.start()])
+            if is_call and not is_called:
+                self.has_call = True
+            if not (is_called and (is_call or not block.strip())):
+                kept.append(text[found.start() : past])
+            at = past
+        kept.append(text[at:])
+        left = "".join(kept)
+        return left if left.strip() or left == text else ""
+
+
+def _begun_at(text: str) -> int:
+    """Where the beginning of an opening tag stands at a text's end; the text's length if none does."""
+    for at in range(max(0, len(text) - _LONGEST_OPENING + 1), len(text)):
+        if text[at] == "<" and any(opening.startswith(text[at:]) for opening in _ENDS):
+            return at
+    return len(text)
