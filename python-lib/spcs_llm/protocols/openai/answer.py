@@ -477,6 +477,7 @@ class AnswerReader:
         )
         self._drop_forbidden_calls()
         self._refuse_nothing()
+        yield from self._json_among_thoughts()
         if self._finished_calls:
             if self._finish_reason in (None, "stop"):
                 self._finish_reason = "tool_calls"  # of a call that they had to make, some servers say "stop"
@@ -497,6 +498,14 @@ class AnswerReader:
         if choice is not None and choice.mode == "tool":
             return choice.name
         return tools[0].name if len(tools) == 1 else None
+
+    def _json_among_thoughts(self) -> Iterator[ChatDelta]:
+        """The JSON that was asked for, where a server's parser took it for thoughts. They never follow the schema."""
+        wanted = self._request.json_format
+        if wanted is None or wanted.schema is None or self._finished_calls:
+            return
+        if self._finish_reason in (None, "stop"):
+            yield from self._handing_on(self._message.json_among_thoughts(self._request))
 
     def _drop_forbidden_calls(self) -> None:
         """A caller who says that no tool is to be called will not run a call, and may not expect one."""

@@ -10,6 +10,7 @@ from spcs_llm.errors import ModelError
 from spcs_llm.protocols.openai.call_markup import CallMarkup
 from spcs_llm.protocols.openai.content import has_nothing_known, text_and_reasoning
 from spcs_llm.protocols.openai.log_probs import tokens_of
+from spcs_llm.protocols.openai.obedience import is_as_formatted, json_behind_thoughts
 from spcs_llm.protocols.openai.opening import JsonFence, LeadingThoughts, TurnEnd
 from spcs_llm.protocols.openai.text import GrowingText
 from spcs_llm.protocols.openai.tool_calls import NamelessCall, ToolCalls, is_nameless
@@ -179,6 +180,23 @@ class GrowingMessage:
             self._texts.append(rest)
             deltas.append(ChatDelta(rest))
         return [delta for delta in deltas if delta is not None]
+
+    def json_among_thoughts(self, request: ChatRequest) -> list[ChatDelta]:
+        """Makes the thoughts the text where they are the JSON that was asked for, and there is no text.
+
+        Args:
+            request: What was asked, with a schema.
+
+        Returns:
+            The text, or nothing.
+        """
+        if self.text.strip():
+            return []
+        text, thoughts = json_behind_thoughts(self.reasoning)
+        if not (text and is_as_formatted(text, request)):
+            return []
+        self._texts, self._reasoning = [text], [thoughts]
+        return [ChatDelta(text)]
 
     def _add_calls(self, piece: Mapping[str, Any], *, whole: bool) -> tuple[ToolCallDelta, ...]:
         """Takes in the calls of a piece; returns what can be handed on of them by now."""
