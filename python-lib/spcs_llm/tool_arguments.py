@@ -85,7 +85,7 @@ def with_declared_kinds(text: str, schema: Mapping[str, Any] | None) -> str:
         return text
     arguments = json.loads(text)
     meant = {
-        name: _as_declared(value, _kinds(properties.get(name)))
+        name: _as_declared(value, _kinds(properties.get(name), schema or {}))
         for name, value in arguments.items()
         if isinstance(value, str)
     }
@@ -103,18 +103,38 @@ def _as_declared(text: str, kinds: set[str]) -> Any:
     return value if kinds & _KINDS.get(type(value), set()) else text
 
 
-def _kinds(declared: Any, depth: int = 4) -> set[str]:
-    """The kinds of value that a schema allows; none if it does not name them all."""
+def _kinds(declared: Any, schema: Mapping[str, Any], depth: int = 6) -> set[str]:
+    """The kinds of value that a part of a schema allows; none if it does not name them all."""
     if not isinstance(declared, Mapping) or not depth:
         return set()
     kind = declared.get("type")
     if isinstance(kind, (str, list)):
         return {kind} if isinstance(kind, str) else {str(each) for each in kind}
+    if isinstance(declared.get("$ref"), str):
+        return _kinds(_referred(declared["$ref"], schema), schema, depth - 1)
+    if isinstance(declared.get("enum"), list):
+        return set().union(*(_KINDS.get(type(each), {"string"}) for each in declared["enum"]))
+    parts = declared.get("allOf")  # as older versions of Pydantic write a reference that has a description
     alternatives = declared.get("anyOf") or declared.get("oneOf")
+    if isinstance(parts, list) and len(parts) == 1:
+        alternatives = parts
     if not isinstance(alternatives, list):
         return set()
-    found = [_kinds(each, depth - 1) for each in alternatives]
-    return set().union(*found) if all(found) else set()
+    found: set[str] = set()
+    for each in alternatives:
+        kinds = _kinds(each, schema, depth - 1)
+        if not kinds:
+            return set()
+        found |= kinds
+    return found
+
+
+def _referred(reference: str, schema: Mapping[str, Any]) -> Any:
+    """The part of a schema that a reference within it names."""
+    part: Any = schema if reference.startswith("#") else None
+    for name in reference.split("/")[1:]:
+        part = part.get(name.replace("~1", "/").replace("~0", "~")) if isinstance(part, Mapping) else None
+    return part
 
 
 def is_whole(text: str) -> bool:
