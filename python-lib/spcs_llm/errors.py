@@ -321,7 +321,7 @@ class ModelError(SpcsError):
 
 
 class UnusableVector(ModelError):
-    """What came for a text is no vector of finite numbers that are not all zero. By itself, it may get one.
+    """A text got zeros, or what is not finite numbers, instead of a vector. By itself, it may get one.
 
     Some models return NaN for texts that they pad to the length of a longer one, and servers zeros under load.
     """

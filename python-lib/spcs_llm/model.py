@@ -16,7 +16,7 @@ from typing import Any, Callable, NoReturn
 from spcs_llm.batching import BatchSpec
 from spcs_llm.connections import CONNECTIONS, Connections
 from spcs_llm.domain import ChatAnswer, ChatDelta, ChatRequest, Embedding, EmbeddingSettings, Ranking, Usage
-from spcs_llm.errors import SpcsError, place_in_code
+from spcs_llm.errors import ModelError, SpcsError, place_in_code
 from spcs_llm.mesh.answer import (
     ChunkWriter,
     completion_response,
@@ -33,6 +33,7 @@ from spcs_llm.protocols.base import Pieces, ServiceProtocol, pieces_of
 from spcs_llm.query_context import QueryContext
 from spcs_llm.ranking import ranking_of
 from spcs_llm.settings import Settings, read_settings
+from spcs_llm.sharing.learned import Learned
 from spcs_llm.usage import chat_bytes, chat_usage, ranking_usage, said_in, text_bytes, text_usage
 
 logger = logging.getLogger(__name__)
@@ -66,6 +67,7 @@ class Model:
             self._problem = problem.again()
             return
         self._rows = settings.max_batch_size or _ROWS
+        self._dimensions: Learned[int | None] = Learned(None)
 
     @property
     def settings(self) -> Settings | None:
@@ -247,7 +249,7 @@ class Model:
         self, texts: Sequence[Text], settings: EmbeddingSettings, context: QueryContext, trace: Any
     ) -> list[dict[str, Any] | SpcsError]:
         """LLM Mesh's dict or the error of each text. The texts share the cost evenly."""
-        rows = self._embeddings(texts, settings, context)
+        rows = self._of_one_length(self._embeddings(texts, settings, context))
         self._tell_ignored(_ignored_by(rows), trace)
         cost = self._cost(context) / max(1, len(rows))
         return [
@@ -255,6 +257,28 @@ class Model:
             if isinstance(row, SpcsError)
             else embedding_response(row, text_usage(row.prompt_tokens, str(text)), cost)
             for text, row in zip(texts, rows)
+        ]
+
+    def _of_one_length(self, rows: list[Embedding | SpcsError]) -> list[Embedding | SpcsError]:
+        """Puts an error in the place of vectors that are not as long as those before. Nothing can compare the two.
+
+        Args:
+            rows: The rows.
+
+        Returns:
+            The rows. After an error, vectors of either length are taken: another model may be served by now.
+        """
+        lengths = [len(row.vector) for row in rows if isinstance(row, Embedding)]
+        if not lengths:
+            return rows
+        known = self._dimensions.value or lengths[0]
+        if all(length == known for length in lengths):
+            self._dimensions.learn(known)
+            return rows
+        self._dimensions.forget(known)
+        return [
+            _of_another_length(row, known) if isinstance(row, Embedding) and len(row.vector) != known else row
+            for row in rows
         ]
 
     def _rank(
@@ -342,6 +366,14 @@ def _unexpected(error: Exception) -> SpcsError:
     return SpcsError(
         f"The plugin failed unexpectedly ({place_in_code(error)}).",
         "Please report this to the plugin's authors.",
+    )
+
+
+def _of_another_length(row: Embedding, known: int) -> ModelError:
+    return ModelError(
+        f"The service returned an embedding of {len(row.vector):,} dimensions, after others of {known:,}.",
+        "Check that its model pools, which makes one embedding of those of a text's tokens. If the service runs another"
+        " model by now, rebuild the knowledge banks.",
     )
 
 

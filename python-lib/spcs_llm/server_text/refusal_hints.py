@@ -98,6 +98,10 @@ _HINTS = tuple(
             "Use a model that supports tools, or a query without tools.",
         ),
         (
+            r"placeholders? in .{0,20}prompt than",
+            "A text of the query contains the model's own placeholder for images: remove it from the text.",
+        ),
+        (
             r"image item with length|decompression.?bomb|exceeds limit of \d+ pixels"
             r"|\bimages? .{0,40}too (large|big)\b",
             "Send a smaller image.",

@@ -51,6 +51,7 @@ class Dialect:
         plain_names: Tools have names that every server takes, where the query has others.
         tool_choice: The tool choice is sent. Without it, tools are not sent either where none may be called.
         without_format: No JSON format is sent.
+        images_of_users: Images of other turns stand at the beginning of the user's next turn.
         image_detail: How closely the model is to look at an image is sent, where the query says it.
     """
 
@@ -72,6 +73,7 @@ class Dialect:
     plain_names: bool = False
     tool_choice: bool = True
     without_format: bool = False
+    images_of_users: bool = False
     image_detail: bool = True
 
     @property

@@ -75,6 +75,7 @@ _ABOUT_ROLES: Final = re.compile(
     r"|first message",
     _I,
 )
+_ABOUT_IMAGES_OF_OTHERS: Final = re.compile(r"\bonly allowed for .{0,30}\buser\b", _I)
 _ABOUT_IDS: Final = re.compile(r"tool.?call.?id.{0,400}(length of 9|a-z)|length of 9", _I | re.DOTALL)
 # Of templates that go through the arguments of a call, where the server gives them the API's text.
 _ABOUT_MAPPING: Final = re.compile(
@@ -272,6 +273,8 @@ class Refusals:
             return _step(dialect, {"image_detail": False}, frozenset({"images"}))
         if _has_calls(payload) and not dialect.short_ids and _ABOUT_IDS.search(text):
             return _step(dialect, {"short_ids": True})
+        if _has_images_of_others(payload) and _ABOUT_IMAGES_OF_OTHERS.search(text):
+            return _step(dialect, {"images_of_users": True}, frozenset({"images"}))
         roles = _other_roles(dialect, payload, text)
         if roles is not None:
             return roles
@@ -451,6 +454,12 @@ def has_null_content(payload: Mapping[str, Any]) -> bool:
     return any(message["content"] is None for message in payload["messages"])
 
 
+def _has_images_of_others(payload: Mapping[str, Any]) -> bool:
+    return any(
+        message["role"] != "user" and isinstance(message["content"], list) for message in payload["messages"]
+    )
+
+
 def _has_detail(payload: Mapping[str, Any]) -> bool:
     contents = [message["content"] for message in payload["messages"] if isinstance(message["content"], list)]
     return any("detail" in (part.get("image_url") or ()) for content in contents for part in content)
@@ -479,7 +488,7 @@ def _other_roles(dialect: Dialect, payload: Mapping[str, Any], text: str) -> Ste
         changes["joins_turns"] = True
     if has_system and not dialect.folds_system:
         changes["folds_system"] = True
-    return _step(dialect, changes) if changes else None
+    return _step(dialect, changes, _mentioned(text, payload) & {"images"}) if changes else None
 
 
 def _mentioned(text: str, payload: Mapping[str, Any]) -> frozenset[str]:

@@ -137,6 +137,8 @@ def _all_sampling(sampling: Sampling, dialect: Dialect) -> dict[str, Any]:
 
 def _messages(messages: tuple[Message, ...], dialect: Dialect) -> list[dict[str, Any]]:
     written: list[dict[str, Any]] = []
+    if dialect.images_of_users:
+        messages = _with_images_moved(messages)
     for message in _merged(messages):
         if message.role == "tool":
             if not message.tool_results:
@@ -151,6 +153,22 @@ def _messages(messages: tuple[Message, ...], dialect: Dialect) -> list[dict[str,
     if dialect.folds_system:
         written = _with_system_folded(written)
     return _with_turns_joined(written) if dialect.joins_turns else written
+
+
+def _with_images_moved(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    """With the images of assistants and systems at the beginning of the next turn of the user."""
+    moved: list[Message] = []
+    waiting: tuple[Part, ...] = ()
+    for message in messages:
+        if message.role == "user":
+            moved.append(replace(message, parts=waiting + message.parts))
+            waiting = ()
+            continue
+        waiting += tuple(part for part in message.parts if isinstance(part, ImagePart))
+        rest = replace(message, parts=tuple(part for part in message.parts if isinstance(part, TextPart)))
+        if rest.parts or rest.tool_calls or rest.tool_results or not message.parts:
+            moved.append(rest)
+    return (*moved, Message("user", waiting)) if waiting else tuple(moved)
 
 
 def _with_system_folded(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
