@@ -13,7 +13,7 @@ import re
 import sys
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Union
 
@@ -52,6 +52,9 @@ _TAKES_ONE_TEXT: Final = re.compile(
     r"\binput\b.{0,80}(\bvalid string|\b(be|expect\w*|require\w*) (an? |one )?(type |of type )?str(ing)?\b|\bstr type)"
 )
 
+# For each, what to say where it is refused.
+_WORDS_FOR_PASSAGES: Final[Mapping[str | None, str]] = {None: "passage", "passage": "search_document"}
+
 
 @dataclass(frozen=True)
 class EmbeddingForm:
@@ -59,8 +62,8 @@ class EmbeddingForm:
 
     Attributes:
         as_base64: Vectors are asked for as base64, which parses ten times as fast as decimal numbers.
-        input_type: What the texts are, for NIM's models that tell queries from passages. LLM Mesh does not say which;
-            what is embedded in bulk are passages.
+        input_type: What the texts are, for models that tell queries from passages: in NIM's word or in Cohere's. LLM
+            Mesh does not say which; what is embedded in bulk are passages.
         one_text: Each request has one text, not a list.
         of_tei: The path and fields are those of TEI.
         of_infinity: The path is that of Infinity.
@@ -239,8 +242,8 @@ class Embedder:
             return replace(form, as_base64=False)
         if not may_be_a_refusal(error):
             return None
-        if "input_type" in text and form.input_type is None:
-            return replace(form, input_type="passage")
+        if "input_type" in text and form.input_type in _WORDS_FOR_PASSAGES:
+            return replace(form, input_type=_WORDS_FOR_PASSAGES[form.input_type])
         if form.truncation is not None and truncates and re.search("truncat", text):
             return _cut_otherwise(form)
         if form.as_base64 and re.search("encoding_format|base64", text):
