@@ -25,7 +25,10 @@ TOO_LONG = re.compile(
     r"|too long|too many (input )?tokens|max_model_len|less than \d+ tokens|physical batch size"
     r"|(tokens?|inputs?|length)\W.{0,60}(<=|<|must be|must have) ?.{0,20}\d|n_ctx|reduce the length"
     r"|longer than allowed|length should be \[?\d|at most \d+ (characters|tokens)|allowed token size"
-    r"|tokens must be .{0,30}\bgot -\d",
+    r"|tokens must be .{0,30}\bgot -\d|too big compared to kv"
+    # Of PyTorch, where a text has more tokens than the model has positions: a power of two, with RoBERTa two more.
+    r"|size of (the )?tensor( \w)? \(\d{3,6}\) must match the (existing size|size of tensor b)"
+    r" \((512|514|1024|1026|2048|2050|4096|4098|8192|8194)\)",
     re.IGNORECASE,
 )
 _RESULT_IS_MISSING = re.compile(
@@ -54,6 +57,11 @@ _FILTERED = re.compile(
     re.IGNORECASE,
 )
 SMALLER = "Send shorter texts, ask for fewer tokens, or lower 'Max batch size'."
+_NO_MODEL = re.compile(
+    r"\b(model|adapter)\b.{0,80}\b(not (found|exist|loaded|available)|does ?n.t exist|unknown)|unknown model"
+    r"|\binvalid model name\b",
+    re.IGNORECASE,
+)
 _SHORTER = "Send a shorter prompt, ask for fewer tokens, or serve the model with a longer context."
 _HINTS = tuple(
     (re.compile(pattern, re.IGNORECASE), hint)
@@ -65,6 +73,10 @@ _HINTS = tuple(
         (
             _FILTERED.pattern,
             "Change the prompt, or ask whoever runs the service to change the filter that refuses it.",
+        ),
+        (
+            r"\bout ?of ?memory|_out_of_memory",
+            "Lower 'Max parallelism', send shorter texts, or ask whoever runs the service to give it more memory.",
         ),
         (
             r"enable-auto-tool-choice|tool-call-parser|--jinja",
@@ -155,7 +167,7 @@ _HINTS = tuple(
             "Ask whoever runs the service to load its model.",
         ),
         (
-            r"\b(model|adapter)\b.{0,80}\b(not (found|exist|loaded|available)|does ?n.t exist|unknown)|unknown model",
+            _NO_MODEL.pattern,
             "Correct 'Model name', or leave it empty for the first that the server lists.",
         ),
         (TOO_LONG.pattern, _SHORTER),
@@ -216,6 +228,11 @@ def hint_for(reason: str) -> str:
 def says_other_kind(reason: str) -> bool:
     """Whether a server says that it has no embeddings, or no ranking, whatever is to be embedded or ranked."""
     return _OTHER_KIND.search(reason[:1000]) is not None
+
+
+def says_no_model(reason: str) -> bool:
+    """Whether a server says that it does not have a model."""
+    return _NO_MODEL.search(reason[:1000]) is not None
 
 
 def no_other_form_helps(reason: str) -> bool:

@@ -10,7 +10,7 @@ from spcs_llm.protocols.openai.lessons import Lessons
 from spcs_llm.protocols.openai.models import Kind, ServedModels
 from spcs_llm.protocols.openai.refusals import is_of_other_kind, reason_of
 from spcs_llm.query_context import QueryContext
-from spcs_llm.server_text.refusal_hints import TOO_LONG
+from spcs_llm.server_text.refusal_hints import TOO_LONG, says_no_model
 
 _FOR_UNKNOWN_MODELS: Final = (400, 403, 422, 500)  # besides 404
 T = TypeVar("T")
@@ -54,10 +54,14 @@ class Server:
         model = self.models.name(context, kind)
         try:
             return ask(model)
-        except NotFound:
-            other = self.models.other_than(model, context, kind) if self.has_answered else None
-            if other is None:
+        except ServiceError as error:
+            gone = _gone(error, model) if self.has_answered else None
+            if gone is None:
                 raise
+            self.models.forget()
+            other = self.models.other_than(model, context, kind)
+            if other is None:
+                raise gone from None
         return ask(other)
 
     def checked(self, error: SpcsError, private: Any, context: QueryContext) -> SpcsError:
@@ -87,11 +91,30 @@ def _may_be_about_model(error: SpcsError) -> bool:
     return is_of_service and not TOO_LONG.search(reason_of(error))
 
 
+def _gone(error: ServiceError, model: str | None) -> NotFound | None:
+    """The error of a model that the server does not know any more, whatever status it says so with; None of others."""
+    if isinstance(error, NotFound):
+        return error
+    text = reason_of(error)
+    if (
+        error.status not in _FOR_UNKNOWN_MODELS
+        or model is None
+        or model not in text
+        or not says_no_model(text)
+    ):
+        return None
+    return _as_not_found(error, "The service does not have the model any more")
+
+
 def _of_other_kind(error: SpcsError) -> NotFound:
     """The refusal as one of all rows: no smaller request is worth a try."""
+    return _as_not_found(error, "The service does not take this kind of query")
+
+
+def _as_not_found(error: SpcsError, what: str) -> NotFound:
     status = "" if error.status is None else f" (HTTP {error.status})"
     told = NotFound(
-        f"The service does not take this kind of query{status}.",
+        f"{what}{status}.",
         error.hint,
         status=error.status,
         request_id=error.request_id,
