@@ -125,8 +125,15 @@ _HINTS = tuple(
         (
             r"cannot identify image|image file is truncated|broken data stream|invalid image (type|input|format)\b"
             r"|\b(fail\w*|unable|could not|cannot|can't) (to )?(load|decode|open|read) (the |an? )?image\b(?! from)"
-            r"|must be a base64.encoded image",
+            r"|must be a base64.encoded image|\b(unsupported|unknown) image (format|type)s?\b|\bimage: unknown format"
+            r"|\bimage (format|type)s?\b.{0,40}\b(not supported|unsupported)\b|\bloaded image state\b",
             "Send the whole image inline, as PNG or JPEG: the server cannot read it as it is.",
+        ),
+        (
+            r"\bimages? (tokens?|placeholders?)\b.{0,60}\b(match|same)|\btokens? to 0 placeholders\b"
+            r"|\b(match|same)\b.{0,60}\bimages? (tokens?|placeholders?)\b",
+            "Change the text if it holds the model's own word for an image, such as <image>, or ask whoever runs the"
+            " service whether the chat template has a place for images.",
         ),
         (
             r"limit-mm-per-prompt|at most [1-9]\d* (image|video|audio)|too many images"
