@@ -147,7 +147,8 @@ class AutomaticProtocol(ServiceProtocol):
         if name is None:
             error = refusal or NotFound(
                 f"The service has none of the paths of {_titles()}, so its protocol could not be found.",
-                "Check that 'LLM endpoint URL' is the model's own endpoint, and choose its 'Service protocol'.",
+                "Check that 'LLM endpoint URL' is the model's own endpoint, as SHOW ENDPOINTS IN SERVICE lists it now,"
+                " and choose its 'Service protocol'.",
                 status=404,
             )
             self._failure.learn(error.again())

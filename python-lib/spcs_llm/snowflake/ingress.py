@@ -82,7 +82,10 @@ _ENVOY_LOST_IT = re.compile(
 _ENVOY_IS_BUSY = re.compile(r"reset reason: overflow\b")
 _ABOUT_TOKEN = re.compile(r"\b(token|session|credential|authenticat\w+|expired|revoked)\b")
 # What web filters and firewalls say on the pages that they answer with; Snowflake's pages do not.
-_OTHERS_PAGE = re.compile(r"\b(?:proxy|firewall|web ?filter|cloudflare|captcha|blocked)\b")
+_PROXYS_PAGE = re.compile(r"\b(?:squid|cache administrator|zscaler|zscloud)\b")
+_OTHERS_PAGE = re.compile(
+    rf"\b(?:proxy|firewall|web ?filter|cloudflare|captcha|blocked|requested url was rejected)\b|{_PROXYS_PAGE.pattern}"
+)
 _HEADERS_TOO_LARGE = re.compile(r"request header[^.<]{0,40}too large")
 _PROVIDERS = re.compile(r"\b(?:error|status|code|http)\W{0,3}(4\d\d)\b", re.IGNORECASE)
 _TITLE = re.compile(r"<title>([^<]{1,200})</title>")
@@ -159,8 +162,17 @@ class _ErrorReply:
     @property
     def is_of_another(self) -> bool:
         """Whether a proxy or firewall answers, and neither Snowflake nor the container."""
-        blocked = self.status in (403, 451) and not self.gateway and self.page.lstrip()[:1] == "<"
+        blocked = self.status in (403, 451) and self._is_page
         return self.status in (407, 511) or (blocked and _OTHERS_PAGE.search(self.page) is not None)
+
+    @property
+    def is_proxys_failure(self) -> bool:
+        """Whether a proxy says that it cannot reach what is behind it."""
+        return self.status in (502, 503, 504) and self._is_page and _PROXYS_PAGE.search(self.page) is not None
+
+    @property
+    def _is_page(self) -> bool:
+        return not self.gateway and self.page.lstrip()[:1] == "<"
 
     def error(self, kind: Callable[[str, str], SpcsError], what: str, hint: str) -> SpcsError:
         """An error that says `what`, then the status and the server's reason."""
@@ -202,6 +214,8 @@ class IngressErrors:
         status = told.status
         if 300 <= status < 400:
             return self._redirected(told)
+        if told.is_proxys_failure:
+            return told.error(ServiceDown, "A proxy or firewall cannot reach the service", _LET_PASS)
         if told.is_starting:
             return told.error(
                 ServiceStarting,
@@ -419,6 +433,8 @@ def _failed(told: _ErrorReply) -> SpcsError:
         return told.error(ServiceError, "The service fails", SEE_LOGS if hint == CHECK_PROTOCOL else hint)
     kind = BadRequest if status in (400, 422) else ServiceError
     hint = CHECK_PROTOCOL if status in (405, 406, 415) else hint_for(told.reason)
+    if status == 405 and not told.container:  # what answers at the former host of a service
+        hint = f"{CHECK_PROTOCOL} {_CHECK_HOST}"
     return told.error(kind, "The service refuses the request", hint)
 
 
