@@ -85,13 +85,8 @@ def _is_error(value: object) -> bool:
 def _error_in(node: ast.Call, names: Mapping[str, object]) -> Known | None:
     called = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
     texts = [_text(argument, names) for argument in node.args]
-    if (
-        called == "error" and len(texts) == 3 and isinstance(node.args[0], ast.Name)
-    ):  # of a reply: kind, what, hint
-        kind = names.get(node.args[0].id)
-        place = getattr(kind, "place", "") if _is_error(kind) else ""
-        what = (texts[1] or "").strip(" ….")
-        return Known(place, f"{texts[1]} (HTTP …).", (texts[2] or "").strip()) if place and what else None
+    if called == "error" and len(texts) == 3 and isinstance(node.args[0], ast.Name):
+        return _told_error(names.get(node.args[0].id), texts[1], texts[2])
     if called in ("complain", "_complain") and len(texts) == 2:
         label = texts[0] or "…"
         return Known("settings", f"'{LABELS.get(label, label)}' {texts[1] or '…'}.", "")
@@ -110,6 +105,13 @@ def _error_in(node: ast.Call, names: Mapping[str, object]) -> Known | None:
         if keyword.arg == "place" and isinstance(keyword.value, ast.Constant):
             place = str(keyword.value.value)
     return Known(place, texts[0] or "", ((texts[1] if len(texts) > 1 else "") or "").strip())
+
+
+def _told_error(kind: object, what: str | None, hint: str | None) -> Known | None:
+    """What is made of a reply of the gateway or the container, by the method that adds its status and its reason."""
+    if not _is_error(kind) or not (what or "").strip(" …."):
+        return None
+    return Known(str(getattr(kind, "place", "")), f"{what} (HTTP …): ….", (hint or "").strip())
 
 
 def _text(node: ast.expr, names: Mapping[str, object]) -> str | None:

@@ -229,6 +229,9 @@ def test_codes_of_a_session_that_is_over_are_told_apart(code: str) -> None:
     [
         ("User access disabled. Contact your local system administrator.", "SET DISABLED = FALSE"),
         ("Your user account has been temporarily locked due to too many failed attempts.", "MINS_TO_UNLOCK"),
+        # xlang-ai/Spider2#143, okou-ai/vm0-skills pull 178: there is none to which an address could be added
+        ("Network policy is required.", "ALTER USER <user> SET NETWORK_POLICY"),
+        ("Your free trial has ended and all of your virtual warehouses have been suspended.", "billing"),
     ],
 )
 @pytest.mark.parametrize("sign_in", SignInKind)

@@ -99,7 +99,8 @@ def test_a_container_that_speaks_of_connections_is_not_waited_for(status: int, b
 
 
 DENIALS = {
-    "network policy": (403, gateway("Incoming request: a network policy is required.", "ERROR_ACCESS_DENIED"), {}),
+    "network policy": (403, gateway("Incoming request: the network policy refuses it.", "ERROR_ACCESS_DENIED"), {}),
+    "no-policy": (403, gateway("Incoming request: a network policy is required.", "ERROR_ACCESS_DENIED"), {}),
     "network policy, other status": (401, gateway("Network policy refuses 1.2.3.4."), {}),
     "another host": (403, b"Could not find the service associated with endpoint abc-org-acct.", {}),
     "another host, 404": (404, b"Could not find the service associated with endpoint abc-org-acct.", {}),
@@ -110,6 +111,7 @@ DENIALS = {
 }  # fmt: skip
 MENDS = {
     "network": "add the address",
+    "no-policy": "SET NETWORK_POLICY",
     "another": "SHOW ENDPOINTS IN SERVICE",
     "no": "GRANT SERVICE ROLE",
 }
@@ -362,7 +364,7 @@ def test_snowflakes_codes_are_snowflakes_whatever_form_they_come_in(code: Any) -
     assert isinstance(error, AccessDenied)
     assert isinstance(error, TokenRefused)
     assert error.code == "390432"
-    assert "network policy" in error.hint
+    assert "SET NETWORK_POLICY" in error.hint
     assert "'Service API key'" not in str(error)
 
 

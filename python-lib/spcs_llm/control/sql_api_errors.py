@@ -14,7 +14,6 @@ from spcs_llm.errors import AccessDenied, ServiceBusy, ServiceDown, SpcsError, S
 from spcs_llm.http.asked_wait import parse_retry_after
 from spcs_llm.server_text.foreign_text import error_code, plain
 from spcs_llm.snowflake.login_errors import (
-    NETWORK_POLICY,
     SignInKind,
     hint_for_refusal,
     no_account,
@@ -71,10 +70,9 @@ class SqlApiErrors:
         )
 
     def _denied(self, code: str, words: str) -> AccessDenied:
-        about_network = code in NETWORK_POLICY or "network policy" in words.lower() or not words
         return AccessDenied(
             f"Snowflake denies access to its SQL API: {words or 'no reason given'}.",
-            _ALLOW_ADDRESS if about_network else hint_for_refusal(code, words, self.sign_in),
+            hint_for_refusal(code, words, self.sign_in) if words or code else _ALLOW_ADDRESS,
             status=403,
             code=code or None,
             place=_SIGN_IN_PLACE,

@@ -49,7 +49,7 @@ from spcs_llm.server_text.refusal_hints import (
     says_too_long,
     says_used_up,
 )
-from spcs_llm.snowflake.login_errors import NETWORK_POLICY, SignInKind, hint_for_refusal
+from spcs_llm.snowflake.login_errors import ASSIGN_POLICY, NETWORK_POLICY, SignInKind, hint_for_refusal
 
 _TO_GRANT = (
     " a Snowflake administrator to grant the role USAGE on the service's database and schema, and the service role:"
@@ -268,7 +268,9 @@ class IngressErrors:
                 "Ask a Snowflake administrator to add the address of this DSS server to the network policy of the user"
                 " or of the security integration; a programmatic access token needs such a policy."
             )
-            if _ABOUT_TOKEN.search(told.page.replace("network policy", "")):
+            if hint_for_refusal(told.code or "", told.reason) == ASSIGN_POLICY:
+                hint = ASSIGN_POLICY
+            elif _ABOUT_TOKEN.search(told.page.replace("network policy", "")):
                 hint += f" It may be the token as well: {_TOKEN_HINTS[self.sign_in]}"
             return told.error(kind, "Snowflake refuses the request: the network policy may be why", hint)
         if told.says("contact snowflake support") and not told.container:
@@ -304,8 +306,11 @@ class IngressErrors:
         if told.gateway:
             return told.error(TokenRefused, "Snowflake's gateway refuses the token", hint)
         # Nobody can say whose it is.
-        what = "Snowflake's gateway refuses the token, or the container refuses its key"
-        return told.error(TokenRefused, what, f"{key} {hint}" if self.service_key else f"{hint} {key}")
+        return told.error(
+            TokenRefused,
+            "Snowflake's gateway refuses the token, or the container refuses its key",
+            f"{key} {hint}" if self.service_key else f"{hint} {key}",
+        )
 
     def _not_found(self, told: _ErrorReply) -> SpcsError:
         if told.container:

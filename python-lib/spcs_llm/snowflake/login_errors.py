@@ -79,6 +79,11 @@ _ALLOW_ADDRESS = (
     "Ask a Snowflake administrator to add the address of this DSS server to the network policy of the user or"
     " of the security integration."
 )
+_NO_POLICY = "390432"
+ASSIGN_POLICY = (
+    "Ask a Snowflake administrator to run ALTER USER <user> SET NETWORK_POLICY = <policy>, with a policy that allows"
+    " the address of this DSS server: a programmatic access token needs one."
+)
 _ENABLE_USER = "Ask a Snowflake administrator to enable the user: ALTER USER <user> SET DISABLED = FALSE."
 _UNLOCK_USER = (
     "Wait for 15 minutes, or ask a Snowflake administrator to unlock the user: ALTER USER <user> SET"
@@ -133,6 +138,7 @@ _USE_ANOTHER_WAY = (
 _SEE_HISTORY = "Ask a Snowflake administrator to look the attempt up in LOGIN_HISTORY."
 # What a refusal says beside a code that other reasons have, too.
 _WORDS = (
+    (re.compile(r"network policy is required", re.I), ASSIGN_POLICY),
     (re.compile(r"network policy|\bip\b[^\n]{0,200}\bnot allowed", re.I), _ALLOW_ADDRESS),
     (re.compile(r"\buser (?:access |account )?(?:is |has been )?disabled\b", re.I), _ENABLE_USER),
     (re.compile(r"\btemporarily locked\b", re.I), _UNLOCK_USER),
@@ -179,7 +185,7 @@ def hint_for_code(code: str, sign_in: SignInKind = SignInKind.UNKNOWN) -> str:
     if code in _EXTERNAL:
         return _USE_ANOTHER_WAY
     if code in NETWORK_POLICY:
-        return _ALLOW_ADDRESS
+        return ASSIGN_POLICY if code == _NO_POLICY else _ALLOW_ADDRESS
     if code == _NOT_ALLOWED_BY_POLICY:
         return _ALLOW_METHOD % _METHODS.get(sign_in, "this way of signing in")
     if code in _ROLE_CODES:
