@@ -92,7 +92,7 @@ FAULTS = [
     Row("ingress: the token is refused for good", always("redirect"), "sign-in", "ingress", "GRANT SERVICE ROLE", asked=0, logins=2),
     Row("ingress: 401 for good", always("gateway_error", status=401), "401", "ingress", "", asked=0, logins=2),
     Row("ingress: 404 for good", always("hidden_404"), "404", "ingress", "'LLM endpoint URL'", asked=0, logins=2),
-    Row("ingress: a network policy", always("network_policy"), "network policy", "ingress", "network policy", asked=0, logins=1),
+    Row("ingress: a network policy", always("network_policy"), "network policy", "ingress", "network_policy", asked=0, logins=1),
     Row("ingress: the host of a service that is gone", always("host_recreated"), "cannot find a service", "ingress", "SHOW ENDPOINTS", asked=0, logins=1),
     Row("ingress: access denied", always("access_denied"), "denies", "ingress", "GRANT SERVICE ROLE", asked=0, logins=1),
     Row("ingress: a redirect to another host", always("redirect", to="elsewhere", status=307), "sign-in", "ingress", asked=0),

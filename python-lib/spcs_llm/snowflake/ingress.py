@@ -95,11 +95,11 @@ _API_PATH = re.compile(
     re.IGNORECASE,
 )
 _LET_PASS = "Ask its administrators to let this DSS server call the host of 'LLM endpoint URL'."
-_MAY_BE_ANOTHER = (
-    f" If a proxy or firewall redirects to its own sign-in: {_LET_PASS[0].lower()}{_LET_PASS[1:]}"
-)
+_MAY_BE_ANOTHER = f" If a proxy or firewall redirects to its own page: {_LET_PASS[0].lower()}{_LET_PASS[1:]}"
 _HOST_OF_URL = re.compile(r"(?:https?:)?//([^/?#]*)", re.IGNORECASE)
-_SNOWFLAKES_HOST = re.compile(r"snowflakecomputing\.|snowflake\.(?:com|app)", re.IGNORECASE)
+_SNOWFLAKES_HOST = re.compile(
+    r"snowflakecomputing\.|snowflake\.(?:com|app)|^(?:localhost|127\.)", re.IGNORECASE
+)  # or this machine, as everywhere
 _SIGN_IN = re.compile(r"oauth|log-?in|sign-?in|sso|saml|authorize", re.IGNORECASE)
 _SIGN_IN_PAGE = re.compile(rf"snowflakecomputing|snowflake\.com|{_SIGN_IN.pattern}", re.IGNORECASE)
 
@@ -246,7 +246,9 @@ class IngressErrors:
         foreign = _is_foreign(told.location)
         if foreign and not _SIGN_IN.search(told.location):
             return AccessDenied(
-                f"A proxy or firewall redirects the request to another page (HTTP {told.status}).", _LET_PASS
+                f"The request is redirected to a host that is not Snowflake's (HTTP {told.status}), and redirects are"
+                " not followed.",
+                f"Check 'LLM endpoint URL'.{_MAY_BE_ANOTHER}",
             )
         return TokenRefused(
             f"Snowflake's gateway asks for a sign-in (HTTP {told.status}): it does not accept the token for this"
