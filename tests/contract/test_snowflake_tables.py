@@ -51,6 +51,7 @@ def one(sf: Snowflake, expression: str) -> Any:
         ("TYPEOF(PARSE_JSON('{\"a\": null}'):a)", "NULL_VALUE"),
         ("TYPEOF(PARSE_JSON('{}'):a)", None),
         ("TYPEOF(PARSE_JSON('1.5'))", "DECIMAL"),
+        ("TYPEOF(PARSE_JSON('-123456789012345678901234567890123456789'))", "INTEGER"),
         ("TRY_PARSE_JSON('{')", None),
         ("GET(PARSE_JSON('{\"a/b~c\": 1}'), 'a/b~c')::NUMBER", Decimal(1)),
         ("TO_JSON(OBJECT_CONSTRUCT('a', NULL, 'b', 1))", '{"b":1}'),

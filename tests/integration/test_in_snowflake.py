@@ -231,6 +231,9 @@ def test_fields_of_a_schema_become_typed_columns(at: Scene, native: bool) -> Non
         (json.dumps({**GOOD, "urgent": "yes"}), "The field urgent is not of type boolean."),
         (json.dumps({**GOOD, "urgent": None}), "The field urgent is null."),
         (json.dumps({**GOOD, "count": 1.5}), "The field count is not of type integer."),
+        # mlorek/frostlake, JsonPlainDecimalWidthTest: of any width, it is an INTEGER, and one stopped the whole output.
+        (json.dumps({**GOOD, "count": 10**38}), "The field count has more than 38 digits."),
+        (json.dumps({**GOOD, "count": -(10**60)}), "The field count has more than 38 digits."),
         (json.dumps(GOOD) + "CUT", "The answer was cut"),
     ],
 )
@@ -406,6 +409,25 @@ def test_a_table_without_rows_gives_outputs_without_rows(at: Scene, params: dict
 
 
 # -- faults ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Numeric value 'canary' is not recognized",
+        "String 'canary' is too long and would be truncated",
+        'Failed to cast variant value "canary" to FIXED',
+        "Timestamp 'canary' is not recognized",
+        "Number out of representable range: type FIXED[SB16](38,0){not null}, value canary",
+    ],
+)
+def test_words_about_the_data_of_an_output_are_in_no_error(at: Scene, said: str) -> None:
+    """Snowflake's words about data quote a cell, and DSS passes them on without their codes."""
+    at.fill([(1, "a")])
+    at.sf.statement_faults.arm("error", '"OUTPUT"', times=1, code="100038", state="22018", message=said)
+    told = at.refuse(PROMPT)
+    assert "canary" not in told
+    assert "by its query tag" in told
 
 
 @pytest.mark.parametrize("params", [PROMPT, EMBEDDING], ids=["chat", "embedding"])

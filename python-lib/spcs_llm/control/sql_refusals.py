@@ -37,6 +37,15 @@ _SENTENCES = (
     ),
     (re.compile(r"account is suspended|free trial has ended", re.I), "000666", "57014"),
     (re.compile(r"resource monitor .{0,200}exceeded its quota", re.I), "090073", "22000"),
+    # About data, which they quote.
+    (
+        re.compile(
+            r"is not recognized|is too long and would be truncated|failed to cast|out of representable range",
+            re.I,
+        ),
+        "100038",
+        "22018",
+    ),
     (re.compile(r"reached its statement or warehouse timeout|statement timeout", re.I), "000630", "57014"),
 )
 _ROLE = (

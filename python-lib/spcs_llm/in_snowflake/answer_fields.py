@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+_DIGITS = 38  # of a NUMBER; JSON has integers of any width
 # Type of JSON schema -> type of the column, and the names that TYPEOF has for such values.
 _TYPES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "string": ("VARCHAR", ("VARCHAR",)),
-    "integer": ("NUMBER(38, 0)", ("INTEGER",)),
+    "integer": (f"NUMBER({_DIGITS}, 0)", ("INTEGER",)),
     "number": ("FLOAT", ("INTEGER", "DECIMAL", "DOUBLE")),
     "boolean": ("BOOLEAN", ("BOOLEAN",)),
     "array": ("ARRAY", ("ARRAY",)),
@@ -214,6 +215,9 @@ def _cases(field: AnswerField, found: str, name: str, choices: str) -> list[str]
     cases = [
         f"WHEN TYPEOF({found}) NOT IN ({kinds}) THEN {told}' is not of type {field.json_type}.'",
     ]
+    if field.json_type == "integer":
+        digits = f"LENGTH(LTRIM({found}::VARCHAR, '-'))"
+        cases.append(f"WHEN {digits} > {_DIGITS} THEN {told}' has more than {_DIGITS} digits.'")
     if field.required:
         cases.append(f"WHEN {absent} THEN {told}' is missing.'")
     if not field.nullable:

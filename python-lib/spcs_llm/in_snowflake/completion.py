@@ -7,12 +7,14 @@ from dataclasses import replace
 
 from spcs_llm.control import cells
 from spcs_llm.control.session import Row
+from spcs_llm.control.sql_refusals import sql_error_in_text
 from spcs_llm.errors import ModelError
 from spcs_llm.in_snowflake import outputs as output_queries
 from spcs_llm.in_snowflake.form import VECTOR, JobSettings
 from spcs_llm.in_snowflake.outputs import Outputs
 from spcs_llm.in_snowflake.place import Place
 from spcs_llm.in_snowflake.questions import Questions
+from spcs_llm.in_snowflake.refused_slices import without_values
 from spcs_llm.in_snowflake.session import JobSession
 from spcs_llm.in_snowflake.work_tables import FINISHED, WorkTables, drop
 
@@ -70,9 +72,19 @@ class Completion:
 
     def _write_as(self, written: Outputs) -> None:
         apart = self._place.failures is not None
-        self._place.write("output", written.answers(with_failures=not apart), self._session.before_writing)
+        self._write_one("output", written.answers(with_failures=not apart))
         if apart:
-            self._place.write("failures", written.failures(), self._session.before_writing)
+            self._write_one("failures", written.failures())
+
+    def _write_one(self, role: str, query: str) -> None:
+        try:
+            self._place.write(role, query, self._session.before_writing)
+        except Exception as error:
+            refusal = sql_error_in_text("INSERT", str(error))
+            safe = without_values(refusal)
+            if safe is refusal:
+                raise
+            raise safe from None
 
     def _counts(self) -> dict[str, int]:
         rows = self._session.rows(output_queries.summary(self._tables))

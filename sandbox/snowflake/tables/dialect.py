@@ -58,9 +58,10 @@ MACROS = (
     "CREATE MACRO sf_parse(x) AS CASE WHEN x IS NULL OR trim(x) = '' THEN NULL ELSE CAST(x AS JSON) END",
     "CREATE MACRO sf_try_parse(x) AS CASE WHEN x IS NULL OR trim(x) = '' OR NOT json_valid(x) THEN NULL "
     "ELSE CAST(x AS JSON) END",
-    "CREATE MACRO sf_typeof(x) AS CASE json_type(x) "
+    "CREATE MACRO sf_typeof(x) AS CASE WHEN json_type(x) = 'DOUBLE' AND "
+    "regexp_full_match(CAST(x AS VARCHAR), '-?[0-9]+') THEN 'INTEGER' ELSE CASE json_type(x) "
     + " ".join(f"WHEN '{theirs}' THEN '{ours}'" for theirs, ours in _KINDS.items())
-    + " ELSE NULL END",
+    + " ELSE NULL END END",
     "CREATE MACRO sf_get(x, key) AS json_extract(x, '/' || replace(replace(key, '~', '~0'), '/', '~1'))",
     "CREATE MACRO sf_append(a, x) AS CASE WHEN json_array_length(a) = 0 THEN json_array(x) "
     "ELSE CAST(left(CAST(a AS VARCHAR), -1) || ',' || CAST(to_json(x) AS VARCHAR) || ']' AS JSON) END",
