@@ -764,6 +764,25 @@ def test_auto_selects_by_rows_model_and_rights_and_says_why(
     assert said in caplog.text
 
 
+def test_auto_selects_service_where_only_a_secondary_role_may_create(
+    at: At, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Snowflake documentation, "SHOW WAREHOUSES", WITH PRIVILEGES: only the primary role may create objects.
+
+    IS_ROLE_IN_SESSION is true of secondary roles, too.
+    """
+    caplog.set_level("INFO")
+    at.rows(10)
+    at.sf.statement_faults.arm(
+        "error", "^CREATE STAGE", times=1, code="003001", state="42501",
+        message="SQL access control error: Insufficient privileges to operate on schema 'PUBLIC'.",
+    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine_choice, "ROWS_FOR_A_JOB", {True: 5, False: 5})
+        assert at.do(BOTH).answered == 10
+    assert "AUTO selects the engine SERVICE: the role itself may not create a stage" in caplog.text
+
+
 @pytest.mark.exhaustive
 def test_auto_goes_on_with_the_job_that_a_crash_has_left(at: At) -> None:
     at.rows(80)

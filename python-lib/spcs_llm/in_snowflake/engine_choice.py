@@ -7,7 +7,7 @@ import logging
 from spcs_llm.control import cells, statements
 from spcs_llm.control.identifiers import grantee, literal
 from spcs_llm.control.session import SqlSession
-from spcs_llm.errors import SettingsError, SpcsError
+from spcs_llm.errors import SettingsError, SpcsError, SqlError
 from spcs_llm.in_snowflake.engine import Engine
 from spcs_llm.in_snowflake.form import AUTO, JOB
 from spcs_llm.in_snowflake.inference_job import InferenceJobs, is_live
@@ -70,6 +70,15 @@ def _chosen(work: Work, rows: int) -> tuple[str, str]:
         return "SERVICE", (
             "the role is not seen to have what a job needs: "
             f"GRANT {', '.join(missing)} ON SCHEMA {place.schema_sql} TO ROLE {grantee(work.session.whose().role)}"
+        )
+    try:
+        InferenceJobs(work).make_stage()
+    except SqlError as error:
+        if not error.is_about_rights:
+            raise
+        return (
+            "SERVICE",
+            "the role itself may not create a stage: what secondary roles may create is of no use",
         )
     return JOB, f"there are {most:,} rows or more, for which a job's own nodes are worth their start"
 
