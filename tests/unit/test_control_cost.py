@@ -80,6 +80,30 @@ def test_a_month_is_calculated_from_complete_days() -> None:
     assert made.month_credits == pytest.approx((10 + 15 + 12) / 3 * 730 / 24)
 
 
+def test_days_after_the_last_credits_count_as_they_are() -> None:
+    """The view has rows for hours with credits only: pools that stand still for a weekend have none."""
+    used = rows(
+        "day pool credits until",
+        "2026-11-19|GPU|12.0|2026-11-20T00:00:00Z",
+        "2026-11-20|GPU|9.0|2026-11-20T18:00:00Z",
+    )
+    made = report(account(**{POOL_HISTORY: used}), now=datetime(2026, 11, 23, 8, 0, tzinfo=timezone.utc))
+    assert made.complete_days == [date(2026, 11, day) for day in (19, 20, 21, 22)]
+    assert made.month_credits == pytest.approx(21 / 4 * 730 / 24)
+    page = cost_report_page(made)
+    assert "usage view are of 20 November, 18:00; it may be three hours late" in page
+    assert page.count("(so far)") == 1
+
+
+def test_a_day_counts_when_the_view_must_have_it() -> None:
+    used = rows("day pool credits until", "2026-11-25|GPU|12.0|2026-11-25T20:00:00Z")
+    early, late = (
+        report(account(**{POOL_HISTORY: used}), now=datetime(2026, 11, 26, hour, 30, tzinfo=timezone.utc))
+        for hour in (2, 3)
+    )
+    assert (early.complete_days, late.complete_days) == ([], [date(2026, 11, 25)])
+
+
 def test_what_runs_now_is_counted_by_node() -> None:
     made = report()
     assert made.credits_per_hour_now == pytest.approx(2 * 0.57)

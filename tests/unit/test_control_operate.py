@@ -484,3 +484,42 @@ def test_a_service_that_is_dropped_before_its_turn_is_told_as_such() -> None:
     account.session.answers["ALTER SERVICE"] = drop
     (failed,) = account.operate(Verb.SUSPEND).failures
     assert failed.note == "It was dropped meanwhile."
+
+
+ASLEEP = rows(
+    "name state instance_family min_nodes max_nodes active_nodes idle_nodes num_services num_jobs auto_suspend_secs"
+    " auto_resume",
+    "CPU|SUSPENDED|CPU_X64_XS|1|1|0|0|1|0|300|false",
+)
+
+
+def test_a_pool_that_does_not_resume_by_itself_is_named_before_and_after() -> None:
+    account = Account(EMBEDDING, looks=1000)
+    account.session.answers["SHOW COMPUTE POOLS"] = ASLEEP
+    account.session.answers["DESCRIBE COMPUTE POOL"] = ASLEEP
+    (effect,) = account.operate(Verb.RESUME, dry_run=True).pools
+    assert effect.credits_per_hour is None
+    assert "CPU is SUSPENDED and does not resume by itself" in effect.text
+    assert "ALTER COMPUTE POOL CPU RESUME" in effect.text
+    (one,) = account.operate(Verb.RESUME, wait=30).services
+    assert one.outcome is Outcome.WAITING
+    assert "Compute pool CPU is SUSPENDED. Ask a Snowflake administrator" in one.note
+    assert "ALTER COMPUTE POOL CPU RESUME" in one.note
+
+
+@pytest.mark.parametrize(
+    ("state", "code", "said"),
+    [
+        ("STARTING", "392507", "392507 No capacity. Snowflake has no capacity for this instance family"),
+        ("ACTIVE", "392508", "392508 No capacity. Ask a Snowflake administrator to raise MAX_NODES"),
+        ("RESIZING", "", "Compute pool CPU is RESIZING. Wait"),
+    ],
+)
+def test_why_a_service_is_late_has_what_to_do_about_its_pool(state: str, code: str, said: str) -> None:
+    account = Account(EMBEDDING, looks=1000)
+    message = "No capacity." if code else ""
+    account.session.answers["DESCRIBE COMPUTE POOL"] = rows(
+        "name state error_code status_message", f"CPU|{state}|{code}|{message}"
+    )
+    (one,) = account.operate(Verb.RESUME, wait=30).services
+    assert said in one.note

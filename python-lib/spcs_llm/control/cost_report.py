@@ -58,7 +58,7 @@ class CostReport:
         last_day: The day on which it was made.
         price: The price of a credit.
         pool_days: Each pool's credits by day.
-        known_until: Where the view of pools ends; None if it has no rows.
+        known_until: The end of the last hour with credits; None if the view of pools has no rows.
         services: The credits that are attributed to registry services.
         services_known: Whether that view could be read.
         running: The pools that the role may see, as they are now.
@@ -106,12 +106,18 @@ class CostReport:
         return totals
 
     @property
+    def covered_until(self) -> datetime | None:
+        """Until when the view must have all credits: hours in which no pool was up have no rows."""
+        if self.known_until is None:
+            return None
+        return max(self.known_until, self.made_at - usage_views.POOLS_LATE).astimezone(timezone.utc)
+
+    @property
     def complete_days(self) -> list[date]:
         """The days that the view covers to their end, from the first one with a cost."""
-        if self.known_until is None or not self.pool_days:
+        if self.covered_until is None or not self.pool_days:
             return []
-        begin = min(entry.day for entry in self.pool_days)
-        end = self.known_until.astimezone(timezone.utc).date()
+        begin, end = min(entry.day for entry in self.pool_days), self.covered_until.date()
         return [day for day in self.days if begin <= day < end]
 
     @property

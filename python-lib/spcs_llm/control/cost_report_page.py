@@ -56,6 +56,11 @@ def _until(report: CostReport) -> str:
     if report.known_until is None:
         return "Snowflake's usage view shows no credits in this time; it may be three hours late."
     late = (report.made_at - report.known_until).total_seconds() / 3600
+    if report.known_until != report.covered_until:
+        return (
+            f"At {report.made_at:%d %B, %H:%M}, the last credits in Snowflake's usage view are of"
+            f" {report.known_until:%d %B, %H:%M}; it may be three hours late, and the last day is not complete."
+        )
     return (
         f"Snowflake's usage view ends at {report.known_until:%d %B, %H:%M}, {max(0.0, late):.0f} hours before this"
         " report was made; the last day is not complete."
@@ -143,7 +148,7 @@ def _bar(
 
 def _still_open(report: CostReport, day: date) -> str:
     """A mark for a day that the view does not cover to its end."""
-    return "" if report.known_until is None or day < report.known_until.date() else " (so far)"
+    return "" if report.covered_until is None or day < report.covered_until.date() else " (so far)"
 
 
 def _legend(colours: dict[str, str], report: CostReport) -> str:

@@ -10,7 +10,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from spcs_llm.control import statements
+from spcs_llm.control.container_messages import hint_for_pool
 from spcs_llm.control.families import PriceList
+from spcs_llm.control.identifiers import quoted
 from spcs_llm.control.operated import Verb
 from spcs_llm.control.rates import PoolRate, pool_rate
 from spcs_llm.control.services import Pool, Service, listed_services, read_pools
@@ -24,7 +26,7 @@ class PoolEffect:
 
     Attributes:
         pool: The pool's name.
-        credits_per_hour: Credits per hour that end, or begin; None if the price of its nodes is not known.
+        credits_per_hour: Credits per hour that end, or begin; None if that is not known.
         text: A sentence that says when, and on what it depends.
     """
 
@@ -109,6 +111,9 @@ def _saved(pool: Pool, rate: PoolRate, others: int, changed: Sequence[Service]) 
 
 
 def _begun(pool: Pool, rate: PoolRate, others: int, changed: Sequence[Service]) -> PoolEffect:
+    if pool.stays_down:
+        text = f"Compute pool {pool.name} is {pool.state} and does not resume by itself: its services wait for it."
+        return PoolEffect(pool.name, None, f"{text} {hint_for_pool(quoted(pool.name), pool.state)}")
     if rate.node_credits is None:
         return _unknown(pool)
     instances = sum(max(1, service.min_instances or 1) for service in changed)

@@ -208,6 +208,11 @@ class Pool:
         """The nodes that are billed now."""
         return self.active_nodes + self.idle_nodes
 
+    @property
+    def stays_down(self) -> bool:
+        """Whether a service or job that is started on it waits until somebody resumes it."""
+        return self.state in ("SUSPENDED", "STOPPING") and self.auto_resume is False
+
 
 @dataclass(frozen=True)
 class Node:

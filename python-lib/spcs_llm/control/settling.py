@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import Any, Callable
 
 from spcs_llm.control import statements
-from spcs_llm.control.identifiers import QualifiedName
+from spcs_llm.control.container_messages import hint_for_pool
+from spcs_llm.control.identifiers import QualifiedName, quoted
 from spcs_llm.control.operated import Operated, Outcome, Verb
 from spcs_llm.control.services import (
     GIVEN_UP,
@@ -144,10 +145,11 @@ class Settling:
             return ""
         try:
             for found in read_pools(self._session.rows(statements.describe_pool(pool))):
+                hint = hint_for_pool(quoted(pool), found.state, found.error_code)
                 if found.error_code:
-                    return f"Compute pool {pool}: {found.error_code} {found.message}"
+                    return f"Compute pool {pool}: {found.error_code} {found.message} {hint}".strip()
                 if found.state != "ACTIVE":
-                    return f"Compute pool {pool} is {found.state}."
+                    return f"Compute pool {pool} is {found.state}. {hint}".strip()
         except SpcsError:
             pass
         return ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 from spcs_llm.control import cells
 from spcs_llm.control.session import Row
@@ -35,6 +35,7 @@ class View:
 POOLS = View("SNOWPARK_CONTAINER_SERVICES_HISTORY", USAGE_VIEWER, "the credits of compute pools by day")
 SERVING = View("MODEL_SERVING_USAGE_HISTORY", USAGE_VIEWER, "the credits of registry services")
 PRICES = View("RATE_SHEET_DAILY", BILLING_VIEWER, "the price of a credit in your contract")
+POOLS_LATE = timedelta(hours=3)
 
 
 @dataclass(frozen=True)

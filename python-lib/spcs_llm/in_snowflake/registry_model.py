@@ -105,7 +105,7 @@ def find_pool(session: SqlSession, name: str) -> Pool:
             f"{label}: role {identity.said_role} sees no compute pool {quoted(name)}. Correct the name, or ask a "
             f"Snowflake administrator: GRANT USAGE ON COMPUTE POOL {quoted(name)} TO ROLE {grantee(identity.role)}."
         )
-    if pool.state in ("SUSPENDED", "STOPPING") and pool.auto_resume is False:
+    if pool.stays_down:
         raise Unavailable(
             f"{label}: compute pool {quoted(name)} is {pool.state} and does not resume by itself. "
             + hint_for_pool(quoted(name), pool.state)
