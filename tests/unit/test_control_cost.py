@@ -313,7 +313,7 @@ def test_the_script_adds_up_the_days_that_the_report_has() -> None:
 def test_of_more_days_of_services_than_are_read_the_newest_are() -> None:
     """BasedHardware/omi#10191, monogon/NetMeta#131: a limit on rows in the order of days cuts off the newest ones.
 
-    Four hundred services over a month have 12,000 days. Those called only of late were shown as not called at all.
+    Four hundred services over a month have 12,000 days. Those that were up only of late were left out.
     """
     assert "ORDER BY 1 DESC LIMIT" in service_days(30)
     found = read_service_days(
@@ -325,3 +325,8 @@ def test_of_more_days_of_services_than_are_read_the_newest_are() -> None:
         )
     )
     assert [entry.day.day for entry in found] == [24, 24, 25]
+
+
+def test_what_is_attributed_to_a_service_is_no_sign_of_a_call() -> None:
+    """Snowflake documentation, MODEL_SERVING_USAGE_HISTORY: a row for each hour in which the service was up."""
+    assert "what they were up for, whether they were called or not" in cost_report_page(report())

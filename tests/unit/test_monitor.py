@@ -297,7 +297,7 @@ def test_kinds_shares_and_sums() -> None:
     town.status["S0002"], town.container["S0002"] = "PENDING", "FAILED|OOMKilled|5"
     town.status["S0003"] = "SUSPENDED"
     account, _ = town.look()
-    found = rows_of(account, None, PRICE)
+    found = rows_of(account, PRICE)
     assert [row["kind"] for row in found] == ["running", "starting", "failed", "suspended"]
     assert [row["credits"] for row in found] == [pytest.approx(1.14 / 3)] * 3 + [0.0]
     assert "Raise the memory" in found[2]["trouble"]
@@ -318,7 +318,7 @@ def test_services_are_sorted_by_when_they_began_whatever_the_offset_of_each() ->
         "SOME|RUNNING|DB|SC|POOL|1|1|NULL",
     )
     town.answers["SHOW SERVICE CONTAINERS"] = rows("instance_id container_name status", "0|main|READY")
-    found = rows_of(town.look()[0], None, PRICE)
+    found = rows_of(town.look()[0], PRICE)
     shown = selected(found, Selection(sort="since"))["rows"]
     assert [row["name"] for row in shown] == ["SOME", "EARLY", "LATE"]
 
@@ -340,7 +340,7 @@ def test_each_state_of_the_documentation_is_of_a_kind(status: str, container: st
     town = Town(1)
     town.status["S0000"], town.container["S0000"] = status, container
     account, _ = town.look()
-    assert [row["kind"] for row in rows_of(account, None, PRICE)] == [kind]
+    assert [row["kind"] for row in rows_of(account, PRICE)] == [kind]
 
 
 def test_a_share_is_not_guessed_where_services_are_hidden() -> None:
@@ -349,7 +349,7 @@ def test_a_share_is_not_guessed_where_services_are_hidden() -> None:
         "name state instance_family active_nodes num_services", "POOL|ACTIVE|GPU_NV_S|2|9"
     )
     account, _ = town.look()
-    assert [row["credits"] for row in rows_of(account, None, PRICE)] == [None, None]
+    assert [row["credits"] for row in rows_of(account, PRICE)] == [None, None]
 
 
 def test_bars_name_the_dearest_and_sum_up_the_rest() -> None:
@@ -484,7 +484,6 @@ def test_cost_is_told_by_day_for_bars_table_and_csv() -> None:
     )
     now = datetime(2026, 11, 3, 12, tzinfo=timezone.utc)
     cost = cost_work(lambda: session, price_list(), 7, 2.0, lambda: now)(lambda cost: None)
-    assert (cost.used(name_of(1)), cost.used(name_of(2))) == (True, False)
     assert cost.days_of(name_of(1)) == {datetime(2026, 11, 1).date(): 0.5}
     assert cost.days_of(name_of(2)) is None
     page = cost_page(cost, "pool")

@@ -359,8 +359,7 @@
     }, h("b", {}, number(sums[kind], whole)), state(kind));
     show(byId("sums"), pick("running"), pick("starting"), pick("failed"), pick("suspended"),
       h("div", { class: "tile" }, h("b", {}, money(sums.cost, currency)), h("span", {}, "per hour now, " + number(sums.credits) + " credits")),
-      h("div", { class: "tile" }, h("b", {}, number(sums.nodes, whole)), h("span", {}, (sums.nodes === 1 ? "node, " : "nodes, ") + number(sums.idleNodes, whole) + " of them idle")),
-      sums.uncalled ? h("div", { class: "tile" }, h("b", {}, number(sums.uncalled, whole)), h("span", {}, sums.uncalled === 1 ? "runs, and nobody called it" : "run, and nobody called them")) : null);
+      h("div", { class: "tile" }, h("b", {}, number(sums.nodes, whole)), h("span", {}, (sums.nodes === 1 ? "node, " : "nodes, ") + number(sums.idleNodes, whole) + " of them idle")));
     const all = counted(sums.services, "service"), count = answer.found === sums.services ? all : number(answer.found, whole) + " of " + all;
     if (byId("found").textContent !== count) byId("found").textContent = count;
     if (!sums.services) show(byId("rows"), nothingYet(answer));
@@ -381,8 +380,7 @@
       scope: "col", class: isNumber_ && "number", "aria-sort": list.sort === key ? (list.order === "asc" ? "ascending" : "descending") : "none",
     }, h("button", { type: "button", "data-key": "sort " + key, onclick: () => sortBy(key) }, label)));
     if (me.operator) head.push(th("Change"));
-    const why = (row) => [row.trouble && h("p", { class: "trouble" }, row.trouble), row.uncalled && h("p", {}, "It runs, and Snowflake's view shows no call of it.")].filter(Boolean);
-    const rows = answer.rows.map((row) => [h("tr", { class: why(row).length ? "first" : null },
+    const rows = answer.rows.map((row) => [h("tr", { class: row.trouble ? "first" : null },
       h("td", { class: "wide" }, h("a", { href: serviceUrl(row.id), "data-key": "open " + row.id }, row.name), h("small", {}, row.place), row.model && h("small", {}, "Model " + row.model), row.endpoint && h("small", {}, row.endpoint)),
       h("td", {}, state(row.kind, row.state)),
       h("td", { class: "number" }, number(row.ready, whole) + " of " + number(row.wanted, whole)),
@@ -391,7 +389,7 @@
       h("td", {}, time(row.since)),
       h("td", { class: "wide" }, row.owner || NONE),
       me.operator ? h("td", {}, operateButton(row, true)) : null),
-    why(row).length ? h("tr", {}, h("td", { colspan: head.length, class: "more" }, why(row))) : null]);
+    row.trouble ? h("tr", {}, h("td", { colspan: head.length, class: "more" }, h("p", { class: "trouble" }, row.trouble))) : null]);
     return table("Services", head, rows, "services");
   }
 

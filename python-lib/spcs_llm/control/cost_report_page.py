@@ -192,8 +192,9 @@ def _by_pool(report: CostReport) -> str:
         rows,
     )
     note = (
-        "What is not attributed is idle time of nodes, services with your own containers, and jobs. Attributed credits"
-        " are Snowflake's estimate; they are part of the pool's and not added to them."
+        "Registry services and inference jobs are attributed what they were up for, whether they were called or not."
+        " What is not attributed is idle time of nodes, services with your own containers, and other jobs. Attributed"
+        " credits are Snowflake's estimate; they are part of the pool's and not added to them."
     )
     return f"{_title('By compute pool')}{table}{_paragraph(note)}"
 

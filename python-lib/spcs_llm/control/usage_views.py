@@ -49,7 +49,10 @@ class PoolDay:
 
 @dataclass(frozen=True)
 class ServiceCredits:
-    """The credits that Snowflake attributes to a service of the registry. They are part of its pool's, not added."""
+    """The credits that Snowflake attributes to a service of the registry, for the time that it was up, called or not.
+
+    They are part of its pool's, and not added.
+    """
 
     service: str
     model: str

@@ -30,12 +30,6 @@ class Cost:
     report: CostReport
     service_days: tuple[ServiceDay, ...] | None
 
-    def used(self, service: QualifiedName) -> bool | None:
-        """Whether a registry service was called in the days of the report; None if that is not known."""
-        if self.service_days is None:
-            return None
-        return any(_may_be(day, service) for day in self._by_service.get(service.name, ()))
-
     def days_of(self, service: QualifiedName) -> dict[date, float] | None:
         """The credits that Snowflake attributes to a service, by day; None if there are none."""
         found: dict[date, float] = {}

@@ -122,7 +122,7 @@ class Monitor:
         kept = self._rows
         if kept is None or kept[0] != key:
             assert state.value is not None  # noqa: S101 - asked by callers
-            kept = self._rows = (key, rows_of(state.value, cost.value, self.price(cost.value)))
+            kept = self._rows = (key, rows_of(state.value, self.price(cost.value)))
         return kept[1]
 
     # -- services and their diagnoses ------------------------------------------------------------------------

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from typing import Any
 
 from spcs_llm.control.container_messages import hint_for_message
 from spcs_llm.control.discovery import FoundService
 from spcs_llm.control.services import GIVEN_UP, Endpoint, Service
 from spcs_llm.monitor.account import Account
-from spcs_llm.monitor.cost import Cost
 
 RUNNING, STARTING, FAILED, SUSPENDED = "running", "starting", "failed", "suspended"
 KINDS = (FAILED, STARTING, RUNNING, SUSPENDED)
@@ -64,35 +63,29 @@ def kind_of(found: FoundService) -> str:
     return STARTING
 
 
-def rows_of(account: Account, cost: Cost | None, price: Price) -> list[dict[str, Any]]:
+def rows_of(account: Account, price: Price) -> list[dict[str, Any]]:
     """A row for each service, in the order of their names.
 
     Args:
         account: What is known of the account.
-        cost: What is known of cost.
         price: What a credit costs.
 
     Returns:
         Plain data. All texts are to be escaped by whoever shows them.
     """
     instances = _instances_by_pool(account)
-    return [_row(account, found, cost, price, instances) for found in account.services.values()]
+    return [_row(account, found, price, instances) for found in account.services.values()]
 
 
-def _row(
-    account: Account, found: FoundService, cost: Cost | None, price: Price, instances: Mapping[str, int]
-) -> dict[str, Any]:
+def _row(account: Account, found: FoundService, price: Price, instances: Mapping[str, int]) -> dict[str, Any]:
     service, pool = found.service, account.pools.get(found.service.pool)
     rate, model = account.rates.get(service.pool), account.models.get(service.name)
-    kind = kind_of(found)
     credits = share_of_pool(account, service, instances)
-    registry = model is not None or service.managing_domain == "MODEL"
-    uncalled = registry and kind == RUNNING and _was_not_called(service, cost)
     return {
         "id": service.name.sql,
         "name": service.name.name,
         "place": f"{service.name.database}.{service.name.schema}",
-        "kind": kind,
+        "kind": kind_of(found),
         "state": service.status,
         "ready": found.ready,
         "wanted": service.target_instances,
@@ -106,17 +99,8 @@ def _row(
         "endpoint": _endpoint(found.endpoints),
         "owner": service.owner,
         "model": f"{model.model.name} {model.version}" if model else None,
-        "uncalled": uncalled,
         "trouble": _trouble(found),
     }
-
-
-def _was_not_called(service: Service, cost: Cost | None) -> bool:
-    """Whether a service has run for a day that Snowflake's view covers, and the view shows no call of it."""
-    since, until = _since(service), cost.report.known_until if cost is not None else None
-    if cost is None or since is None or until is None or until - since < timedelta(days=1):
-        return False
-    return cost.used(service.name) is False
 
 
 def _instances_by_pool(account: Account) -> dict[str, int]:
@@ -198,7 +182,6 @@ def sums_of(account: Account, rows: Sequence[Mapping[str, Any]], price: Price) -
     return {
         "services": len(rows),
         **{kind: sum(row["kind"] == kind for row in rows) for kind in KINDS},
-        "uncalled": sum(bool(row["uncalled"]) for row in rows),
         "credits": credits,
         "cost": None if credits is None else credits * price.amount,
         "nodes": sum(pool.nodes for pool in account.pools.values()),
