@@ -15,6 +15,7 @@ from spcs_llm.errors import SettingsError
 from spcs_llm.urls import BaseUrl, UrlError, parse_hosts
 
 T = TypeVar("T")
+_ENCRYPTED = "e:AES:"
 
 
 class Unfit(ValueError):
@@ -271,13 +272,34 @@ class PresetField(Field["Mapping[str, Any] | None"]):
             raise Unfit(f"is defined inline: select a preset, {self.why_a_preset}")
         if not isinstance(value, Mapping) or value.get("mode") in ("PRESET", "NONE"):
             raise Unfit("names a preset that DSS did not resolve: select it again, and check who may use it")
+        for entry in value.values():
+            _check_decrypted(entry)
         return value
 
 
 def _as_text(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         raise Unfit("must be text")
+    _check_decrypted(value)
     return str(value)
+
+
+def _check_decrypted(value: Any) -> None:
+    """Refuses what DSS stores for a password, with a prefix (Dataiku documentation, "The runtime databases").
+
+    Plugins have received it instead of the password. A server would refuse it as a wrong one.
+
+    Args:
+        value: A value of the form.
+
+    Raises:
+        Unfit: If it is a password that is still encrypted.
+    """
+    if isinstance(value, str) and value.lstrip().startswith(_ENCRYPTED):
+        raise Unfit(
+            "contains a password or token that DSS did not decrypt: enter it again where it is stored, and save. An"
+            " encrypted one that was copied from another DSS instance cannot be read"
+        )
 
 
 def _as_number(value: Any) -> float | None:

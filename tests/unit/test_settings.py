@@ -232,6 +232,34 @@ def test_what_is_no_programmatic_access_token_is_said(token: Any, words: str) ->
     assert words in text
 
 
+@pytest.mark.parametrize(
+    ("label", "changes"),
+    [
+        ("Service API key", {"serviceApiKey": "e:AES:X2:canary"}),
+        ("OAuth credentials", {"oauth": {"snowflake_oauth": "e:AES:canary"}}),
+        (
+            "Programmatic access token",
+            {
+                "authenticationMode": "PROGRAMMATIC_ACCESS_TOKEN",
+                "programmaticAccessToken": {"token": "e:AES:canary"},
+            },
+        ),
+        (
+            "Key pair credentials",
+            {
+                "authenticationMode": "KEY_PAIR",
+                "keyPair": {"user": "U", "privateKey": "PEM", "privateKeyPassphrase": "e:AES:canary"},
+            },
+        ),
+    ],
+)
+def test_a_password_that_dss_did_not_decrypt_is_sent_nowhere(label: str, changes: Any) -> None:
+    """What DSS stores begins with `e:AES:`; it arrives after a copy from another instance, and in some components."""
+    text = complaint(**changes)
+    assert f"'{label}' contains a password or token that DSS did not decrypt" in text
+    assert "canary" not in text
+
+
 def test_no_secret_shows_in_the_repr() -> None:
     made = settings(
         serviceApiKey="canary-key", chatTemplate="canary-template", oauth={"snowflake_oauth": "canary"}
