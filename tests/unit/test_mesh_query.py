@@ -315,6 +315,33 @@ def test_tool_choices_and_json_formats_are_read() -> None:
     assert chat_request(query, {"responseFormat": None}).json_format is None
 
 
+def test_a_schema_may_be_written_as_text() -> None:
+    """pydantic's `schema_json()` and `get_json_schema_and_parser` of dataiku-api-client 15.2.0 return texts."""
+    query = {"messages": [{"role": "user", "content": "x"}]}
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
+    for written in (schema, json.dumps(schema), f" {json.dumps(schema)}\n"):
+        made = chat_request(
+            query,
+            {
+                "responseFormat": {"type": "json", "schema": written},
+                "tools": [{"function": {"name": "f", "parameters": written}}],
+            },
+        )
+        assert made.json_format == JsonFormat(schema, None, None, None)
+        assert made.tools[0].parameters == schema
+
+
+@pytest.mark.parametrize("odd", ["no schema", "7", 7, [1], True, "[" * 100_000])
+def test_what_is_no_schema_is_refused_and_not_left_out(odd: Any) -> None:
+    query = {"messages": [{"role": "user", "content": "x"}]}
+    for settings in (
+        {"responseFormat": {"type": "json", "schema": odd}},
+        {"tools": [{"function": {"name": "f", "parameters": odd}}]},
+    ):
+        with pytest.raises(QueryError, match="not a JSON schema"):
+            chat_request(query, settings)
+
+
 def test_embedding_queries_come_in_two_shapes() -> None:
     assert embedding_texts({"text": "a"}) == (["a"], False)
     assert embedding_texts({"queries": [{"text": "a"}, {"text": "b"}]}) == (["a", "b"], True)

@@ -6,6 +6,8 @@ optional there, and unknown ones are ignored here.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -308,12 +310,12 @@ def _tool(tool: Any) -> Tool:
     function = tool.get("function") if isinstance(tool, Mapping) else None
     if not isinstance(function, Mapping) or not isinstance(function.get("name"), str) or not function["name"]:
         raise QueryError("A tool in the settings does not name a function.")
-    description, parameters, strict = (function.get(key) for key in ("description", "parameters", "strict"))
-    _check_depth(parameters, "The parameters of a tool are")
+    description, strict = function.get("description"), function.get("strict")
+    parameters = _schema(function.get("parameters"), "The parameters of a tool are")
     return Tool(
         function["name"],
         description if isinstance(description, str) else None,
-        parameters if isinstance(parameters, Mapping) else None,
+        parameters,
         strict if isinstance(strict, bool) else None,
     )
 
@@ -343,14 +345,33 @@ def _json_format(value: Any) -> JsonFormat | None:
         return None
     if kind != "json" or not isinstance(value, Mapping):
         raise QueryError("The setting responseFormat must be of type json.")
-    schema = value.get("schema")
-    if schema is not None and not isinstance(schema, Mapping):
-        raise QueryError(
-            "The schema of the setting responseFormat is not a JSON schema: it must be an object."
-        )
-    _check_depth(schema, "The schema of the setting responseFormat is")
+    schema = _schema(value.get("schema"), "The schema of the setting responseFormat is")
     flags = [value.get(key) for key in ("strict", "compatible", "ifSupported")]
     return JsonFormat(schema or None, *(flag if isinstance(flag, bool) else None for flag in flags))
+
+
+def _schema(value: Any, what: str) -> Mapping[str, Any] | None:
+    """A JSON schema: an object, or its text, as pydantic's `schema_json` and DSS's client for documents have it.
+
+    Args:
+        value: The schema; empty if there is none.
+        what: What it is, for the error.
+
+    Returns:
+        The object; None if there is none.
+
+    Raises:
+        QueryError: If it is anything else, or nested too deeply.
+    """
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError, RecursionError):
+            value = json.loads(value.strip() or "null")
+    if isinstance(value, Mapping):
+        _check_depth(value, what)
+        return value
+    if not value:
+        return None
+    raise QueryError(f"{what} not a JSON schema: it must be an object.")
 
 
 # -- plain values -----------------------------------------------------------------------------------------
