@@ -54,9 +54,13 @@ class Query:
         yield from self._dss.answer()
 
     def add_text(self, text: str) -> Query:
+        self._dss.texts.append(text)
         return self
 
-    with_query = with_document = add_text
+    with_query = add_text
+
+    def with_document(self, text: str) -> Query:
+        return self
 
     def execute(self) -> Any:
         response = type("Response", (), {})()
@@ -401,6 +405,14 @@ def test_embeddings_and_rankings_are_asked_for_in_their_way() -> None:
     )
     assert _results(Dss(errorMessage="[service] no"), "embed")["Query"][0] == FAILED
     assert _results(Dss(ok=False), "rerank")["Query"][0] == FAILED
+
+
+@pytest.mark.parametrize("kind", ["chat", "embed", "rerank"])
+def test_no_diagnosis_can_be_answered_from_the_cache_of_a_connection(kind: str) -> None:
+    dss = Dss(*WORDS, _footer(REQUEST), ok=True, embedding=[0.1], documents=[{}, {}])
+    for _ in range(3):
+        _results(dss, kind)
+    assert len(set(dss.texts)) == 3
 
 
 def test_a_model_that_is_not_offered_is_not_asked() -> None:

@@ -1,7 +1,12 @@
-"""One query of a diagnosis through LLM Mesh, of the kind that the model is for."""
+"""One query of a diagnosis through LLM Mesh, of the kind that the model is for.
+
+No two have the same text: a connection of DSS can answer a query from its cache (Dataiku knowledge base, "LLM cost
+control"), and a service that is down would seem to answer.
+"""
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -54,7 +59,7 @@ def ask(project: Any, model: MeshModel, clock: Callable[[], float] = time.monoto
 
 def _chat(llm: Any, clock: Callable[[], float]) -> Asked:
     completion = llm.new_completion()
-    completion.with_message(QUESTION)
+    completion.with_message(_once(QUESTION))
     completion.settings.update(maxOutputTokens=TOKENS, temperature=0)
     began, timing, told = clock(), StreamTiming(), dict[str, Any]()
     for piece in completion.execute_streamed():
@@ -67,7 +72,7 @@ def _chat(llm: Any, clock: Callable[[], float]) -> Asked:
 
 
 def _embed(llm: Any, clock: Callable[[], float]) -> Asked:
-    answer = _first(llm.new_embeddings().add_text(TEXT).execute())
+    answer = _first(llm.new_embeddings().add_text(_once(TEXT)).execute())
     vector = answer.get("embedding")
     if not isinstance(vector, list):
         raise refusal(str(answer.get("errorMessage") or "LLM Mesh does not return an embedding."))
@@ -75,13 +80,17 @@ def _embed(llm: Any, clock: Callable[[], float]) -> Asked:
 
 
 def _rerank(llm: Any, clock: Callable[[], float]) -> Asked:
-    query = llm.new_reranking().with_query(TEXT)
+    query = llm.new_reranking().with_query(_once(TEXT))
     for document in DOCUMENTS:
         query.with_document(document)
     answer = _first(query.execute())
     if not answer.get("ok"):
         raise refusal(str(answer.get("errorMessage") or "LLM Mesh does not return a ranking."))
     return Asked(f"{len(answer.get('documents') or ())} documents are ranked.", answer)
+
+
+def _once(text: str) -> str:
+    return f"Test {secrets.token_hex(4)}. {text}"
 
 
 def _first(response: Any) -> Mapping[str, Any]:
