@@ -647,6 +647,28 @@ def test_a_404_of_a_proxy_is_not_a_service_that_does_not_exist(tab: Any) -> None
 
 
 @pytest.mark.exhaustive
+def test_a_proxy_that_puts_its_page_in_place_of_gateway_errors_hides_no_reason(tab: Any, at: Scene) -> None:
+    """kubernetes/ingress-nginx#1488, kubernetes/kubernetes#103817."""
+    page = tab(OPERATOR).page
+    page.get_by_role("button", name=f"Suspend {CHAT}").wait_for()
+
+    def intercepted(route: Any) -> None:
+        answer = route.fetch()
+        if answer.status in (502, 503, 504):
+            route.fulfill(status=answer.status, content_type="text/html", body="<h1>nginx</h1>")
+        else:
+            route.fulfill(response=answer)
+
+    page.route("**/api/*", intercepted)
+    at.sf.statement_faults.arm(
+        "error", "^ALTER SERVICE", code="003001", state="42501", message="Insufficient privileges"
+    )
+    page.get_by_role("button", name=f"Suspend {CHAT}").click()
+    page.get_by_role("button", name="Suspend, and save").click()
+    page.get_by_role("dialog").get_by_text("GRANT OPERATE").wait_for()
+
+
+@pytest.mark.exhaustive
 def test_a_404_of_a_proxy_does_not_end_a_prompt_that_is_answered(tab: Any, at: Scene) -> None:
     with at.talker(STRANGER):
         one = tab()

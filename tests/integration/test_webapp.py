@@ -283,7 +283,7 @@ def test_what_cannot_be_done_is_said_with_the_grant(at: Scene, running: Any) -> 
     browser = at.browser(running, OPERATOR)
     preview = browser.post("operation/preview", {"verb": "suspend", "service": CHAT}).json()
     refused = browser.post("operation", {"confirmation": preview["confirmation"]})
-    assert refused.status_code == 502
+    assert refused.status_code == 422
     assert f"GRANT OPERATE ON SERVICE {CHAT} TO ROLE {CALLER}" in refused.json()["error"]["message"]
 
 
@@ -358,7 +358,7 @@ def test_a_connection_that_the_run_as_user_may_not_use_is_named(at: Scene) -> No
     seen = browser.json("overview")
     assert (seen["known"], seen["age"]) == (False, None)
     assert "closed" in seen["problem"]["message"]
-    assert browser.get("service", name=CHAT).status_code == 503
+    assert browser.get("service", name=CHAT).status_code == 409
 
 
 @pytest.mark.exhaustive
@@ -617,7 +617,7 @@ def test_without_the_right_to_act_as_the_viewer_no_model_is_asked(at: Scene) -> 
     at.dss.give_rights("alone", PROJECT, "READ_CONF")
     running = at.start()
     refused = at.browser(running, "alone").get("models")
-    assert refused.status_code == 502
+    assert refused.status_code == 422
     assert "Impersonation in webapps" in refused.json()["error"]["hint"]
 
 

@@ -3,7 +3,7 @@
 (function () {
   "use strict";
 
-  const LIST_SECONDS = 10, SERVICE_SECONDS = 5, SOON_SECONDS = 1, AWAY_SECONDS = 15, OLD_SECONDS = 90, PAGE_ROWS = 25;
+  const LIST_SECONDS = 10, SERVICE_SECONDS = 5, SOON_SECONDS = 1, AWAY_SECONDS = 15, OLD_SECONDS = 90, PAGE_ROWS = 25, NOT_YET = 409;
   const PATIENCE_SECONDS = 60, LONG_SECONDS = 300; // for answers from memory, and for those that others are asked for
   const SVG = "http://www.w3.org/2000/svg";
   const backend = (path) => window.getWebAppBackendUrl("/api/" + path);
@@ -427,7 +427,7 @@
         if (!one.gone) { one.gone = true; one.last = ""; show(byId("service"), told(error)); say(error.message); }
         return LIST_SECONDS;
       }
-      if (error.status === 503 && !one.last) { show(byId("service"), h("p", { class: "quiet" }, error.message)); return SOON_SECONDS; }
+      if (error.status === NOT_YET && !one.last) { show(byId("service"), h("p", { class: "quiet" }, error.message)); return SOON_SECONDS; }
       throw error;
     }
     if (me.user !== null && !(one.diagnosis && one.diagnosis.error)) one.diagnosis = await ask(query("diagnosis", { name: id }));

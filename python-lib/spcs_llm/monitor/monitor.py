@@ -29,6 +29,7 @@ from spcs_llm.monitor.watches import Watches
 from spcs_llm.settings import FIELDS
 
 LOOK_SECONDS, COST_SECONDS, COST_RETRY_SECONDS = 20.0, 3600.0, 300.0
+NOT_YET = 409  # HTTP: what is asked for is not known yet
 _ASSUMED = "an assumption: enter 'Cost of a credit' in the webapp's settings"
 
 
@@ -133,11 +134,11 @@ class Monitor:
         if state.value is None:
             problem = state.problem
             if problem is not None:
-                raise SpcsError(problem.message, problem.hint, status=503, place="webapp")
+                raise SpcsError(problem.message, problem.hint, status=NOT_YET, place="webapp")
             raise SpcsError(
                 "The account is being looked at for the first time.",
                 "Try again in a moment.",
-                status=503,
+                status=NOT_YET,
                 place="webapp",
             )
         try:

@@ -19,7 +19,7 @@ from spcs_llm.monitor.access import Access
 from spcs_llm.monitor.background import State
 from spcs_llm.monitor.cost_page import POOL, SERVICE, cost_csv, cost_page
 from spcs_llm.monitor.mesh_models import likely, models_of
-from spcs_llm.monitor.monitor import Monitor, Surroundings
+from spcs_llm.monitor.monitor import NOT_YET, Monitor, Surroundings
 from spcs_llm.monitor.overview import KINDS, SORTS, Selection, selected, sums_of
 from spcs_llm.monitor.service_page import service_page
 from spcs_llm.monitor.viewers import Viewers
@@ -32,6 +32,8 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
+# No status of a gateway: proxies put their own page in place of its body (kubernetes/ingress-nginx#1488).
+BAD_REQUEST, CANNOT_BE_DONE = 400, 422
 _ASKS_AGAIN = (
     "The webapp asks again by itself. If this lasts, run the statement in a worksheet of Snowflake, with the rights"
     " that the page names."
@@ -83,7 +85,7 @@ def routes(monitor: Monitor, access: Access) -> Blueprint:
 
     @api.errorhandler(SpcsError)
     def _failed(error: SpcsError) -> tuple[Response, int]:
-        status = 400 if isinstance(error, (QueryError, SettingsError)) else 502
+        status = BAD_REQUEST if isinstance(error, (QueryError, SettingsError)) else CANNOT_BE_DONE
         if isinstance(error, ServiceBusy):
             status = 429
         if error.place == "webapp" and error.status is not None:
@@ -167,7 +169,7 @@ def routes(monitor: Monitor, access: Access) -> Blueprint:
         state = monitor.cost.ask()
         if state.value is None:
             raise SpcsError(
-                "The cost is not known yet.", "Try again in a moment.", status=503, place="webapp"
+                "The cost is not known yet.", "Try again in a moment.", status=NOT_YET, place="webapp"
             )
         response = Response(cost_csv(state.value), mimetype="text/csv")
         response.headers["Content-Disposition"] = 'attachment; filename="model-services-cost.csv"'
