@@ -454,7 +454,7 @@ def test_a_viewer_without_a_credential_sees_which_step_fails(tab: Any, at: Scene
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("width", [360, 800])
+@pytest.mark.parametrize("width", [320, 800])
 def test_no_view_is_wider_than_the_window(tab: Any, at: Scene, width: int) -> None:
     long = "A" * 120
     with at.sf.world.lock:
@@ -787,6 +787,41 @@ def test_a_request_that_is_never_answered_is_given_up(tab: Any) -> None:
     _held_at_least(one.page, held, 1)
     one.page.clock.fast_forward(61_000)
     one.page.get_by_role("alert").get_by_text("does not answer").wait_for()
+
+
+@pytest.mark.exhaustive
+def test_a_base_address_of_the_page_around_it_leads_nowhere_else(tab: Any) -> None:
+    """Dataiku's own `webaiku` writes one into the pages that it serves (dataiku/solutions-contrib)."""
+    one = tab()
+    folder = one.page.url.partition("#")[0]
+
+    def with_a_base(route: Any) -> None:
+        body = route.fetch().text().replace("<head>", "<head><base href='/web-apps-backends/'>")
+        for file in ("style.css", "dataiku.js", "app.js"):
+            body = body.replace(f'"{file}"', f'"{folder}{file}"')
+        route.fulfill(status=200, content_type="text/html", body=body)
+
+    one.page.route(folder, with_a_base)
+    one.page.reload()
+    one.page.get_by_role("link", name="CHAT").click()
+    one.page.get_by_role("heading", name="Compute pool").wait_for()
+    one.page.get_by_role("link", name="Cost").click()
+    one.page.get_by_role("heading", name="Cost").wait_for()
+
+
+@pytest.mark.exhaustive
+def test_the_page_needs_no_storage_and_no_clipboard_of_the_browser(tab: Any) -> None:
+    """As where cookies of third parties are blocked, or the page is within another one or is not encrypted."""
+    one = tab()
+    one.page.add_init_script(
+        "for (const name of ['localStorage', 'sessionStorage', 'indexedDB'])"
+        " Object.defineProperty(window, name, { get() { throw new DOMException('no', 'SecurityError'); } });"
+        " Object.defineProperty(navigator, 'clipboard', { value: undefined });"
+    )
+    one.page.reload()
+    one.open(f"#/service/{CHAT}")
+    one.page.get_by_role("button", name="Copy LLM endpoint URL").click()
+    one.page.get_by_text("Copied").first.wait_for()
 
 
 @pytest.mark.exhaustive

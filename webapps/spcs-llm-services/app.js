@@ -813,6 +813,14 @@
     if (mine === turn) timer = setTimeout(poll, pause * 1000);
   }
 
+  /* A page within another may have a base address, against which browsers resolve "#/…", too, and leave the page. */
+  function followOwnLinks(event) {
+    const link = event.target instanceof Element && event.target.closest('.spcs a[href^="#/"]');
+    if (!link || event.defaultPrevented || event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+    event.preventDefault();
+    location.hash = link.getAttribute("href");
+  }
+
   function start() {
     document.documentElement.lang = "en";
     if (typeof window.getWebAppBackendUrl !== "function") {
@@ -821,6 +829,7 @@
     }
     keepToOurselves();
     byId("skip").addEventListener("click", (event) => { event.preventDefault(); main().focus(); });
+    document.addEventListener("click", followOwnLinks);
     window.addEventListener("hashchange", () => { route(); main().focus({ preventScroll: true }); window.scrollTo(0, 0); });
     window.addEventListener("pagehide", leaveTrial);
     window.addEventListener("pageshow", (event) => { if (event.persisted) route(); });
