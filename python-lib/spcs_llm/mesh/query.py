@@ -136,11 +136,14 @@ def _messages(messages: Sequence[Any]) -> tuple[Message, ...]:
     roles = [_role(message) for message in messages]
     history = tool_history(list(zip(roles, messages)))
     made: list[Message] = []
-    for role, message, (calls, results, images) in zip(roles, messages, history):
+    # LangChain's adapter sends a text, which may have its calls among its blocks, and the calls as two messages.
+    calls_behind = [calls for calls, _, _ in history[1:]] + [()]
+    for role, message, (calls, results, images), behind in zip(roles, messages, history, calls_behind):
         if role == "tool":
             made.append(Message("tool", tool_results=results))
         else:
-            made.append(Message(role, _parts(role, message, has_calls=bool(calls)), calls))
+            has_calls = bool(calls or (role == "assistant" and behind))
+            made.append(Message(role, _parts(role, message, has_calls=has_calls), calls))
         if images:
             made.append(Message("user", images))
     return tuple(made)
