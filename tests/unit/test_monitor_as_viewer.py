@@ -217,6 +217,14 @@ def test_an_answer_comes_with_its_usage_and_its_trace() -> None:
     assert [(span["name"], span["begin"]) for span in seen["trace"]] == [("query", 0), ("SPCS_REQUEST", 10)]
 
 
+def test_an_answer_that_ends_at_the_limit_says_so() -> None:
+    """A model that thinks may use all tokens for it, and answers nothing."""
+    thought = Dss({"text": "", "artifacts": [{}]}, {**_footer(REQUEST), "finishReason": "LENGTH"})
+    for dss, limit in ((thought, 1024), (Dss(*WORDS, {**_footer(), "finishReason": "STOP"}), None)):
+        prompts = Prompts(dss.mesh())
+        assert _done(prompts, prompts.start("ann", MODEL, "hi", _as_it_is)["run"])["limit"] == limit
+
+
 def test_an_answer_without_end_is_cut() -> None:
     prompts = Prompts(Dss({"text": "x" * MAX_ANSWER}, {"text": "y"}, _footer()).mesh())
     seen = _done(prompts, prompts.start("ann", MODEL, "hi", _as_it_is)["run"])

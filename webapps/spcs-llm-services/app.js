@@ -765,7 +765,8 @@
     const rows = answer.trace.map((span) => h("tr", {}, h("td", { class: "wide d" + Math.min(span.depth, 3) }, span.name), h("td", { class: "number" }, number(span.length, whole) + " ms"),
       h("td", {}, s("svg", { class: "span", viewBox: "0 0 100 8", preserveAspectRatio: "none", "aria-hidden": "true" }, s("rect", { class: "f0", x: Math.min(99, (100 * span.begin) / all), y: 0, width: Math.max(1, (100 * span.length) / all), height: 8 })))));
     return [
-      wideCard("Answer", answer.text ? h("p", { class: "answer" }, answer.text) : h("p", { class: "quiet" }, "The answer has no text."), answer.isCut && h("p", { class: "quiet" }, "The answer is longer. This is its beginning.")),
+      wideCard("Answer", answer.text ? h("p", { class: "answer" }, answer.text) : h("p", { class: "quiet" }, "The answer has no text."), answer.isCut && h("p", { class: "quiet" }, "The answer is longer. This is its beginning."),
+        answer.limit && h("p", { class: "quiet" }, "The model stopped at the limit of " + number(answer.limit, whole) + " tokens, which include what it thought.")),
       wideCard("What it took", facts([
         ["Time", seconds(answer.seconds, 10) + (isNumber(answer.firstSeconds) ? ", the first words after " + seconds(answer.firstSeconds, 10) : "")], ["Tokens", number(answer.promptTokens, whole) + " in, " + number(answer.completionTokens, whole) + " out" + (answer.tokensAreEstimated ? " (estimated)" : "")],
         ["Estimated cost", isNumber(answer.cost) ? money(answer.cost, "USD", 7) : NONE],

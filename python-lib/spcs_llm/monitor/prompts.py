@@ -200,6 +200,7 @@ def _outcome(one: _Try) -> dict[str, Any]:
         "error": None,
         "firstSeconds": None if one.first is None else one.first - one.began,
         "isCut": one.length >= MAX_ANSWER,
+        "limit": _MAX_TOKENS if one.footer.get("finishReason") == "LENGTH" else None,
         **usage_of(one.footer),
         "trace": timeline(one.footer.get("trace")),
     }
