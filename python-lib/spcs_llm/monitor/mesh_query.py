@@ -1,7 +1,7 @@
 """One query of a diagnosis through LLM Mesh, of the kind that the model is for.
 
-No two have the same text: a connection of DSS can answer a query from its cache (Dataiku knowledge base, "LLM cost
-control"), and a service that is down would seem to answer.
+No two have the same text: DSS can answer from a cache, and a service that is down would seem to answer (Dataiku
+knowledge base, "LLM cost control"; release notes of DSS 13.2.3).
 """
 
 from __future__ import annotations
