@@ -790,6 +790,17 @@ def test_a_request_that_is_never_answered_is_given_up(tab: Any) -> None:
 
 
 @pytest.mark.exhaustive
+def test_data_from_before_a_sleep_of_the_computer_is_told_as_old(tab: Any) -> None:
+    """The clock that never goes back stands still in the meantime, but for browsers on Windows (mdn/content#4713)."""
+    one = tab()
+    one.page.get_by_role("link", name="CHAT").wait_for()
+    one.page.evaluate("const now = Date.now.bind(Date); Date.now = () => now() + 8 * 3600e3")
+    _answer_instead(one.page, "**/api/*", {"status": 502, "body": ""})
+    one.page.get_by_role("alert").get_by_text("HTTP 502").wait_for()
+    assert "seen 8 hours ago" in one.page.locator("#spcs-age").inner_text()
+
+
+@pytest.mark.exhaustive
 def test_a_base_address_of_the_page_around_it_leads_nowhere_else(tab: Any) -> None:
     """Dataiku's own `webaiku` writes one into the pages that it serves (dataiku/solutions-contrib)."""
     one = tab()

@@ -176,9 +176,12 @@
 
   // -- how old the data is ---------------------------------------------------------------------------------
 
-  let seen = null; // { at, problem, value }: `at` is of the clock that never goes back
+  /* Of two clocks, since one may be set and the other stands still while the computer sleeps. */
+  const ago = (seconds_) => ({ steady: performance.now() / 1000 - seconds_, wall: Date.now() / 1000 - seconds_ });
+  const since = (then) => Math.max(performance.now() / 1000 - then.steady, Date.now() / 1000 - then.wall);
+  let seen = null; // { at, problem }
   function note(answer) {
-    seen = { at: isNumber(answer.age) ? performance.now() / 1000 - answer.age : null, problem: answer.problem };
+    seen = { at: isNumber(answer.age) ? ago(answer.age) : null, problem: answer.problem };
     showAge();
   }
   function away(error) {
@@ -187,7 +190,7 @@
   }
   function showAge() {
     const age = byId("age"), problem = byId("problem");
-    const old = seen && seen.at !== null ? performance.now() / 1000 - seen.at : null;
+    const old = seen && seen.at !== null ? since(seen.at) : null;
     const failed = seen && seen.problem, told = failed || backends.problem;
     const isOld = Boolean(failed) || (old !== null && old > OLD_SECONDS);
     const text = old === null ? "" : (isOld ? "⚠ Old data: " : "") + "seen " + seconds(Math.max(0, old)) + " ago";
@@ -197,8 +200,8 @@
     if (problem.dataset.told !== key) {
       problem.dataset.told = key;
       problem.hidden = !told;
-      const since = failed && old !== null ? " What you see is from " + momentWithZone.format(new Date(Date.now() - old * 1000)) + "." : "";
-      show(problem, told && h("p", {}, told.message + since), told && told.hint && h("p", {}, told.hint));
+      const from = failed && old !== null ? " What you see is from " + momentWithZone.format(new Date(Date.now() - old * 1000)) + "." : "";
+      show(problem, told && h("p", {}, told.message + from), told && told.hint && h("p", {}, told.hint));
     }
   }
   const say = (text) => { byId("live").textContent = text; };
