@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import threading
 from collections.abc import Iterator
@@ -82,6 +83,14 @@ def test_dss_finds_the_backend_alive(at: Scene) -> None:
     running = at.start()
     url = f"{at.url}/web-apps-backends/{PROJECT}/{running.id}/__ping"
     assert at.browser(running, OPERATOR).http.get(url, timeout=30).status_code == 200
+
+
+def test_a_backend_of_another_framework_is_refused_with_the_setting_that_selects_it() -> None:
+    """From DSS 14.2 on, a webapp can have FastAPI (release notes of DSS 14)."""
+    dss = importlib.import_module("spcs_llm.monitor.dss")
+    with pytest.raises(Exception, match="needs Flask") as refused:
+        dss.serve(object(), None, {})
+    assert "Select Flask" in str(refused.value)
 
 
 def test_all_services_are_there_with_what_they_cost(at: Scene, running: Any) -> None:

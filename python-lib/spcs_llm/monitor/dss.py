@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from spcs_llm.errors import SettingsError
 from spcs_llm.monitor.as_viewer import Mesh
 from spcs_llm.monitor.monitor import Monitor, Surroundings
 from spcs_llm.monitor.webapp import register
@@ -19,7 +20,15 @@ def serve(app: Any, dataiku: Any, config: Any) -> Monitor:
 
     Returns:
         What the routes share.
+
+    Raises:
+        SettingsError: If the application is not Flask's. From DSS 14.2 on, the settings of a webapp can choose.
     """
+    if not hasattr(app, "register_blueprint"):
+        raise SettingsError(
+            "The backend of this webapp needs Flask, and its settings select another framework.",
+            "Select Flask as the framework of the backend in the webapp's settings, and start the backend again.",
+        )
 
     def identify(headers: Any) -> Any:
         return dataiku.api_client().get_auth_info_from_browser_headers(headers)
