@@ -136,7 +136,9 @@
 
   /* Whether requests are redirected to another site, as for a sign-in: a script may not follow, and only sees a failure. */
   async function isSentElsewhere() {
-    try { return (await fetch(backend("me"), { credentials: "same-origin", cache: "no-store", redirect: "manual" })).type === "opaqueredirect"; } catch { return false; }
+    const patience = new AbortController(), alarm = setTimeout(() => patience.abort(), LIST_SECONDS * 1000);
+    const options = { credentials: "same-origin", cache: "no-store", redirect: "manual", signal: patience.signal };
+    try { return (await fetch(backend("me"), options)).type === "opaqueredirect"; } catch { return false; } finally { clearTimeout(alarm); }
   }
 
   function objectIn(text) {
