@@ -65,6 +65,9 @@ FORMS: list[tuple[Any, str]] = [
     ({"error": {"message": "litellm.BadRequestError: OpenAIException - Error code: 400 - {'error': {'message':"
                 " 'too long', 'type': 'x'}}. Received Model Group=a\nAvailable Model Group Fallbacks=None"}}, LONG),
     ({"error": {"message": "litellm.APIConnectionError: APIConnectionError: Hosted_vllmException - too long"}}, LONG),
+    ({"error": 'backend service error: {"error": "Internal error: x\\nTraceback (most recent):\\nE: too long"}'},
+     "E: too long"),
+    ({"error": 'too long: {"error": 4'}, 'too long: {"error": 4'),
     ({"error": {"message": 'litellm.InternalServerError: VllmException - {"error":{"message":"too long"}}'}}, LONG),
     ({"error": {"message": "Provider returned error", "metadata": {"raw": '{"error":{"message":"too long"}}'}}},
      LONG),
@@ -202,6 +205,7 @@ ATTACKS = {
     "validation": "1 validation error for X\n" * 400_000,
     "escapes": "'message': '" + "\\\\" * 4_000_000,
     "arrows": "a -> " * 2_000_000,
+    "quoted errors": ': {"error": {}}' * 1_000_000,
 }
 
 

@@ -347,7 +347,7 @@ def _cause(text: str, depth: int) -> str:
 
 
 def _quoted_error(text: str, depth: int) -> str:
-    """The reason in an error that a sentence quotes as JSON, behind the words before it."""
+    """The reason in an error that a sentence quotes as JSON: what stands before it only says that there is one."""
     start, end = text.find("{"), text.rfind("}")
     if not 0 < start < end:
         return ""
@@ -357,9 +357,19 @@ def _quoted_error(text: str, depth: int) -> str:
         return ""
     if not isinstance(within, Mapping) or not any(name in within for name in ("error", "message", "detail")):
         return ""
-    reason = _reason(within, depth + 1)
-    before = telling_line(text[:start]).rstrip(" \"'`:")
-    return f"{before}: {reason}" if before and reason else reason
+    return _reason(within, depth + 1)
+
+
+def reason_in_text(text: str) -> str:
+    """Finds what a text says is wrong, which may quote the error of the server behind it.
+
+    Args:
+        text: The body of a response that is no JSON; only its first 16,384 characters are read.
+
+    Returns:
+        The reason; "" when there is none.
+    """
+    return _reason_in_text(text, 0)
 
 
 # -- the line that tells something --------------------------------------------------------------------------

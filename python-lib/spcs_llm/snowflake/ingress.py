@@ -32,7 +32,7 @@ from spcs_llm.errors import (
     TokenRefused,
 )
 from spcs_llm.http.asked_wait import wait_for_limit, wait_in_headers
-from spcs_llm.server_text.container_errors import ContainerError, read_error, telling_line
+from spcs_llm.server_text.container_errors import ContainerError, read_error, reason_in_text, telling_line
 from spcs_llm.server_text.foreign_text import error_code, request_id
 from spcs_llm.server_text.redaction import without_secrets
 from spcs_llm.server_text.refusal_hints import (
@@ -380,7 +380,7 @@ def _read_reply(status: int, headers: Mapping[str, str], body: bytes, reply: Any
         return _ErrorReply(status, "", text.lower(), location=location)
     if reply is not None and not isinstance(reply, str):
         return _ErrorReply(status, "", text.lower(), location=location)  # JSON that says nothing
-    return _ErrorReply(status, telling_line(reply or text), text.lower(), location=location)
+    return _ErrorReply(status, reason_in_text(reply or text), text.lower(), location=location)
 
 
 def _provider_status(told: ContainerError) -> int | None:
