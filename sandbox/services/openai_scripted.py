@@ -33,7 +33,8 @@ def openai_app(
     done_marker: bool = True,
     rerank: str = "jina",
 ) -> Starlette:
-    """`stream`: "yes", "refused" (400) or "ignored" (plain JSON); `rerank`: "jina", "tei" or "none"."""
+    """`stream`: "yes", "refused" (400) or "ignored" (plain JSON); `rerank`: "jina", "tei", "reversed" (the best comes
+    last) or "none"."""
 
     async def chat(request: Request) -> Response:
         asked = await _asked(request, api_key)
@@ -81,6 +82,8 @@ def openai_app(
         tei = request.url.path == "/rerank"
         texts = asked.get("texts" if tei else "documents") or []
         scores = await model.rank(str(asked.get("query")), [str(text) for text in texts])
+        if rerank == "reversed":
+            scores = [-score for score in scores]
         best = sorted(range(len(texts)), key=lambda i: -scores[i])[: asked.get("top_n") or None]
         if tei:
             return JSONResponse([{"index": i, "score": scores[i]} for i in best])
@@ -105,7 +108,7 @@ def openai_app(
         Route("/health", health, methods=["GET"]),
     ]
     if rerank != "none":
-        path = {"jina": "/v1/rerank", "tei": "/rerank"}[rerank]
+        path = "/rerank" if rerank == "tei" else "/v1/rerank"
         routes.append(Route(path, reranked, methods=["POST"]))
     return Starlette(routes=routes)
 

@@ -139,7 +139,7 @@ def test_a_host_outside_snowflake_that_is_allowed_is_a_warning(snowflake: Snowfl
     [
         ("chat", {"protocol": "OPENAI"}, "A chat has"),
         ("embed", {"protocol": "OPENAI"}, "an embedding of 8 dimensions"),
-        ("rerank", {"protocol": "OPENAI"}, "2 documents are ranked"),
+        ("rerank", {"protocol": "OPENAI"}, "3 documents are ranked"),
         ("embed", {"protocol": "PREDICT", "kind": "embedding"}, "an embedding of 8 dimensions"),
         ("chat", {"protocol": "MODEL_SERVING"}, "A chat has"),
     ],
@@ -152,6 +152,18 @@ def test_the_query_is_of_the_capability_that_is_chosen(
     found = {each.step: each for each in diagnosis.findings}
     assert found["Query"].result == OK, found["Query"]
     assert seen in found["Query"].seen
+
+
+def test_a_ranking_with_the_answer_behind_something_else_is_a_warning(snowflake: Snowflake) -> None:
+    # vLLM with Qwen3-Reranker and without its template: HTTP 200 and scores that mean nothing (vllm-project/vllm#55501)
+    made = snowflake.create_service("jumbled", "scripted", "OPENAI", rerank="reversed")
+    found = {
+        each.step: each
+        for each in diagnose(config(snowflake, llmEndpointUrl=made.url), capability="rerank").findings
+    }
+    assert found["Query"].result == WARNING
+    assert "before the answer" in found["Query"].seen
+    assert "--chat-template" in found["Query"].hint
 
 
 def test_a_capability_that_the_service_does_not_have_is_named(snowflake: Snowflake) -> None:

@@ -409,8 +409,15 @@ def test_embeddings_and_rankings_are_asked_for_in_their_way() -> None:
     assert found["Streaming"][0] == SKIPPED
     assert (
         "2 documents"
-        in _results(Dss(ok=True, documents=[{}, {}], trace=_spans(REQUEST)), "rerank")["Query"][1]
+        in _results(Dss(ok=True, documents=[{"index": 2}, {"index": 1}], trace=_spans(REQUEST)), "rerank")[
+            "Query"
+        ][1]
     )
+    ranked = [{"index": 2, "relevanceScore": 0.9}, {"index": 0, "relevanceScore": 0.1}]
+    assert _results(Dss(ok=True, documents=ranked, trace=_spans(REQUEST)), "rerank")["Query"][0] == OK
+    doubted = _results(Dss(ok=True, documents=ranked[::-1], trace=_spans(REQUEST)), "rerank")["Query"]
+    assert doubted[0] == WARNING
+    assert "before the answer" in doubted[1]
     assert _results(Dss(errorMessage="[service] no"), "embed")["Query"][0] == FAILED
     assert _results(Dss(ok=False), "rerank")["Query"][0] == FAILED
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Callable
 
-from spcs_llm.control.diagnosis.query_steps import CHAT, DOCUMENTS, EMBED, QUESTION, TEXT, TOKENS
+from spcs_llm.control.diagnosis.query_steps import CHAT, DOCUMENTS, EMBED, QUESTION, SEARCHED, TEXT, TOKENS
 from spcs_llm.control.diagnosis.subject import StreamTiming
 from spcs_llm.monitor.as_viewer import refusal
 from spcs_llm.monitor.mesh_models import MeshModel
@@ -28,12 +28,14 @@ class Asked:
         told: What LLM Mesh says of the query: its trace, tokens and cost.
         timing: When the pieces of a chat's answer came; None for other kinds.
         seconds: How long it took.
+        ranking: The places in the query of the documents that were ranked, the best first.
     """
 
     seen: str
     told: Mapping[str, Any]
     timing: StreamTiming | None = None
     seconds: float = 0.0
+    ranking: Sequence[object] = ()
 
 
 def ask(project: Any, model: MeshModel, clock: Callable[[], float] = time.monotonic) -> Asked:
@@ -80,13 +82,15 @@ def _embed(llm: Any, clock: Callable[[], float]) -> Asked:
 
 
 def _rerank(llm: Any, clock: Callable[[], float]) -> Asked:
-    query = llm.new_reranking().with_query(_once(TEXT))
+    query = llm.new_reranking().with_query(_once(SEARCHED))
     for document in DOCUMENTS:
         query.with_document(document)
     answer = _first(query.execute())
     if not answer.get("ok"):
         raise refusal(str(answer.get("errorMessage") or "LLM Mesh does not return a ranking."))
-    return Asked(f"{len(answer.get('documents') or ())} documents are ranked.", answer)
+    documents = answer.get("documents") or ()
+    ranking = [each.get("index") for each in documents if isinstance(each, Mapping)]
+    return Asked(f"{len(documents)} documents are ranked.", answer, ranking=ranking)
 
 
 def _once(text: str) -> str:

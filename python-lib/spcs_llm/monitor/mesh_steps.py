@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from spcs_llm.control.diagnosis.finding import FAILED, Outcome, ok, quoted, skipped, warning
-from spcs_llm.control.diagnosis.query_steps import judged_stream
+from spcs_llm.control.diagnosis.query_steps import doubtful_ranking, is_sensible, judged_stream
 from spcs_llm.control.diagnosis.runner import Step
 from spcs_llm.errors import SpcsError
 from spcs_llm.monitor.as_viewer import AsViewer, Carry
@@ -148,6 +148,8 @@ class MeshSteps:
             return _failure(self._error)
         assert self._asked is not None  # noqa: S101 - the step 'Sign-in' asks, or keeps the error
         self.seconds[QUERY] = self._asked.seconds
+        if not is_sensible(self._asked.ranking):
+            return doubtful_ranking(self._asked.seen)
         count = usage_of(self._asked.told)["completionTokens"]
         tokens = f" It has {count:.0f} tokens." if count and self._asked.timing is not None else ""
         return ok(f"{self._asked.seen}{tokens}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from spcs_llm.control.diagnosis.finding import Outcome, ok, quoted, skipped, warning
 from spcs_llm.control.diagnosis.gateway_steps import as_steady, automatic
@@ -20,7 +20,14 @@ CHAT, EMBED, RERANK = "chat", "embed", "rerank"
 _LABELS = {CHAT: "chat", EMBED: "embedding", RERANK: "reranking"}
 QUESTION = "Count from 1 to 40 in words, with commas between them."
 TEXT = "This is a test of the connection."
-DOCUMENTS = ("A connection is tested.", "Bread is baked.")
+SEARCHED = "What is the capital of France?"
+# Not the first one: a server that scores all alike leaves them in their order.
+_ANSWERS_IT = 2
+DOCUMENTS = (
+    "Apples and pears ripen in autumn.",
+    "Bread is baked from flour.",
+    "The capital of France is Paris.",
+)
 TOKENS = 64
 _FEW_TOKENS = 8
 _LEVELS = (1, 2, 4, 8, 16, 32)
@@ -59,6 +66,8 @@ class QuerySteps:
         facts = self._subject.facts
         facts.kind, facts.query_seconds = kind, time.monotonic() - began
         facts.busy_seconds = context.busy_seconds
+        if kind == RERANK and not is_sensible(facts.ranking):
+            return doubtful_ranking(seen)
         return as_steady(context, f"{seen} It took {facts.query_seconds:.2f} s.")
 
     def _asked(self, context: QueryContext) -> tuple[str, str]:
@@ -91,7 +100,8 @@ class QuerySteps:
                 raise row
             return f"A text has an embedding of {len(row.vector)} dimensions."
         if kind == RERANK:
-            ranking = service.rerank(TEXT, DOCUMENTS, context)
+            ranking = service.rerank(SEARCHED, DOCUMENTS, context)
+            self._subject.facts.ranking = [each.index for each in ranking.documents]
             return f"{len(ranking.documents)} documents are ranked."
         answer = service.chat(_question(tokens), context)
         if _is_a_vector(answer.text):
@@ -208,6 +218,35 @@ def _all_at_once(level: int, ask: Callable[[], object]) -> float:
     if errors:
         raise errors[0].again()
     return time.monotonic() - began
+
+
+def is_sensible(ranking: Sequence[object]) -> bool:
+    """Whether the document that answers the question is the first of the ranking.
+
+    Args:
+        ranking: The places of the documents in the query, the best first.
+
+    Returns:
+        Whether it is; also if nothing is ranked.
+    """
+    return not ranking or ranking[0] == _ANSWERS_IT
+
+
+def doubtful_ranking(seen: str) -> Outcome:
+    """A model that ranks what has nothing to do with the question before its answer.
+
+    Args:
+        seen: What came of the query.
+
+    Returns:
+        The warning.
+    """
+    return warning(
+        f"{seen} But to the question 'What is the capital of France?', a sentence about something else is ranked before"
+        " the answer.",
+        "The model may have been started without the template that it was trained with, or with the wrong head. vLLM"
+        " needs --hf-overrides and --chat-template for the models Qwen3-Reranker, or returns scores that mean nothing.",
+    )
 
 
 def _is_a_vector(text: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Callable
 
@@ -49,6 +49,7 @@ class Facts:
         kind: The kind of query that the service was asked: `chat`, `embed` or `rerank`.
         query_seconds: How long the one query took.
         busy_seconds: How long the service was busy with it.
+        ranking: The places in the query of the documents that were ranked, the best first.
         stream: When the pieces of the streamed answer came.
         rates: Queries per second, by how many were asked at once.
         paths: Which of the paths that a service may have without a setting it has.
@@ -68,6 +69,7 @@ class Facts:
     kind: str | None = None
     query_seconds: float | None = None
     busy_seconds: float | None = None
+    ranking: Sequence[object] = ()
     stream: StreamTiming | None = None
     rates: dict[int, float] = field(default_factory=dict)
     paths: dict[str, bool] = field(default_factory=dict)
