@@ -22,6 +22,9 @@ from spcs_deployment import CATALOGUE  # noqa: E402
 from . import record_arguments, script  # noqa: E402
 from .grammar import parse  # noqa: E402
 
+_DEPLOYMENT = (script.FOLDER.parents[1] / "docs" / "deployment.md").read_text(encoding="utf-8")
+_OTHER_MODELS = _DEPLOYMENT.partition("### Other models in vLLM")[2].partition("\n## ")[0]
+ROWS = [line for line in _OTHER_MODELS.splitlines() if line.startswith("| ") and "`--" in line]
 FILES = {path.stem: path for path in (script.FOLDER.parent / "service_specs").glob("*.yaml")}
 # Called from outside of Snowflake, and by functions.
 PUBLIC, BATCH = ("embeddings", "vllm"), ("embeddings_batch", "vllm_batch")
@@ -226,6 +229,32 @@ def test_an_argument_that_vllm_does_not_have_is_found(wrong: str) -> None:
 @pytest.mark.parametrize("key", CATALOGUE)
 def test_vllm_accepts_the_arguments_of_the_catalogue(key: str) -> None:
     assert record_arguments.unknown("vllm", list(CATALOGUE[key].engine_args)) == []
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: str(row).split("|")[1].strip())
+def test_vllm_accepts_the_arguments_of_the_document(row: str) -> None:
+    arguments = [argument for span in re.findall(r"`([^`]+)`", row) for argument in span.split()]
+    assert record_arguments.unknown("vllm", arguments) == []
+    for argument in arguments:
+        option, _, value = argument.partition("=")
+        if option == "--chat-template":  # where the image has its examples
+            assert re.fullmatch(r"/vllm-workspace/examples/[\w./-]+\.jinja", value)
+        if value.startswith("{"):
+            json.loads(value)
+
+
+def test_what_the_document_calls_removed_is_removed() -> None:
+    (sentence,) = [line for line in _OTHER_MODELS.splitlines() if "were removed from vLLM" in line]
+    options = re.findall(r"`(--[\w-]+)`", sentence)
+    assert record_arguments.unknown("vllm", options) == options
+    assert len(ROWS) > 10
+
+
+def test_the_secret_of_the_document_belongs_to_a_container() -> None:
+    (block,) = re.findall(r"```yaml\n(.*?)```", _OTHER_MODELS, re.DOTALL)
+    spec = read("vllm")
+    container(spec).update(yaml.safe_load(block))
+    jsonschema.validate(spec, SCHEMA)
 
 
 def test_the_model_is_vllms_first_argument() -> None:

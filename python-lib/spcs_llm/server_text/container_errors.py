@@ -364,7 +364,7 @@ def reason_in_text(text: str) -> str:
     """Finds what a text says is wrong, which may quote the error of the server behind it.
 
     Args:
-        text: The body of a response that is no JSON; only its first 16,384 characters are read.
+        text: The body of a response that is not JSON; only its first 16,384 characters are read.
 
     Returns:
         The reason; "" when there is none.
