@@ -80,6 +80,7 @@ EXPECTED_UNREAD = {
     "spcs_deployment/problems.py:pattern",
     "spcs_llm/control/container_logs.py:pattern",
     "spcs_llm/control/container_messages.py:pattern",
+    "spcs_llm/control/start_failures.py:pattern",
     "spcs_llm/server_text/refusal_hints.py:pattern",
 }
 

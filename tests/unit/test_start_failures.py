@@ -58,6 +58,86 @@ LOGS = [
         "bfloat16",
         "--dtype=half",
     ),
+    # vLLM 0.32.0, config/model.py, config/vllm.py, renderers/chat_utils.py and model_loader/default_loader.py
+    (
+        "ValueError: The model type 'gemma3' does not support float16. Reason: Numerical instability. Please use"
+        " bfloat16 or float32 instead.",
+        "float16",
+        "Remove --dtype=half",
+    ),
+    (
+        "ValueError: torch.bfloat16 is not supported for quantization method awq. Supported dtypes: [torch.float16]",
+        "needs float16",
+        "Add --dtype=half",
+    ),
+    (
+        "ValueError: The quantization method fp8 is not supported for the current GPU. Minimum capability: 89. Current"
+        " capability: 86.",
+        "too old",
+        "newer GPUs",
+    ),
+    (
+        "ValueError: The supplied chat template string (examples/tool_chat_template_llama3.jinja) appears path-like,"
+        " but doesn't exist! Tried: examples/tool_chat_template_llama3.jinja",
+        "--chat-template",
+        "/vllm-workspace/examples",
+    ),
+    (
+        "RuntimeError: Cannot find any model weights with `mistralai/Ministral-3-3B-Instruct-2512`",
+        "no weights",
+        "--load-format",
+    ),
+    # vllm-project/vllm#49497, #21960; odysseus-dev/odysseus#228
+    (
+        "RuntimeError: Could not find nvcc and default cuda_home='/usr/local/cuda' doesn't exist",
+        "compiler",
+        "VLLM_USE_FLASHINFER_SAMPLER",
+    ),
+    # vllm-project/production-stack#276, NVIDIA/nccl#525
+    (
+        "ncclSystemError: System call (e.g. socket, malloc) or external library call failed or device error. \n"
+        "Last error:\nError while creating shared memory segment /dev/shm/nccl-F9ffgB (size 9637888)",
+        "shared memory",
+        "/dev/shm",
+    ),
+    # vLLM 0.32.0, v1/engine/utils.py: the exit codes of the processes; -9 is SIGKILL
+    (
+        "RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s):"
+        " {'EngineCore_DP0': -9}",
+        "killed",
+        "memory under limits",
+    ),
+    (
+        "ERROR:    [Errno 98] error while attempting to bind on address ('0.0.0.0', 8000): address already in use",
+        "port",
+        "share one network",
+    ),
+    # text-embeddings-inference 1.9.3: backends/candle/src/lib.rs, router/src/lib.rs; its issues 533 and 600
+    (
+        "ERROR text_embeddings_backend: backends/src/lib.rs:567: Could not start Candle backend: Could not start"
+        " backend: Runtime compute cap 75 is not compatible with compile time compute cap 80\nError: Could not create"
+        " backend\n\nCaused by:\n    Could not start backend: Could not start a suitable backend",
+        "not built for this GPU",
+        "turing for T4",
+    ),
+    (
+        "ERROR text_embeddings_backend: Could not start Candle backend: Could not start backend: cannot find tensor"
+        " encoder.layer.0.attention.q_lin.weight\nError: Could not create backend",
+        "does not know this kind of model",
+        "newer image",
+    ),
+    (
+        "Error: The `--pooling` arg is not set and we could not find a pooling configuration (`1_Pooling/config.json`)"
+        " for this model.",
+        "vectors",
+        "last-token",
+    ),
+    (
+        "Error: The maximum input length is `8192` which exceeds `--max-batch-tokens=2048`. Either increase"
+        " `--max-batch-tokens` to at least `8192`, or set `--auto-truncate true`",
+        "2048 tokens",
+        "--auto-truncate",
+    ),
     # vllm-project/vllm#18538, #42399
     (
         "vllm: error: unrecognized arguments: --enable-reasoning --reasoning-config"
@@ -220,6 +300,9 @@ def test_of_several_reasons_the_last_counts() -> None:
         "INFO [loggers.py:127] Engine 000: Avg prompt throughput: 12.1 tokens/s, GPU KV cache usage: 3.1%",
         "INFO [kv_cache_utils.py:849] GPU KV cache size: 120,832 tokens",
         "Available KV cache memory: 9.87 GiB",
+        "WARN The maximum input length is `8192` which exceeds `--max-batch-tokens=2048`. Input sequences will be"
+        " truncated to `2048` tokens, as `--auto-truncate` is either not provided",
+        "WARNING [parallel.py:746] Address already in use. Retrying with a new port.",
         "non-default args: {'model_tag': 'a/b', 'trust_remote_code': True, 'gpu_memory_utilization': 0.9}",
     ],
 )

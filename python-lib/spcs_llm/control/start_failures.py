@@ -91,6 +91,65 @@ _RULES: tuple[tuple[re.Pattern[str], str, str, str], ...] = tuple(
             "",
         ),
         (
+            r"The model type .{1,80} does not support float16",
+            "the model cannot be computed in float16, to which --dtype=half sets it",
+            "Remove --dtype=half, and use a compute pool whose GPUs have bfloat16: those of GPU_NV_XS do not.",
+            "",
+        ),
+        (
+            r"float16 is not supported for quantization method|Supported dtypes: \[torch\.float16\]",
+            "the way in which the model is quantized needs float16",
+            "Add --dtype=half to the server's arguments.",
+            "",
+        ),
+        (
+            r"is not supported for the current GPU\. Minimum capability",
+            "the GPU is too old for the way in which the model is quantized",
+            "Choose a model that is not quantized, or is quantized in another way, or use a compute pool with newer"
+            " GPUs.",
+            "",
+        ),
+        (
+            r"chat template .{1,300}(?:appears path-like, but doesn't exist|looks like a file path, but it failed)",
+            "the container does not have the file that --chat-template names",
+            "Name a file of the image, such as those in /vllm-workspace/examples of vLLM's, or mount a stage that has"
+            " the file.",
+            "",
+        ),
+        (
+            r"Could not find nvcc|nvcc: not found|CUDA compiler and CUDA toolkit headers are incompatible",
+            "the server compiles code for the GPU, and the image has no suitable compiler",
+            "Set VLLM_USE_FLASHINFER_SAMPLER to 0 in env of the specification, or use the image vllm/vllm-openai as it"
+            " is, of another release.",
+            "",
+        ),
+        (
+            r"Error while creating shared memory segment|\bBus error\b",
+            "the shared memory of the container is too small",
+            "Mount a larger volume with the source memory at /dev/shm: vllm.yaml has one.",
+            "",
+        ),
+        (
+            r"Failed core proc\(s\): \{'\w{1,40}': -9",
+            "the server's process was killed, as happens when the container has no memory left",
+            "Raise the memory under limits in the specification, or use a compute pool whose nodes have more.",
+            "",
+        ),
+        (
+            r"bind on address .{1,80} address already in use|address already in use \(os error|"
+            r"OSError: .{1,20} Address already in use",
+            "the port of the server is taken",
+            "Let each container of the service use a different port: they share one network.",
+            "",
+        ),
+        (
+            r"Cannot find any model weights with",
+            "the model's repository or folder has no weights that the server can read",
+            "Check the model's name and its volume. For a model of Mistral, leave out --load-format, or set it to"
+            " mistral.",
+            "",
+        ),
+        (
             r"error: unrecognized arguments?:|error: unexpected argument|error: argument .{1,120}: invalid choice",
             "the server does not know an argument, or not this value of it: {options}",
             _OTHER_RELEASE,
@@ -109,7 +168,8 @@ _RULES: tuple[tuple[re.Pattern[str], str, str, str], ...] = tuple(
             "",
         ),
         (
-            r"does not recognize this architecture|Model architectures? .{1,300} (?:are|is) not supported",
+            r"does not recognize this architecture|Could not start backend: (?:Model is not supported|cannot find"
+            r" tensor)|Model architectures? .{1,300} (?:are|is) not supported",
             "the server does not know this kind of model",
             "Use a newer image of the server, or an older one if the model is old. For a service of the model registry,"
             " Snowflake chooses the image: log another model.",
@@ -127,6 +187,18 @@ _RULES: tuple[tuple[re.Pattern[str], str, str, str], ...] = tuple(
             "--max-model-len is longer than the model can read",
             "Lower --max-model-len to the length that the model's config.json has. Do not override the check: longer"
             " texts then end in embeddings of NaN, or in a crash.",
+            "",
+        ),
+        (
+            r"`--pooling` arg is not set and we could not find",
+            "the model's repository does not say how its vectors are made of those of its tokens",
+            "Add --pooling with what the model's page says: cls, mean or last-token.",
+            "",
+        ),
+        (
+            r"exceeds `--max-batch-tokens=(?P<tokens>\d{1,9})`\. Either increase",
+            "the model reads longer texts than --max-batch-tokens allows, {tokens} tokens, and may not cut them",
+            "Raise --max-batch-tokens, if the memory suffices, or add --auto-truncate.",
             "",
         ),
         (
@@ -148,9 +220,11 @@ _RULES: tuple[tuple[re.Pattern[str], str, str, str], ...] = tuple(
             "",
         ),
         (
-            r"no kernel image is available",
+            r"no kernel image is available|Runtime compute cap \d+ is not compatible",
             "the image is not built for this GPU",
-            "Use an image of the server that is built for this GPU, or a compute pool with other GPUs.",
+            "Use an image of the server that is built for this GPU, or a compute pool with other GPUs. The tags of"
+            " text-embeddings-inference begin with what they are for: turing for T4, 86 for A10, 89 for L4 and L40S,"
+            " cpu for none.",
             "",
         ),
         (
