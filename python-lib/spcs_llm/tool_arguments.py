@@ -80,27 +80,64 @@ def with_declared_kinds(text: str, schema: Mapping[str, Any] | None) -> str:
         The arguments. A text becomes the number, truth value, list or object that it is the JSON of, or null, if the
         schema declares such a kind for it and no text. All else stays, to be judged by the tool.
     """
-    properties = schema.get("properties") if isinstance(schema, Mapping) else None
-    if not isinstance(properties, Mapping) or '"' not in text:
+    if (
+        not isinstance(schema, Mapping)
+        or not isinstance(schema.get("properties"), Mapping)
+        or '"' not in text
+    ):
         return text
     arguments = json.loads(text)
-    meant = {
-        name: _as_declared(value, _kinds(properties.get(name), schema or {}))
-        for name, value in arguments.items()
-        if isinstance(value, str)
+    meant = _as_declared(arguments, schema, schema)
+    return text if meant == arguments else _written(meant)
+
+
+def _as_declared(value: Any, declared: Any, schema: Mapping[str, Any], depth: int = 8) -> Any:
+    """A value with its texts made into what the part of the schema for it declares."""
+    if isinstance(value, str):
+        value = _of_kind(value, _kinds(declared, schema))
+    if not isinstance(value, (dict, list)) or not depth:
+        return value
+    declared = _resolved(declared, schema)
+    if isinstance(value, list):
+        items = declared.get("items")
+        return [_as_declared(each, items, schema, depth - 1) for each in value] if items else value
+    properties = declared.get("properties")
+    if not isinstance(properties, Mapping):
+        return value
+    return {
+        name: _as_declared(each, properties[name], schema, depth - 1) if name in properties else each
+        for name, each in value.items()
     }
-    changed = {name: value for name, value in meant.items() if not isinstance(value, str)}
-    return _written({**arguments, **changed}) if changed else text
 
 
-def _as_declared(text: str, kinds: set[str]) -> Any:
+def _of_kind(text: str, kinds: set[str]) -> Any:
     if not kinds or "string" in kinds:
         return text
     try:
         value = json.loads(text.lower() if text in ("True", "False") else text, parse_constant=_refused)
     except (ValueError, RecursionError):
         return text
+    if isinstance(value, float) and not math.isfinite(value):
+        return text
+    if isinstance(value, float) and value.is_integer() and "number" not in kinds:
+        value = int(value)
     return value if kinds & _KINDS.get(type(value), set()) else text
+
+
+def _resolved(declared: Any, schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The part of a schema that holds for a value which is there: behind references, and null left aside."""
+    for _ in range(4):
+        if not isinstance(declared, Mapping):
+            return {}
+        options = declared.get("anyOf") or declared.get("oneOf") or declared.get("allOf")
+        if isinstance(declared.get("$ref"), str):
+            declared = _referred(declared["$ref"], schema)
+        elif isinstance(options, list):
+            some = [each for each in options if not isinstance(each, Mapping) or each.get("type") != "null"]
+            declared = some[0] if len(some) == 1 else {}
+        else:
+            return declared
+    return {}
 
 
 def _kinds(declared: Any, schema: Mapping[str, Any], depth: int = 6) -> set[str]:

@@ -36,6 +36,12 @@ _RESULT_IS_MISSING = re.compile(
     re.IGNORECASE,
 )
 _ANSWER_IS_MISSING = re.compile(r"\brole .?user.? after role .?tool\b", re.IGNORECASE)
+# Of what the model has written, by chance: not of the request.
+_UNREADABLE = re.compile(
+    r"harmony ?error|unexpected token \d+ while|unexpected tokens remaining in message header"
+    r"|^invalid diff\b|failed to parse input at pos \d",  # llama.cpp
+    re.IGNORECASE,
+)
 _USED_UP = re.compile(
     r"\bbudget has been exceeded|\bexceeded budget\b|\binsufficient[_ ](quota|credits?|balance)\b"
     r"|\bexceeded your current quota\b|\bbalance is too low\b|\brequires more credits\b|\bno credits remaining\b"
@@ -184,7 +190,7 @@ _HINTS = tuple(
             CHECK_PROTOCOL,
         ),
         (
-            r"harmony ?error|unexpected token \d+ while",
+            _UNREADABLE.pattern,
             "The server could not read what its own model wrote: ask again, and if it happens often, ask whoever runs"
             " the service to update the server.",
         ),
@@ -248,6 +254,11 @@ def no_other_form_helps(reason: str) -> bool:
         return True
     reason = reason[:1000]
     return any(said.search(reason) for said in (_RESULT_IS_MISSING, _ANSWER_IS_MISSING, _FILTERED, _USED_UP))
+
+
+def says_output_is_unreadable(reason: str) -> bool:
+    """Whether a server says that it cannot read what its own model has written."""
+    return _UNREADABLE.search(reason[:1000]) is not None
 
 
 def says_used_up(reason: str) -> bool:

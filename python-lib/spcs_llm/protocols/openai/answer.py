@@ -20,6 +20,7 @@ from spcs_llm.protocols.openai.message import GrowingMessage
 from spcs_llm.protocols.openai.obedience import disobeyed, is_json, json_behind_thoughts
 from spcs_llm.protocols.openai.usage import usage_of, with_later
 from spcs_llm.protocols.reply_errors import error_from_message, error_within, unexpected_reply
+from spcs_llm.server_text.refusal_hints import says_output_is_unreadable
 
 _BLANK = b"\xef\xbb\xbf \t\r\n"
 _PLAIN = {"role", "content"}
@@ -582,12 +583,14 @@ class AnswerReader:
         kind = ModelError if self._handed_on or not self._as_stream else UselessStream
         return kind(error.message, error.hint, place=place)
 
-    @staticmethod
-    def _broken_off(error: ServiceError) -> ModelError | ServiceError:
+    def _broken_off(self, error: ServiceError) -> ModelError | ServiceError:
         """No refusal any more, whatever it says: the model was at work."""
-        return ModelError(
+        told = ModelError(
             f"The answer stopped before its end. {error.message}", error.hint, status=error.status
         )
+        if self._as_stream and says_output_is_unreadable(error.server_text):
+            return UselessStream(told.message, told.hint, status=told.status)
+        return told
 
     def _private(self) -> dict[str, Any]:
         return {**self._payload, "answer": self._message.so_far}

@@ -30,6 +30,7 @@ from spcs_llm.protocols.openai.tool_calls import NamelessCall
 from spcs_llm.server_text.refusal_hints import (
     no_other_form_helps,
     says_other_kind,
+    says_output_is_unreadable,
 )
 
 _I: Final = re.IGNORECASE
@@ -226,6 +227,8 @@ class Refusals:
             return Step(replace(dialect, whole=True)) if dialect.asks_for_stream else None
         if not may_be_a_refusal(error):
             return None
+        if says_output_is_unreadable(reason_of(error)):  # other code reads whole answers, and chance helps, too
+            return Step(replace(dialect, whole=True)) if dialect.asks_for_stream else None
         text = _KNOWN_FIELDS.sub("", reason_of(error))
         if no_other_form_helps(text):
             return None
