@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import jsonschema
@@ -16,6 +17,7 @@ from spcs_llm.protocols.openai.json_schema import (
     closed,
     limits_in,
     maps_in,
+    with_kinds_told,
     without_limits,
 )
 from spcs_llm.protocols.openai.schema_check import is_of_schema
@@ -206,3 +208,27 @@ def test_a_schema_as_deep_as_is_allowed_can_be_rewritten_and_checked() -> None:
 def test_a_schema_that_is_nested_too_deeply_is_the_querys_mistake(levels: int) -> None:
     with pytest.raises(QueryError, match="nested more than 128 levels"):
         check_depth(nested(levels), "The schema")
+
+
+ALL_KINDS = ["string", "number", "boolean", "object", "array", "null"]
+TOLD = [
+    ({"type": "object"}, {"type": "object"}),
+    ({"description": "Any"}, {"type": ALL_KINDS, "description": "Any"}),
+    ({"properties": {"a": True}}, {"properties": {"a": {"type": ALL_KINDS}}}),
+    ({"properties": {"a": {}}}, {"properties": {"a": {"type": ALL_KINDS}}}),
+    ({"type": "array", "items": True}, {"type": "array", "items": {"type": ALL_KINDS}}),
+    (
+        {"anyOf": [True, {"title": "A"}, {"type": "null"}]},
+        {"anyOf": [{"type": ALL_KINDS}, {"type": ALL_KINDS, "title": "A"}, {"type": "null"}]},
+    ),
+    ({"enum": [1]}, {"enum": [1]}),
+    ({"type": "object", "additionalProperties": True}, {"type": "object", "additionalProperties": True}),
+]
+
+
+@pytest.mark.parametrize(("schema", "told"), TOLD)
+def test_parts_that_allow_any_value_name_all_kinds(schema: dict[str, Any], told: dict[str, Any]) -> None:
+    before = copy.deepcopy(schema)
+    assert with_kinds_told(schema) == told
+    assert with_kinds_told(told) == told
+    assert schema == before

@@ -43,8 +43,9 @@ class Dialect:
         joins_turns: Turns of one role in a row are one.
         short_ids: Ids of tool calls have nine letters and digits, as Mistral's templates demand.
         schema_without: Keywords that the JSON schema goes without, such as patterns and lengths.
-        tools_without: Keywords that the schemas of tools go without.
         schema_closed: Objects of the JSON schema with known properties are closed, and all properties required.
+        tools_without: Keywords that the schemas of tools go without.
+        tools_tell_kinds: Schemas of tools name all kinds of value where they allow any.
         strict_tools: A tool that must be called is to be held to its schema.
         object_arguments: Arguments of calls in the history are objects, and not the text of one.
         empty_reasoning: Assistant turns of the history have an empty `reasoning_content`.
@@ -65,8 +66,9 @@ class Dialect:
     joins_turns: bool = False
     short_ids: bool = False
     schema_without: frozenset[str] = frozenset()
-    tools_without: frozenset[str] = frozenset()
     schema_closed: bool = False
+    tools_without: frozenset[str] = frozenset()
+    tools_tell_kinds: bool = False
     strict_tools: bool = True
     object_arguments: bool = False
     empty_reasoning: bool = False

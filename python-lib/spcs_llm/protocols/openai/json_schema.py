@@ -39,6 +39,11 @@ LIMITS: Final = frozenset(
         "$schema",
     }
 )
+_ANY: Final = {"type": ["string", "number", "boolean", "object", "array", "null"]}
+# What tells the kind of a value besides its type.
+_TELLING: Final = frozenset(
+    {"type", "$ref", "enum", "const", "anyOf", "oneOf", "allOf", "properties", "items", "prefixItems"}
+)
 _NAMED_SCHEMAS: Final = ("$defs", "definitions", "properties", "patternProperties", "dependentSchemas")
 _ONE_SCHEMA: Final = (
     "items",
@@ -124,6 +129,31 @@ def closed(schema: Mapping[str, Any]) -> dict[str, Any]:
         return {**part, "required": list(properties), "additionalProperties": False}
 
     return _mapped(schema, close)
+
+
+def with_kinds_told(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Names all kinds of value in the parts of a JSON schema that allow any: llama.cpp cannot read such a part.
+
+    Args:
+        schema: A JSON schema.
+
+    Returns:
+        A new schema, which allows the same.
+    """
+
+    def tell(part: dict[str, Any]) -> dict[str, Any]:
+        told = dict(part) if part.keys() & _TELLING else {**_ANY, **part}
+        for key in ("properties", "$defs", "definitions"):
+            if isinstance(told.get(key), dict):
+                told[key] = {name: dict(_ANY) if each is True else each for name, each in told[key].items()}
+        for key in ("anyOf", "oneOf", "allOf", "prefixItems"):
+            if isinstance(told.get(key), list):
+                told[key] = [dict(_ANY) if each is True else each for each in told[key]]
+        if told.get("items") is True:
+            told["items"] = dict(_ANY)
+        return told
+
+    return _mapped(schema, tell)
 
 
 def maps_in(schema: Mapping[str, Any]) -> list[str]:

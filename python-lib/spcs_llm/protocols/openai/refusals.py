@@ -22,7 +22,7 @@ from spcs_llm.errors import (
 )
 from spcs_llm.protocols.openai.answer import EmptyStream, UselessStream
 from spcs_llm.protocols.openai.dialect import SETTINGS, Dialect, SchemaForm, features_of
-from spcs_llm.protocols.openai.json_schema import LIMITS, closed, limits_in
+from spcs_llm.protocols.openai.json_schema import LIMITS, closed, limits_in, with_kinds_told
 from spcs_llm.protocols.openai.lessons import Lesson, Lessons
 from spcs_llm.protocols.openai.message import EndlessBlanks
 from spcs_llm.protocols.openai.request import has_other_names
@@ -227,7 +227,9 @@ class Refusals:
             return Step(replace(dialect, whole=True)) if dialect.asks_for_stream else None
         if not may_be_a_refusal(error):
             return None
-        if says_output_is_unreadable(reason_of(error)):  # other code reads whole answers, and chance helps, too
+        if says_output_is_unreadable(
+            reason_of(error)
+        ):  # other code reads whole answers, and chance helps, too
             return Step(replace(dialect, whole=True)) if dialect.asks_for_stream else None
         text = _KNOWN_FIELDS.sub("", reason_of(error))
         if no_other_form_helps(text):
@@ -255,6 +257,11 @@ class Refusals:
         if not dialect.empty_reasoning and _has_assistant(payload) and _ABOUT_REASONING.search(text):
             calls = frozenset({"calls"}) if _has_calls(payload) else frozenset()
             return _step(dialect, {"empty_reasoning": True}, calls)
+        is_about_strict = self._asks_for_strict_tool(dialect) and _ABOUT_STRICT.search(text) is not None
+        if refuses_tool_schema(payload, text) and not is_about_strict:
+            simpler = _with_simpler_tools(dialect, self.request, text)
+            if simpler is not None:
+                return Step(simpler)
         if not (refuses or not_possible or _INVALID in text or _ABOUT_ROLES.search(text)):
             return None  # a failure, and no refusal
         if dialect.object_arguments and self.before_objects is None and re.search(r"\barguments\b", text):
@@ -268,7 +275,7 @@ class Refusals:
             return _step(dialect, {"token_limit": "max_completion_tokens"})
         if "max_completion_tokens" in payload and names(text, "max_completion_tokens") and not_possible:
             return _step(dialect, {"token_limit": "max_tokens"})  # another server, too
-        if self._asks_for_strict_tool(dialect) and _ABOUT_STRICT.search(text):
+        if is_about_strict:
             return _step(dialect, {"strict_tools": False}, frozenset({"tool_choice"}))
         if "tool_choice" in payload and names(text, "tool_choice"):
             return self._without_tool_choice(dialect)
@@ -287,10 +294,6 @@ class Refusals:
             return Step(replace(dialect, whole=True)) if refuses else None
         if dialect.null_content and has_null_content(payload) and re.search(r"\bcontent\b", text):
             return _step(dialect, {"null_content": False})
-        if refuses_tool_schema(payload, text):
-            simpler = self._with_simpler_tools(dialect, text)
-            if simpler is not None:
-                return simpler
         if self.request.json_format is not None and refuses_format(payload, text):
             return _with_another_format(dialect, self.request.json_format, text)
         setting = refused_setting(payload, text)
@@ -305,18 +308,6 @@ class Refusals:
             choice is not None and choice.forces(tool.name) and tool.strict is None
             for tool in self.request.tools
         )
-
-    def _with_simpler_tools(self, dialect: Dialect, text: str) -> Step | None:
-        """The way without limits in the tools' schemas, unless a tool is to be held strictly to its schema."""
-        # llama.cpp makes a grammar of every tool that is offered, and answers nothing where it cannot.
-        tools = self.request.tools
-        if any(tool.strict for tool in tools):
-            return None
-        limits = frozenset[str]().union(*(limits_in(tool.parameters) for tool in tools if tool.parameters))
-        limits -= dialect.tools_without
-        if not limits:
-            return None
-        return Step(replace(dialect, tools_without=dialect.tools_without | (_named(limits, text) or limits)))
 
     def _without_tool_choice(self, dialect: Dialect) -> Step | None:
         """The choice that servers make without being told is auto. None is as good as no tools."""
@@ -515,6 +506,19 @@ def _with_another_format(dialect: Dialect, json_format: JsonFormat, text: str) -
     if json_format.if_supported:
         return Step(replace(dialect, without_format=True))
     return None
+
+
+def _with_simpler_tools(dialect: Dialect, request: ChatRequest, text: str) -> Dialect | None:
+    """As with the schema of an answer. A tool checks its arguments itself, unless it is to be strict."""
+    schemas = [tool.parameters for tool in request.tools if tool.parameters and not tool.strict]
+    limits = frozenset().union(*map(limits_in, schemas)) - dialect.tools_without
+    named = _named(limits, text)
+    if named:
+        return replace(dialect, tools_without=dialect.tools_without | named)
+    tells_kinds = dialect.tools_tell_kinds or all(with_kinds_told(schema) == schema for schema in schemas)
+    if not limits and tells_kinds:
+        return None
+    return replace(dialect, tools_without=dialect.tools_without | limits, tools_tell_kinds=True)
 
 
 def _with_simpler_schema(dialect: Dialect, schema: Mapping[str, Any], text: str) -> Dialect | None:

@@ -22,7 +22,7 @@ from spcs_llm.domain import (
 from spcs_llm.errors import QueryError
 from spcs_llm.protocols.openai.dialect import SETTINGS, Dialect
 from spcs_llm.protocols.openai.images import data_uri
-from spcs_llm.protocols.openai.json_schema import check_depth, closed, without_limits
+from spcs_llm.protocols.openai.json_schema import check_depth, closed, with_kinds_told, without_limits
 from spcs_llm.protocols.openai.tool_names import is_plain, plain_names
 from spcs_llm.tool_arguments import arguments_object
 
@@ -341,9 +341,11 @@ def _tool(tool: Tool, dialect: Dialect, *, is_held_to_schema: bool) -> dict[str,
         function["description"] = tool.description
     # llama.cpp demands parameters even of a function that has none, LM Studio and Ollama a schema that is not empty.
     parameters: Any = tool.parameters or {"type": "object", "properties": {}}
-    function["parameters"] = (
-        without_limits(parameters, dialect.tools_without) if dialect.tools_without else parameters
-    )
+    if dialect.tools_without and not tool.strict:
+        parameters = without_limits(parameters, dialect.tools_without)
+    if dialect.tools_tell_kinds and not tool.strict:
+        parameters = with_kinds_told(parameters)
+    function["parameters"] = parameters
     if tool.strict is not None:
         function["strict"] = tool.strict
     elif is_held_to_schema:
