@@ -51,7 +51,6 @@ GOOD = {
     "no indexes": {"data": [{"embedding": ONE}, {"embedding": TWO}]},
     "indexes of null": {"data": [{"index": None, "embedding": ONE}, {"index": None, "embedding": TWO}]},
     "indexes from one": {"data": [{"index": 1, "embedding": ONE}, {"index": 2, "embedding": TWO}]},
-    "a row too many": rows(ONE, TWO, ONE),
     "unknown fields": rows(ONE, TWO, model="m1", usage={"prompt_tokens": 5}),
 }
 
@@ -383,9 +382,10 @@ def test_a_vector_in_a_list_is_that_vector() -> None:
     assert [outcome(row) for row in embed(rows([ONE]), "a")] == [ONE]
 
 
-def test_more_rows_than_texts_are_no_embeddings() -> None:
-    with pytest.raises(ModelError, match="no embeddings"):
-        embed(rows(*[ONE] * 3), "a")
+@pytest.mark.parametrize("count", [1, 2])
+def test_more_rows_than_texts_may_be_of_pieces_of_a_text(count: int) -> None:
+    with pytest.raises(ModelError, match=f"{count + 1} embeddings for {count},"):
+        embed(rows(*[ONE] * (count + 1)), *"ab"[:count])
 
 
 def test_one_vector_for_different_texts_is_believed_where_each_of_them_has_it() -> None:

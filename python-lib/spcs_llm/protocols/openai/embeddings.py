@@ -328,11 +328,7 @@ def read_embeddings(body: Any, count: int, payload: dict[str, Any]) -> list[Row]
     if error is not None:
         raise error
     data = _items(body) if isinstance(body, dict) else None
-    if (
-        not isinstance(data, list)
-        or len(data) > 2 * count
-        or not all(isinstance(item, dict) for item in data)
-    ):
+    if not isinstance(data, list) or not all(isinstance(item, dict) for item in data):
         raise unexpected_reply("The service's answer is JSON, but has no embeddings.")
     found = dict(zip(_places(data, count), data))
     vectors = [_vector(found[place]) for place in range(count)]
@@ -358,10 +354,11 @@ def _places(items: Sequence[dict[str, Any]], count: int) -> list[int]:
         count: How many texts were sent.
 
     Returns:
-        The place of each one's text. There may be more of them than texts.
+        The place of each one's text.
 
     Raises:
-        ModelError: If a text has none, or several.
+        ModelError: If a text has none, or several. If there are more of them than texts, nobody can say which were
+            made of pieces of one text.
     """
     indexes = [place if item.get("index") is None else item["index"] for place, item in enumerate(items)]
     if not all(isinstance(index, int) for index in indexes):
@@ -369,7 +366,7 @@ def _places(items: Sequence[dict[str, Any]], count: int) -> list[int]:
     if len(indexes) == count and indexes == list(range(indexes[0], indexes[0] + count)):
         return list(range(count))  # Xinference goes on from the texts of other requests
     times = Counter(indexes)
-    if any(times[place] != 1 for place in range(count)):
+    if len(items) != count or any(times[place] != 1 for place in range(count)):
         raise unexpected_reply(
             f"The service answers with {len(items)} embeddings for {count}, and they do not say which text each is of."
             if items
