@@ -158,7 +158,7 @@ def parse_endpoint_url(text: str) -> BaseUrl:
         raise UrlError(
             "names a Snowflake account, not a service: copy ingress_url from SHOW ENDPOINTS IN SERVICE"
         )
-    if _SNOWSIGHT.fullmatch(url.host) or ("." not in url.host and not is_loopback(url.host)):
+    if is_snowsight(url.host) or ("." not in url.host and not is_loopback(url.host)):
         raise UrlError("does not name a service's endpoint: copy ingress_url from SHOW ENDPOINTS IN SERVICE")
     for suffix in _ENDPOINT_SUFFIXES:
         if url.path.endswith(suffix):
@@ -184,7 +184,7 @@ def parse_account_url(text: str) -> BaseUrl:
         raise UrlError(
             "names a service endpoint, not the account: it looks like https://myorg-myaccount.snowflakecomputing.com"
         )
-    if _SNOWSIGHT.fullmatch(host):
+    if is_snowsight(host):
         raise UrlError(
             "is Snowsight's address, not the account's: it looks like https://myorg-myaccount.snowflakecomputing.com"
         )
@@ -201,6 +201,11 @@ def hyphenated(identifier: str) -> str:
     if _LOCATOR_WITH_REGION.match(identifier.lower().replace("_", "-")):
         return identifier
     return _ORGANIZATION_AND_ACCOUNT.sub(r"\1-\2", identifier)
+
+
+def is_snowsight(host: str) -> bool:
+    """Whether a host, in lower case, is that of Snowflake's web interface."""
+    return _SNOWSIGHT.fullmatch(host) is not None
 
 
 def _host_of_locator(locator: str) -> str:

@@ -859,6 +859,17 @@ def _certificate_of_a_lax_authority(folder: Path) -> ssl.SSLContext:
     return context
 
 
+def test_an_authority_between_root_and_host_may_be_all_that_is_trusted(arena: Arena) -> None:
+    """Whoever trusts it needs no root, as for curl: psf/requests#6978. Python does so from 3.13 on."""
+    between = arena.authority.create_child_ca()
+    bundle = arena.folder / "between.pem"
+    between.cert_pem.write_to_path(str(bundle))
+    arena.environment.setenv("REQUESTS_CA_BUNDLE", str(bundle))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    between.issue_cert("127.0.0.1", "localhost").configure_cert(context)
+    assert arena.endpoint(arena.serve(reply(), tls=context)).send(POST, arena.call()) == {"ok": 1}
+
+
 def test_a_folder_of_authorities_is_a_bundle_too(arena: Arena) -> None:
     url = arena.serve(reply(), tls=arena.certificate())
     arena.environment.setenv("REQUESTS_CA_BUNDLE", str(arena.folder))

@@ -158,6 +158,20 @@ def test_the_account_of_the_claims_is_without_region_in_capitals(identifier: str
     assert claims_of(KeyPair(identifier, "u", pem()))["sub"] == f"{account}.U"
 
 
+@pytest.mark.parametrize(
+    "identifier",
+    ["https://app.snowflake.com/myorg/myacct/#/homepage", "app.snowflake.com/us-east-1/xy12345", "my org"],
+)
+def test_an_address_that_names_no_account_in_its_host_is_refused(identifier: str) -> None:
+    with pytest.raises(SettingsError, match="'Account identifier' of the preset") as refused:
+        KeyPair(identifier, "u", pem())
+    assert "<organization>-<account>" in str(refused.value)
+
+
+def test_an_account_may_be_written_in_quotes() -> None:
+    assert claims_of(KeyPair('"MYORG-MYACCT"', "u", pem()))["sub"] == "MYORG-MYACCT.U"
+
+
 SSH = ed25519.Ed25519PrivateKey.generate()
 CERTIFICATE = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----"
 OLD_FORMAT = pem().replace("KEY-----\n", "KEY-----\nProc-Type: 4,ENCRYPTED\n\n", 1)

@@ -27,6 +27,8 @@ from spcs_llm.http.watchdog import Watchdog
 from spcs_llm.urls import BaseUrl
 
 CONNECT_SECONDS = 10.0
+# X509_V_FLAG_PARTIAL_CHAIN: an authority of the bundle is trusted, whether its own root is there or not.
+_PARTIAL_CHAIN = getattr(ssl, "VERIFY_X509_PARTIAL_CHAIN", 0x80000)
 WATCHDOG = Watchdog()
 _USER_AGENT = f"python-urllib3/{urllib3.__version__}"  # type: ignore[attr-defined]
 
@@ -191,6 +193,7 @@ def _ca_bundle() -> str:
 def _ssl_context(ca_bundle: str) -> ssl.SSLContext:
     context = urllib3.util.ssl_.create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)
     context.minimum_version = ssl.TLSVersion.TLSv1_2  # urllib3 1.26 leaves it to OpenSSL
+    context.verify_flags |= _PARTIAL_CHAIN  # as for curl, and for Python from 3.13 on
     try:
         if Path(ca_bundle).is_dir():
             context.load_verify_locations(capath=ca_bundle)

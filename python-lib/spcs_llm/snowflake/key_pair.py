@@ -15,7 +15,7 @@ import re
 from typing import Any
 
 from spcs_llm.errors import SettingsError
-from spcs_llm.urls import hyphenated
+from spcs_llm.urls import hyphenated, is_snowsight
 
 ASSERTION_SECONDS = 180  # so that it outlasts a retry or two
 _SMALLEST_BITS = 2048
@@ -38,7 +38,7 @@ class KeyPair:
         passphrase: Of an encrypted key.
 
     Raises:
-        SettingsError: If the key cannot be read or is too weak.
+        SettingsError: If the key cannot be read or is too weak, or the identifier is not that of an account.
     """
 
     def __init__(self, account: str, user: str, private_key: str, passphrase: str | None = None) -> None:
@@ -71,8 +71,13 @@ class KeyPair:
 
 def _account_of_claims(identifier: str) -> str:
     """Without region and cloud, in capitals (Snowflake documentation, "Key-pair authentication")."""
-    text = identifier.strip().partition("://")[2] or identifier.strip()
-    account = text.split("-", 1)[0] if ".global" in text else hyphenated(text).split(".", 1)[0]
+    text = identifier.strip().strip("\"'").strip()
+    host = (text.partition("://")[2] or text).partition("/")[0]
+    if not host or len(host.split()) > 1 or is_snowsight(host.lower()):
+        raise SettingsError(
+            "'Account identifier' of the preset does not identify an account: enter <organization>-<account>."
+        )
+    account = host.split("-", 1)[0] if ".global" in host else hyphenated(host).split(".", 1)[0]
     return account.upper()
 
 

@@ -125,8 +125,8 @@ _HINTS = {
     "394301": _CHECK_CLOCK,
     "394302": _CHECK_CLOCK,
     "394303": _CHECK_CLOCK,
-    "394304": "The private key is not the pair of the user's RSA_PUBLIC_KEY (DESCRIBE USER shows RSA_PUBLIC_KEY_FP),"
-    " or 'Account identifier' of the preset must be filled in.",
+    "394304": "The private key is not the pair of the user's RSA_PUBLIC_KEY or RSA_PUBLIC_KEY_2 (DESCRIBE USER shows"
+    " RSA_PUBLIC_KEY_FP and RSA_PUBLIC_KEY_2_FP), or 'Account identifier' of the preset must be filled in.",
     "394305": "Use an RSA key, or one of the curves P-256, P-384 or P-521.",
     "394306": f"{_CHECK_KEY}.",
     "394400": _NEW_TOKEN,
