@@ -678,7 +678,8 @@ def test_tls_before_1_2_is_refused_whatever_openssl_allows(arena: Arena) -> None
     context = _ssl_context(_ca_bundle())
     assert context.minimum_version == ssl.TLSVersion.TLSv1_2
     assert context.verify_mode == ssl.CERT_REQUIRED
-    assert context.check_hostname
+    # Before version 2, urllib3 compares the names itself: see the faults of certificates.
+    assert context.check_hostname or requests.urllib3.__version__.startswith("1.")  # type: ignore[attr-defined]
 
 
 def test_a_failure_does_not_keep_the_request_in_its_context(arena: Arena) -> None:

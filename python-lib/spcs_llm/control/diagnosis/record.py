@@ -124,7 +124,9 @@ def _process() -> dict[str, Any]:
         "threads": threading.active_count(),
         "child_process": multiprocessing.parent_process() is not None,
         "proxy_named": any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY")),
-        "ca_bundle_named": any(os.environ.get(name) for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")),
+        "ca_bundle_named": any(
+            os.environ.get(name) for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
+        ),
     }
 
 
