@@ -26,6 +26,7 @@ _END: Final = re.compile(
 )
 _FIELDS: Final = ("retryafter", "retryafterseconds", "retrydelay")
 _FIELDS_IN_MILLISECONDS: Final = ("retryafterms",)
+_OF_PROVIDER: Final = "llm_provider-retry-after"  # as LiteLLM hands on that of the server behind it
 _MOST_VALUES: Final = 200  # that are looked at in a body
 _LONGEST_SENTENCE: Final = 2000
 _FIRST_EPOCH: Final = 1e9  # of a number: a moment, and no duration
@@ -83,7 +84,9 @@ def wait_in_headers(headers: Mapping[str, str], now: Now = utc_now) -> float | N
         The seconds; None where no header says it.
     """
     seconds = parse_milliseconds(headers.get("Retry-After-Ms"))
-    return parse_retry_after(headers.get("Retry-After"), now) if seconds is None else seconds
+    if seconds is not None:
+        return seconds
+    return parse_retry_after(headers.get("Retry-After") or headers.get(_OF_PROVIDER), now)
 
 
 def wait_for_limit(headers: Mapping[str, str], body: Any, reason: str, now: Now = utc_now) -> float | None:
