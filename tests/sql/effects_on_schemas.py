@@ -7,7 +7,6 @@ from typing import Any
 
 import yaml
 
-from . import script
 from .account import Account, Refused, effect
 from .effects_on_accounts import signature
 from .grammar import Captures
@@ -133,8 +132,7 @@ def upgrade_service(account: Account, captures: Captures) -> None:
 def create_task(account: Account, captures: Captures) -> None:
     name = create_in_schema(account, "TASK", captures)
     account.need("USAGE", "WAREHOUSE", captures["warehouse"])
-    for inner in script.statements(captures["body"].strip().removeprefix("BEGIN").removesuffix("END;")):
-        account.execute(inner.text)
+    account.execute(f"ALTER SERVICE {captures['service']} {captures['verb']}")
     account.make("TASK", name, captures)
     account.alter("TASK", name, captures)
 

@@ -52,7 +52,10 @@ _NETWORK_RULE = (
     "NETWORK RULE <name> { TYPE = <type:word> | MODE = <mode:word> | VALUE_LIST = <values:strings>"
     " | COMMENT = <comment:string> }..."
 )
-_TASK = "{ WAREHOUSE = <warehouse:name> | SCHEDULE = <schedule:string> | COMMENT = <comment:string> }..."
+_TASK = (
+    "{ WAREHOUSE = <warehouse:name> | SCHEDULE = <schedule:string> | COMMENT = <comment:string>"
+    " | SUSPEND_TASK_AFTER_NUM_FAILURES = <failures:int> }..."
+)
 # Kinds of objects that GRANT and REVOKE name; the longest first.
 _KIND = (
     "{ COMPUTE POOL | IMAGE REPOSITORY | NETWORK RULE | DATABASE | SCHEMA | WAREHOUSE | INTEGRATION | SECRET"
@@ -222,7 +225,11 @@ RULES = [
         "ALTER SERVICE [IF EXISTS] <name> UNSET EXTERNAL_ACCESS_INTEGRATIONS",
     ),
     Rule("upgrade service", "alter-service", f"ALTER SERVICE [IF EXISTS] <name> {_SPECIFICATION}"),
-    Rule("create task", "create-task", f"CREATE OR ALTER TASK <name> {_TASK} AS EXECUTE IMMEDIATE <body>"),
+    Rule(
+        "create task",
+        "create-task",
+        f"CREATE OR ALTER TASK <name> {_TASK} AS ALTER SERVICE [IF EXISTS] <service:name> <verb:word>",
+    ),
     Rule("resume task", "alter-task", "ALTER TASK [IF EXISTS] <name> RESUME"),
     Rule("list stage", "list", "LIST @ <name>"),
     Rule(
