@@ -44,6 +44,30 @@ def test_anything_else_is_refused_in_a_sentence_that_quotes_nothing(body: bytes)
         assert all(isinstance(row.number, int) for row in rows)
 
 
+@pytest.mark.parametrize(
+    ("written", "argument"),
+    [
+        ("[1,undefined]", [1, None]),
+        ("[\n  undefined,\n  undefined\n]", [None, None]),
+        ('["undefined", undefined, "[undefined,"]', ["undefined", None, "[undefined,"]),
+        (r'["a\"undefined\"", undefined, "\\", undefined]', ['a"undefined"', None, "\\", None]),
+        ('[{"content": "undefined"}, undefined]', [{"content": "undefined"}, None]),
+    ],
+)
+def test_null_in_an_array_is_null_however_snowflake_writes_it(written: str, argument: Any) -> None:
+    """snowflakedb/snowflake-connector-python#1388: ARRAY_CONSTRUCT(1, NULL) is written as [1, undefined]."""
+    (row,) = read_rows(f'{{"data": [[0, {written}]]}}'.encode(), 2)
+    assert row == Row(0, (argument,))
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"data": [[0, undefinedly]]}', b'{"data": [[0, undefined]}', b"undefined"]
+)
+def test_what_is_no_json_with_it_either_is_refused(body: bytes) -> None:
+    with pytest.raises(BadBatch):
+        read_rows(body, 2)
+
+
 @pytest.mark.exhaustive
 @given(st.lists(st.dictionaries(st.text(), JSON, max_size=3), max_size=5))
 def test_what_is_written_is_json_in_utf_8_with_the_same_numbers(values: list[dict[str, Any]]) -> None:

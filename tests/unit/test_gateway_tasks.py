@@ -52,3 +52,12 @@ def test_a_model_server_that_is_not_there_yet_is_told_in_words_for_a_container(
     assert answer.is_outage
     assert "DSS" not in error and "firewall" not in error
     assert "starting" in error
+
+
+def test_a_null_among_the_messages_is_told_by_its_row(engine: Engine) -> None:
+    """One row in which a prompt of the system is NULL fails no other row."""
+    for messages in ([None, {"role": "user", "content": "x"}], '[undefined,{"role":"user","content":"x"}]'):
+        error, answer = ask(engine, "/chat", messages)
+        assert "message" in error.lower()
+        assert "JSON" not in error
+        assert not answer.is_outage

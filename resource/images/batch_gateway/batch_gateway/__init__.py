@@ -12,5 +12,7 @@ by what the plugin itself asks with: `spcs_llm`.
     tasks       what a row's arguments mean, and what value the row gets
     parameters  the names of a row's parameters
     rows        Snowflake's format of rows
+    snowflake_json, compression
+                how Snowflake writes a NULL in an array, and how it packs a batch
     logs        one JSON object a line
 """

@@ -6,10 +6,10 @@ AI_COMPLETE too (`max_tokens`), and `jsonSchema`. A name that is neither is refu
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
+from batch_gateway.snowflake_json import loads
 from spcs_llm.domain import SAMPLING_SETTINGS
 from spcs_llm.errors import QueryError
 
@@ -72,7 +72,7 @@ def _settings(parameters: Any, known: Mapping[str, str]) -> dict[str, Any]:
 def _as_object(parameters: Any) -> Mapping[str, Any]:
     if isinstance(parameters, str):
         try:
-            parameters = json.loads(parameters.strip() or "null")
+            parameters = loads(parameters.strip() or "null")
         except (ValueError, RecursionError):
             parameters = ()
     if parameters is None:

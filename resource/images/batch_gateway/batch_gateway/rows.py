@@ -6,10 +6,11 @@ one value for each row.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from batch_gateway.snowflake_json import loads
 
 _MAX_CONTAINERS = 2_000_000
 _PIECE = 1 << 20  # bytes
@@ -48,7 +49,7 @@ def read_rows(body: bytes, most_arguments: int) -> list[Row]:
     if _opening(body) > _MAX_CONTAINERS and _opening_outside_texts(body) > _MAX_CONTAINERS:
         raise BadBatch("The body has more lists and objects than a batch can have.")
     try:
-        batch = json.loads(body)
+        batch = loads(body)
     except RecursionError:
         raise BadBatch("The body is JSON that is nested too deeply.") from None
     except ValueError:  # UnicodeDecodeError is one

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, NoReturn
 from batch_gateway.logs import fields
 from batch_gateway.parameters import chat_settings, embedding_settings
 from batch_gateway.rows import Row
+from batch_gateway.snowflake_json import loads
 from spcs_llm.errors import (
     ModelError,
     NetworkError,
@@ -231,7 +232,7 @@ def _value_of(answer: Any, response: Mapping[str, Any]) -> dict[str, Any]:
 
 def _json(text: str) -> Any:
     try:
-        return json.loads(text)
+        return loads(text)
     except (ValueError, RecursionError):
         raise QueryError("The messages are text that is not JSON.", _GIVE_MESSAGES) from None
 
