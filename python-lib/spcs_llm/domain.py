@@ -233,6 +233,10 @@ class EmbeddingSettings:
 DEFAULT_EMBEDDING_SETTINGS = EmbeddingSettings()
 
 
+# A larger count is no count, but -1 without a sign or worse; and programs in Java read counts as numbers of 32 bits.
+LARGEST_COUNT = 2**31 - 1
+
+
 @dataclass(frozen=True)
 class Usage:
     """Token counts. None stands for a count that is not known.

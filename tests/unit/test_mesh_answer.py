@@ -104,7 +104,7 @@ def test_log_probabilities_are_finite() -> None:
     assert chunk["logProbs"] == expected
 
 
-@pytest.mark.parametrize("count", [-1, 2**53, 10**5000], ids=["negative", "too large", "huge"])
+@pytest.mark.parametrize("count", [-1, 2**31, 10**5000], ids=["negative", "too large", "huge"])
 def test_counts_that_are_none_are_left_out(count: int) -> None:
     response = completed(ChatAnswer("a"), Usage(count, 2, count))
     assert "promptTokens" not in response

@@ -205,7 +205,7 @@ USAGES: list[tuple[Any, Usage]] = [
     ({"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}, Usage()),
     ({"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 0}, Usage(3, 2, 5)),
     ({"input_tokens": 3, "output_tokens": 2}, Usage(3, 2, 5)),
-    ({"prompt_tokens": 2**63, "completion_tokens": 10**400, "total_tokens": 2**53}, Usage()),
+    ({"prompt_tokens": 2**63, "completion_tokens": 10**400, "total_tokens": 2**31}, Usage()),
     ({"prompt_tokens": "3", "completion_tokens": True, "total_tokens": -1}, Usage()),
     (
         {

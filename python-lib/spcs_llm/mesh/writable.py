@@ -10,10 +10,11 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from spcs_llm.domain import LARGEST_COUNT
 from spcs_llm.whole_characters import whole_characters
 
 _LEAST_LOG_PROB = -9999.0  # what vLLM itself writes for minus infinity
-_MAX_COUNT = 2**53  # beyond it, a number of JSON is not the same in every program
+_MAX_WHOLE = 2**53  # beyond it, a number of JSON is not the same in every program
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
@@ -27,7 +28,7 @@ def writable_log_probs(log_probs: Iterable[Mapping[str, Any]]) -> list[Any]:
 
 def is_count(value: Any) -> bool:
     """Whether a token count is one."""
-    return isinstance(value, int) and 0 <= value < _MAX_COUNT
+    return isinstance(value, int) and 0 <= value <= LARGEST_COUNT
 
 
 def _writable(value: Any) -> Any:
@@ -39,7 +40,7 @@ def _writable(value: Any) -> Any:
         return {whole_characters(str(key)): _writable(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_writable(item) for item in value]
-    return value if value is None or isinstance(value, bool) or is_count(abs(value)) else None
+    return value if value is None or isinstance(value, bool) or abs(value) < _MAX_WHOLE else None
 
 
 class TextJoiner:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from spcs_llm.domain import Usage
+from spcs_llm.domain import LARGEST_COUNT, Usage
 
 _KNOWN = (
     "prompt_tokens", "completion_tokens", "total_tokens", "input_tokens", "output_tokens",
     "prompt_tokens_details", "completion_tokens_details", "input_tokens_details", "output_tokens_details",
 )  # fmt: skip
-_LARGEST = 2**53  # beyond which JSON's numbers are not whole any more
 
 
 def usage_of(usage: Any, *, has_answer: bool = False) -> Usage:
@@ -67,6 +66,6 @@ def with_later(before: Any, usage: Any) -> Any:
 def _count(counts: Any, *names: str) -> int | None:
     for name in names:
         value = counts.get(name) if isinstance(counts, dict) else None
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < _LARGEST:
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= LARGEST_COUNT:
             return int(value)
     return None
