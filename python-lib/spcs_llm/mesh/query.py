@@ -11,6 +11,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Union
 
 from spcs_llm.domain import (
@@ -146,7 +147,31 @@ def _messages(messages: Sequence[Any]) -> tuple[Message, ...]:
             made.append(Message(role, _parts(role, message, has_calls=has_calls), calls))
         if images:
             made.append(Message("user", images))
-    return tuple(made)
+    return tuple(_without_wordless_answers(made) or made)
+
+
+def _without_wordless_answers(messages: Sequence[Message]) -> list[Message]:
+    """Leaves out answers that have neither text nor call, which servers refuse, and with them the whole conversation.
+
+    Args:
+        messages: The messages, in order.
+
+    Returns:
+        The others. What the user said before and after such an answer is one message, so that roles still alternate.
+    """
+    kept: list[Message] = []
+    is_behind = False
+    for message in messages:
+        if message.role == "assistant" and not message.parts and not message.tool_calls:
+            is_behind = True
+            continue
+        if is_behind and kept and message.role == "user" == kept[-1].role:
+            parts = (*kept[-1].parts, TextPart("\n\n"), *message.parts)
+            kept[-1] = replace(kept[-1], parts=parts)
+        else:
+            kept.append(message)
+        is_behind = False
+    return kept
 
 
 def _role(message: Any) -> str:
