@@ -622,6 +622,26 @@ def test_a_redirect_to_a_sign_in_elsewhere_is_not_told_as_a_lost_connection(tab:
 
 
 @pytest.mark.exhaustive
+def test_an_expired_session_is_not_asked_about_again_and_again(tab: Any) -> None:
+    """Each answer sets a cookie, in place of that of a sign-in under way or beside it (oauth2-proxy#817, #2383)."""
+    one = tab()
+    page = one.page
+    page.clock.install()
+    one.open("#/services")
+    page.get_by_role("link", name="CHAT").wait_for()
+    html = {"status": 200, "content_type": "text/html", "body": SIGN_IN_PAGE}
+    asked = _answer_instead(page, "**/api/*", html)
+    page.get_by_role("alert").get_by_text("Sign in to DSS").wait_for()
+    for _ in range(40):
+        page.clock.run_for(15_000)
+        page.evaluate("0")
+    assert len(asked) < 10, "in ten minutes"
+    page.unroute("**/api/*")
+    page.evaluate("window.dispatchEvent(new Event('focus'))")
+    page.get_by_role("alert").wait_for(state="hidden")
+
+
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("body", ["null", "[]", '"gone"', "7", "{}", '{"error": "upstream"}'])
 def test_json_that_is_not_the_backends_is_an_answer_of_dss_and_no_bug_of_the_page(
     tab: Any, body: str

@@ -749,7 +749,7 @@
         if (trial.run !== run) return;
         if (error.status === 404) { trial.run = null; ended(told(error)); return; }
         waiting.textContent = error.message + " The page asks again.";
-        trial.timer = setTimeout(() => look(run), LIST_SECONDS * 1000);
+        trial.timer = setTimeout(() => look(run), (error.hint === SIGN_IN ? PATIENCE_SECONDS : LIST_SECONDS) * 1000);
         return;
       }
       if (trial.run === run) follow(answer);
@@ -784,6 +784,8 @@
 
   const PAGES = { services: [servicesPage, refreshServices], service: [servicePage, refreshService], cost: [costPage, refreshCost], try: [tryPage, null] };
   let refresh = null, timer = 0, turn = 0;
+  /* A proxy answers each request without a session with a cookie for the sign-in: too many of them prevent it. */
+  let signedOutPause = 0;
 
   function route() {
     leaveTrial();
@@ -806,15 +808,17 @@
   async function poll(isNow) {
     clearTimeout(timer);
     if (!refresh || (document.hidden && !isNow)) return;
-    const mine = ++turn, refreshing = refresh;
+    const mine = ++turn, refreshing = refresh, pausedBefore = signedOutPause;
     let pause;
+    signedOutPause = 0;
     try {
       if (me.user === null) me = await ask("me"); // DSS may not have been able to say it before
       pause = await refreshing();
     } catch (error) {
       away(error instanceof Refused ? error : new Refused("The page failed unexpectedly (" + error.name + ").", "Reload the page."));
       if (!(error instanceof Refused)) console.error(error);
-      pause = AWAY_SECONDS;
+      if (error.hint === SIGN_IN) signedOutPause = Math.min(LONG_SECONDS, 2 * pausedBefore || AWAY_SECONDS);
+      pause = signedOutPause || AWAY_SECONDS;
     }
     if (mine === turn) timer = setTimeout(poll, pause * 1000);
   }
@@ -839,6 +843,7 @@
     window.addEventListener("hashchange", () => { route(); main().focus({ preventScroll: true }); window.scrollTo(0, 0); });
     window.addEventListener("pagehide", leaveTrial);
     window.addEventListener("pageshow", (event) => { if (event.persisted) route(); });
+    window.addEventListener("focus", () => { if (signedOutPause) poll(true); });
     document.addEventListener("visibilitychange", () => { if (!document.hidden) poll(true); });
     setInterval(() => { if (seen && seen.at !== null && refresh && refresh !== refreshCost) showAge(); }, 1000);
     route();
