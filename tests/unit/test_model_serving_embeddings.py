@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -49,6 +50,35 @@ def test_texts_are_rows_of_one_request_to_the_method_encode() -> None:
 def test_the_only_column_that_is_a_list_is_the_vector(name: str) -> None:
     (row,), _ = embed(rows({"model": "m", name: VECTOR, "tokens": 3}))
     assert vector(row) == VECTOR
+
+
+@pytest.mark.parametrize("dimensions", [2, 11, 384])
+def test_a_vector_whose_numbers_have_a_column_each_is_put_together_by_their_numbers(dimensions: int) -> None:
+    wanted = [float(at + 1) for at in range(dimensions)]
+    columns = {f"output_feature_{at}": number for at, number in enumerate(wanted)}
+    (row,), _ = embed(rows({"_ID": 0, **{name: columns[name] for name in sorted(columns)}}))
+    assert vector(row) == wanted
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"output_feature_0": 1.0},
+        {"output_feature_0": 1.0, "output_feature_2": 1.0},
+        {"output_feature_1": 1.0, "output_feature_2": 1.0},
+        {"output_feature_0": 1.0, "score_1": 1.0},
+        {"output_feature_0": 1.0, "output_feature_1": "label"},
+        {"output_feature_0": 1.0, "output_feature_01": 1.0},
+    ],
+)
+def test_other_columns_of_numbers_are_no_vector(columns: dict[str, Any]) -> None:
+    (row,), _ = embed(rows(columns))
+    assert re.search("not a list of numbers|2 columns", error_of(row).message)
+
+
+def test_a_column_that_is_not_a_number_fails_its_row() -> None:
+    (row,), _ = embed(rows({"output_feature_0": 1.0, "output_feature_1": None}))
+    assert "contains null" in error_of(row).message
 
 
 def test_a_method_and_a_column_can_be_set() -> None:

@@ -6,6 +6,7 @@ The earlier notebook logs embedding models whose output is `str(list)`, in which
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Union
@@ -13,7 +14,7 @@ from typing import Any, Union
 from spcs_llm.domain import MAX_DIMENSIONS, Embedding, EmbeddingSettings
 from spcs_llm.errors import ModelError, SpcsError, UnusableVector
 from spcs_llm.protocols.inference_server.generated_text import is_text_answer
-from spcs_llm.protocols.inference_server.rows import map_rows, output_column, parsed_json
+from spcs_llm.protocols.inference_server.rows import ID_COLUMN, map_rows, output_column, parsed_json
 from spcs_llm.protocols.reply_errors import ZEROS_HINT, unexpected_reply, vectors_of_tokens
 
 Row = Union[Embedding, SpcsError]
@@ -23,6 +24,7 @@ _COLUMNS = ("outputs", "output", "output_feature_0")
 _TRUNCATION = ("textOverflowMode",)
 _MAX_WRITTEN = 32 * MAX_DIMENSIONS  # characters of a vector in a text: Python writes a number in 25 at most
 _MAX_NUMBER = 64  # characters
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,6}")  # of a column
 _NUMPY = ("np.float16(", "np.float32(", "np.float64(")
 _NO_NUMBERS = ("none", "null")
 
@@ -58,11 +60,36 @@ def _embeddings(contents: Sequence[Any]) -> list[Row]:
 def _vector_column(content: Any) -> Any:
     if isinstance(content, Mapping) and "choices" in content:
         raise _text_answer()
+    numbers = _numbered_columns(content) if isinstance(content, Mapping) else None
+    if numbers is not None:
+        return numbers
     if isinstance(content, Mapping) and not any(name in content for name in _COLUMNS):
         lists = [value for value in content.values() if isinstance(value, list)]
         if len(lists) == 1:
             return lists[0]
     return output_column(content, *_COLUMNS)
+
+
+def _numbered_columns(content: Mapping[str, Any]) -> list[Any] | None:
+    """The vector whose numbers have a column each, as `output_feature_0`, in any order; None for other columns."""
+    # snowflake-ml-python gives a model that returns an array such a signature (_signatures/numpy_handler.py).
+    numbered: dict[int, Any] = {}
+    prefixes = set()
+    for name, value in content.items():
+        prefix, _, number = name.rpartition("_")
+        if name == ID_COLUMN:
+            continue
+        if not _NUMBER.fullmatch(number) or _is_nested(value):
+            return None
+        prefixes.add(prefix)
+        numbered[int(number)] = value
+    if len(prefixes) != 1 or len(numbered) < 2 or numbered.keys() != set(range(len(numbered))):
+        return None
+    return [numbered[at] for at in range(len(numbered))]
+
+
+def _is_nested(value: Any) -> bool:
+    return isinstance(value, (str, list, tuple, Mapping))
 
 
 def _embedding(value: Any) -> Embedding:

@@ -17,7 +17,7 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 _MAX_ROWS, _MAX_ROWS_EACH = 64, 4  # of an answer, whatever is asked, and more for each query
-_ID = "_ID"  # a column that the server of snowflake-ml-python hands back as it came
+ID_COLUMN = "_ID"  # a column that the server of snowflake-ml-python hands back as it came
 
 
 def matched_rows(body: Any, count: int, payload: Any) -> list[Any | SpcsError]:
@@ -135,7 +135,7 @@ def output_column(content: Any, *names: str) -> Any:
     """
     if not isinstance(content, Mapping):
         return content
-    named = [name for name in names if name in content] or [name for name in content if name != _ID]
+    named = [name for name in names if name in content] or [name for name in content if name != ID_COLUMN]
     if len(named) != 1 and not any(name in names for name in named):
         raise unexpected_reply(
             f"The service answers with {len(named)} columns, and none of them is '{names[0]}'."
