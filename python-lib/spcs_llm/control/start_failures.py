@@ -290,7 +290,8 @@ _RULES: tuple[tuple[re.Pattern[str], str, str, str], ...] = tuple(
         (
             r"PermissionError: .{0,40}Permission denied",
             "the server may not write to one of its folders",
-            "Set uid and gid of the volume in the specification to those of the user who runs the container.",
+            "For a stage, set uid and gid of its volume in the specification to those of the container's user. Other"
+            " volumes do not have these settings: use an image whose user is root.",
             "",
         ),
         (
