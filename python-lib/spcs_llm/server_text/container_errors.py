@@ -40,6 +40,8 @@ _REASONS = (
     "error_description",
     "error_message",
     "errorMessage",
+    "error_msg",
+    "status_msg",
     "msg",
     "reason",
     "errors",
@@ -157,9 +159,14 @@ def read_error_in_success(body: Any, *, row: bool = False) -> ContainerError | N
         return None
     if _has_error(body.get("error_code")) or body.get("object") == "error":
         return _error_in(body)
-    if _has_error(body.get("error")) and not (_is_blank(body["error"]) and any(map(body.get, _ANSWERS))):
+    if _has_error(body.get("error")) and not (_is_blank(body["error"]) and _has_answer(body)):
         return _error_in(body)
-    if row or any(name in body for name in _ANSWERS):
+    if row:
+        return None
+    minimax = body.get("base_resp")
+    if isinstance(minimax, Mapping) and _has_error(minimax.get("status_code")) and not _has_answer(body):
+        return _error_in(minimax)
+    if any(name in body for name in _ANSWERS):
         return None
     within = _in_envelope(body)
     if within is not None:
@@ -183,6 +190,10 @@ def _in_envelope(body: Mapping[str, Any]) -> ContainerError | None:
 def _has_error(error: Any) -> bool:
     """Whether a field reports an error: some servers send `null`, `false`, "", "0" or {} beside a good answer."""
     return bool(error) and not (isinstance(error, str) and error.strip().lower() in _WELL)
+
+
+def _has_answer(body: Mapping[str, Any]) -> bool:
+    return any(map(body.get, _ANSWERS))
 
 
 def _is_blank(error: Any) -> bool:

@@ -45,7 +45,7 @@ _UNREADABLE = re.compile(
 _USED_UP = re.compile(
     r"\bbudget has been exceeded|\bexceeded budget\b|\binsufficient[_ ](quota|credits?|balance)\b"
     r"|\bexceeded your current quota\b|\bbalance is too low\b|\brequires more credits\b|\bno credits remaining\b"
-    r"|\baccount is in (good standing|arrears)\b",
+    r"|\baccount is in (good standing|arrears)\b|\bout of call volume quota\b|\bkey limit exceeded\b",
     re.IGNORECASE,
 )
 # Of a prompt, in words that no failure of a server has.
