@@ -281,12 +281,18 @@ class AnswerReader:
             if begins_with_comment:  # which kept the connection alive until the server failed
                 raise _empty_stream()
             raise unexpected_reply("The service's answer is neither JSON nor an event stream.")
-        if not (self._is_finished or self._done or self._ended_with_usage):
+        if not (
+            self._is_finished or self._ended_with_usage or (self._done and not self._stops_at_thoughts())
+        ):
             raise NetworkError(
                 "The service stopped in the middle of its answer.",
                 "If this happens again, check whether the container restarted: SYSTEM$GET_SERVICE_STATUS.",
             )
         yield from self._last_deltas()
+
+    def _stops_at_thoughts(self) -> bool:
+        """Whether there is reasoning and nothing else: some gateways put [DONE] behind whatever they got."""
+        return bool(self._reasoning) and not self._texts and not self._calls
 
     def _plain_text(self, name: str, body: Any) -> str | None:
         """What is new in an event that holds text and nothing else, as nearly all do; None for any other."""

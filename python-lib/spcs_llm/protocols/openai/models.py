@@ -115,7 +115,7 @@ class ServedModels:
             served = self.listed(context)
         except SpcsError:
             return error
-        if not served or self._configured in served:
+        if not served or any(_is_meant(self._configured, name) for name in served):
             return error
         names = without_private_text(", ".join(name[:_MAX_NAME] for name in served[:_MAX_NAMES]), private)
         more = f" and {len(served) - _MAX_NAMES} more" if len(served) > _MAX_NAMES else ""
@@ -137,8 +137,14 @@ class ServedModels:
                 return ()
             raise
         served = _served_in(entries)
+        models = tuple(model for model in served if "*" not in model.name)
+        if models:
+            return models
         if served:
-            return served
+            raise NotFound(
+                "The service lists patterns of models' names and no model.",
+                "Enter the one to use as 'Model name'.",
+            )
         if any(isinstance(entry, dict) and entry.get("id") == "" for entry in entries):
             return ()  # the one model of some versions of llama.cpp's server
         raise unexpected_reply("The service does not list a model.")
@@ -164,6 +170,14 @@ class ServedModels:
         if not isinstance(entries, list):
             raise unexpected_reply("The service's answer is JSON, but not a list of models.")
         return entries
+
+
+def _is_meant(model: str, listed: str) -> bool:
+    """Whether a model is a listed one, or one of those that a listed pattern stands for, as gateways have it."""
+    beginning, star, end = listed.partition("*")
+    if not star:
+        return model == listed
+    return len(model) >= len(beginning + end) and model.startswith(beginning) and model.endswith(end)
 
 
 def _served_in(entries: list[Any]) -> tuple[_Served, ...]:
