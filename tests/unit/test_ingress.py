@@ -497,3 +497,24 @@ def test_an_id_that_is_a_credential_is_not_shown() -> None:
     SENT_SECRETS.add("pat-canary-of-a-test-0816")
     error = told(401, {**gateway("no"), "requestId": "pat-canary-of-a-test-0816"})
     assert error.request_id is None
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b'event: error\ndata: {"error": {"message": "too many"}}\n\n', "too many"),
+        (b'data: {"error":\ndata:  {"message": "too many"}}', "too many"),
+        (b": open\n\ndata: too many\n\ndata: [DONE]\n\n", "too many"),
+        (b'data: {"error": {"message": "too', ""),
+        (b"data: [DONE]\n\n", ""),
+        (b"data:", ""),
+        (b"event: error\n\n", ""),
+        (b"data: " + b"[" * 100_000, ""),
+    ],
+)
+def test_a_refusal_may_be_a_stream_of_one_event(body: bytes, said: str) -> None:
+    error = told(429, body, {"Content-Type": "text/event-stream"})
+    assert isinstance(error, ServiceBusy)
+    assert said in str(error)
+    if said:
+        assert "data:" not in str(error)

@@ -4,7 +4,8 @@ Forms: OpenAI's `error` object, which vLLM, llama.cpp, Ollama, SGLang and LiteLL
 (TGI, Text Embeddings Inference, Ollama); vLLM's earlier `{"object": "error", "message"}`; FastAPI's `detail`, a text,
 an object or a list of validation problems; problem details (RFC 7807, RFC 9457; NIM); FastChat's `error_code` beside a
 `text`; a gateway's JSON within a text within JSON. The texts in them are tracebacks, validation errors of pydantic,
-templates and dumped requests, of which one line says something.
+templates and dumped requests, of which one line says something. A code says less than the sentence beside it, but it
+goes with a sentence that is not in English.
 
 What is read here is the server's own: nothing is masked, and nothing may be shown before it is.
 """
@@ -83,6 +84,9 @@ _GENERIC = re.compile(
     r"(?:error from provider:?\s*)?provider returned (?:an )?error)[.!:]?",
     re.IGNORECASE,
 )
+_CODE = re.compile(
+    r"[A-Za-z0-9]{1,40}(?:[_.-][A-Za-z0-9]{1,40}){1,6}"
+)  # a word for programs: `MAINTENANCE_MODE`
 _LINK = re.compile(r"for further information visit\s*\S*", re.IGNORECASE)
 _INPUT_QUOTED = re.compile(r"\s{0,8}\[type=[^\n]{0,2000}\Z|,?\s{0,8}input_value=[^\n]{0,2000}\Z")
 _INPUT_IN_LINE = re.compile(
@@ -212,7 +216,9 @@ def _has_code(body: Mapping[str, Any]) -> bool:
 def _error_in(body: Mapping[str, Any]) -> ContainerError:
     error = body.get("error")
     inner = error if isinstance(error, Mapping) else {}
-    kinds = (_text(told[name]) for told in (inner, body) for name in _KINDS if told.get(name))
+    kinds = [_text(told[name]) for told in (inner, body) for name in _KINDS if told.get(name)]
+    if isinstance(error, str) and _CODE.fullmatch(error.strip()):
+        kinds.append(error.strip())
     status = _status(inner) or _status(body)
     return ContainerError(_reason_in_object(body, 0), " ".join(dict.fromkeys(kinds))[:100], status)
 
@@ -252,8 +258,8 @@ def _reason_in_object(told: Mapping[str, Any], depth: int) -> str:
         reason = _reason(told[name], depth + 1)
         if not reason and name == "errors" and isinstance(told[name], Mapping):
             reason = _reason_by_field(told[name], depth + 1)
-        if reason and not _GENERIC.fullmatch(reason):
-            return _with_parameter(told, reason)
+        if reason and not _GENERIC.fullmatch(reason) and not _CODE.fullmatch(reason):
+            return _with_code(told, _with_parameter(told, reason))
         if reason:
             found.append(reason)
     if not found:
@@ -278,11 +284,18 @@ def _reason_by_field(problems: Mapping[str, Any], depth: int) -> str:
 def _with_parameter(told: Mapping[str, Any], reason: str) -> str:
     """A reason with the parameter that it is about, where that is told apart from it."""
     param = told.get("param") or told.get("parameter")
-    if (
-        not isinstance(param, str) or param.strip().lower() in _NOTHING or param in reason
-    ):  # LiteLLM has "None"
+    if not isinstance(param, str) or param.strip().lower() in _NOTHING or param in reason:  # LiteLLM: "None"
         return reason
-    return f"{param}: {reason}"
+    return reason if param.strip().isdecimal() else f"{param}: {reason}"  # new-api has its provider's status
+
+
+def _with_code(told: Mapping[str, Any], reason: str) -> str:
+    """A reason in another language with its code, which more readers understand, and all that looks for words."""
+    if reason.isascii() or not any(letter.isalpha() and not letter.isascii() for letter in reason):
+        return reason
+    codes = (_text(told[name]) for name in ("code", "type", "error") if told.get(name))
+    code = next((code for code in codes if _CODE.fullmatch(code) and not _GENERIC.fullmatch(code)), "")
+    return f"{reason} ({code})" if code and code not in reason else reason
 
 
 def _reason_in_list(told: Sequence[Any], depth: int) -> str:

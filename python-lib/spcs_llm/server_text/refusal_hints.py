@@ -43,21 +43,23 @@ _UNREADABLE = re.compile(
     re.IGNORECASE,
 )
 _USED_UP = re.compile(
-    r"\bbudget has been exceeded|\bexceeded budget\b|\binsufficient[_ ](quota|credits?|balance)\b"
+    r"\bbudget has been exceeded|\bexceeded budget\b|\binsufficient[_ ](user[_ ])?(quota|credits?|balance)\b"
+    r"|\bquota is not enough\b"
     r"|\bexceeded your current quota\b|\bbalance is too low\b|\brequires more credits\b|\bno credits remaining\b"
     r"|\baccount is in (good standing|arrears)\b|\bout of call volume quota\b|\bkey limit exceeded\b",
     re.IGNORECASE,
 )
 # Of a prompt, in words that no failure of a server has.
 _PROMPT_IS_TOO_LONG = re.compile(
-    r"\bcontext[ _](length|window|size)\b|\b(prompt|input) is too long\b|\breduce the length\b|\bmax_model_len\b",
+    r"\bcontext[ _](length|window|size)(_exceeded)?\b|\b(prompt|input) is too long\b"
+    r"|\breduce the length\b|\bmax_model_len\b",
     re.IGNORECASE,
 )
 _PROVIDER_FAILED = re.compile(r"\bfailed to get (a )?response from (the )?provider\b", re.IGNORECASE)
 # Of a request that is larger than all that may be asked within a minute: waiting does not help.
 _TOO_LARGE = re.compile(r"\brequest (is )?too large\b", re.IGNORECASE)
 _FILTERED = re.compile(
-    r"\bcontent[ _]?filter(s|ed|ing)?\b|\bcontent (management )?polic(y|ies)\b|\bcontent was filtered\b"
+    r"\bcontent[ _]?filter(s|ed|ing)?\b|\bcontent[ _](management[ _])?polic(y|ies)|\bcontent was filtered\b"
     r"|\bcontent (has been |was |is )?(blocked|flagged)\b|\b(input|prompt) (has been |was |is )?(blocked|flagged)\b"
     r"|\bguard ?rails?\b|\binappropriate content\b|\b(usage|safety) polic(y|ies)\b|\bmoderation\b",
     re.IGNORECASE,

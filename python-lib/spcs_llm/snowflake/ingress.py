@@ -21,6 +21,7 @@ from spcs_llm.errors import (
     BadRequest,
     Blocked,
     IngressError,
+    ModelError,
     ModelLoading,
     NotFound,
     RequestTooLarge,
@@ -32,6 +33,7 @@ from spcs_llm.errors import (
     TokenRefused,
 )
 from spcs_llm.http.asked_wait import wait_for_limit, wait_in_headers
+from spcs_llm.http.event_stream import events
 from spcs_llm.server_text.container_errors import ContainerError, read_error, reason_in_text, telling_line
 from spcs_llm.server_text.foreign_text import error_code, request_id
 from spcs_llm.server_text.redaction import without_secrets
@@ -67,6 +69,7 @@ _TOKEN_HINTS = {
 _CHECK_HOST = "If the service was dropped and created again, its URL is new: SHOW ENDPOINTS IN SERVICE."
 _SET_SERVICE_KEY = "If the container requires a separate key, enter it as 'Service API key'."
 _MAX_PAGE = 16_384  # bytes, of which known phrases are looked for
+_EVENTS = (b"data:", b"event:", b"id:", b"retry:", b": ")  # how a stream of events begins
 _LOST_UPSTREAM = "upstream connect error"
 _STARTING = (
     "no service hosts",
@@ -449,4 +452,16 @@ def _json(body: bytes) -> Any:
     try:
         return json.loads(body)
     except (ValueError, RecursionError):
-        return None
+        return _first_event(body) if body.lstrip().startswith(_EVENTS) else None
+
+
+def _first_event(body: bytes) -> Any:
+    """What the first event says: some gateways refuse a request for a stream with a stream of one error."""
+    try:
+        for event in events([body]):
+            data = event.data.strip()
+            if data and data != b"[DONE]":
+                return json.loads(data) if data[:1] in b'{["' else data.decode("utf-8", "replace")
+    except (ValueError, RecursionError, ModelError):
+        pass
+    return None
