@@ -292,7 +292,8 @@ class AnswerReader:
 
     def _stops_at_thoughts(self) -> bool:
         """Whether there is reasoning and nothing else: some gateways put [DONE] behind whatever they got."""
-        return bool(self._reasoning) and not self._texts and not self._calls
+        message = self._message
+        return bool(message.reasoning) and not message.text and not message.calls
 
     def _plain_text(self, name: str, body: Any) -> str | None:
         """What is new in an event that holds text and nothing else, as nearly all do; None for any other."""
