@@ -493,6 +493,7 @@ class AnswerReader:
         elif self._finish_reason == "tool_calls":
             self._finish_reason = "stop"
             self._lost_calls = True
+        self._refuse_call_among_thoughts()
 
     def _used_up_its_tokens(self) -> bool:
         """Whether the answer has all the tokens that it may have; vLLM's streams end with `tool_calls` all the same."""
@@ -507,6 +508,19 @@ class AnswerReader:
             return choice.name
         return tools[0].name if len(tools) == 1 else None
 
+    def _refuse_call_among_thoughts(self) -> None:
+        """An agent must not take an answer for its end that is nothing but a call which the server did not find."""
+        if self._markup is None or not self._reasoning or not self._says_nothing():
+            return
+        if not holds_call("".join(self._reasoning), self._markup.names):
+            return
+        lost = ModelError(
+            "The model calls a tool within its reasoning, where the service does not find it, and answers nothing else.",
+            "Try again. If this happens again, ask whoever runs the service to update the server, or to turn off the"
+            " model's thinking.",
+        )
+        raise UselessStream(lost.message, lost.hint) if self._as_stream else lost
+
     def _json_among_thoughts(self) -> Iterator[ChatDelta]:
         """The JSON that was asked for, where a server's parser took it for thoughts. They never follow the schema."""
         wanted = self._request.json_format
@@ -514,6 +528,17 @@ class AnswerReader:
             return
         if self._finish_reason in (None, "stop"):
             yield from self._handing_on(self._message.json_among_thoughts(self._request))
+
+    def _refuse_call_among_thoughts(self) -> None:
+        """An agent must not take an answer for its end that is nothing but a call which the server did not find."""
+        if not self._says_nothing() or not self._message.has_call_in_thoughts:
+            return
+        lost = ModelError(
+            "The model calls a tool within its reasoning, where the service does not find it, and answers nothing else.",
+            "Try again. If this happens again, ask whoever runs the service to update the server, or to turn off the"
+            " model's thinking.",
+        )
+        raise UselessStream(lost.message, lost.hint) if self._as_stream else lost
 
     def _drop_forbidden_calls(self) -> None:
         """A caller who says that no tool is to be called will not run a call, and may not expect one."""

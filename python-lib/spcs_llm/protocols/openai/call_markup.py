@@ -28,11 +28,12 @@ class CallMarkup:
         names: The names of the tools that the model may call.
 
     Attributes:
+        names: The names of the tools.
         has_call: Whether the text has a call of one of the tools that did not come as a call. Known after `flush`.
     """
 
     def __init__(self, names: Collection[str]) -> None:
-        self._names = names
+        self.names = names
         self._begun = ""
         self._held: list[str] = []
         self.has_call = False
@@ -79,7 +80,7 @@ class CallMarkup:
             until = len(text) if end < 0 else end
             past = until if end < 0 else end + len(_ENDS[found[0]])
             block = text[found.end() : until]
-            is_call = any(name in block for name in self._names)
+            is_call = any(name in block for name in self.names)
             kept.append(text[at : found.start()])
             if is_call and not is_called:
                 self.has_call = True
@@ -89,6 +90,18 @@ class CallMarkup:
         kept.append(text[at:])
         left = "".join(kept)
         return left if left.strip() or left == text else ""
+
+
+def holds_call(thoughts: str, names: Collection[str]) -> bool:
+    """Whether a model calls one of the tools within its thoughts, and does not only think about a call."""
+    at = 0
+    while (found := _OPENING.search(thoughts, at)) is not None:
+        end = thoughts.find(_ENDS[found[0]], found.end())
+        at = len(thoughts) if end < 0 else end
+        block = thoughts[found.end() : at]
+        if any(name in block for name in names) and (end >= 0 or "{" in block or "<" in block):
+            return True
+    return False
 
 
 def _begun_at(text: str) -> int:

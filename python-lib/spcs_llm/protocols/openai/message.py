@@ -7,7 +7,7 @@ from typing import Any
 
 from spcs_llm.domain import ChatDelta, ChatRequest, ToolCallDelta
 from spcs_llm.errors import ModelError
-from spcs_llm.protocols.openai.call_markup import CallMarkup
+from spcs_llm.protocols.openai.call_markup import CallMarkup, holds_call
 from spcs_llm.protocols.openai.content import has_nothing_known, text_and_reasoning
 from spcs_llm.protocols.openai.log_probs import tokens_of
 from spcs_llm.protocols.openai.obedience import is_as_formatted, json_behind_thoughts
@@ -89,6 +89,11 @@ class GrowingMessage:
     def has_call_in_text(self) -> bool:
         """Whether the text, once it was flushed, has a call of one of the tools that did not come as a call."""
         return self._markup is not None and self._markup.has_call
+
+    @property
+    def has_call_in_thoughts(self) -> bool:
+        """Whether the model calls one of the tools within its thoughts."""
+        return self._markup is not None and holds_call(self.reasoning, self._markup.names)
 
     @property
     def is_plain(self) -> bool:
