@@ -515,7 +515,7 @@ class AnswerReader:
         if not holds_call("".join(self._reasoning), self._markup.names):
             return
         lost = ModelError(
-            "The model calls a tool within its reasoning, where the service does not find it, and answers nothing else.",
+            "The model calls a tool within its reasoning, where the service does not find it, and says nothing else.",
             "Try again. If this happens again, ask whoever runs the service to update the server, or to turn off the"
             " model's thinking.",
         )

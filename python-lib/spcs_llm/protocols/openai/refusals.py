@@ -254,9 +254,11 @@ class Refusals:
         if _has_calls(payload) and not dialect.object_arguments and _ABOUT_MAPPING.search(text):
             self.before_objects = error
             return _step(dialect, {"object_arguments": True}, frozenset({"calls"}))
-        if not dialect.empty_reasoning and _has_assistant(payload) and _ABOUT_REASONING.search(text):
-            calls = frozenset({"calls"}) if _has_calls(payload) else frozenset()
-            return _step(dialect, {"empty_reasoning": True}, calls)
+        if _has_assistant(payload) and names(text, "reasoning_content"):
+            is_missing = _ABOUT_REASONING.search(text) is not None
+            if is_missing != dialect.empty_reasoning:  # or another model by now, which takes none
+                calls = frozenset({"calls"}) if _has_calls(payload) else frozenset()
+                return _step(dialect, {"empty_reasoning": is_missing}, calls)
         is_about_strict = self._asks_for_strict_tool(dialect) and _ABOUT_STRICT.search(text) is not None
         if refuses_tool_schema(payload, text) and not is_about_strict:
             simpler = _with_simpler_tools(dialect, self.request, text)
