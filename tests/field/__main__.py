@@ -10,7 +10,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from tests.field.mesh import Field
+from tests.field.mesh import with_a_dss
 from tests.field.replay_report import replay
 from tests.field.reports import Report, all_reports
 
@@ -22,17 +22,17 @@ def main(arguments: list[str]) -> None:
     parts = [argument for argument in arguments if not argument.startswith("-")]
     right: Counter[str] = Counter()
     of: Counter[str] = Counter()
-    with Field() as field:
-        for report in all_reports():
-            if parts and not any(part in report.name for part in parts):
-                continue
-            wrong = {way: faults for way in report.ways if (faults := replay(field, report, way))}
-            of[report.kind] += 1
-            right[report.kind] += not wrong
-            for way, faults in wrong.items():
-                print(f"{report.name} ({way})", *(f"    {fault}" for fault in faults), sep="\n")
-            if "--mark" in arguments:
-                mark(report, [way for way in report.ways if way in wrong])
+    asked_for = [
+        report for report in all_reports() if not parts or any(part in report.name for part in parts)
+    ]
+    for field, report in with_a_dss(asked_for):
+        wrong = {way: faults for way in report.ways if (faults := replay(field, report, way))}
+        of[report.kind] += 1
+        right[report.kind] += not wrong
+        for way, faults in wrong.items():
+            print(f"{report.name} ({way})", *(f"    {fault}" for fault in faults), sep="\n")
+        if "--mark" in arguments:
+            mark(report, [way for way in report.ways if way in wrong])
     for kind, count in of.items():
         print(f"{kind:20} {right[kind]:3} of {count:3}")
     print(f"{'all':20} {right.total():3} of {of.total():3}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,10 @@ PASSPHRASE = "passphrase-canary"
 ISSUED = ("session-token-canary", "master-token-canary", "endpoint-token-canary")
 _PAUSES_ARE_SHORTER_BY = 500.0
 _COUNTS = ("promptTokens", "totalTokens", "tokenCountsAreEstimated")
+
+
+# Each report leaves a server and a connection open until its DSS ends, and a process may often have only 1,024 files.
+REPORTS_PER_DSS = 100
 
 
 @dataclass
@@ -186,6 +190,14 @@ class Field:
         key_pair = {"user": "DSS", "privateKey": self._private_key, "privateKeyPassphrase": PASSPHRASE}
         self.dss.create_preset(self.plugin_id, "key-pair-credentials", name, {**key_pair, **report.preset})
         return "keyPair", name
+
+
+def with_a_dss(reports: Sequence[Report]) -> Iterator[tuple[Field, Report]]:
+    """Each report with a DSS to replay it in, which some of them share."""
+    for first in range(0, len(reports), REPORTS_PER_DSS):
+        with Field() as field:
+            for report in reports[first : first + REPORTS_PER_DSS]:
+                yield field, report
 
 
 class Consolidated:

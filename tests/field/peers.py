@@ -29,7 +29,7 @@ import langchain_openai
 import litellm
 import openai
 
-from tests.field.mesh import Field, Outcome, messages_of, shorter_pauses
+from tests.field.mesh import Field, Outcome, messages_of, shorter_pauses, with_a_dss
 from tests.field.replay import MODEL, ReplayServer
 from tests.field.reports import STREAMED, UNARY, Query, Report, all_reports
 from tests.field.verdict import faults
@@ -345,10 +345,9 @@ def main(arguments: list[str]) -> None:
     ]
     names = ["this plugin", *(client.name for client in CLIENTS)]
     verdicts: dict[tuple[str, str], dict[str, str]] = {}
-    with Field() as field:
-        for report in reports:
-            for way in ways_of(report):
-                verdicts[report.name, way] = {names[0]: asked_of_plugin(field, report, way)}
+    for field, report in with_a_dss(reports):
+        for way in ways_of(report):
+            verdicts[report.name, way] = {names[0]: asked_of_plugin(field, report, way)}
     for client in CLIENTS:
         with (
             shorter_pauses(),

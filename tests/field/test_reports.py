@@ -9,12 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.field.mesh import Field
+from tests.field.mesh import REPORTS_PER_DSS, Field
 from tests.field.replay_report import replay
 from tests.field.reports import Report, all_reports
-
-# Each report leaves a server and a connection open until its DSS ends, and a process may often have only 1,024 files.
-_REPORTS_PER_DSS = 100
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +23,7 @@ def field(request: pytest.FixtureRequest) -> Iterator[Field]:
 
 def _cases() -> list[object]:
     asked = [(report, way) for report in all_reports() for way in report.ways]
-    return [_case(number // _REPORTS_PER_DSS, report, way) for number, (report, way) in enumerate(asked)]
+    return [_case(number // REPORTS_PER_DSS, report, way) for number, (report, way) in enumerate(asked)]
 
 
 def _case(dss: int, report: Report, way: str) -> object:

@@ -81,7 +81,7 @@ def changed(group: Any, field: dataclasses.Field[Any]) -> Any:
         other = value + 1
     else:
         assert value is None or isinstance(value, str), f"OTHER_VALUES needs one for {field.name}"
-        other = f"{value} and more"
+        other = f"{value}-and-more"
     assert other != value
     return dataclasses.replace(group, **{field.name: other})
 

@@ -529,17 +529,6 @@ class AnswerReader:
         if self._finish_reason in (None, "stop"):
             yield from self._handing_on(self._message.json_among_thoughts(self._request))
 
-    def _refuse_call_among_thoughts(self) -> None:
-        """An agent must not take an answer for its end that is nothing but a call which the server did not find."""
-        if not self._says_nothing() or not self._message.has_call_in_thoughts:
-            return
-        lost = ModelError(
-            "The model calls a tool within its reasoning, where the service does not find it, and answers nothing else.",
-            "Try again. If this happens again, ask whoever runs the service to update the server, or to turn off the"
-            " model's thinking.",
-        )
-        raise UselessStream(lost.message, lost.hint) if self._as_stream else lost
-
     def _drop_forbidden_calls(self) -> None:
         """A caller who says that no tool is to be called will not run a call, and may not expect one."""
         choice = self._request.tool_choice
