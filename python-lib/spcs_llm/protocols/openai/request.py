@@ -208,7 +208,11 @@ def _joined_content(first: Any, second: Any) -> Any:
         return first or second
     if isinstance(first, str) and isinstance(second, str):
         return f"{first}\n\n{second}"
-    return [*_as_parts(first), *_as_parts(second)]
+    before, after = _as_parts(first), _as_parts(second)
+    if before[-1]["type"] == "text" == after[0]["type"]:  # some servers read only one text of several
+        seam = {"type": "text", "text": f"{before[-1]['text']}\n\n{after[0]['text']}"}
+        return [*before[:-1], seam, *after[1:]]
+    return [*before, *after]
 
 
 def _as_parts(content: Any) -> list[Any]:
@@ -263,15 +267,18 @@ def _arguments(call: ToolCall, dialect: Dialect) -> Any:
 
 
 def _content(parts: tuple[Part, ...], dialect: Dialect) -> Any:
-    """Plain text where there is nothing else: many templates know no parts."""
+    """Plain text where there is nothing else: many templates know no parts, and some servers only the last text."""
     if all(isinstance(part, TextPart) for part in parts):
         return "".join(part.text for part in parts if isinstance(part, TextPart))
-    return [
-        {"type": "text", "text": part.text}
-        if isinstance(part, TextPart)
-        else {"type": "image_url", "image_url": _image(part, dialect)}
-        for part in parts
-    ]
+    written: list[dict[str, Any]] = []
+    for part in parts:
+        if not isinstance(part, TextPart):
+            written.append({"type": "image_url", "image_url": _image(part, dialect)})
+        elif written and "text" in written[-1]:
+            written[-1]["text"] += part.text
+        else:
+            written.append({"type": "text", "text": part.text})
+    return written
 
 
 def _image(image: ImagePart, dialect: Dialect) -> dict[str, str]:
