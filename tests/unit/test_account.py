@@ -454,6 +454,37 @@ def test_hints_about_roles_fit_the_way_of_signing_in(code: str, sign_in: SignInK
     assert ("'Role'" in error.hint) == (sign_in is SignInKind.KEY_PAIR)
 
 
+# Snowflake documentation, "Cortex Agents in Microsoft Teams: troubleshooting" and "Power BI SSO: error messages"
+@pytest.mark.parametrize(
+    ("code", "message", "hint"),
+    [
+        (
+            "390304",
+            "Incorrect username or password was specified.",
+            "EXTERNAL_OAUTH_TOKEN_USER_MAPPING_CLAIM",
+        ),
+        ("390303", "Invalid OAuth access token. [1234]", "EXTERNAL_OAUTH_ISSUER"),
+        (
+            "390317",
+            "The role is not listed in the Access Token or was filtered.",
+            "EXTERNAL_OAUTH_ANY_ROLE_MODE",
+        ),
+        ("390186", "Role 'R' is not granted to this user.", "BLOCKED_ROLES_LIST"),
+        (None, "OAuth Authz Server Integration is not enabled.", "SET ENABLED = TRUE"),
+        (
+            None,
+            "No default role has been assigned to the user, contact an administrator.",
+            "SET DEFAULT_ROLE",
+        ),
+        (None, "User's configured default role 'R' is not granted to this user.", "GRANT ROLE"),
+    ],
+)
+def test_refusals_of_an_oauth_token_name_the_property_to_look_at(
+    code: str | None, message: str, hint: str
+) -> None:
+    assert hint in login_error(code, message, sign_in=SignInKind.OAUTH).hint
+
+
 def test_a_login_tells_the_role_of_its_session() -> None:
     told = {**GRANTED, "sessionInfo": {"roleName": "CALLER"}}
     assert login(granting(told)).role == "CALLER"

@@ -1,7 +1,8 @@
 """Why no token was granted, as errors with a hint.
 
 Codes: snowflake-connector-python 4.8.1, `network.py`, and 5.2.0, `sf_core/src/rest/snowflake`; Snowflake documentation,
-"Key-pair authentication: troubleshooting", for 3943xx, and "Snowflake REST APIs: common setup", for 390202.
+"Key-pair authentication: troubleshooting", for 3943xx, "Snowflake REST APIs: common setup", for 390202, and "Power BI
+SSO: error messages", for External OAuth.
 """
 
 from __future__ import annotations
@@ -60,11 +61,26 @@ _CHECK_ROLE = (
 )
 _CHECK_SCOPE = (
     "Ask a Snowflake administrator to add the role to ALLOWED_ROLES_LIST of the security integration, and a DSS"
-    " administrator to add it to 'Scope' of the preset."
+    " administrator to add it to 'Scope' of the preset. If the scope is session:role-any, the security integration must"
+    " have EXTERNAL_OAUTH_ANY_ROLE_MODE = ENABLE."
 )
 _CHECK_ROLE_OF_SCOPE = (
     "Ask a DSS administrator to correct the role in 'Scope' of the preset, as SHOW ROLES lists it, or a Snowflake"
-    " administrator to run GRANT ROLE <role> TO USER <user>."
+    " administrator to run GRANT ROLE <role> TO USER <user>, and to compare the role with ALLOWED_ROLES_LIST and"
+    " BLOCKED_ROLES_LIST of the security integration."
+)
+_CHECK_EXTERNAL_OAUTH = (
+    f"{SIGN_IN_AGAIN} With External OAuth, ask a Snowflake administrator to compare EXTERNAL_OAUTH_ISSUER,"
+    " EXTERNAL_OAUTH_JWS_KEYS_URL and EXTERNAL_OAUTH_AUDIENCE_LIST of the security integration with the identity"
+    " provider."
+)
+_ENABLE_INTEGRATION = (
+    "Ask a Snowflake administrator to run ALTER SECURITY INTEGRATION <name> SET ENABLED = TRUE, or to create the"
+    " integration again."
+)
+_DEFAULT_ROLE = (
+    "Ask a Snowflake administrator to run ALTER USER <user> SET DEFAULT_ROLE = <role> and GRANT ROLE <role> TO USER"
+    " <user>."
 )
 _CHECK_RESTRICTION = (
     "Ask a Snowflake administrator to grant the user the role to which the programmatic access token is"
@@ -142,6 +158,8 @@ _WORDS = (
     (re.compile(r"network policy|\bip\b[^\n]{0,200}\bnot allowed", re.I), _ALLOW_ADDRESS),
     (re.compile(r"\buser (?:access |account )?(?:is |has been )?disabled\b", re.I), _ENABLE_USER),
     (re.compile(r"\btemporarily locked\b", re.I), _UNLOCK_USER),
+    (re.compile(r"\bAuthz Server Integration is not enabled\b", re.I), _ENABLE_INTEGRATION),
+    (re.compile(r"\bno default role has been assigned\b|\bconfigured default role\b", re.I), _DEFAULT_ROLE),
     (re.compile(r"\bfree trial has ended\b|\baccount is suspended\b", re.I), _PAY),
 )
 _ABOUT_AUTHENTICATION_POLICY = re.compile(r"\bauthentication policy\b", re.I)
@@ -190,9 +208,11 @@ def hint_for_code(code: str, sign_in: SignInKind = SignInKind.UNKNOWN) -> str:
         return _ALLOW_METHOD % _METHODS.get(sign_in, "this way of signing in")
     if code in _ROLE_CODES:
         return _ROLE_HINTS[sign_in]
+    if code == "390303" and sign_in is SignInKind.OAUTH:
+        return _CHECK_EXTERNAL_OAUTH
     if code in _TOKEN_ENDED:
         return _NEW_TOKEN if sign_in is SignInKind.TOKEN else SIGN_IN_AGAIN
-    if code == "390100" and sign_in is SignInKind.OAUTH:
+    if code in ("390100", "390304") and sign_in is SignInKind.OAUTH:
         return _NO_USER_OF_TOKEN
     return _HINTS.get(code, "")
 
