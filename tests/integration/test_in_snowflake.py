@@ -141,6 +141,14 @@ def test_keys_that_differ_in_their_last_digit_are_two_rows(at: Scene) -> None:
     assert {row["text"]: row["answer"] for row in at.output} == {text: answer_to(text) for text in "ab"}
 
 
+def test_a_uuid_is_a_key_and_a_text_of_a_prompt(at: Scene) -> None:
+    """Snowflake documentation, "UUID data type" (new in 2026): columns of Iceberg tables and keys have it."""
+    key = "c73d9175-0a1d-48c6-8d30-df165461328b"
+    at.fill([(key, "a"), (key[:-1] + "c", "b")], {"id": "UUID", "text": "VARCHAR"})
+    assert at.here({**PROMPT, "promptTemplate": "{{id}} {{text}}"}).answered == 2
+    assert {row["text"]: row["answer"] for row in at.output}["a"] == answer_to(f"{key} a")
+
+
 def test_what_is_sent_is_what_the_form_says(at: Scene) -> None:
     at.fill([(1, "q")])
     asked: list[Any] = []

@@ -146,6 +146,21 @@ def test_keys_that_differ_by_a_billionth_of_a_second_differ(kind: str) -> None:
     assert ".FF3" in column.text("I")  # in a prompt, as docs/in-snowflake.md says
 
 
+@pytest.mark.parametrize(
+    ("kind", "has_text"),
+    [
+        ("UUID", True),
+        ("INTERVAL YEAR TO MONTH", True),
+        ("VECTOR", False),
+        ("GEOGRAPHY", False),
+        ("FILE", False),
+    ],
+)
+def test_what_snowflake_casts_to_text_has_one(kind: str, has_text: bool) -> None:
+    """Snowflake documentation, "Data type conversion"."""
+    assert InputColumn("C", kind).has_text is has_text
+
+
 def test_a_text_is_read_without_its_collation() -> None:
     """Snowflake documentation, "Collation support"; mlorek/frostlake, CollationTest, checked against an account.
 

@@ -24,7 +24,7 @@ _FORMATS = {
 _TEXTS = ("TEXT", "VARCHAR", "STRING", "CHAR")
 _DIGITS = 3  # of a second
 _DIGITS_OF_KEYS = 9  # of a second: all that Snowflake keeps
-_BY_CAST = ("NUMBER", "FLOAT", "DECFLOAT", "BOOLEAN", "VARIANT")
+_BY_CAST = ("NUMBER", "FLOAT", "DECFLOAT", "BOOLEAN", "VARIANT", "UUID")
 _AS_JSON = ("OBJECT", "ARRAY")
 # What has to be JSON in a column of text, and how: Snowflake documentation, "Data type conversion", "Structured data
 # types", "Vector data types" and "ST_ASGEOJSON".
@@ -51,7 +51,8 @@ class InputColumn:
     @property
     def has_text(self) -> bool:
         """Whether its cells can stand in a prompt or in a key."""
-        return self.type in (*_TEXTS, *_BY_CAST, *_AS_JSON, *_FORMATS, "BINARY")
+        known = self.type in (*_TEXTS, *_BY_CAST, *_AS_JSON, *_FORMATS, "BINARY")
+        return known or self.type.startswith("INTERVAL")  # of any fields, such as INTERVAL YEAR TO MONTH
 
     def sql(self, table: str) -> str:
         """The column as a statement has it."""

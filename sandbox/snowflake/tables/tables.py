@@ -30,10 +30,12 @@ INSERTED = 12544  # the kind of INSERT, which also stands for other changes here
 _SHOWN_TYPES = {
     "VARCHAR": "TEXT", "JSON": "VARIANT", "DOUBLE": "FLOAT", "BOOLEAN": "BOOLEAN", "DATE": "DATE", "TIME": "TIME",
     "TIMESTAMP": "TIMESTAMP_NTZ", "TIMESTAMP WITH TIME ZONE": "TIMESTAMP_LTZ", "BLOB": "BINARY",
+    "UUID": "UUID",
 }  # fmt: skip
 _WIRE_TYPES = {
     "VARCHAR": "text", "JSON": "variant", "DOUBLE": "real", "FLOAT": "real", "BOOLEAN": "boolean", "DATE": "date",
     "TIME": "time", "TIMESTAMP": "timestamp_ntz", "TIMESTAMP WITH TIME ZONE": "timestamp_ltz", "BLOB": "binary",
+    "UUID": "text",
 }  # fmt: skip
 
 
