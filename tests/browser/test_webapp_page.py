@@ -689,6 +689,17 @@ def test_a_proxy_that_puts_its_page_in_place_of_gateway_errors_hides_no_reason(t
 
 
 @pytest.mark.exhaustive
+def test_models_that_could_not_be_asked_for_are_asked_for_again(tab: Any, at: Scene) -> None:
+    with at.talker(STRANGER) as talk:
+        one = tab()
+        gone = {"status": 502, "content_type": "text/html", "body": "<h1>Bad Gateway</h1>"}
+        asked = _answer_instead(one.page, "**/api/models*", gone, times=1)
+        one.open(f"#/service/{talk.service}")
+        one.page.get_by_label("Query by the model").wait_for()
+        assert len(asked) == 2
+
+
+@pytest.mark.exhaustive
 def test_a_404_of_a_proxy_does_not_end_a_prompt_that_is_answered(tab: Any, at: Scene) -> None:
     with at.talker(STRANGER):
         one = tab()

@@ -516,8 +516,9 @@
 
   async function askForModels(id, isSuspended) {
     let models;
-    try { models = await ask(query("models", { service: id })); } catch (error) { models = { error }; }
+    try { models = await ask(query("models", { service: id })); } catch (error) { models = error.status ? { error } : undefined; }
     if (one.id !== id) return;
+    if (!models) { one.models = undefined; return; } // the backend was not reached, and is asked again
     one.models = models;
     one.model = (!isSuspended && models.likely) || "";
     poll(true);
