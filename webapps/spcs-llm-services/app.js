@@ -102,7 +102,7 @@
 
   async function ask(path, body, isRetry) {
     const { response, text } = await asked(path, body);
-    const answer = objectIn(text);
+    const answer = objectOf(text);
     if (response.ok && answer) return answer;
     if (response.status === 403 && body !== undefined && !isRetry) {
       const before = me.csrf; // the backend may have been restarted since
@@ -141,7 +141,7 @@
     try { return (await fetch(backend("me"), options)).type === "opaqueredirect"; } catch { return false; } finally { clearTimeout(alarm); }
   }
 
-  function objectIn(text) {
+  function objectOf(text) {
     try {
       const value = JSON.parse(text);
       return value && typeof value === "object" && !Array.isArray(value) ? value : null;
@@ -671,7 +671,7 @@
     event.preventDefault();
     try {
       const { response, text } = await asked("cost.csv");
-      if (!response.ok || !(response.headers.get("Content-Type") || "").startsWith("text/csv")) throw refused(response, objectIn(text));
+      if (!response.ok || !(response.headers.get("Content-Type") || "").startsWith("text/csv")) throw refused(response, objectOf(text));
       const url = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
       h("a", { href: url, download: CSV_NAME }).click();
       setTimeout(() => URL.revokeObjectURL(url), AWAY_SECONDS * 1000);
