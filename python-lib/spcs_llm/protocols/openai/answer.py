@@ -510,9 +510,7 @@ class AnswerReader:
 
     def _refuse_call_among_thoughts(self) -> None:
         """An agent must not take an answer for its end that is nothing but a call which the server did not find."""
-        if self._markup is None or not self._reasoning or not self._says_nothing():
-            return
-        if not holds_call("".join(self._reasoning), self._markup.names):
+        if not self._says_nothing() or not self._message.has_call_in_thoughts:
             return
         lost = ModelError(
             "The model calls a tool within its reasoning, where the service does not find it, and says nothing else.",
