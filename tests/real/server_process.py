@@ -7,11 +7,15 @@ import os
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import IO
 
 import requests
+
+_LAST_BYTES = 8000
 
 
 def free_port() -> int:
@@ -25,13 +29,20 @@ def server_process(
 ) -> Iterator[str]:
     """Gives the server's URL once `path` answers with a success; ends it, and what it started, at the end."""
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", **variables}
-    process = subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
-    url = f"http://127.0.0.1:{port}"
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            command, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        with _ended(process):
+            url = f"http://127.0.0.1:{port}"
+            _wait(process, url + path, seconds, log)
+            yield url
+
+
+@contextlib.contextmanager
+def _ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
     try:
-        _wait(process, url + path, seconds)
-        yield url
+        yield
     finally:
         process.terminate()
         try:
@@ -43,13 +54,19 @@ def server_process(
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def _wait(process: subprocess.Popen[bytes], url: str, seconds: float) -> None:
+def _wait(process: subprocess.Popen[bytes], url: str, seconds: float, log: IO[bytes]) -> None:
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         if process.poll() is not None:
-            raise RuntimeError(f"the server ended with {process.returncode}")
+            raise RuntimeError(f"the server ended with {process.returncode}:\n{_end_of(log)}")
         with contextlib.suppress(requests.RequestException):
             if requests.get(url, timeout=2).ok:
                 return
         time.sleep(0.2)
-    raise RuntimeError("the server does not get ready")
+    raise RuntimeError(f"the server does not get ready:\n{_end_of(log)}")
+
+
+def _end_of(log: IO[bytes]) -> str:
+    """What the server said at last. It writes at the same place of the file, so that nothing is moved here."""
+    length = os.fstat(log.fileno()).st_size
+    return os.pread(log.fileno(), _LAST_BYTES, max(0, length - _LAST_BYTES)).decode("utf-8", "replace")
