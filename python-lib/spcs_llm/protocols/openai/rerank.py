@@ -24,6 +24,8 @@ from spcs_llm.server_text.refusal_hints import TOO_LONG
 from spcs_llm.sharing.learned import Learned
 
 _MOST_ATTEMPTS: Final = 6
+# What llama.cpp makes of a model for text as a reranker; those that score are never as sure of all documents.
+_NEXT_TO_NOTHING: Final = 1e-15
 _SCORES: Final = ("relevance_score", "score", "logit", "relevanceScore")  # the last is Bedrock's
 _MAX_RANKING: Final = 4 << 20  # bytes; some servers send the documents back, of which a request has 1 MB
 
@@ -195,7 +197,7 @@ def read_ranking(body: Any, count: int, payload: Any) -> Ranking:
         All documents by falling score.
 
     Raises:
-        ModelError: If the answer does not rank each document once.
+        ModelError: If the answer does not rank each document once, or its scores say nothing.
         ServiceError: If the answer is an error.
     """
     error = error_within(body, payload)
@@ -211,6 +213,13 @@ def read_ranking(body: Any, count: int, payload: Any) -> Ranking:
         raise unexpected_reply("The service ranks a document twice.")
     if len(documents) < count:
         raise unexpected_reply(f"The service ranks {len(documents)} of {count} documents only.")
+    if any(document.score for document in documents) and all(
+        abs(document.score) < _NEXT_TO_NOTHING for document in documents
+    ):
+        raise ModelError(
+            "Each score of the service is next to nothing: its model has no head that scores documents.",
+            "Ask whoever runs the service for a reranker that was converted with its head.",
+        )
     documents.sort(key=lambda document: -document.score)
     usage = usage_of(body.get("usage")) if isinstance(body, dict) else Usage()
     return Ranking(tuple(documents), usage)
