@@ -96,6 +96,10 @@ _VALIDATION = re.compile(r"\d{1,6} validation errors? for ")
 _LOC = re.compile(r"""['"]loc['"]: ?[(\[]([^()\[\]]{0,300})[)\]]""")
 _MSG = re.compile(r"""['"]msg['"]: ?(?:'((?:[^'\\]|\\.){0,500})'|"((?:[^"\\]|\\.){0,500})")""")
 _MESSAGE = re.compile(r"""['"]message['"]: ?(?:'((?:[^'\\]|\\.){0,2000})'|"((?:[^"\\]|\\.){0,2000})")""")
+_PYTHONS = re.compile(
+    r"""['"](error|message|detail)['"]: ?(?:'((?:[^'\\]|\\.){1,2000})'|"((?:[^"\\]|\\.){1,2000})")"""
+)
+_BEGIN_OF_PYTHONS = re.compile(r"""\{['"](?:error|message|detail)['"]:""")
 _LITELLM_CLASS = re.compile(
     r"(?:litellm\.)?(?:exceptions\.)?[A-Za-z.]{0,60}(?:Error|Exception|Unavailable): (?=\S)"
 )
@@ -370,15 +374,25 @@ def _cause(text: str, depth: int) -> str:
     return telling_line(text)
 
 
+def _told_in_python(text: str) -> dict[str, str]:
+    """What a dictionary in the form of Python's `repr` says, if it begins with what says something."""
+    if not _BEGIN_OF_PYTHONS.match(text):
+        return {}
+    told: dict[str, str] = {}
+    for found in itertools.islice(_PYTHONS.finditer(text), _MAX_PROBLEMS):
+        told.setdefault(found[1], _unquoted(found[2] or found[3]))
+    return told
+
+
 def _quoted_error(text: str, depth: int) -> str:
-    """The reason in an error that a sentence quotes as JSON: what stands before it only says that there is one."""
+    """The reason in an error that a sentence quotes as JSON or in Python's form: what stands before it only says that there is one."""
     start, end = text.find("{"), text.rfind("}")
-    if not 0 < start < end:
+    if not 0 <= start < end:
         return ""
     try:
         within = json.loads(text[start : end + 1])
     except (ValueError, RecursionError):
-        return ""
+        within = _told_in_python(text[start:])
     if not isinstance(within, Mapping) or not any(name in within for name in ("error", "message", "detail")):
         return ""
     return _reason(within, depth + 1)
