@@ -385,7 +385,7 @@ def _told_in_python(text: str) -> dict[str, str]:
 
 
 def _quoted_error(text: str, depth: int) -> str:
-    """The reason in an error that a sentence quotes as JSON or in Python's form: what stands before it only says that there is one."""
+    """The reason in an error that a sentence quotes, as JSON or as Python's `repr`. What stands before it is not one."""
     start, end = text.find("{"), text.rfind("}")
     if not 0 <= start < end:
         return ""
