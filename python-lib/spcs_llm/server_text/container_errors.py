@@ -385,7 +385,7 @@ def _told_in_python(text: str) -> dict[str, str]:
 
 
 def _quoted_error(text: str, depth: int) -> str:
-    """The reason in an error that a sentence quotes, as JSON or as Python's `repr`. What stands before it is not one."""
+    """The reason in an error that a sentence quotes, as JSON or as Python does. What stands before it is none."""
     start, end = text.find("{"), text.rfind("}")
     if not 0 <= start < end:
         return ""
