@@ -100,6 +100,10 @@ _PYTHONS = re.compile(
     r"""['"](error|message|detail)['"]: ?(?:'((?:[^'\\]|\\.){1,2000})'|"((?:[^"\\]|\\.){1,2000})")"""
 )
 _BEGIN_OF_PYTHONS = re.compile(r"""\{['"](?:error|message|detail)['"]:""")
+# What a sentence says before it quotes an error, if it only says that there is one.
+_ONLY_AN_ERROR = frozenset(
+    {"api", "backend", "code", "error", "http", "server", "service", "status", "upstream"}
+)
 _LITELLM_CLASS = re.compile(
     r"(?:litellm\.)?(?:exceptions\.)?[A-Za-z.]{0,60}(?:Error|Exception|Unavailable): (?=\S)"
 )
@@ -385,7 +389,7 @@ def _told_in_python(text: str) -> dict[str, str]:
 
 
 def _quoted_error(text: str, depth: int) -> str:
-    """The reason in an error that a sentence quotes, as JSON or as Python does. What stands before it is none."""
+    """The reason in an error that a sentence quotes, as JSON or as Python does, behind what the sentence says of it."""
     start, end = text.find("{"), text.rfind("}")
     if not 0 <= start < end:
         return ""
@@ -395,7 +399,10 @@ def _quoted_error(text: str, depth: int) -> str:
         within = _told_in_python(text[start:])
     if not isinstance(within, Mapping) or not any(name in within for name in ("error", "message", "detail")):
         return ""
-    return _reason(within, depth + 1)
+    reason = _reason(within, depth + 1)
+    before = telling_line(text[:start]).rstrip(" \"'`:")
+    says_more = any(word not in _ONLY_AN_ERROR for word in re.findall(r"[a-z]+", before.lower()))
+    return f"{before}: {reason}" if says_more and reason else reason
 
 
 def reason_in_text(text: str) -> str:
