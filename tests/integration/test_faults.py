@@ -410,7 +410,7 @@ STATUS = [
     Fault("413", always(413), RequestTooLarge, "too large", "'Max batch size'"),
     Fault("418", always(418, b"teapot"), ServiceError, "HTTP 418"),
     Fault("429 each time", always(429), ServiceBusy, "HTTP 429", "'Max parallelism'", attempts=4, slept=BACKOFF),
-    Fault("500", always(500, b'{"error": "CUDA error: out of memory"}'), ServiceError, "CUDA error: out of memory", "SYSTEM$GET_SERVICE_LOGS"),
+    Fault("500", always(500, b'{"error": "CUDA error: out of memory"}'), ServiceError, "CUDA error: out of memory", "more memory"),
     Fault("500 of the gateway", gateway(500, "empty data"), IngressError, "gateway fails", "sign in by OAuth"),
     Fault("501", always(501), ServiceError, "HTTP 501"),
     *[
