@@ -106,6 +106,8 @@ class Tab:
         ]
 
     def close(self) -> None:
+        # A handler that is still at work would fail when its page is gone, and fail the next test with it.
+        self.page.unroute_all(behavior="ignoreErrors")
         self.context.close()
         assert self.troubles == []
 
