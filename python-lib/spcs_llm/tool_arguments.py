@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from spcs_llm.lenient_json import read_leniently
+from spcs_llm.schema_reference import referred
 from spcs_llm.whole_characters import whole_characters
 
 INVALID_ARGUMENTS = "invalid_arguments"  # the one key of what stands for arguments that cannot be read
@@ -131,7 +132,7 @@ def _resolved(declared: Any, schema: Mapping[str, Any]) -> Mapping[str, Any]:
             return {}
         options = declared.get("anyOf") or declared.get("oneOf") or declared.get("allOf")
         if isinstance(declared.get("$ref"), str):
-            declared = _referred(declared["$ref"], schema)
+            declared = referred(declared["$ref"], schema)
         elif isinstance(options, list):
             some = [each for each in options if not isinstance(each, Mapping) or each.get("type") != "null"]
             declared = some[0] if len(some) == 1 else {}
@@ -148,7 +149,7 @@ def _kinds(declared: Any, schema: Mapping[str, Any], depth: int = 6) -> set[str]
     if isinstance(kind, (str, list)):
         return {kind} if isinstance(kind, str) else {str(each) for each in kind}
     if isinstance(declared.get("$ref"), str):
-        return _kinds(_referred(declared["$ref"], schema), schema, depth - 1)
+        return _kinds(referred(declared["$ref"], schema), schema, depth - 1)
     if isinstance(declared.get("enum"), list):
         return set().union(*(_KINDS.get(type(each), {"string"}) for each in declared["enum"]))
     parts = declared.get("allOf")  # as older versions of Pydantic write a reference that has a description
@@ -164,14 +165,6 @@ def _kinds(declared: Any, schema: Mapping[str, Any], depth: int = 6) -> set[str]
             return set()
         found |= kinds
     return found
-
-
-def _referred(reference: str, schema: Mapping[str, Any]) -> Any:
-    """The part of a schema that a reference within it names."""
-    part: Any = schema if reference.startswith("#") else None
-    for name in reference.split("/")[1:]:
-        part = part.get(name.replace("~1", "/").replace("~0", "~")) if isinstance(part, Mapping) else None
-    return part
 
 
 def is_whole(text: str) -> bool:

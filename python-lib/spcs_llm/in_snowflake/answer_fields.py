@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from spcs_llm.schema_reference import referred
+
 _DIGITS = 38  # of a NUMBER; JSON has integers of any width
 # Type of JSON schema -> type of the column, and the names that TYPEOF has for such values.
 _TYPES: Mapping[str, tuple[str, tuple[str, ...]]] = {
@@ -124,22 +126,12 @@ def _alternatives(schema: Any, root: Mapping[str, Any], seen: set[str]) -> list[
         if reference in seen:
             return []
         seen.add(reference)
-        return _alternatives(_referred(root, reference), root, seen)
+        return _alternatives(referred(reference, root), root, seen)
     for name in ("anyOf", "oneOf", "allOf"):
         ways = schema.get(name)
         if "type" not in schema and isinstance(ways, list) and (name != "allOf" or len(ways) == 1):
             return [found for way in ways for found in _alternatives(way, root, seen)]
     return [schema]
-
-
-def _referred(root: Any, reference: str) -> Any:
-    """What a reference within the schema means, such as `#/$defs/Kind`; None for any other."""
-    start, *steps = reference.split("/")
-    if start != "#":
-        return None
-    for step in steps:
-        root = root.get(step.replace("~1", "/").replace("~0", "~")) if isinstance(root, dict) else None
-    return root
 
 
 def _types(schema: Mapping[str, Any]) -> list[Any]:

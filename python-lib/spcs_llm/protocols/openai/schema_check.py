@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from spcs_llm.schema_reference import referred
+
 _STEPS: Final = 20_000
 _DEPTH: Final = 60
 _KINDS: Final[dict[str, tuple[type, ...]]] = {
@@ -46,7 +48,7 @@ class _Checker:
             return schema
         if not isinstance(schema, Mapping):
             raise _NotToldError
-        if "$ref" in schema and not self.holds(value, self._resolved(schema["$ref"]), depth + 1):
+        if "$ref" in schema and not self.holds(value, referred(schema["$ref"], self._root), depth + 1):
             return False
         return (
             _is_of_kind(value, schema)
@@ -55,17 +57,6 @@ class _Checker:
             and self._properties_hold(value, schema, depth)
             and self._items_hold(value, schema, depth)
         )
-
-    def _resolved(self, reference: Any) -> Any:
-        if not isinstance(reference, str) or not reference.startswith("#"):
-            raise _NotToldError
-        found: Any = self._root
-        for key in reference[1:].split("/")[1:]:
-            key = key.replace("~1", "/").replace("~0", "~")
-            if not isinstance(found, Mapping) or key not in found:
-                raise _NotToldError
-            found = found[key]
-        return found
 
     def _alternatives_hold(self, value: Any, schema: Mapping[str, Any], depth: int) -> bool:
         for key in ("anyOf", "oneOf"):
