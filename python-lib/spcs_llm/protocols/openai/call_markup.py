@@ -6,6 +6,8 @@ import re
 from collections.abc import Collection
 from typing import Final
 
+from spcs_llm.protocols.openai.text import begins_at
+
 _ENDS: Final = {
     "<tool_call>": "</tool_call>",  # Qwen, Hermes, GLM
     "<tool_calls>": "</tool_calls>",
@@ -18,7 +20,6 @@ _ENDS: Final = {
     "<\uff5ctool\u2581calls\u2581begin\uff5c>": "<\uff5ctool\u2581calls\u2581end\uff5c>",  # DeepSeek
 }
 _OPENING: Final = re.compile("|".join(map(re.escape, _ENDS)))
-_LONGEST_OPENING: Final = max(map(len, _ENDS))
 
 
 class CallMarkup:
@@ -56,7 +57,7 @@ class CallMarkup:
             return ""
         text = self._begun + piece
         found = _OPENING.search(text)
-        at = _begun_at(text) if found is None else found.start()
+        at = begins_at(text, _ENDS) if found is None else found.start()
         self._begun = text[at:] if found is None else ""
         if found is not None:
             self._held.append(text[at:])
@@ -102,11 +103,3 @@ def holds_call(thoughts: str, names: Collection[str]) -> bool:
         if any(name in block for name in names) and (end >= 0 or "{" in block or "<" in block):
             return True
     return False
-
-
-def _begun_at(text: str) -> int:
-    """Where the beginning of an opening tag stands at a text's end; the text's length if none does."""
-    for at in range(max(0, len(text) - _LONGEST_OPENING + 1), len(text)):
-        if text[at] == "<" and any(opening.startswith(text[at:]) for opening in _ENDS):
-            return at
-    return len(text)

@@ -6,6 +6,7 @@ import re
 from typing import Final
 
 from spcs_llm.protocols.openai.harmony import Harmony, begins_harmony
+from spcs_llm.protocols.openai.text import begins_at
 
 # How a block of thoughts begins, and how it ends.
 THOUGHTS: Final = {
@@ -36,7 +37,6 @@ _TURN_ENDS: Final = (
 )  # fmt: skip
 _TURN_END: Final = re.compile("|".join(map(re.escape, _TURN_ENDS)))
 _BLANKS: Final = re.compile(r"\s+")
-_LONGEST_TURN_END: Final = max(map(len, _TURN_ENDS))
 _FENCE: Final = "```"
 _LONGEST_LANGUAGE: Final = 20
 _LONGEST_WAIT: Final = 1024  # characters; blanks without end must not be looked through again with each piece
@@ -124,7 +124,8 @@ class LeadingThoughts:
     def _within(self, text: str, end: str) -> tuple[str, str]:
         thoughts, found, rest = text.partition(end)
         if not found:
-            thoughts, self._waiting = _without_beginning_of(end, text)
+            until = begins_at(text, (end,))
+            thoughts, self._waiting = text[:until], text[until:]
         self._has_thoughts = self._has_thoughts or bool(thoughts.strip())
         if not found:
             return "", thoughts
@@ -161,7 +162,7 @@ class TurnEnd:
         while at < len(text):
             at = self._past_blanks(text, at) if self._ended else at
             found = _TURN_END.search(text, at)
-            begun_at = _begun_at(text, at) if found is None else len(text)
+            begun_at = begins_at(text, _TURN_ENDS, at) if found is None else len(text)
             until = begun_at if found is None else found.start()
             if until > at:
                 said += [*self._ended, text[at:until]]
@@ -259,19 +260,3 @@ class JsonFence:
 def _may_become(mark: str, head: str) -> bool:
     """Whether what came is the beginning of a mark; of a word it is all but the line end, or any `a` would wait."""
     return mark.startswith(head) and (not head[0].isalpha() or head == mark.rstrip("\n"))
-
-
-def _without_beginning_of(tag: str, text: str) -> tuple[str, str]:
-    """`text`, and what stands at its end and may become `tag`."""
-    at = text.rfind(tag[0], max(0, len(text) - len(tag) + 1))
-    while at >= 0:
-        if tag.startswith(text[at:]):
-            return text[:at], text[at:]
-        at = text.rfind(tag[0], max(0, len(text) - len(tag) + 1), at)
-    return text, ""
-
-
-def _begun_at(text: str, at: int) -> int:
-    """Where the beginning of a token that ends the turn stands at the end of a text; its length if none does."""
-    begin = text.rfind("<", max(at, len(text) - _LONGEST_TURN_END + 1))
-    return begin if begin >= 0 and any(token.startswith(text[begin:]) for token in _TURN_ENDS) else len(text)

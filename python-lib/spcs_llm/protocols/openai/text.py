@@ -1,4 +1,4 @@
-"""The text of an answer as it grows: whole characters, each piece once.
+"""The text of an answer as it grows: whole characters, each piece once, and marks that two pieces share.
 
 Some servers and gateways send pieces that are not only what is new: the whole text once more with the finish reason,
 or the text so far in each event. And some cut an emoji in two: JSON writes it as two escapes, of which each piece has
@@ -8,6 +8,7 @@ one.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Any
 
 from spcs_llm.whole_characters import whole_characters
@@ -38,6 +39,24 @@ def with_whole_characters(value: Any, depth: int = 64) -> Any:
     if depth and isinstance(value, list):
         return [with_whole_characters(item, depth - 1) for item in value]
     return value
+
+
+def begins_at(text: str, marks: Collection[str], start: int = 0) -> int:
+    """Where one of the marks begins that may go on in the next piece of a text.
+
+    Args:
+        text: What came by now.
+        marks: The marks.
+        start: Where to begin to look.
+
+    Returns:
+        The place of what is the beginning of a mark and stands at the end of the text; the text's length if nothing is.
+    """
+    first = {mark[0] for mark in marks}
+    for at in range(max(start, len(text) - max(map(len, marks)) + 1), len(text)):
+        if text[at] in first and any(mark.startswith(text[at:]) for mark in marks):
+            return at
+    return len(text)
 
 
 class GrowingText:
