@@ -14,7 +14,6 @@ from spcs_llm.protocols.openai.obedience import is_as_formatted, json_behind_tho
 from spcs_llm.protocols.openai.opening import JsonFence, LeadingThoughts, TurnEnd
 from spcs_llm.protocols.openai.text import GrowingText
 from spcs_llm.protocols.openai.tool_calls import NamelessCall, ToolCalls, is_nameless
-from spcs_llm.protocols.openai.tool_names import plain_names
 
 _MOST_BLANKS = 2000  # in a row, within JSON
 
@@ -58,7 +57,8 @@ class GrowingMessage:
         self._said = GrowingText()
         self._thought = GrowingText()
         self._thoughts_before: LeadingThoughts | None = LeadingThoughts()
-        self._markup = None if self._forbids_calls else _call_markup(request)
+        names = self.calls.offered.all_names
+        self._markup = CallMarkup(names) if names and not self._forbids_calls else None
         self._turn_end = TurnEnd()
         self._fence = JsonFence() if request.json_format is not None else None
         self._texts: list[str] = []
@@ -250,8 +250,3 @@ class GrowingMessage:
         self._blanks = self._blanks + at_end if at_end == len(text) else at_end
         if self._blanks > _MOST_BLANKS and self._as_stream:
             raise EndlessBlanks
-
-
-def _call_markup(request: ChatRequest) -> CallMarkup | None:
-    names = plain_names(tool.name for tool in request.tools)
-    return CallMarkup({*names, *names.values()}) if names else None

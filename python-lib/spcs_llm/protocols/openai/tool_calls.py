@@ -143,6 +143,7 @@ class ToolCalls:
         taken_ids: Ids of earlier calls. Some servers give each turn's first call the same id.
 
     Attributes:
+        offered: The names that the model may call by.
         lost_a_part: Whether arguments begin like a JSON object and have no end, or end like one and have no beginning.
     """
 
@@ -150,7 +151,7 @@ class ToolCalls:
         self, offered: Mapping[str, Mapping[str, Any] | None], taken_ids: Collection[str] = ()
     ) -> None:
         self._schemas = offered
-        self._offered = OfferedTools(offered)
+        self.offered = OfferedTools(offered)
         self._calls: list[_Call] = []
         self._by_index: dict[int, _Call] = {}
         self._by_id: dict[str, _Call] = {}
@@ -195,12 +196,12 @@ class ToolCalls:
             name = call.name
             if not call.id or call.id in self._ids or name is None or not call.has_arguments:
                 break
-            if self._offered.meant_by(name) is None:
+            if self.offered.meant_by(name) is None:
                 break
             self._ids.add(call.id)
             self._told.append(call)
             call.is_told = True
-            heads.append(ToolCallDelta(len(self._told) - 1, call.id, self._offered.meant_by(name)))
+            heads.append(ToolCallDelta(len(self._told) - 1, call.id, self.offered.meant_by(name)))
         return tuple(heads)
 
     def rest(self, calls: Sequence[ToolCall]) -> tuple[ToolCallDelta, ...]:
@@ -260,7 +261,7 @@ class ToolCalls:
         ids = set(self._ids)
         finished = []
         for call in calls:
-            offered = self._offered.meant_by(call.name or "")
+            offered = self.offered.meant_by(call.name or "")
             name = offered or readable_name(call.name or "") or forced
             if not name:
                 raise NamelessCall
@@ -286,13 +287,13 @@ class ToolCalls:
 
     def _calls_within(self, name: str, arguments: str) -> list[ToolCall]:
         """The calls that models trained by OpenAI wrap into one of a tool that there is not, if they are clear."""
-        if not name.endswith("parallel") or self._offered.meant_by(name) is not None:
+        if not name.endswith("parallel") or self.offered.meant_by(name) is not None:
             return []
         uses = json.loads(arguments).get("tool_uses")
         calls = []
         for use in uses if isinstance(uses, list) else ():
             wanted = use.get("recipient_name") if isinstance(use, Mapping) else None
-            tool = self._offered.meant_by(wanted) if isinstance(wanted, str) else None
+            tool = self.offered.meant_by(wanted) if isinstance(wanted, str) else None
             if tool is None or not isinstance(use.get("parameters", {}), dict):
                 return []
             calls.append(ToolCall(_new_id(), tool, json.dumps(use.get("parameters", {}), ensure_ascii=False)))
@@ -379,7 +380,7 @@ class ToolCalls:
         name = call.name or ""
         if call.has_arguments or call.names >= _MAX_PIECES_OF_A_NAME or more == name:
             return False
-        if self._offered.meant_by(name) is None or self._offered.meant_by(name + more) is not None:
+        if self.offered.meant_by(name) is None or self.offered.meant_by(name + more) is not None:
             return True
         return more.startswith(name)
 
@@ -390,9 +391,9 @@ class ToolCalls:
         if not self._is_more_of_the_name(call, more):
             return name
         call.names += 1
-        if self._offered.meant_by(name + more) is not None:
+        if self.offered.meant_by(name + more) is not None:
             return name + more
-        return more if more.startswith(name) or self._offered.meant_by(more) is not None else name + more
+        return more if more.startswith(name) or self.offered.meant_by(more) is not None else name + more
 
     def _without_strays(self) -> list[_Call]:
         """The calls but those that are none: pieces that lost their call, names that were said once too often."""

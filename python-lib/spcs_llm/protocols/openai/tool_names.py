@@ -61,11 +61,19 @@ def _made_plain(name: str, taken: Collection[str]) -> str:
 
 
 class OfferedTools:
-    """The names that a model may call by: those of the query, or the plain ones that a server was given for them."""
+    """The names that a model may call by: those of the query, or the plain ones that a server was given for them.
+
+    Args:
+        names: The names of the query's tools.
+
+    Attributes:
+        all_names: The names, and the plain ones.
+    """
 
     def __init__(self, names: Collection[str]) -> None:
         self._names = frozenset(names)
         self._by_plain_name = {plain: name for name, plain in plain_names(names).items()}
+        self.all_names = self._names.union(self._by_plain_name)
         self._folded: dict[str, str | None] = {}
         for name in self._names:
             key = _folded(name)
