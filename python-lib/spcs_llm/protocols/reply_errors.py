@@ -16,7 +16,7 @@ from spcs_llm.errors import (
     ServiceDown,
     ServiceError,
 )
-from spcs_llm.http.asked_wait import wait_in_body, wait_in_sentence
+from spcs_llm.http.asked_wait import wait_for_limit
 from spcs_llm.server_text.container_errors import ContainerError, read_error, read_error_in_success
 from spcs_llm.server_text.redaction import without_private_text
 from spcs_llm.server_text.refusal_hints import (
@@ -85,9 +85,7 @@ def _error(told: ContainerError, body: Any, private: Any) -> ServiceError:
             "The service answers with an error.", "" if hint == SEE_LOGS else hint, status=told.status
         )
     if isinstance(error, ServiceBusy):
-        error.retry_after = wait_in_body(body)
-        if error.retry_after is None:
-            error.retry_after = wait_in_sentence(told.reason)
+        error.retry_after = wait_for_limit({}, body, told.reason)
     error.quote(told.reason)
     error.mask_quotation(lambda reason: without_private_text(reason, private))
     return error
