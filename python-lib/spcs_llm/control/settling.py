@@ -130,7 +130,7 @@ class Settling:
         """What containers say, and the reasons that only their logs have."""
         told = [*map(str, containers)]
         for failure in start_failures(self._session, name, containers):
-            told.append(f"its log says that {failure.reason}. {failure.hint}")
+            told.append(f"{failure}. {failure.hint}")
         return "; ".join(told)
 
     def _late(self, one: Operated) -> Operated:

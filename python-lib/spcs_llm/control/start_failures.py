@@ -49,6 +49,9 @@ class StartFailure:
     hint: str
     kind: str = ""
 
+    def __str__(self) -> str:
+        return f"its log says that {self.reason}"
+
 
 # What a line says -> the reason, the hint, the kind. The first that fits a line counts. In a reason, {options} stands
 # for the names of the arguments in the line, and other names for groups of the pattern.

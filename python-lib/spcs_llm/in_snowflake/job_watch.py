@@ -123,7 +123,7 @@ class Watch:
             )
         ended = [container for container in self._jobs.containers(name) if not container.is_ready]
         failures = start_failures(self._work.session, self._jobs.full_name(name), ended)
-        reasons = [*map(str, ended), *(f"its log says that {failure.reason}" for failure in failures)]
+        reasons = [*map(str, ended), *map(str, failures)]
         told_by = "; ".join(reasons) or "no container says why"
         hints = dict.fromkeys(
             [failure.hint for failure in failures]

@@ -159,7 +159,7 @@ class ServiceSteps:
             if (not container.is_ready or container.restarts) and not (failures and log_may_tell(container)):
                 status = "FAILED" if container.restarts else container.status
                 hints.append(hint_for_message(container.message, status))
-        told += [f"its log says that {failure.reason}" for failure in failures]
+        told += map(str, failures)
         hints += [failure.hint for failure in failures]
         if not self._containers:
             told.append("it does not have a container yet")
