@@ -227,9 +227,8 @@ class Refusals:
             return Step(replace(dialect, whole=True)) if dialect.asks_for_stream else None
         if not may_be_a_refusal(error):
             return None
-        if says_output_is_unreadable(
-            reason_of(error)
-        ):  # other code reads whole answers, and chance helps, too
+        # Other code reads whole answers, and chance helps, too.
+        if says_output_is_unreadable(reason_of(error)):
             return Step(replace(dialect, whole=True)) if dialect.asks_for_stream else None
         text = _KNOWN_FIELDS.sub("", reason_of(error))
         if no_other_form_helps(text):
@@ -433,7 +432,9 @@ def refuses_tool_schema(payload: Mapping[str, Any], text: str) -> bool:
 
 def _names_keyword(schemas: Any, text: str) -> bool:
     """Whether a text has a keyword of JSON schemas that some schemas have."""
-    return any(name in text and f'"{name}"' in json.dumps(schemas) for name in _KEYWORDS)
+    named = [name for name in _KEYWORDS if name in text]
+    written = json.dumps(schemas) if named else ""
+    return any(f'"{name}"' in written for name in named)
 
 
 def _named(keywords: frozenset[str], text: str) -> frozenset[str]:
