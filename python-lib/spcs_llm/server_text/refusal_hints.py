@@ -7,6 +7,7 @@ import re
 CHECK_PROTOCOL = "Check that 'Service protocol' matches the API of the service."
 SEE_LOGS = "Its logs have more details: SYSTEM$GET_SERVICE_LOGS."
 CHECK_SERVICE_KEY = "If the container requires a key, check 'Service API key'."
+_MOST_OF_A_REASON = 1000  # characters
 _OTHER_KIND = re.compile(
     r"\b(model|server)\b.{0,40}(not|n't)( appear to be| support)? (an? |the )?"
     r"(embeddings?|re-?rank\w*|scor(e|ing)|pooling)( \(\w+\))?( api| models?)?( by default)?(\W*$|[.,;:!])"
@@ -240,52 +241,55 @@ def hint_for(reason: str) -> str:
     return next((hint for pattern, hint in _HINTS if pattern.search(reason)), SEE_LOGS)
 
 
+def _says(what: re.Pattern[str], reason: str) -> bool:
+    """Whether the beginning of a reason says it: what follows may be anything, such as the request."""
+    return what.search(reason[:_MOST_OF_A_REASON]) is not None
+
+
 def says_other_kind(reason: str) -> bool:
     """Whether a server says that it has no embeddings, or no ranking, whatever is to be embedded or ranked."""
-    return _OTHER_KIND.search(reason[:1000]) is not None
+    return _says(_OTHER_KIND, reason)
 
 
 def says_no_model(reason: str) -> bool:
     """Whether a server says that it does not have a model."""
-    return _NO_MODEL.search(reason[:1000]) is not None
+    return _says(_NO_MODEL, reason)
 
 
 def no_other_form_helps(reason: str) -> bool:
     """Whether a server refuses a query in any form: for its length, its history, its prompt, or its price."""
-    if TOO_LONG.search(reason):
-        return True
-    reason = reason[:1000]
-    return any(said.search(reason) for said in (_RESULT_IS_MISSING, _ANSWER_IS_MISSING, _FILTERED, _USED_UP))
+    final = (_RESULT_IS_MISSING, _ANSWER_IS_MISSING, _FILTERED, _USED_UP)
+    return TOO_LONG.search(reason) is not None or any(_says(what, reason) for what in final)
 
 
 def says_output_is_unreadable(reason: str) -> bool:
     """Whether a server says that it cannot read what its own model has written."""
-    return _UNREADABLE.search(reason[:1000]) is not None
+    return _says(_UNREADABLE, reason)
 
 
 def says_used_up(reason: str) -> bool:
     """Whether a server says that a budget is used up, which does not pass within a query's time."""
-    return _USED_UP.search(reason[:1000]) is not None
+    return _says(_USED_UP, reason)
 
 
 def says_too_large(reason: str) -> bool:
     """Whether a server says that one request is larger than its limit of tokens in a time."""
-    return _TOO_LARGE.search(reason[:1000]) is not None
+    return _says(_TOO_LARGE, reason)
 
 
 def says_too_long(reason: str) -> bool:
     """Whether a server says that a prompt is too long, whatever status it says so with."""
-    return _PROMPT_IS_TOO_LONG.search(reason[:1000]) is not None
+    return _says(_PROMPT_IS_TOO_LONG, reason)
 
 
 def says_provider_failed(reason: str) -> bool:
     """Whether a gateway says that the server behind it gave no answer, whatever status it says so with."""
-    return _PROVIDER_FAILED.search(reason[:1000]) is not None
+    return _says(_PROVIDER_FAILED, reason)
 
 
 def says_filtered(reason: str) -> bool:
     """Whether a server says that a filter of contents refuses the prompt, which no other form of a request changes."""
-    return _FILTERED.search(reason[:1000]) is not None
+    return _says(_FILTERED, reason)
 
 
 def says_busy(reason: str) -> bool:
