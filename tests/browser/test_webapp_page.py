@@ -765,6 +765,12 @@ def test_a_file_of_costs_is_never_a_page_to_sign_in(tab: Any) -> None:
     assert files == []
 
 
+def _at_backend(backend: Any, url: str) -> str:
+    """The same address of another backend."""
+    here = url.split("/web-apps-backends/")[1].split("/")[1]
+    return url.replace(here, str(backend.id))
+
+
 @pytest.mark.exhaustive
 def test_a_backend_of_several_processes_is_told_as_one(tab: Any, at: Scene) -> None:
     """A backend on Kubernetes can have several pods (release notes of DSS 14.0.0, horizontal pod autoscaling)."""
@@ -775,8 +781,7 @@ def test_a_backend_of_several_processes_is_told_as_one(tab: Any, at: Scene) -> N
 
     def balanced(route: Any) -> None:
         turns.append(route.request.url)
-        here = route.request.url.split("/web-apps-backends/")[1].split("/")[1]
-        url = route.request.url.replace(here, other.id) if len(turns) % 2 else route.request.url
+        url = _at_backend(other, route.request.url) if len(turns) % 2 else route.request.url
         route.fulfill(response=route.fetch(url=url))
 
     one.page.route("**/api/*", balanced)
@@ -796,8 +801,7 @@ def test_a_backend_that_was_restarted_is_not_told_as_several(tab: Any, at: Scene
 
     def restarted(route: Any) -> None:
         asked.append(route.request.url)
-        here = route.request.url.split("/web-apps-backends/")[1].split("/")[1]
-        route.fulfill(response=route.fetch(url=route.request.url.replace(here, other.id)))
+        route.fulfill(response=route.fetch(url=_at_backend(other, route.request.url)))
 
     one.page.route("**/api/*", restarted)
     for _ in range(3):
