@@ -27,9 +27,7 @@ _LOCATORS = (
 ESCAPE_PASSWORD = "Special characters of its password are written as in a URL, such as %23 for #."
 # X509_V_ERR_* of OpenSSL's x509_vfy.h
 _NOT_YET_VALID, _EXPIRED, _OTHER_HOST, _OTHER_ADDRESS = 9, 10, 62, 64
-_REASON_OF_OPENSSL = re.compile(
-    r"[A-Z][A-Z0-9_]{3,60}"
-)  # the name of a constant, such as WRONG_VERSION_NUMBER
+_REASON_OF_OPENSSL = re.compile(r"[A-Z][A-Z0-9_]{3,60}")  # a constant, such as WRONG_VERSION_NUMBER
 _TLS_CUT_OFF = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
 _ONLY_STRICT = frozenset(range(80, 94))  # what VERIFY_X509_STRICT refuses: Python's default from 3.13 on
 

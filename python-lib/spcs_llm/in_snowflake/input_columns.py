@@ -81,9 +81,8 @@ class InputColumn:
             return f"HEX_ENCODE({column})"
         if self.type == "VARIANT":
             return f"TO_VARCHAR(STRIP_NULL_VALUE({column}))"  # null of JSON would be the word
-        return (
-            f"TO_VARCHAR({column})"  # of a text, to leave out its collation: two that differ cannot be joined
-        )
+        # Of a text, to leave out its collation: two texts whose collations differ cannot be joined.
+        return f"TO_VARCHAR({column})"
 
     @staticmethod
     def _never_null(text: str) -> str:

@@ -28,9 +28,8 @@ _VECTOR = (
 # Of gpt-oss, all is thought that is not in the final message.
 _THOUGHTS = {**THOUGHTS, "<|channel|>": "<|channel|>final<|message|>"}
 _BLANKS = r"' \t\r\n'"
-_NUMBERS = (
-    r"'\\[[-+0-9.eE,]+\\]'"  # as TO_JSON writes them: a double with its exponent; NaN and null have letters
-)
+# As TO_JSON writes them: a double with its exponent. NaN and null have other letters.
+_NUMBERS = r"'\\[[-+0-9.eE,]+\\]'"
 _ZEROS = r"'\\[([-+0.,]|[eE][-+]?[0-9]+)*\\]'"
 
 

@@ -36,7 +36,7 @@ REFUSED_IN_A_ROW = 25  # rows without any answer in between: then it is the serv
 TRIES = 4  # of one slice, where another try may help
 WAITS = 20  # for a service that is away, of up to half a minute each
 NULL_WAITS = (
-    10  # of a run, for a service that returns NULL, which one that has just started does for two minutes
+    10  # of a run, for a service that returns NULL: one that has just started does so for two minutes
 )
 _PAUSE, _LONGEST_PAUSE = 2.0, 30.0
 _NULL = "The service returned NULL: it failed, or took too long."

@@ -84,9 +84,8 @@ _GENERIC = re.compile(
     r"(?:error from provider:?\s*)?provider returned (?:an )?error)[.!:]?",
     re.IGNORECASE,
 )
-_CODE = re.compile(
-    r"[A-Za-z0-9]{1,40}(?:[_.-][A-Za-z0-9]{1,40}){1,6}"
-)  # a word for programs: `MAINTENANCE_MODE`
+# A word for programs, such as `MAINTENANCE_MODE`.
+_CODE = re.compile(r"[A-Za-z0-9]{1,40}(?:[_.-][A-Za-z0-9]{1,40}){1,6}")
 _LINK = re.compile(r"for further information visit\s*\S*", re.IGNORECASE)
 _INPUT_QUOTED = re.compile(r"\s{0,8}\[type=[^\n]{0,2000}\Z|,?\s{0,8}input_value=[^\n]{0,2000}\Z")
 _INPUT_IN_LINE = re.compile(

@@ -334,10 +334,8 @@ def _meaning(escape: str) -> str:
         return " "
     is_octal = codes[0].isdigit()  # as protocol buffers write text
     values = [int(code, 8) if is_octal else int(code[1:], 16) for code in codes]
-    if (
-        is_octal or codes[0][0] == "x"
-    ):  # a byte each, as Python writes bytes; or a character each, as it writes a text
-        try:
+    if is_octal or codes[0][0] == "x":
+        try:  # a byte each, as Python writes bytes; or a character each, as it writes a text
             return bytes(values).decode()
         except UnicodeDecodeError:
             return bytes(values).decode("latin-1")

@@ -100,9 +100,10 @@ _API_PATH = re.compile(
 _LET_PASS = "Ask its administrators to let this DSS server call the host of 'LLM endpoint URL'."
 _MAY_BE_ANOTHER = f" If a proxy or firewall redirects to its own page: {_LET_PASS[0].lower()}{_LET_PASS[1:]}"
 _HOST_OF_URL = re.compile(r"(?:https?:)?//([^/?#]*)", re.IGNORECASE)
+# This machine is trusted here as everywhere.
 _SNOWFLAKES_HOST = re.compile(
     r"snowflakecomputing\.|snowflake\.(?:com|app)|^(?:localhost|127\.)", re.IGNORECASE
-)  # or this machine, as everywhere
+)
 _SIGN_IN = re.compile(r"oauth|log-?in|sign-?in|sso|saml|authorize", re.IGNORECASE)
 _SIGN_IN_PAGE = re.compile(rf"snowflakecomputing|snowflake\.com|{_SIGN_IN.pattern}", re.IGNORECASE)
 

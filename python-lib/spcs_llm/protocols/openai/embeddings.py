@@ -224,10 +224,8 @@ class Embedder:
     def _another(self, form: EmbeddingForm, error: ServiceError, *, truncates: bool) -> EmbeddingForm | None:
         """Another form, by what the server says of this one."""
         text = reason_of(error)
-        if is_of_other_kind(error) or _PACKS_BITS.search(
-            text
-        ):  # in numbers, packed bits would pass for a vector
-            return None
+        if is_of_other_kind(error) or _PACKS_BITS.search(text):
+            return None  # in numbers, packed bits would pass for a vector
         if TOO_LONG.search(text):
             if not truncates or form.is_of_tei(truncates=truncates):
                 return None
