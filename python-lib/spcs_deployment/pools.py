@@ -95,7 +95,7 @@ def has_gpu(found: Pool) -> bool:
 
 
 def doubts(found: Pool, models: Iterable[CatalogueModel]) -> list[str]:
-    """What does not suit the chat models that are to run on a pool, as sentences: warnings only.
+    """Warns about chat models that may not run well on a pool.
 
     Args:
         found: The pool.

@@ -99,8 +99,8 @@ def hugging_face_model(model: CatalogueModel, plan: Plan) -> Any:
 def create_service(version: Any, model: CatalogueModel, interface: Interface, plan: Plan, pool: Pool) -> Any:
     """Starts to create a service. vLLM serves chat models; Snowflake builds an image for the others.
 
-    An embedding model gets one worker: each worker loads the model, and a small CPU node has memory for one. A GPU that
-    is there is used: it is billed anyway.
+    An embedding model gets one worker: each worker loads the model, and a small CPU node has memory for one. If the
+    pool has a GPU, it is used, since it is billed in any case.
 
     Args:
         version: The logged `ModelVersion`.

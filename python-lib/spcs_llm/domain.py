@@ -233,7 +233,8 @@ class EmbeddingSettings:
 DEFAULT_EMBEDDING_SETTINGS = EmbeddingSettings()
 
 
-# A larger count is no count, but -1 without a sign or worse; and programs in Java read counts as numbers of 32 bits.
+# Larger values are not real counts: some are -1 read as an unsigned number. Java programs read counts as integers of
+# 32 bits.
 LARGEST_COUNT = 2**31 - 1
 
 

@@ -21,7 +21,7 @@
     │   ├── ServiceBusy      service    429
     │   └── ServiceDown      service    502, 503, 504
     ├── ModelError           model      it answered, but not with an answer
-    │   └── UnusableVector   model      a text's vector is none: by itself, the text may get one
+    │   └── UnusableVector   model      a text's vector cannot be used: sent by itself, it may get one
     └── SqlError             SQL        Snowflake refuses a statement of the control plane
 
 Every text is safe to show and to log. What no error may hold is taken out when its texts are set: credentials that
@@ -321,7 +321,7 @@ class ModelError(SpcsError):
 
 
 class UnusableVector(ModelError):
-    """A text got zeros, or what is not finite numbers, instead of a vector. By itself, it may get one.
+    """A text got zeros or values that are not finite instead of a vector. Sent by itself, it may get one.
 
     Some models return NaN for texts that they pad to the length of a longer one, and servers zeros under load.
     """

@@ -164,7 +164,7 @@ def _condition(condition: Any, what: str) -> None:
         if not isinstance(
             condition.get(key) or [], list
         ):  # of a text, each letter would be one that all requests meet
-            raise BadReport(f"{what}.{key} is no list")
+            raise BadReport(f"{what}.{key} is not a list")
 
 
 def _only(mapping: Any, known: set[str], what: str) -> None:

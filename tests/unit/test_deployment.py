@@ -242,7 +242,7 @@ def test_azure_has_its_own_price_where_it_differs() -> None:
         # NVIDIA-NeMo/nemo-platform pull 2072: the pool that downloads the weights has no room for them
         (
             "OSError: [Errno 28] No space left on device",
-            "no disk space left",
+            "the disk is full",
             "LOGGING_POOL",
         ),
         ("ConnectError: [Errno -2] Name or service not known", "cannot reach Hugging Face", "LOGGING_POOL"),

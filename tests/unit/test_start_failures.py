@@ -260,7 +260,7 @@ LOGS = [
         "EXTERNAL_ACCESS_INTEGRATIONS",
     ),
     # NVIDIA-NeMo/nemo-platform pull 2072, kijai/ComfyUI-Geowizard#10
-    ("OSError: [Errno 28] No space left on device", "no disk space left", "HF_HOME"),
+    ("OSError: [Errno 28] No space left on device", "the disk is full", "HF_HOME"),
     ("PermissionError: [Errno 13] Permission denied: '/models/hub'", "may not write", "uid"),
     ("ModuleNotFoundError: No module named 'mistral_common'", "mistral_common", "image"),
 ]  # fmt: skip

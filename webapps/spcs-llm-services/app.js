@@ -148,7 +148,7 @@
     } catch { return null; }
   }
 
-  /* Why an answer is none: in the backend's words, or else in those of whoever has answered in its place. */
+  /* Why a response is not an answer, in the words of the backend or of whatever answered in its place. */
   function refused({ ok, status }, answer) {
     const error = answer && answer.error;
     if (error && typeof error.message === "string") return new Refused(error.message, error.hint, status);

@@ -39,7 +39,7 @@ class Listed:
             read: Returns the things' names with their labels. It may raise.
 
         Returns:
-            The choices, or a line that says why there are none.
+            The choices, or one line that explains why the list is empty.
         """
         found: list[list[Choice]] = []
 

@@ -61,7 +61,7 @@ _RULES: tuple[tuple[re.Pattern[str], str, str, str], ...] = tuple(
         (
             r"max(?:imum)? (?:seq|model) len(?:gth)? .{0,300}KV cache.{0,120}(?:estimated maximum model length is |\()"
             r"(?P<fits>\d{1,9})(?:\)| ?\.)",
-            "the memory of the GPU does not suffice for the longest text that --max-model-len allows: {fits} tokens"
+            "the GPU does not have enough memory for the longest text that --max-model-len allows: {fits} tokens"
             " fit",
             "Lower --max-model-len to what fits, or use a compute pool whose GPUs have more memory.",
             "",
@@ -75,7 +75,7 @@ _RULES: tuple[tuple[re.Pattern[str], str, str, str], ...] = tuple(
         ),
         (
             r"Free memory on device .{0,200}less than",
-            "some other process uses the memory of the GPU",
+            "another process is using the memory of the GPU",
             "Lower --gpu-memory-utilization, or let only one container of the service use the GPU.",
             "",
         ),
@@ -95,7 +95,7 @@ _RULES: tuple[tuple[re.Pattern[str], str, str, str], ...] = tuple(
         ),
         (
             r"The model type .{1,80} does not support float16",
-            "the model cannot be computed in float16, to which --dtype=half sets it",
+            "the model does not work in float16, which --dtype=half selects",
             "Remove --dtype=half, and use a compute pool whose GPUs have bfloat16: those of GPU_NV_XS do not.",
             "",
         ),
@@ -154,7 +154,7 @@ _RULES: tuple[tuple[re.Pattern[str], str, str, str], ...] = tuple(
         ),
         (
             r"error: unrecognized arguments?:|error: unexpected argument|error: argument .{1,120}: invalid choice",
-            "the server does not know an argument, or not this value of it: {options}",
+            "the server does not recognize an argument or its value: {options}",
             _OTHER_RELEASE,
             "",
         ),
@@ -187,20 +187,21 @@ _RULES: tuple[tuple[re.Pattern[str], str, str, str], ...] = tuple(
         ),
         (
             r"User-specified max_model_len .{1,40} is greater than the derived",
-            "--max-model-len is longer than the model can read",
+            "--max-model-len is longer than the model supports",
             "Lower --max-model-len to the length that the model's config.json has. Do not override the check: longer"
             " texts then end in embeddings of NaN, or in a crash.",
             "",
         ),
         (
             r"`--pooling` arg is not set and we could not find",
-            "the model's repository does not say how its vectors are made of those of its tokens",
+            "the model's repository does not say how to pool the vectors of its tokens",
             "Add --pooling with what the model's page says: cls, mean or last-token.",
             "",
         ),
         (
             r"exceeds `--max-batch-tokens=(?P<tokens>\d{1,9})`\. Either increase",
-            "the model reads longer texts than --max-batch-tokens allows, {tokens} tokens, and may not cut them",
+            "the model reads longer texts than --max-batch-tokens allows, {tokens} tokens, and is not allowed to"
+            " truncate them",
             "Raise --max-batch-tokens, if the memory suffices, or add --auto-truncate.",
             "",
         ),
@@ -212,7 +213,7 @@ _RULES: tuple[tuple[re.Pattern[str], str, str, str], ...] = tuple(
         ),
         (
             r"must be divisible by tensor.parallel.size",
-            "--tensor-parallel-size does not suit the model",
+            "--tensor-parallel-size does not work with this model",
             "Choose a number of GPUs that divides the model's number of attention heads: 1, 2, 4 or 8.",
             "",
         ),
@@ -285,7 +286,7 @@ _RULES: tuple[tuple[re.Pattern[str], str, str, str], ...] = tuple(
         ),
         (
             r"No space left on device|Not enough free disk space",
-            "there is no disk space left",
+            "the disk is full",
             "Mount a block volume that is large enough, and let HF_HOME name it. If /dev/shm is full, enlarge its"
             " volume of source memory.",
             FULL,

@@ -23,7 +23,8 @@ _SAID = re.compile(r"remote service error:\s*(.*)", re.I | re.S)
 _AWAY = re.compile(r"remote service error:\s*(?:404|429|503)\b|no hosts", re.I)
 _SLOW = re.compile(r"remote service error:\s*(?:502|504)\b|timeout was reached", re.I)
 _TOO_LONG = "000630"
-_PASSING = ("000603", "000604", "000625", "300010")  # 000604: also where nobody has cancelled anything
+# 000604 (canceled) also occurs if nobody canceled the statement.
+_PASSING = ("000603", "000604", "000625", "300010")
 
 
 class Remedy(Enum):

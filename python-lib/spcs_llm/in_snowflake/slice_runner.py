@@ -203,7 +203,7 @@ class SliceRunner:
             if found is not None:
                 return found
             longest = min(_LONGEST_PAUSE, _PAUSE * 2 ** (course.tries + course.waits))
-            self._work.sleep(random.uniform(0, longest))  # noqa: S311 - a pause is no secret
+            self._work.sleep(random.uniform(0, longest))  # noqa: S311 - not used for security
         return []
 
     def _after_failure(

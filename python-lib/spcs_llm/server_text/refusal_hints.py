@@ -165,8 +165,8 @@ _HINTS = tuple(
         ),
         (
             r"\bbit.?pack",
-            "Ask whoever runs the service to start it with float32 as the type of its embeddings: packed bits are no"
-            " vector.",
+            "Ask whoever runs the service to start it with float32 as the type of its embeddings: packed bits cannot"
+            " be used as a vector.",
         ),
         (
             r"input_type",
@@ -213,7 +213,7 @@ _LOADING = re.compile(
     r"|^(still )?(loading|warming( up)?|starting( up)?|downloading|initiali[sz]ing)\b|warming up|\bstarting up\b",
     re.IGNORECASE,
 )
-# A proxy beside the model finds nobody at its port: the model loads, or starts again.
+# The proxy in front of the model cannot connect to its port: the model is loading or restarting.
 _NOBODY_LISTENS = re.compile(r"connect(ion|ing)?\b.{0,40}\brefused\b|econnrefused", re.IGNORECASE)
 _BUSY = re.compile(
     r"\b(server|service|model|engine|llm) (is )?(currently |too )?(busy|overloaded)\b|\bservice busy\b"

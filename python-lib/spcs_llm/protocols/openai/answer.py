@@ -559,7 +559,7 @@ class AnswerReader:
             raise ModelError(
                 f"The service counts {completion} tokens of an answer, but its answer is empty.",
                 "Try again. If this happens again, ask whoever runs the service to check the server's parsers for"
-                " reasoning and tool calls: they are to be those that are meant for its model.",
+                " reasoning and tool calls: they must be the ones for its model.",
             )
 
     def _counts(self) -> Usage:

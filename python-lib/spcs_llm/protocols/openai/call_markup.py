@@ -23,7 +23,9 @@ _OPENING: Final = re.compile("|".join(map(re.escape, _ENDS)))
 
 
 class CallMarkup:
-    """Holds back what may be a call from where it begins: it is none of the text if the call comes as a call, too.
+    """Holds back text from where a call may begin.
+
+    The call is removed from the text if the server also returns it as a call.
 
     Args:
         names: The names of the tools that the model may call.

@@ -355,8 +355,8 @@ def _places(items: Sequence[dict[str, Any]], count: int) -> list[int]:
         The place of each one's text.
 
     Raises:
-        ModelError: If a text has none, or several. If there are more of them than texts, nobody can say which were
-            made of pieces of one text.
+        ModelError: If a text has none, or several. If there are more of them than texts, it is unknown which
+            were made from parts of the same text.
     """
     indexes = [place if item.get("index") is None else item["index"] for place, item in enumerate(items)]
     if not all(isinstance(index, int) for index in indexes):

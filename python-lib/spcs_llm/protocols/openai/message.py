@@ -187,7 +187,7 @@ class GrowingMessage:
         return [delta for delta in deltas if delta is not None]
 
     def json_among_thoughts(self, request: ChatRequest) -> list[ChatDelta]:
-        """Makes the thoughts the text where they are the JSON that was asked for, and there is no text.
+        """Uses the reasoning as the text if there is no other text and the reasoning is the JSON that was requested.
 
         Args:
             request: What was asked, with a schema.

@@ -1,4 +1,4 @@
-"""What stands around an answer's text and is none of it: thoughts before it, a fence about JSON, the turn's end."""
+"""What surrounds the text of an answer but is not part of it: thoughts, a Markdown fence, and end-of-turn tokens."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _ROLES: Final = (
     "<|start_header_id|>assistant<|end_header_id|>", "<|im_start|>assistant\n", "<start_of_turn>model\n", "assistant\n",
 )  # fmt: skip
 _ANSWERS: Final = ("<|START_RESPONSE|>", "<|START_TEXT|>")  # of Command A, with their ends below
-# A `</s>` that has no `<s>` before it is no end of a struck-out text.
+# `</s>` is also HTML's closing tag for struck-out text, so it is kept if there is a `<s>` before it.
 _TURN_ENDS: Final = (
     "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<|endoftext|>", "<|end|>", "<|EOT|>", "<end_of_turn>",
     "<turn|>", "<|return|>", "<|END_OF_TURN_TOKEN|>", "<\uff5cend\u2581of\u2581sentence\uff5c>", "<eos>", "</s>",

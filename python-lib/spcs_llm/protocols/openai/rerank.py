@@ -217,7 +217,7 @@ def read_ranking(body: Any, count: int, payload: Any) -> Ranking:
         abs(document.score) < _NEXT_TO_NOTHING for document in documents
     ):
         raise ModelError(
-            "Each score of the service is next to nothing: its model has no head that scores documents.",
+            "All scores of the service are close to 0: its model has no head that scores documents.",
             "Ask whoever runs the service for a reranker that was converted with its head.",
         )
     documents.sort(key=lambda document: -document.score)

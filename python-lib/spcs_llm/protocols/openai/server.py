@@ -92,7 +92,7 @@ def _may_be_about_model(error: SpcsError) -> bool:
 
 
 def _gone(error: ServiceError, model: str | None) -> NotFound | None:
-    """The error of a model that the server does not know any more, whatever status it says so with; None of others."""
+    """The error for a model that the server no longer knows, whatever its status; None for other errors."""
     if isinstance(error, NotFound):
         return error
     text = reason_of(error)
@@ -103,7 +103,7 @@ def _gone(error: ServiceError, model: str | None) -> NotFound | None:
         or not says_no_model(text)
     ):
         return None
-    return _as_not_found(error, "The service does not have the model any more")
+    return _as_not_found(error, "The service no longer has the model")
 
 
 def _of_other_kind(error: SpcsError) -> NotFound:

@@ -1,4 +1,4 @@
-"""JSON as Snowflake writes it: NULL in an array is the word `undefined`, which is no JSON.
+"""JSON as Snowflake writes it: NULL in an array is the word `undefined`, which is not valid JSON.
 
 snowflakedb/snowflake-connector-python#1388: TO_JSON(ARRAY_CONSTRUCT(1, NULL)) is `[1,undefined]`.
 """
