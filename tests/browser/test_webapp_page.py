@@ -136,7 +136,7 @@ def test_a_stranger_sees_services_and_no_button_to_change_them(tab: Any) -> None
     page.get_by_role("link", name="CHAT").wait_for()
     assert page.get_by_role("button", name=f"Suspend {CHAT}").count() == 0
     assert page.get_by_role("row").count() == 3, "a header and two services"
-    assert "USD 1.89" in page.locator("#spcs-sums").inner_text().replace("\xa0", " ")
+    page.locator("#spcs-sums").get_by_text("USD 1.89").wait_for()
     assert page.locator("html").get_attribute("lang") == "en"
 
 
@@ -350,6 +350,43 @@ def test_cost_that_comes_late_is_not_shown_where_it_was_grouped_otherwise_since(
 
 
 @pytest.mark.exhaustive
+def test_a_request_that_fails_late_hides_no_answer_to_a_later_one(tab: Any) -> None:
+    one = tab()
+    page = one.page
+    page.get_by_role("link", name="CHAT").wait_for()
+    held = _held(page, "**/api/overview?*")
+    for count in (1, 2):
+        page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+        _held_at_least(page, held, count)
+    with page.expect_response("**/api/overview?*"):
+        held[1].continue_()
+    with page.expect_response("**/api/overview?*"):
+        held[0].fulfill(status=502, content_type="text/html", body="<h1>Bad Gateway</h1>")
+    page.wait_for_timeout(300)
+    assert page.get_by_role("alert").count() == 0
+
+
+@pytest.mark.exhaustive
+def test_a_diagnosis_that_cannot_begin_says_so_whatever_comes_late(tab: Any) -> None:
+    one = tab()
+    one.open(f"#/service/{CHAT}")
+    page = one.page
+    page.get_by_text("Log of container main").wait_for()
+    held = _held(page, "**/api/diagnosis?*")
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    _held_at_least(page, held, 1)
+    refusal = {"error": {"message": "Ten diagnoses are under way.", "hint": "Wait for one of them."}}
+    page.route("**/api/diagnosis", lambda route: route.fulfill(status=429, json=refusal))
+    page.get_by_role("button", name="Diagnose").click()
+    refused = page.get_by_role("alert").get_by_text("Ten diagnoses are under way.")
+    refused.wait_for()
+    with page.expect_response("**/api/diagnosis?*"):
+        held[0].continue_()
+    page.wait_for_timeout(300)
+    assert refused.is_visible()
+
+
+@pytest.mark.exhaustive
 def test_cost_is_downloaded_as_csv(tab: Any) -> None:
     one = tab()
     one.open("#/cost")
@@ -525,7 +562,7 @@ def test_while_snowflake_is_away_the_page_says_so_and_keeps_its_data(tab: Any, a
 def test_numbers_and_times_are_written_as_the_viewer_writes_them(tab: Any) -> None:
     german = tab(locale="de-DE", timezone_id="Asia/Tokyo").page
     german.get_by_role("link", name="CHAT").wait_for()
-    assert "1,89" in german.locator("#spcs-sums").inner_text()
+    german.locator("#spcs-sums").get_by_text("1,89").wait_for()
     assert "second" in german.locator("#spcs-age").inner_text(), "the words are those of the page"
 
 
@@ -761,8 +798,18 @@ def test_a_file_of_costs_is_never_a_page_to_sign_in(tab: Any) -> None:
     html = {"status": 200, "content_type": "text/html", "body": SIGN_IN_PAGE}
     _answer_instead(one.page, "**/api/cost.csv", html)
     link.click()
-    one.page.get_by_role("alert").get_by_text("Sign in to DSS").first.wait_for()
+    told = one.page.get_by_role("alert").get_by_text("Sign in to DSS")
+    told.wait_for()
     assert files == []
+    with one.page.expect_response("**/api/cost?*") as answer:
+        one.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    answer.value.finished()
+    one.page.evaluate("new Promise(requestAnimationFrame)")
+    assert told.is_visible(), "an answer about cost says nothing of the file"
+    one.page.unroute("**/api/cost.csv")
+    with one.page.expect_download():
+        link.click()
+    told.wait_for(state="hidden")
 
 
 def _at_backend(backend: Any, url: str) -> str:

@@ -315,7 +315,7 @@
 
   // -- the page of all services ----------------------------------------------------------------------------
 
-  const list = { search: "", kind: "", sort: "state", order: "asc", page: 1, last: "", asked: 0 };
+  const list = { search: "", kind: "", sort: "state", order: "asc", page: 1, last: "" };
   const COLUMNS = [
     ["service", "Service"], ["state", "State"], ["ready", "Ready", true], ["pool", "Compute pool"],
     ["credits", "Cost per hour", true], ["since", "Since"], ["owner", "Owner"],
@@ -339,10 +339,10 @@
       h("div", { id: "spcs-notes" }));
   }
 
-  async function refreshServices() {
+  async function refreshServices(isLatest) {
     const wanted = query("overview", { search: list.search, kind: list.kind, sort: list.sort, order: list.order, page: list.page, size: PAGE_ROWS });
-    const asked = ++list.asked, answer = await ask(wanted);
-    if (!byId("rows") || asked !== list.asked) return SOON_SECONDS; // a later question has been put meanwhile
+    const answer = await ask(wanted);
+    if (!isLatest()) return null;
     note(answer);
     if (!answer.known) {
       if (answer.problem) show(byId("rows"), h("p", { class: "quiet" }, "Nothing has been seen yet."));
@@ -423,11 +423,11 @@
       h("div", { id: "spcs-service" }, h("p", { class: "quiet" }, "Loading…")));
   }
 
-  async function refreshService() {
+  async function refreshService(isLatest) {
     const id = one.id;
     let answer;
     try { answer = await ask(query("service", { name: id })); } catch (error) {
-      if (one.id !== id || !byId("service")) return SOON_SECONDS;
+      if (!isLatest()) return null;
       if (error.status === 404 || error.status === 400) {
         if (!one.gone) { one.gone = true; one.last = ""; show(byId("service"), told(error)); say(error.message); }
         return LIST_SECONDS;
@@ -435,8 +435,10 @@
       if (error.status === NOT_YET && !one.last) { show(byId("service"), h("p", { class: "quiet" }, error.message)); return SOON_SECONDS; }
       throw error;
     }
-    if (me.user !== null && !(one.diagnosis && one.diagnosis.error)) one.diagnosis = await ask(query("diagnosis", { name: id }));
-    if (one.id !== id || !byId("service")) return SOON_SECONDS;
+    const isKept = me.user === null || (one.diagnosis && one.diagnosis.error);
+    const diagnosis = isKept ? one.diagnosis : await ask(query("diagnosis", { name: id }));
+    if (!isLatest()) return null;
+    one.diagnosis = diagnosis;
     if (me.user !== null && one.models === undefined) { one.models = null; askForModels(id, answer.kind === "suspended"); }
     note(answer);
     if (one.kind && one.kind !== answer.kind) say(id + " is " + answer.row.state + " now.");
@@ -629,12 +631,12 @@
 
   function costPage() {
     cost.last = "";
-    show(main(), h("h2", {}, "Cost"), h("div", { id: "spcs-cost" }, h("p", { class: "quiet" }, "Reading Snowflake's usage views for the first time. This can take a minute…")));
+    show(main(), h("h2", {}, "Cost"), h("div", { id: "spcs-download" }), h("div", { id: "spcs-cost" }, h("p", { class: "quiet" }, "Reading Snowflake's usage views for the first time. This can take a minute…")));
   }
 
-  async function refreshCost() {
+  async function refreshCost(isLatest) {
     const answer = await ask(query("cost", { by: cost.by }));
-    if (!byId("cost") || (answer.known && answer.by !== cost.by)) return SOON_SECONDS; // grouped otherwise meanwhile
+    if (!isLatest()) return null;
     if (!answer.known) {
       if (answer.problem) show(byId("cost"), told(answer.problem));
       return answer.problem ? LIST_SECONDS : SOON_SECONDS;
@@ -666,16 +668,19 @@
     ];
   }
 
-  /* The browser itself would save whatever comes, a page to sign in as well. */
+  /* The browser itself would save whatever comes, a page to sign in as well. What failed is told until the next
+     download: the page's own problem would be gone with the next answer about cost. */
   async function download(event) {
     event.preventDefault();
+    const outcome = byId("download");
+    show(outcome);
     try {
       const { response, text } = await asked("cost.csv");
       if (!response.ok || !(response.headers.get("Content-Type") || "").startsWith("text/csv")) throw refused(response, objectOf(text));
       const url = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
       h("a", { href: url, download: CSV_NAME }).click();
       setTimeout(() => URL.revokeObjectURL(url), AWAY_SECONDS * 1000);
-    } catch (error) { away(error); }
+    } catch (error) { show(outcome, told(error)); }
   }
 
   /* Bars, and the same in figures. */
@@ -806,22 +811,25 @@
     poll(true);
   }
 
+  /* `isLatest` turns false when the page asks again, or is another one: what comes later than that is out of date. */
   async function poll(isNow) {
     clearTimeout(timer);
-    if (!refresh || (document.hidden && !isNow)) return;
-    const mine = ++turn, refreshing = refresh, pausedBefore = signedOutPause;
+    if (document.hidden && !isNow) return;
+    const mine = ++turn, isLatest = () => mine === turn, pausedBefore = signedOutPause;
+    if (!refresh) return;
     let pause;
     signedOutPause = 0;
     try {
       if (me.user === null) me = await ask("me"); // DSS may not have been able to say it before
-      pause = await refreshing();
+      if (isLatest()) pause = await refresh(isLatest);
     } catch (error) {
+      if (!isLatest()) return;
       away(error instanceof Refused ? error : new Refused("The page failed unexpectedly (" + error.name + ").", "Reload the page."));
       if (!(error instanceof Refused)) console.error(error);
       if (error.hint === SIGN_IN) signedOutPause = Math.min(LONG_SECONDS, 2 * pausedBefore || AWAY_SECONDS);
       pause = signedOutPause || AWAY_SECONDS;
     }
-    if (mine === turn) timer = setTimeout(poll, pause * 1000);
+    if (isLatest()) timer = setTimeout(poll, pause * 1000);
   }
 
   /* A page within another may have a base address, against which browsers resolve "#/…", too, and leave the page. */
