@@ -154,7 +154,7 @@ def test_every_text_in_the_record_is_a_word_of_a_closed_list(snowflake: Snowflak
         "settings", "query", "login", "network", "ingress", "service", "model", "SQL", "plugin",
         "SHOW SERVICES", "SHOW SERVICE CONTAINERS", "DESCRIBE COMPUTE POOL", "SELECT",
     }  # fmt: skip
-    classes = set(vars(errors)) | {"_HiddenRefusal", "_RefusedByEither", "_DeniedWithToken"}
+    classes = set(vars(errors)) | {"NotFoundOrDenied", "TokenOrKeyRefused", "TokenOrAccessDenied"}
     strange = [
         (path, text)
         for path, text in texts(told)

@@ -108,17 +108,17 @@ _SIGN_IN = re.compile(r"oauth|log-?in|sign-?in|sso|saml|authorize", re.IGNORECAS
 _SIGN_IN_PAGE = re.compile(rf"snowflakecomputing|snowflake\.com|{_SIGN_IN.pattern}", re.IGNORECASE)
 
 
-class _HiddenRefusal(TokenRefused, NotFound):
+class NotFoundOrDenied(TokenRefused, NotFound):
     """A 404 of which nobody can say whose it is: worth a new token once, and then it is a path that is not there."""
 
 
-class _RefusedByEither(TokenRefused, ServiceError):
+class TokenOrKeyRefused(TokenRefused, ServiceError):
     """A 401 in the container's form: worth a new token once, since the form may be the gateway's, too."""
 
     place = "service"
 
 
-class _DeniedWithToken(TokenRefused, AccessDenied):
+class TokenOrAccessDenied(TokenRefused, AccessDenied):
     """A denial that names the token as well as the network or the role: worth a new token once."""
 
 
@@ -262,7 +262,7 @@ class IngressErrors:
 
     def _denied(self, told: _ErrorReply) -> SpcsError | None:
         """The token is good, it seems; the role, the network or the host is not."""
-        kind = _DeniedWithToken if told.status == 401 or _ABOUT_TOKEN.search(told.page) else AccessDenied
+        kind = TokenOrAccessDenied if told.status == 401 or _ABOUT_TOKEN.search(told.page) else AccessDenied
         if told.says("could not find the service associated"):
             return AccessDenied(
                 f"Snowflake's gateway cannot find a service at this endpoint that the role may call"
@@ -301,7 +301,7 @@ class IngressErrors:
     def _refused(self, told: _ErrorReply) -> SpcsError:
         key = CHECK_SERVICE_KEY if self.service_key else _SET_SERVICE_KEY
         if told.container:
-            kind = _RefusedByEither if told.status == 401 else ServiceError
+            kind = TokenOrKeyRefused if told.status == 401 else ServiceError
             if says_filtered(told.reason) or says_used_up(told.reason):
                 key = hint_for(told.reason)
             return told.error(kind, "The service itself refuses the request", key)
@@ -326,7 +326,7 @@ class IngressErrors:
                 "The service has no such path or model",
                 CHECK_PROTOCOL if hint == SEE_LOGS else hint,
             )
-        return _HiddenRefusal(
+        return NotFoundOrDenied(
             "The service does not answer there (HTTP 404): either the URL, path or method is wrong, or the role has no"
             " access, which Snowflake hides behind a 404.",
             f"Check 'LLM endpoint URL' and 'Service protocol'. {_GRANT} {_CHECK_HOST}",
