@@ -680,7 +680,7 @@
       const url = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
       h("a", { href: url, download: CSV_NAME }).click();
       setTimeout(() => URL.revokeObjectURL(url), AWAY_SECONDS * 1000);
-    } catch (error) { show(outcome, told(error)); }
+    } catch (error) { show(outcome, told(new Refused("The file was not downloaded. " + error.message, error.hint))); }
   }
 
   /* Bars, and the same in figures. */
