@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -13,11 +14,21 @@ MAX_ELEMENTS = 8_000_000
 MAX_CONTAINERS = 500_000
 _SMALL = 1 << 20
 _MAX_DIGITS = 4300
+# JSON whose first member is there, or a line of an event stream.
+_PLAIN = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:\{\s*[\"}]|\[\s*[\[{\"\]0-9-]|(?:data|event|id|retry|error)?:)")
 _LEAST_BYTES_EACH = 5  # of a list, object or pair in an honest answer: in log probabilities they have eight
+
+
+def begins_as_answer(body: bytes) -> bool:
+    """Whether a body begins as JSON or an event stream does, whatever its headers say of it."""
+    return _PLAIN.match(body) is not None
 
 
 def refuse_html(headers: Mapping[str, str], body: bytes) -> None:
     """Checks that an answer is not a web page: whatever its status, that is not a model's answer.
+
+    What begins as an answer is one: Flask and Quart declare every text as HTML unless a server's author says otherwise
+    (vllm-project/vllm#46482).
 
     Args:
         headers: The answer's headers.
@@ -26,8 +37,8 @@ def refuse_html(headers: Mapping[str, str], body: bytes) -> None:
     Raises:
         ModelError: If it is a web page.
     """
-    content_type = headers.get("Content-Type", "")
-    if "html" in content_type.lower() or body[:64].lstrip().lower().startswith((b"<!doctype", b"<html")):
+    declared = "html" in headers.get("Content-Type", "").lower() and not begins_as_answer(body)
+    if declared or body[:64].lstrip().lower().startswith((b"<!doctype", b"<html")):
         raise ModelError(
             "A web page came instead of a model's answer.",
             "Check that 'LLM endpoint URL' is the model's own endpoint, and not that of a user interface. If it is, a"

@@ -138,13 +138,11 @@ class HttpResponse(http.client.HTTPResponse):
 
     def _set_framing(self) -> None:
         """As http.client does: the body ends by its chunks, its length, or the end of the connection."""
-        codings = self.headers.get_all("Transfer-Encoding")
-        # A proxy may join two of them by a comma (RFC 9110, section 8.6).
-        told = self.headers.get_all("Content-Length")
-        lengths = [length.strip() for each in told for length in each.split(",")]
+        codings = self._listed("Transfer-Encoding")
+        lengths = self._listed("Content-Length")
         if len(lengths) > 1 and len(set(lengths)) > 1:
             raise http.client.HTTPException("several lengths of one body")
-        self.chunked = len(codings) > 0 and codings[0].lower() == "chunked"
+        self.chunked = len(codings) > 0 and codings[-1].lower() == "chunked"  # RFC 9112, section 6.3
         self.chunk_left = None
         connection = self.headers.get("Connection", "").lower()
         self.will_close = "close" in connection or (self.version == 10 and "keep-alive" not in connection)
@@ -155,6 +153,10 @@ class HttpResponse(http.client.HTTPResponse):
         if self.length is None and not self.chunked:
             self.will_close = True
         self._framed = not self._has_odd_names and self._has_one_framing(codings, lengths)
+
+    def _listed(self, name: str) -> list[str]:
+        """The values of a header, of which a proxy may join two by a comma (RFC 9110, sections 5.3 and 8.6)."""
+        return [value.strip() for each in self.headers.get_all(name) for value in each.split(",")]
 
     def _has_one_framing(self, codings: Sequence[str], lengths: Sequence[str]) -> bool:
         if self.status in _NO_BODY:
