@@ -15,7 +15,7 @@ import ssl
 import threading
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
-from spcs_llm.errors import ModelError, NetworkError, QueryTimeout, TlsError
+from spcs_llm.errors import ModelError, NetworkError, QueryTimeout, RequestTooLarge, TlsError
 from spcs_llm.http import exchange as exchange_module
 from spcs_llm.http.endpoint import Endpoint
 from spcs_llm.http.network_errors import SNOWFLAKE_ACCOUNT_URL
@@ -45,6 +45,7 @@ from tests.integration.raw_server import (
     endless,
     head,
     reply,
+    reset_on_close,
     then_close,
     then_reset,
     then_silence,
@@ -395,6 +396,9 @@ def test_a_connection_that_is_closed_early_is_no_silence(arena: Arena) -> None:
     assert len(arena.pauses.slept) == 3
 
 
+LARGE = HttpRequest("/predict", body=b"[" + b" " * 30_000_000 + b"]")
+
+
 def test_a_large_request_has_more_time_than_connecting_and_than_the_call_before_left(
     arena: Arena, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -403,10 +407,69 @@ def test_a_large_request_has_more_time_than_connecting_and_than_the_call_before_
     def slow_to_read(connection: socket.socket) -> None:
         time.sleep(0.5)
 
-    large = HttpRequest("/predict", body=b"[" + b" " * 30_000_000 + b"]")
     endpoint = arena.endpoint(arena.serve(reply(), on_connect=slow_to_read))
-    assert endpoint.send(large, arena.call()) == {"ok": 1}
+    assert endpoint.send(LARGE, arena.call()) == {"ok": 1}
     assert arena.pauses.slept == []
+
+
+def closes(connection: Any) -> None:
+    """By FIN at once, though a request is still coming: the client meets a reset."""
+
+
+def resets(connection: Any) -> None:
+    reset_on_close(connection)
+
+
+def says_that_it_closes(connection: Any) -> None:
+    if isinstance(connection, ssl.SSLSocket):
+        with contextlib.suppress(OSError):
+            connection.unwrap()
+
+
+class Hasty(RawServer):
+    """Answers as soon as it has a connection, reads nothing, and ends in some way."""
+
+    def __init__(self, end: Callable[[Any], object], tls: ssl.SSLContext | None) -> None:
+        self._end = end
+        super().__init__(b"", tls=tls)
+
+    def _serve(self, connection: Any, number: int) -> None:
+        with contextlib.suppress(OSError):
+            if self._tls is not None:
+                connection = self._tls.wrap_socket(connection, server_side=True)
+            connection.sendall(reply(413, b"too large", connection="close"))
+            connection.recv(1)
+            self._end(connection)
+        connection.close()
+
+
+# urllib3/urllib3#3148: the end of a TLS connection that is written to is another error from Python 3.10 on
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize("end", [closes, resets, says_that_it_closes])
+def test_an_answer_to_a_request_that_was_not_read_is_taken(
+    arena: Arena, end: Callable[[Any], object], tls: bool
+) -> None:
+    if tls:
+        arena.trust()
+    with Hasty(end, arena.certificate() if tls else None) as server:
+        endpoint = arena.endpoint(server.url)
+        with pytest.raises(RequestTooLarge, match="too large"):
+            endpoint.send(LARGE, arena.call())
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+def test_a_server_that_has_answered_need_not_read_the_request(arena: Arena, tls: bool) -> None:
+    if tls:
+        arena.trust()
+    over = threading.Event()
+    with Hasty(lambda connection: over.wait(FAR_TOO_LONG), arena.certificate() if tls else None) as server:
+        for idle in longer_each_time(0.5):
+            with pytest.raises((RequestTooLarge, NetworkError)) as refused:
+                arena.endpoint(server.url, idle_seconds=idle).send(LARGE, arena.call())
+            if isinstance(refused.value, RequestTooLarge):
+                break
+        over.set()
+    assert isinstance(refused.value, RequestTooLarge)
 
 
 def test_a_query_that_ended_does_not_cut_the_next_on_its_connection(arena: Arena) -> None:

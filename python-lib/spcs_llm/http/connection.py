@@ -31,6 +31,16 @@ from spcs_llm.urls import BaseUrl
 # tell neither side: a request on it would wait for an answer until its time is up.
 _LONGEST_IDLE_SECONDS = 60.0
 _SILENT_SECONDS_BEFORE_A_PROBE = 45  # what is silent because a model computes looks idle, too
+# How sending ends where a server reads no further. From Python 3.10 on, a broken TLS connection is an "EOF" when it is
+# written to (urllib3/urllib3#3148); a server that leaves its connection open is met by silence.
+_NOT_READ_ON = (
+    ConnectionResetError,
+    BrokenPipeError,
+    ssl.SSLEOFError,
+    ssl.SSLZeroReturnError,
+    socket.timeout,
+)
+_SECONDS_FOR_AN_EARLY_ANSWER = 0.1
 
 _current = threading.local()
 
@@ -75,8 +85,10 @@ class _ObservedConnection:
         except OSError as error:
             if exchange is not None:
                 exchange.sent_in_part = True
-            if not isinstance(error, ConnectionResetError):
+            if not isinstance(error, _NOT_READ_ON):
                 raise
+            if isinstance(error, socket.timeout):
+                self.sock.settimeout(_SECONDS_FOR_AN_EARLY_ANSWER)
             # A server may refuse a body before it has read it. urllib3 then reads its answer, if told by this error.
             raise BrokenPipeError from None
 
