@@ -23,6 +23,8 @@ from urllib.parse import unquote
 
 import pytest
 import requests
+import trustme
+import urllib3
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -64,6 +66,10 @@ def arena(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Arena]:
     with made.undo:
         yield made
         made.assert_nothing_is_held()
+
+
+def is_urllib3_2() -> bool:
+    return not urllib3.__version__.startswith("1.")
 
 
 def send(transport: Transport, path: str = "/x", body: bytes | None = b"{}", **times: Any) -> Any:
@@ -718,9 +724,19 @@ def test_no_proxy_is_honoured(arena: Arena, excepted: str) -> None:
         ("*snowflakecomputing.app", True),
         ("*.", True),
         ("", True),
+        # curl/curl#10209, psf/requests#5465: blanks between the names, which requests makes one name of
+        ("localhost .snowflakecomputing.app", False),
+        ("localhost,127.0.0.1 privatelink.snowflakecomputing.app\tdss", False),
+        ("localhost abc-myorg.privatelink.snowflakecomputing.app", False),
+        ("localhost computing.app", True),
+        # hashicorp/consul-template#132, kubernetes/kubernetes#23404: quotes and line ends that are part of the value
+        ('"localhost,.snowflakecomputing.app"', False),
+        ("'.snowflakecomputing.app'\n", False),
+        ('""', True),
+        (". ,", True),
     ],
 )
-def test_no_proxy_may_have_a_star_in_front(arena: Arena, excepted: str, through_proxy: bool) -> None:
+def test_no_proxy_may_be_written_as_others_take_it(arena: Arena, excepted: str, through_proxy: bool) -> None:
     arena.environment.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     arena.environment.setenv("NO_PROXY", excepted)
     transport = arena.transport("https://abc-myorg.privatelink.snowflakecomputing.app")
@@ -799,6 +815,59 @@ def test_a_proxy_that_does_not_take_the_password_is_told(arena: Arena) -> None:
     assert "Basic" in refused.value.hint
     assert "canary" not in str(refused.value)
     assert len(proxy.asked) == 1
+
+
+# hashicorp/consul-template#132, kubernetes/kubernetes#23404
+@pytest.mark.parametrize("written", ['"{}"', "'{}'", "{}\n", " {}\r\n", '"{}"\n'])
+def test_a_proxys_address_may_be_in_quotes_or_end_its_line(arena: Arena, written: str) -> None:
+    arena.trust()
+    url = arena.serve(reply(), tls=arena.certificate())
+    proxy = arena.undo.enter_context(Proxy())
+    arena.environment.setenv("HTTPS_PROXY", written.format(proxy.url))
+    assert arena.endpoint(url).send(POST, arena.call()) == {"ok": 1}
+    assert len(proxy.asked) == 1
+
+
+def proxy_with_tls(arena: Arena, tls: ssl.SSLContext) -> Proxy:
+    proxy = arena.undo.enter_context(Proxy())
+    proxy.server._tls = tls
+    url = proxy.url.replace("http://", "https://").replace("127.0.0.1", "localhost")
+    arena.environment.setenv("HTTPS_PROXY", url)
+    return proxy
+
+
+def test_the_proxys_own_certificate_may_be_of_the_bundles_authority(arena: Arena) -> None:
+    """psf/requests#6103: of the certificates that a company issues, the proxy's is the first to be met."""
+    arena.trust()
+    url = arena.serve(reply(), tls=arena.certificate())
+    proxy = proxy_with_tls(arena, arena.certificate())
+    assert arena.endpoint(url).send(POST, arena.call()) == {"ok": 1}
+    assert len(proxy.asked) == 1
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "of another authority",
+        pytest.param(
+            "for another name",
+            marks=pytest.mark.skipif(not is_urllib3_2(), reason="urllib3 before 2 leaves the socket open"),
+        ),
+    ],
+)
+def test_a_proxys_certificate_that_is_not_accepted_is_told_as_that(arena: Arena, fault: str) -> None:
+    arena.trust()
+    tls = arena.certificate("other.example")
+    if fault == "of another authority":
+        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        trustme.CA().issue_cert("localhost").configure_cert(tls)
+    proxy = proxy_with_tls(arena, tls)
+    of_whom = "the proxy" if is_urllib3_2() else "host.example"  # urllib3 before 2 does not say
+    with pytest.raises(TlsError, match=f"certificate of {of_whom}") as refused:
+        arena.endpoint("https://host.example").send(POST, arena.call())
+    assert not refused.value.transient
+    assert "proxy-canary" not in str(refused.value)
+    assert proxy.asked == []
 
 
 def test_a_proxy_that_speaks_no_tls_itself_is_told_as_that(arena: Arena) -> None:

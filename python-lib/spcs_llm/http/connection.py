@@ -15,6 +15,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import urllib3
@@ -224,6 +225,10 @@ class Adapter(HTTPAdapter):
                 " package PySocks.",
                 transient=False,
             ) from None
+
+    def check_proxy(self, ca_bundle: str) -> None:
+        """Has a bundle vouch for a proxy that speaks TLS itself, too: the context is for the hosts behind it."""
+        setattr(self.pool, "ca_cert_dir" if Path(ca_bundle).is_dir() else "ca_certs", ca_bundle)
 
     def proxy_headers(self, proxy: str) -> Any:
         """The headers of CONNECT, with the one that HTTP/1.1 requires and Python before 3.12 leaves out."""

@@ -162,6 +162,13 @@ def _proxy_failure(causes: list[BaseException], host: str) -> NetworkError:
             " encrypted within that connection.",
             transient=False,
         )
+    if _any(causes, ssl.CertificateError):
+        return TlsError(
+            "The certificate of the proxy is not accepted here.",
+            "Ask a DSS administrator to check the proxy's name in HTTPS_PROXY, and to set REQUESTS_CA_BUNDLE to a"
+            " bundle with the authority of its certificate.",
+            transient=False,
+        )
     return NetworkError(
         "The proxy cannot be used.",
         "Ask a DSS administrator to check the environment variables HTTPS_PROXY and NO_PROXY.",

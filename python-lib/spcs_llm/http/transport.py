@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import http.client
 import os
+import re
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
@@ -61,6 +62,8 @@ class Transport:
     def _renew(self) -> None:
         self._process = os.getpid()
         self._adapter = Adapter(self.url, self._proxy, self._pool_size, self._context)
+        if self._proxy is not None and self._proxy.lower().startswith("https:"):
+            self._adapter.check_proxy(_ca_bundle())
 
     @property
     def proxy(self) -> str | None:
@@ -171,15 +174,33 @@ class Transport:
 
 
 def _proxy_for(url: BaseUrl) -> str | None:
-    return select_proxy(url.origin, get_environ_proxies(url.origin, no_proxy=None))
+    proxy = select_proxy(url.origin, get_environ_proxies(url.origin, no_proxy=None))
+    return _unquoted(proxy) if proxy else None
+
+
+def _unquoted(value: str) -> str:
+    """A variable's value as it was meant: files of variables keep quotes, and Kubernetes' secrets a line end."""
+    return value.strip().strip("\"'").strip()
 
 
 def _is_excepted(host: str) -> bool:
-    """Whether NO_PROXY has the host's domain with a star in front, as Java takes it; requests knows no stars."""
-    names = (
-        (os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or "").lower().replace(" ", "").split(",")
-    )
-    return any(name.startswith("*.") and len(name) > 2 and host.endswith(name[1:]) for name in names)
+    """Whether NO_PROXY excepts a host in a form that requests does not know.
+
+    These are a star before a domain, as Java takes it, blanks between names (curl/curl#10209), and quotes.
+
+    Args:
+        host: The host's name.
+
+    Returns:
+        Whether it does.
+    """
+    names = _unquoted(os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or "").lower()
+    return any(_excepts(name, host) for name in re.split(r"[\s,]+", names))
+
+
+def _excepts(name: str, host: str) -> bool:
+    domain = name[1:] if name.startswith("*.") else name
+    return len(domain) > 1 and (host == name or host.endswith("." + domain.lstrip(".")))
 
 
 def _ca_bundle() -> str:
