@@ -7,13 +7,16 @@ import contextlib
 import datetime as dt
 import gc
 import gzip
+import importlib
 import ipaddress
 import multiprocessing
 import os
 import socket
 import ssl
+import sys
 import threading
 import time
+import types
 import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -891,6 +894,58 @@ def _refuse_each(listener: socket.socket) -> None:
             with listener.accept()[0] as connection:
                 connection.recv(65536)
                 connection.sendall(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")
+
+
+class PySocks(types.ModuleType):
+    """The package that a SOCKS proxy needs, as far as urllib3 uses it. There is no proxy on its way."""
+
+    PROXY_TYPE_SOCKS4, PROXY_TYPE_SOCKS5 = 1, 2
+
+    class ProxyError(OSError):
+        socket_err: OSError | None = None
+
+    class socksocket(socket.socket):
+        pass
+
+    @classmethod
+    def create_connection(cls, host: tuple[str, int], **options: Any) -> socket.socket:
+        sock = cls.socksocket()
+        sock.connect(host)
+        return sock
+
+
+@pytest.fixture
+def socks_proxy(arena: Arena) -> Arena:
+    """The arena, whose requests go through a SOCKS proxy."""
+    arena.environment.setitem(sys.modules, "socks", PySocks("socks"))
+    arena.environment.delitem(sys.modules, "urllib3.contrib.socks", raising=False)
+    manager = importlib.import_module("urllib3.contrib.socks").SOCKSProxyManager
+    arena.environment.setattr("requests.adapters.SOCKSProxyManager", manager)
+    arena.environment.setenv("HTTPS_PROXY", "socks5h://127.0.0.1:9")
+    arena.trust()
+    return arena
+
+
+def test_connections_of_a_socks_proxy_are_used_again(socks_proxy: Arena) -> None:
+    endpoint = socks_proxy.endpoint(socks_proxy.serve(reply(), tls=socks_proxy.certificate()))
+    for _ in range(3):
+        assert endpoint.send(POST, socks_proxy.call()) == {"ok": 1}
+    assert socks_proxy.server is not None
+    assert [request.over for request in socks_proxy.server.requests] == [1] * 3
+
+
+def test_a_head_without_end_behind_a_socks_proxy_is_cut(socks_proxy: Arena) -> None:
+    drip = dripping(b"HTTP/1.1 200 OK\r\nX-Name: ", b"b", lambda: socks_proxy.skip(600))
+    endpoint = socks_proxy.endpoint(socks_proxy.serve(drip, tls=socks_proxy.certificate()))
+    with pytest.raises(QueryTimeout):
+        endpoint.send(POST, socks_proxy.call())
+
+
+def test_an_answer_behind_a_socks_proxy_to_a_request_that_was_not_read_is_taken(socks_proxy: Arena) -> None:
+    with Hasty(closes, socks_proxy.certificate()) as server:
+        endpoint = socks_proxy.endpoint(server.url)
+        with pytest.raises(RequestTooLarge, match="too large"):
+            endpoint.send(LARGE, socks_proxy.call())
 
 
 # -- TLS ------------------------------------------------------------------------------------------------------

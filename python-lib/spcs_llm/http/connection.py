@@ -192,6 +192,22 @@ def _socket_options() -> list[tuple[int, int, int]]:
 _POOL_CLASSES = {"http": _HttpPool, "https": _HttpsPool}
 
 
+def _observed(pool_classes: Mapping[str, Any]) -> dict[str, Any]:
+    """Pools as those above, out of others: of SOCKS connections, which urllib3 has where PySocks is installed."""
+    return {
+        scheme: type(
+            "_Pool",
+            (pool,),
+            {
+                "ConnectionCls": type("_Connection", (_ObservedConnection, pool.ConnectionCls), {}),
+                "QueueCls": _IdleConnections,
+                "ResponseCls": HttpResponse,
+            },
+        )
+        for scheme, pool in pool_classes.items()
+    }
+
+
 class Adapter(HTTPAdapter):
     """HTTPAdapter with one pool of observed connections, one shared SSL context, and no cookies or retries."""
 
@@ -203,8 +219,8 @@ class Adapter(HTTPAdapter):
         self._authority = url.netloc if url.port is not None else f"{url.netloc}:443"
         manager = self.poolmanager if proxy is None else self._proxy_manager(proxy)
         socks = proxy is not None and proxy.lower().startswith("socks")
-        if not socks:  # which has connection classes of its own
-            manager.pool_classes_by_scheme = _POOL_CLASSES
+        pools = _observed(manager.pool_classes_by_scheme) if socks else _POOL_CLASSES
+        manager.pool_classes_by_scheme = pools
         manager.connection_pool_kw["socket_options"] = _socket_options()
         if context is not None:
             manager.connection_pool_kw["ssl_context"] = context

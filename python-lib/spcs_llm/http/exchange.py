@@ -118,11 +118,6 @@ class Exchange:
 
     def answered(self, response: requests.Response) -> None:
         self._response = response.raw
-        if self._socket is None:  # of a SOCKS proxy's connection, which does not tell
-            connection = getattr(self._response, "_connection", None) or getattr(
-                self._response, "connection", None
-            )
-            self._socket = getattr(connection, "sock", None)
         self.status = response.status_code
         self.headers = response.headers
         self._heard_at = time.monotonic()
