@@ -627,6 +627,24 @@ def test_a_compressed_batch_is_read_within_the_same_limits(
     assert values(sent(batch, "5"))[0]["answer"] == answer_to("a")
 
 
+def test_a_compressed_batch_is_read_in_every_form_of_its_coding(gateway_for: Start, scripted: Any) -> None:
+    """RFC 1952, section 2.2, and RFC 9110, section 8.4.1.2: a 400 for one of them would fail the whole statement."""
+    gateway = gateway_for(scripted().url)
+    batch = json.dumps({"data": [[0, "a"]]}).encode()
+    members = gzip.compress(batch[:5]) + gzip.compress(batch[5:])
+    bare = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    forms = [
+        ("gzip", members),
+        ("gzip", members + b"\0" * 20),
+        ("deflate", bare.compress(batch) + bare.flush()),
+    ]
+    for number, (coding, body) in enumerate(forms):
+        told = {**headers(str(number)), "Content-Encoding": coding}
+        for sent in (body, iter([body[:1], body[1:]])):
+            answer = requests.post(f"{gateway.url}/complete", data=sent, headers=told, timeout=100)
+            assert values(answer)[0]["answer"] == answer_to("a")
+
+
 # -- keys, logs, start and end ----------------------------------------------------------------------------
 
 

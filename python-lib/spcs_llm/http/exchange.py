@@ -16,6 +16,7 @@ import requests
 import urllib3
 
 from spcs_llm.errors import ModelError, NetworkError
+from spcs_llm.http.inflater import Inflater
 from spcs_llm.http.json_body import begins_as_answer
 from spcs_llm.http.network_errors import body_cut_short, error_from_exception, time_is_up
 from spcs_llm.http.response import HttpResponse
@@ -28,8 +29,6 @@ _MAX_SMALL_BODY = 4 << 20
 _MAX_RATIO = 100
 _LONGEST_CODING = 40  # of which an error shows no more
 _INFLATED = ("gzip", "x-gzip", "deflate")
-_GZIP = zlib.MAX_WBITS + 16
-_HEADER_BYTES = 2
 _PACKED = (*_INFLATED, "br", "zstd", "compress", "x-compress", "lzma", "xz")
 
 
@@ -248,62 +247,6 @@ class Exchange:
             self._handle = None
 
 
-class _Inflater:
-    """Unpacks gzip or deflate, at most _CHUNK bytes at a time.
-
-    A body of gzip may have several members, one after the other, and zeros behind them (RFC 1952, section 2.2). Old
-    servers send deflate without the header that RFC 9110, section 8.4.1.2, asks for.
-    """
-
-    def __init__(self) -> None:
-        self._part: Any = None
-        self._head = b""
-
-    @property
-    def is_whole(self) -> bool:
-        return self._part is not None and bool(self._part.eof)
-
-    def pieces(self, packed: bytes) -> Iterator[bytes]:
-        """Unpacks the next bytes of a body.
-
-        Args:
-            packed: The bytes.
-
-        Yields:
-            What they hold, in parts.
-
-        Raises:
-            zlib.error: If they are damaged.
-        """
-        if self._part is None:
-            packed = self._head = self._head + packed
-            if len(packed) < _HEADER_BYTES:
-                return
-            self._part = zlib.decompressobj(wbits=_wbits_of(packed))
-        while packed:
-            if self._part.eof:
-                packed = packed.lstrip(b"\0")
-                if not packed:
-                    return
-                self._part = zlib.decompressobj(wbits=_GZIP)
-            piece = self._part.decompress(packed, _CHUNK)
-            packed = self._part.unconsumed_tail or self._part.unused_data
-            if piece:
-                yield piece
-
-    def flush(self) -> bytes:
-        return b"" if self._part is None else self._part.flush()
-
-
-def _wbits_of(packed: bytes) -> int:
-    """The form of a packed body, by its first two bytes: gzip, or deflate with or without the header of zlib."""
-    first, second = packed[0], packed[1]
-    if (first, second) == (0x1F, 0x8B):
-        return _GZIP
-    has_header = first & 0x0F == zlib.DEFLATED and first >> 4 <= 7 and (first << 8 | second) % 31 == 0
-    return zlib.MAX_WBITS if has_header else -zlib.MAX_WBITS
-
-
 def _inflated(chunks: Iterator[bytes], host: str) -> Iterator[bytes]:
     """Unpacks a body.
 
@@ -320,7 +263,7 @@ def _inflated(chunks: Iterator[bytes], host: str) -> Iterator[bytes]:
         ModelError: If it is damaged, or unpacks to too much.
         NetworkError: If it is cut short.
     """
-    inflater = _Inflater()
+    inflater = Inflater()
     packed = unpacked = 0
     try:
         for chunk in chunks:

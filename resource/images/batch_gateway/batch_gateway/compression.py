@@ -8,9 +8,9 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 
+from spcs_llm.http.inflater import Inflater
+
 CODINGS = ("gzip", "x-gzip", "deflate")
-_PIECE = 1 << 20  # bytes: a few bytes may stand for very many
-_ANY_HEADER = 32 + zlib.MAX_WBITS
 
 
 class Broken(Exception):
@@ -21,7 +21,7 @@ class Unpacking:
     """Takes a body in, and gives out what it stands for."""
 
     def __init__(self) -> None:
-        self._stream = zlib.decompressobj(_ANY_HEADER)
+        self._inflater = Inflater()
 
     def pieces(self, chunk: bytes) -> Iterator[bytes]:
         """Takes in a part of the body.
@@ -30,20 +30,15 @@ class Unpacking:
             chunk: What is new.
 
         Yields:
-            What it stands for, a megabyte at most at a time, so that the caller may stop.
+            What it stands for, in small pieces, so that the caller may stop.
 
         Raises:
             Broken: If it is not compressed, or goes on behind the end.
         """
-        while chunk:
-            try:
-                piece = self._stream.decompress(chunk, _PIECE)
-            except zlib.error:
-                raise Broken from None
-            if self._stream.unused_data:
-                raise Broken
-            chunk = self._stream.unconsumed_tail
-            yield piece
+        try:
+            yield from self._inflater.pieces(chunk)
+        except zlib.error:
+            raise Broken from None
 
     def rest(self) -> bytes:
         """Ends the body.
@@ -54,7 +49,7 @@ class Unpacking:
         Raises:
             Broken: If the body is cut.
         """
-        rest = self._stream.flush()
-        if not self._stream.eof:
+        rest = self._inflater.flush()
+        if not self._inflater.is_whole:
             raise Broken
         return rest
