@@ -845,6 +845,7 @@ def test_all_that_is_wrong_with_the_form_is_said_at_once(at: Scene) -> None:
         ("output", {"partitions": ("day",)}, "is partitioned"),
         ("input", {"kind": "PostgreSQL"}, "is not on a Snowflake connection"),
         ("output", {"table": "INPUT"}, "are the same table"),
+        ("output", {"table": "INPUT", "catalog": None, "schema": None}, "are the same table"),
         ("input", {"table": "NOPE"}, f"GRANT SELECT ON TABLE {DATABASE}.{SCHEMA}.NOPE TO ROLE {CALLER}."),
     ],
 )

@@ -98,6 +98,12 @@ def run_recipe(
                 "Enter them in the settings of the dataset, or ask a DSS administrator to set them in the connection.",
             )
 
+    if len(set(tables.values())) < len(tables):  # only now: one may name the database that is the other's default
+        raise SettingsError(
+            "Two of the datasets are the same table.",
+            "Select another dataset for one of them, or enter another table in its settings.",
+        )
+
     def write(role: str, query: str, before: list[str]) -> None:
         dss.write(found[role].name, query, before)
 
@@ -126,7 +132,4 @@ def _read_datasets(datasets: Mapping[str, Sequence[DatasetOfDss]]) -> tuple[dict
         complaints.append(
             f"All datasets must be on one connection, so that no row leaves Snowflake: {listed}."
         )
-    tables = [(dataset.database, dataset.schema, dataset.table) for dataset in found.values()]
-    if len(set(tables)) < len(tables):
-        complaints.append("Two of the datasets are the same table: select another one for each.")
     return found, complaints
