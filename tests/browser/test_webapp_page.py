@@ -960,3 +960,192 @@ def test_days_and_figures_are_right_in_any_zone_and_script(tab: Any, zone: str, 
     one.open("#/cost")
     one.page.get_by_text("Figures").wait_for()
     assert "NaN" not in one.page.locator("main").inner_text()
+
+
+# -- reading, writing and printing -------------------------------------------------------------------------
+
+
+@pytest.mark.exhaustive
+def test_text_that_is_selected_and_choices_that_are_open_stay_while_the_page_is_renewed(
+    tab: Any, at: Scene
+) -> None:
+    with at.talker(STRANGER):
+        one = tab()
+        one.open(f"#/service/{CHAT}")
+        page = one.page
+        page.get_by_label("Query by the model").wait_for()
+        page.get_by_role("region", name="Log of container main").wait_for()
+        page.evaluate(
+            "window.choice = document.querySelector('[data-key=model]');"
+            "getSelection().selectAllChildren(document.querySelector('pre'))"
+        )
+        selected = page.evaluate("getSelection().toString()")
+        with at.sf.world.lock:
+            service = at.sf.world.catalog.service_named("CHAT")
+            before, service.extra_log = service.extra_log, (*service.extra_log, "a new line of the log")
+        try:
+            with page.expect_response(lambda response: "a new line" in response.text()) as answer:
+                pass
+            answer.value.finished()
+            page.evaluate("new Promise(requestAnimationFrame)")
+            assert page.evaluate("window.choice.isConnected"), "an open list of choices would be closed"
+            assert page.evaluate("getSelection().toString()") == selected
+            page.evaluate("getSelection().removeAllRanges()")
+            page.get_by_text("a new line of the log").wait_for()
+            assert page.evaluate("window.choice.isConnected")
+        finally:
+            with at.sf.world.lock:
+                service.extra_log = before
+
+
+@pytest.mark.exhaustive
+def test_a_prompt_that_is_cancelled_while_it_is_sent_is_cancelled(
+    tab: Any, at: Scene, backend: tuple[Any, Quick]
+) -> None:
+    prompts = backend[1].monitor.prompts
+    with at.talker(STRANGER, tokens=10_000, token_seconds=0.05):
+        one = tab()
+        one.open("#/try")
+        page = one.page
+        page.get_by_label("Prompt").wait_for()
+        held = _held(page, "**/api/prompt")
+        _ask(page, "Count")
+        _held_at_least(page, held, 1)
+        page.get_by_role("button", name="Cancel").click()
+        with page.expect_response("**/api/prompt/cancel") as cancelled:
+            held[0].continue_()
+        assert cancelled.value.ok
+        assert page.get_by_text("What the model still answers is not read").is_visible()
+        assert [other for other in prompts._tries.values() if other.ended is None] == []
+
+
+@pytest.mark.exhaustive
+def test_the_page_to_try_a_model_goes_on_after_the_next_sign_in(tab: Any, at: Scene) -> None:
+    with at.talker(STRANGER):
+        one = tab()
+        page = one.page
+        page.get_by_role("link", name="CHAT").wait_for()
+        html = {"status": 200, "content_type": "text/html", "body": SIGN_IN_PAGE}
+        _answer_instead(page, "**/api/*", html)
+        one.open("#/try")
+        page.get_by_role("alert").get_by_text("Sign in to DSS").wait_for()
+        page.unroute("**/api/*")
+        page.evaluate("window.dispatchEvent(new Event('focus'))")
+        page.get_by_label("Prompt").wait_for()
+        page.get_by_role("alert").wait_for(state="hidden")
+
+
+@pytest.mark.exhaustive
+def test_models_that_come_late_do_not_replace_a_form_that_is_being_filled_in(tab: Any, at: Scene) -> None:
+    with at.talker(STRANGER):
+        one = tab()
+        page = one.page
+        held = _held(page, "**/api/models")
+        for count, hash in ((1, "#/try"), (1, "#/cost"), (2, "#/try")):
+            one.open(hash)
+            _held_at_least(page, held, count)
+        held[1].continue_()
+        page.get_by_label("Prompt").fill("A long question")
+        with page.expect_response("**/api/models"):
+            held[0].fulfill(status=502, content_type="text/html", body="<h1>Bad Gateway</h1>")
+        page.evaluate("new Promise(requestAnimationFrame)")
+        assert page.get_by_label("Prompt").input_value() == "A long question"
+
+
+@pytest.mark.exhaustive
+def test_a_prompt_that_was_written_is_there_after_a_look_at_another_page(tab: Any, at: Scene) -> None:
+    with at.talker(STRANGER):
+        one = tab()
+        one.open("#/try")
+        one.page.get_by_label("Prompt").fill("A long question")
+        one.open("#/services")
+        one.page.get_by_role("link", name="CHAT").wait_for()
+        one.open("#/try")
+        assert one.page.get_by_label("Prompt").input_value() == "A long question"
+
+
+@pytest.mark.exhaustive
+def test_a_prompt_that_is_too_long_is_refused_and_not_cut(tab: Any, at: Scene) -> None:
+    with at.talker(STRANGER):
+        one = tab()
+        one.open("#/try")
+        one.page.get_by_label("Prompt").focus()
+        one.page.keyboard.insert_text("x" * 9000)
+        one.page.get_by_role("button", name="Ask").click()
+        one.page.get_by_text("more than 8,000 characters").wait_for()
+
+
+@pytest.mark.exhaustive
+def test_a_page_without_data_of_its_own_does_not_keep_the_problem_of_another(tab: Any, at: Scene) -> None:
+    one = tab()
+    page = one.page
+    page.get_by_role("link", name="CHAT").wait_for()
+    at.sf.statement_faults.arm("error", "^SHOW SERVICES", times=None, code="000603", message="Gone fishing")
+    try:
+        page.get_by_role("alert").get_by_text("Gone fishing").wait_for()
+        one.open("#/try")
+        page.get_by_role("heading", name="Try a model").wait_for()
+        page.get_by_role("alert").wait_for(state="hidden")
+    finally:
+        at.sf.statement_faults.clear()
+
+
+@pytest.mark.exhaustive
+def test_a_refused_action_does_not_promise_to_go_on_by_itself(tab: Any) -> None:
+    page = tab(OPERATOR).page
+    page.get_by_role("button", name=f"Suspend {CHAT}").wait_for()
+    html = {"status": 200, "content_type": "text/html", "body": SIGN_IN_PAGE}
+    page.route("**/api/operation/preview", lambda route: route.fulfill(**html))
+    page.get_by_role("button", name=f"Suspend {CHAT}").click()
+    page.get_by_role("dialog").get_by_text("Sign in to DSS").wait_for()
+    assert "by itself" not in page.get_by_role("dialog").inner_text()
+
+
+@pytest.mark.exhaustive
+def test_what_is_chosen_is_seen_in_forced_colours(tab: Any) -> None:
+    """Windows' contrast themes replace backgrounds, border colours and shadows (W3C, CSS Color Adjustment 1)."""
+    one = tab(forced_colors="active")
+    page = one.page
+    page.get_by_role("link", name="CHAT").wait_for()
+    tile = page.get_by_role("button", name="Running")
+    look = (
+        "e => { const s = getComputedStyle(e);"
+        " return [s.outlineStyle, s.borderTopColor, s.backgroundColor, s.color].join() }"
+    )
+    before = tile.evaluate(look)
+    tile.click()
+    page.locator("button.tile[aria-pressed=true]").wait_for()
+    page.mouse.move(0, 0)
+    page.evaluate("document.activeElement.blur()")
+    assert tile.evaluate(look) != before
+    links = page.get_by_label("Pages", exact=True).get_by_role("link")
+    assert links.nth(0).evaluate(look) != links.nth(1).evaluate(look)
+
+
+@pytest.mark.exhaustive
+def test_texts_are_written_in_the_direction_of_their_script(tab: Any, at: Scene) -> None:
+    """Arabic and Hebrew begin at the right, whatever the page around them."""
+    with at.talker(STRANGER):
+        one = tab()
+        one.open("#/try")
+        page = one.page
+        direction = "e => getComputedStyle(e).direction + ' ' + getComputedStyle(e).unicodeBidi"
+        page.get_by_label("Prompt").fill("\u05e9\u05dc\u05d5\u05dd, CHAT!")
+        assert page.get_by_label("Prompt").evaluate("e => e.matches(':dir(rtl)')")
+        page.get_by_role("button", name="Ask").click()
+        page.get_by_role("heading", name="What it took").wait_for()
+        assert "plaintext" in page.locator("p.answer").evaluate(direction)
+
+
+@pytest.mark.exhaustive
+def test_what_is_printed_is_not_cut_at_the_edge_of_a_box(tab: Any) -> None:
+    one = tab()
+    one.open(f"#/service/{CHAT}")
+    page = one.page
+    page.get_by_text("Log of container main").wait_for()
+    page.emulate_media(media="print")
+    cut = "e => getComputedStyle(e).overflowX !== 'visible' || getComputedStyle(e).maxHeight !== 'none'"
+    boxes = page.locator("pre, .scroll")
+    assert boxes.count() > 1
+    assert [box.evaluate(cut) for box in boxes.all()] == [False] * boxes.count()
+    assert not page.get_by_role("button", name="Diagnose").is_visible(), "paper has no buttons"

@@ -270,14 +270,14 @@ def test_a_prompt_whose_page_is_gone_is_read_no_further_and_forgotten() -> None:
     assert not prompts._tries
 
 
-def test_an_answer_is_kept_for_a_minute_after_the_page_last_asked() -> None:
+def test_an_answer_waits_for_a_page_in_the_background_which_asks_once_a_minute() -> None:
     clock = Clock()
     prompts = Prompts(Dss(*WORDS).mesh(), clock)
     run = prompts.start("ann", MODEL, "hi", _as_it_is)["run"]
     _done(prompts, run)
-    clock.now += 59
-    assert prompts.shown("ann", run)["done"]
-    clock.now += 60
+    clock.now += 61
+    assert prompts.shown("ann", run)["text"] == "one two"
+    clock.now += LEFT_SECONDS
     with pytest.raises(SpcsError, match="forgotten"):
         prompts.shown("ann", run)
 

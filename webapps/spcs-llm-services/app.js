@@ -39,11 +39,45 @@
 
   /* New content for an element. Whoever was on a control of the old one is on the same control of the new one. */
   function show(element, ...children) {
+    changed(element, children, (nodes) => element.replaceChildren(...nodes));
+  }
+
+  /* The same for what is renewed while it is read: what has not changed stays, an open list of choices as well, and so
+     does a card within which text is selected. Returns whether nothing was held back. */
+  function renew(element, ...children) {
+    let isAll;
+    changed(element, children, (nodes) => { isAll = renewed(element, nodes); });
+    return isAll;
+  }
+
+  function renewed(element, nodes) {
+    const old = Array.from(element.childNodes), stays = new Map();
+    let isAll = true;
+    for (const node of nodes) {
+      const at = old.findIndex((one_) => one_.isEqualNode(node) || (isCards(one_) && isCards(node)) || isRead(one_, node));
+      if (at < 0) continue;
+      stays.set(node, old[at]);
+      if (isCards(node)) isAll = renewed(old[at], Array.from(node.childNodes)) && isAll;
+      else if (!old[at].isEqualNode(node)) isAll = false;
+      old.splice(0, at + 1).slice(0, -1).forEach((one_) => one_.remove());
+    }
+    old.forEach((one_) => one_.remove());
+    nodes.forEach((node, at) => { if (!stays.has(node)) element.insertBefore(node, element.childNodes[at] || null); });
+    return isAll;
+  }
+  const isCards = (node) => node instanceof Element && node.classList.contains("cards");
+  const titleOf = (node) => (node instanceof Element && node.classList.contains("card") ? node.firstChild.textContent : null);
+  function isRead(old, node) {
+    const { anchorNode, focusNode, isCollapsed } = window.getSelection();
+    return !isCollapsed && titleOf(node) !== null && titleOf(old) === titleOf(node) && old.contains(anchorNode) && old.contains(focusNode);
+  }
+
+  function changed(element, children, change) {
     const active = document.activeElement;
     const key = element.contains(active) ? active.getAttribute("data-key") : null;
     const scrolled = Array.from(element.querySelectorAll("[data-scroll]"), (e) => [e.dataset.scroll, e.scrollTop, e.scrollLeft]);
     const opened = Array.from(element.querySelectorAll("details[open][data-scroll]"), (e) => e.dataset.scroll);
-    element.replaceChildren(...children.flat(Infinity).filter((c) => c !== null && c !== undefined && c !== false));
+    change(children.flat(Infinity).filter((c) => c !== null && c !== undefined && c !== false));
     for (const [name, top, left] of scrolled) {
       const again = element.querySelector('[data-scroll="' + CSS.escape(name) + '"]');
       if (again) { again.scrollTop = top; again.scrollLeft = left; }
@@ -52,7 +86,7 @@
       const again = element.querySelector('details[data-scroll="' + CSS.escape(name) + '"]');
       if (again) again.open = true;
     }
-    if (key) {
+    if (key && document.activeElement !== active) {
       const again = element.querySelector('[data-key="' + CSS.escape(key) + '"]');
       if (again) again.focus({ preventScroll: true });
       else main().focus({ preventScroll: true });
@@ -97,22 +131,23 @@
     constructor(message, hint, status = 0) { super(message); this.hint = hint || ""; this.status = status; }
   }
   const SIGN_IN = "Most often, a session has expired. Sign in to DSS in another tab: this page then goes on by itself.";
+  const SIGN_IN_AND_REPEAT = "Most often, a session has expired. Sign in to DSS in another tab, and try again here."; // what a viewer does is not repeated
   const IF_IT_LASTS = "If this lasts, ask a DSS administrator to look at the log of the webapp's backend.";
   let me = { user: null, operator: false, csrf: null, problem: null };
 
-  async function ask(path, body, isRetry) {
-    const { response, text } = await asked(path, body);
+  async function ask(path, body, isRetry, isAction = body !== undefined) {
+    const { response, text } = await asked(path, body, isAction);
     const answer = objectOf(text);
     if (response.ok && answer) return answer;
     if (response.status === 403 && body !== undefined && !isRetry) {
       const before = me.csrf; // the backend may have been restarted since
-      me = await ask("me");
+      me = await ask("me", undefined, false, isAction);
       if (me.csrf !== before) return ask(path, body, true);
     }
-    throw refused(response, answer);
+    throw refused(response, answer, isAction);
   }
 
-  async function asked(path, body) {
+  async function asked(path, body, isAction) {
     const options = { credentials: "same-origin", cache: "no-store", headers: { Accept: "application/json" }, keepalive: path === "prompt/cancel" };
     if (body !== undefined) {
       options.method = "POST";
@@ -129,10 +164,12 @@
       return { response, text };
     } catch {
       if (patience.signal.aborted) throw new Refused("The webapp's backend does not answer.", IF_IT_LASTS);
-      if (await isSentElsewhere()) throw new Refused("DSS, or a proxy before it, sends the page to another address instead of answering.", SIGN_IN);
+      if (await isSentElsewhere()) throw new Refused("DSS, or a proxy before it, sends the page to another address instead of answering.", signIn(isAction));
       throw new Refused("The webapp's backend cannot be reached.", "Check your connection to DSS. If this lasts, ask a DSS administrator to start the webapp's backend.");
     } finally { clearTimeout(alarm); }
   }
+
+  const signIn = (isAction) => (isAction ? SIGN_IN_AND_REPEAT : SIGN_IN);
 
   /* Whether requests are redirected to another site, as for a sign-in: a script may not follow, and only sees a failure. */
   async function isSentElsewhere() {
@@ -149,12 +186,12 @@
   }
 
   /* Why a response is not an answer, in the words of the backend or of whatever answered in its place. */
-  function refused({ ok, status }, answer) {
+  function refused({ ok, status }, answer, isAction) {
     const error = answer && answer.error;
     if (error && typeof error.message === "string") return new Refused(error.message, error.hint, status);
-    if (ok) return new Refused("DSS, or a proxy before it, answers with a web page instead of data.", SIGN_IN);
+    if (ok) return new Refused("DSS, or a proxy before it, answers with a web page instead of data.", signIn(isAction));
     const message = answer && typeof answer.message === "string" && answer.message;
-    return new Refused(message || "DSS answers with HTTP " + status + ".", status === 401 || status === 403 ? SIGN_IN : IF_IT_LASTS);
+    return new Refused(message || "DSS answers with HTTP " + status + ".", status === 401 || status === 403 ? signIn(isAction) : IF_IT_LASTS);
   }
 
   /* A process that was restarted does not come back. Of several, each does, and knows nothing of what others began. */
@@ -445,7 +482,7 @@
     one.kind = answer.kind; one.gone = false;
     const { age, version, problem, ...rest } = answer;
     const now = JSON.stringify([rest, one.diagnosis, one.models, me]);
-    if (now !== one.last) { one.last = now; show(byId("service"), serviceParts(answer)); }
+    if (now !== one.last) one.last = renew(byId("service"), serviceParts(answer)) ? now : "";
     const parts = one.diagnosis ? [one.diagnosis.service, one.diagnosis.query] : [];
     if (parts.some((part) => part && !part.done)) return SOON_SECONDS;
     const waiting = me.user !== null && answer.logs === null && !answer.missing.logs && answer.kind !== "suspended";
@@ -675,8 +712,8 @@
     const outcome = byId("download");
     show(outcome);
     try {
-      const { response, text } = await asked("cost.csv");
-      if (!response.ok || !(response.headers.get("Content-Type") || "").startsWith("text/csv")) throw refused(response, objectOf(text));
+      const { response, text } = await asked("cost.csv", undefined, true);
+      if (!response.ok || !(response.headers.get("Content-Type") || "").startsWith("text/csv")) throw refused(response, objectOf(text), true);
       const url = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
       h("a", { href: url, download: CSV_NAME }).click();
       setTimeout(() => URL.revokeObjectURL(url), AWAY_SECONDS * 1000);
@@ -694,20 +731,33 @@
 
   // -- the page to try a model -----------------------------------------------------------------------------
 
-  async function tryPage() {
+  function tryPage() {
+    trial.hasForm = false;
+    seen = null; // a problem of other pages, which show what the connection sees
+    showAge();
     show(main(), h("h2", {}, "Try a model"), h("div", { id: "spcs-try" }, h("p", { class: "quiet" }, "Asking LLM Mesh for the models that you may use…")));
+  }
+
+  async function refreshTry(isLatest) {
+    if (trial.hasForm) return LONG_SECONDS;
     let models;
     try { models = (await ask("models")).models.filter((one_) => one_.kind === "chat"); } catch (error) {
-      if (byId("try")) show(byId("try"), told(error));
-      return;
+      if (!error.status) throw error;
+      if (isLatest()) show(byId("try"), told(error));
+      return PATIENCE_SECONDS;
     }
-    if (!byId("try")) return;
-    if (!models.length) {
-      show(byId("try"), h("p", {}, "You may not use any custom chat model. An administrator adds one under Administration > Connections > Custom LLM."));
-      return;
-    }
+    if (!isLatest()) return null;
+    seen = null;
+    showAge();
+    if (models.length) showForm(models);
+    else show(byId("try"), h("p", {}, "You may not use any custom chat model. An administrator adds one under Administration > Connections > Custom LLM."));
+    return PATIENCE_SECONDS;
+  }
+
+  function showForm(models) {
+    trial.hasForm = true;
     const model = h("select", { required: true }, models.map((one_) => h("option", { value: one_.id }, one_.name)));
-    const prompt = h("textarea", { rows: 5, maxlength: 8000, required: true });
+    const prompt = h("textarea", { rows: 5, required: true, dir: "auto", oninput: () => { trial.prompt = prompt.value; } }, trial.prompt);
     const send = h("button", { type: "submit", class: "main" }, "Ask");
     const cancel = h("button", { type: "button", disabled: true, onclick: () => { leaveTrial(); ended(h("p", { class: "quiet" }, "Cancelled. What the model still answers is not read.")); say("Cancelled."); } }, "Cancel");
     const result = h("div", { id: "spcs-answer" });
@@ -730,9 +780,13 @@
       waiting.textContent = "The prompt is sent…"; soFar.textContent = "";
       show(result, waiting, wideCard("Answer so far", soFar));
       say("The model is answering.");
+      const mine = trial.sent = {};
       let answer;
-      try { answer = await ask("prompt", { model: model.value, prompt: prompt.value }); } catch (error) { ended(told(error)); return; }
-      if (!result.isConnected) { ask("prompt/cancel", { run: answer.run }).catch(() => {}); return; }
+      try { answer = await ask("prompt", { model: model.value, prompt: prompt.value }); } catch (error) {
+        if (trial.sent === mine) ended(told(error));
+        return;
+      }
+      if (trial.sent !== mine) { giveUp(answer.run); return; }
       trial.run = answer.run;
       follow(answer);
     }
@@ -763,12 +817,13 @@
   }
 
   /* A prompt whose viewer has gone is cancelled. */
-  const trial = { run: null, timer: 0 };
+  const trial = { run: null, sent: null, timer: 0, hasForm: false, prompt: "" };
+  const giveUp = (run) => ask("prompt/cancel", { run }).catch(() => {});
   function leaveTrial() {
     const { run } = trial;
     clearTimeout(trial.timer);
-    trial.run = null;
-    if (run) ask("prompt/cancel", { run }).catch(() => {});
+    trial.run = trial.sent = null;
+    if (run) giveUp(run);
   }
 
   function answerParts(answer) {
@@ -788,7 +843,7 @@
 
   // -- which page, and when it asks again ------------------------------------------------------------------
 
-  const PAGES = { services: [servicesPage, refreshServices], service: [servicePage, refreshService], cost: [costPage, refreshCost], try: [tryPage, null] };
+  const PAGES = { services: [servicesPage, refreshServices], service: [servicePage, refreshService], cost: [costPage, refreshCost], try: [tryPage, refreshTry] };
   let refresh = null, timer = 0, turn = 0;
   /* A proxy answers each request without a session with a cookie for the sign-in: too many of them prevent it. */
   let signedOutPause = 0;
@@ -816,7 +871,6 @@
     clearTimeout(timer);
     if (document.hidden && !isNow) return;
     const mine = ++turn, isLatest = () => mine === turn, pausedBefore = signedOutPause;
-    if (!refresh) return;
     let pause;
     signedOutPause = 0;
     try {
@@ -854,7 +908,7 @@
     window.addEventListener("pageshow", (event) => { if (event.persisted) route(); });
     window.addEventListener("focus", () => { if (signedOutPause) poll(true); });
     document.addEventListener("visibilitychange", () => { if (!document.hidden) poll(true); });
-    setInterval(() => { if (seen && seen.at !== null && refresh && refresh !== refreshCost) showAge(); }, 1000);
+    setInterval(() => { if (seen && seen.at !== null && refresh !== refreshCost) showAge(); }, 1000);
     route();
   }
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start); else start();

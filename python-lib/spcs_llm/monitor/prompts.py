@@ -1,7 +1,7 @@
 """Prompts that viewers send to models through LLM Mesh: started, looked at while they are answered, and cancelled.
 
-No request of the page waits for a model. A prompt and its answer are in memory until the page has not asked for them
-for a minute, and are not logged. Nobody but the viewer who sent a prompt sees it.
+No request of the page waits for a model. A prompt and its answer are in memory until the page has stopped asking for
+them, and are not logged. Nobody but the viewer who sent a prompt sees it.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from spcs_llm.monitor.timeline import is_footer, timeline, usage_of
 logger = logging.getLogger(__name__)
 
 MAX_PROMPT, MAX_ANSWER, _MAX_TOKENS = 8000, 200_000, 1024
-LEFT_SECONDS = 150.0  # browsers let a page in the background ask once a minute
-_KEPT, _KEPT_SECONDS = 50, 60.0
+LEFT_SECONDS = 150.0  # browsers let a page in the background ask once a minute, answered or not
+_KEPT = 50
 
 
 @dataclass
@@ -144,7 +144,7 @@ class Prompts:
     def _forget(self) -> None:
         now = self._clock()
         for run, one in list(self._tries.items()):
-            if now - one.asked >= (LEFT_SECONDS if one.ended is None else _KEPT_SECONDS):
+            if now - one.asked >= LEFT_SECONDS:
                 one.is_cancelled = True
                 del self._tries[run]
 
