@@ -209,6 +209,17 @@ NOT_SIGNED_IN = {
         "390202",
         "AUTHENTICATION_METHODS",
     ),
+    # snowflakedb/snowflake-ingest-python#21
+    "JWT token is invalid. [7fb87e37-2f26-4a10-9f9c-72276ea898bf]": ("390144", "Snowflake connection"),
+    # dbt-labs/dbt-snowflake#373
+    "Incorrect username or password was specified.": ("390100", "Snowflake connection"),
+    # snowflakedb/terraform-provider-snowflake#4647
+    "Programmatic access token is invalid.": ("394400", "Snowflake connection"),
+    # xlang-ai/Spider2#143
+    "Failed to authenticate: MFA authentication is required, but none of your current MFA methods are supported for"
+    " programmatic authentication.": ("394507", "key pair"),
+    "Role 'ANALYST' specified in the connect string does not exist or not authorized. Contact your local system"
+    " administrator, or attempt to login with another role.": ("390186", "role of the Snowflake connection"),
 }
 
 
@@ -219,7 +230,26 @@ def test_why_a_connection_of_dss_cannot_sign_in_is_told_with_what_to_change(text
         with pytest.raises(SqlError) as refused:
             ExecutorSession(Executor([], [], Exception(told))).rows("SELECT 1")
         assert hint in refused.value.hint
+        # buremba/universql#24: some wrong passwords in succession lock the user.
+        assert remedy(refused.value) is Remedy.STOP
     assert hint in sql_error("SELECT 1", text, code).hint
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "390114 (08001): Authentication token has expired.  The user must authenticate again.",
+        "Authentication token has expired.  The user must authenticate again.",
+        "390111 (08001): Session no longer exists.  New login required to access the service.",
+        "Session no longer exists.  New login required to access the service.",
+    ],
+)
+def test_a_session_of_dss_that_has_ended_is_no_end_of_a_job(text: str) -> None:
+    """snowflakedb/gosnowflake#160: after four hours without a statement. DSS's next call has another session."""
+    with pytest.raises(SqlError) as refused:
+        ExecutorSession(Executor([], [], Exception(text))).rows("SELECT 1")
+    assert remedy(refused.value) is Remedy.REPEAT
+    assert "Run it again" in refused.value.hint
 
 
 def test_a_pool_of_nodes_that_are_too_small_is_told_with_what_to_choose() -> None:

@@ -601,6 +601,15 @@ def refused(message: str, code: str | None = None) -> SqlError:
         (refused("remote service error: 400 'secret prompt'"), Remedy.DIVIDE),
         (refused("Error parsing JSON response for external function F", "100287"), Remedy.DIVIDE),
         (refused("remote service error: 503 'no healthy upstream'", "100351"), Remedy.WAIT),
+        (
+            # Snowflake-Labs/sfquickstarts#1459: nobody answers there, and no row is the reason.
+            refused(
+                "Request failed for external function F. Error: Remote service cannot be reached. Check the endpoint"
+                " URL and try again.",
+                "100350",
+            ),
+            Remedy.WAIT,
+        ),
         (refused("Timeout was reached"), Remedy.SHORTEN),
         (refused("remote service error: 504 'upstream request timeout'", "100351"), Remedy.SHORTEN),
         (refused("Statement reached its statement timeout", "000630"), Remedy.SHORTEN),
@@ -633,6 +642,13 @@ def test_the_words_of_a_service_are_in_a_rows_reason_and_in_no_log() -> None:
     assert "secret" not in f"{without_values(value)!r} {told(value)}"
     rights = refused("Table 'T' does not exist", "002003")
     assert without_values(rights) is rights
+
+
+def test_what_snowflake_says_of_sign_ins_pools_and_images_is_shown() -> None:
+    """Codes that begin with 39 are Snowflake's own; snowflakedb/snowflake-cli, `api/errno.py`, has those of images."""
+    image = refused("Snowflake refuses EXECUTE: Failed to retrieve image /db/s/repo/i:1", "397013")
+    assert without_values(image) is image
+    assert "/db/s/repo/i:1" in told(image)
 
 
 # -- cost ------------------------------------------------------------------------------------------

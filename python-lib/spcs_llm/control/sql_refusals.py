@@ -35,6 +35,8 @@ _SENTENCES = (
         "390318",
         "08001",
     ),
+    (re.compile(r"session no longer exists", re.I), "390111", "08001"),
+    (re.compile(r"authentication token has expired", re.I), "390114", "08001"),
     (re.compile(r"account is suspended|free trial has ended", re.I), "000666", "57014"),
     (re.compile(r"resource monitor .{0,200}exceeded its quota", re.I), "090073", "22000"),
     # About data, which they quote.
@@ -66,12 +68,30 @@ _HINTS = {
     "090073": "Ask a Snowflake administrator to raise the quota of the resource monitor, or enter another warehouse in"
     " 'Warehouse'.",
     "090105": "Enter a database.",
+    **dict.fromkeys(("390111", "390112", "390114"), "The session has ended. Run it again."),
     "390189": _ROLE,
     "390201": _ROLE,
 }
 
-# The same for sentences that come with various codes, or without one.
+# The same for sentences that come with various codes, or without one. The first three are about how DSS signs in.
 _HINTS_BY_WORDS = (
+    (
+        re.compile(
+            r"JWT token is invalid|incorrect username or password|programmatic access token is (?:invalid|expired)",
+            re.I,
+        ),
+        "Ask a DSS administrator to correct the user and credential of the Snowflake connection. If each user has"
+        " separate credentials, enter yours again under Profile > Credentials.",
+    ),
+    (
+        re.compile(r"\bMFA authentication is required", re.I),
+        "Ask a DSS administrator to use a key pair or OAuth instead of a password in the Snowflake connection.",
+    ),
+    (
+        re.compile(r"specified in the connect string", re.I),
+        "Ask a DSS administrator to correct the role of the Snowflake connection, or a Snowflake administrator to run"
+        " GRANT ROLE <role> TO USER <user>.",
+    ),
     (
         re.compile(r"warehouse .{0,260} is suspended", re.I),
         "Ask a Snowflake administrator to set AUTO_RESUME of the warehouse, or enter another one in 'Warehouse'.",

@@ -1,8 +1,8 @@
 """Why a slice's statement failed, and what helps: a smaller slice, another try, or nobody but an administrator.
 
-Texts and codes: Snowflake documentation, "Troubleshooting external functions" and "Service functions"; 100351 and
-100287 as users report them. A service's own words may quote a row, so they stand in a failed row's reason only, never
-in a log.
+Texts and codes: Snowflake documentation, "Troubleshooting external functions" and "Service functions"; 100350, 100351
+and 100287 as users report them. A service's own words may quote a row, so they stand in a failed row's reason only,
+never in a log.
 """
 
 from __future__ import annotations
@@ -20,11 +20,14 @@ _SERVICE_WORDS = re.compile(
     re.I,
 )
 _SAID = re.compile(r"remote service error:\s*(.*)", re.I | re.S)
-_AWAY = re.compile(r"remote service error:\s*(?:404|429|503)\b|no hosts", re.I)
+_AWAY = re.compile(
+    r"remote service error:\s*(?:404|429|503)\b|no hosts|remote service cannot be reached", re.I
+)
 _SLOW = re.compile(r"remote service error:\s*(?:502|504)\b|timeout was reached", re.I)
 _TOO_LONG = "000630"
-# 000604 (canceled) also occurs if nobody canceled the statement.
-_PASSING = ("000603", "000604", "000625", "300010")
+# 000604 (canceled) also occurs if nobody canceled the statement. After a session has ended (3901..), DSS opens another.
+_PASSING = ("000603", "000604", "000625", "300010", "390111", "390112", "390114")
+_ABOUT_NO_DATA = ("00", "09", "39")  # how codes begin that are about names, rights, services and sessions
 
 
 class Remedy(Enum):
@@ -82,7 +85,7 @@ def without_values(error: SpcsError) -> SpcsError:
     Returns:
         The error itself, if it is about names, rights or Snowflake itself; else one without Snowflake's words.
     """
-    if not isinstance(error, SqlError) or error.code is None or error.code.startswith(("00", "09")):
+    if not isinstance(error, SqlError) or error.code is None or error.code.startswith(_ABOUT_NO_DATA):
         return error
     return SqlError(
         f"Snowflake stops a statement of the job (code {error.code}).",
