@@ -376,6 +376,11 @@ class SqlError(SpcsError):
         return self.is_absent or self.lacks_privilege
 
     @property
+    def may_lock_user(self) -> bool:
+        """Whether it is a wrong password: Snowflake locks a user after some of them in succession."""
+        return self.code == "390100"
+
+    @property
     def lacks_warehouse(self) -> bool:
         """Whether the statement needs a warehouse and the session has none that it may use."""
         return self.code == "000606" or (self.code is None and self.sqlstate == "57P03")

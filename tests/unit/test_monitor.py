@@ -16,6 +16,7 @@ import pytest
 from spcs_llm.control.families import price_list
 from spcs_llm.control.identifiers import QualifiedName, qualified
 from spcs_llm.control.session import Row
+from spcs_llm.control.sql_refusals import sql_error_in_text
 from spcs_llm.errors import NetworkError, SpcsError
 from spcs_llm.form_fields import Field
 from spcs_llm.monitor.account import Account
@@ -256,6 +257,23 @@ def test_what_is_known_stays_when_it_cannot_be_renewed_and_a_bug_is_told_by_its_
     assert "secret" not in str(background.ask().problem)
     failures.clear()
     wait_for(lambda: background.ask().problem is None)
+    background.close()
+
+
+def test_a_wrong_password_is_not_sent_again_and_again() -> None:
+    """buremba/universql#24: five of them lock the user of DSS's connection, which other projects use as well."""
+    text = "Incorrect username or password was specified."
+    failures = [sql_error_in_text("SHOW SERVICES IN ACCOUNT", text), SpcsError("Gone.")]
+
+    def work(publish: Callable[[int], None]) -> int:
+        raise failures[0]
+
+    background = Background("test", work, 20, 20)
+    wait_for(lambda: background.ask().problem is not None)
+    assert background._pause() == 900
+    del failures[0]
+    wait_for(lambda: "Gone" in str(background.ask(soon=True).problem))
+    assert background._pause() < 900
     background.close()
 
 

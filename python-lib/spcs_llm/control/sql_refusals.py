@@ -35,6 +35,7 @@ _SENTENCES = (
         "390318",
         "08001",
     ),
+    (re.compile(r"incorrect username or password", re.I), "390100", "08001"),
     (re.compile(r"session no longer exists", re.I), "390111", "08001"),
     (re.compile(r"authentication token has expired", re.I), "390114", "08001"),
     (re.compile(r"account is suspended|free trial has ended", re.I), "000666", "57014"),

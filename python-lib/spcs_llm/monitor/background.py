@@ -8,13 +8,14 @@ import time
 from dataclasses import dataclass
 from typing import Callable, Generic, TypeVar
 
-from spcs_llm.errors import SpcsError, place_in_code
+from spcs_llm.errors import SpcsError, SqlError, place_in_code
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 _LONG_SECONDS = 60.0
 _IDLE_SECONDS = 300.0
+_LOCKED_SECONDS = 900.0  # for which Snowflake locks a user (Snowflake documentation, "User management")
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class Background(Generic[T]):
         work: Makes the next result. It may call its argument with what is known so far.
         period: Seconds between the starts of two runs.
         retry: Seconds to the next run after a failure; they double with each further one, up to ten times as many.
+            After a wrong password it is a quarter of an hour: the user, whom others need as well, would be locked.
         idle: Seconds without a question after which the work rests.
         clock: Seconds that never go back.
     """
@@ -82,6 +84,7 @@ class Background(Generic[T]):
         self._kept: tuple[T, float] | None = None
         self._problem: Problem | None = None
         self._failures = 0
+        self._may_lock_user = False
         self._version = 0
         self._closed = False
 
@@ -136,7 +139,9 @@ class Background(Generic[T]):
                 self._keep(self._work(self._keep), None)
                 self._failures = 0
             except SpcsError as error:
-                self._fail(Problem(error.message, error.hint))
+                self._fail(
+                    Problem(error.message, error.hint), isinstance(error, SqlError) and error.may_lock_user
+                )
             except Exception as error:  # noqa: BLE001 - the thread serves everybody, and must go on
                 self._fail(_unexpected(self._name, error))
             with self._changed:
@@ -146,9 +151,7 @@ class Background(Generic[T]):
 
     def _rest(self, began: float) -> None:
         """Until the next run is due and somebody looks."""
-        pause = self._period
-        if self._failures:
-            pause = min(self._retry * 2 ** (self._failures - 1), 10 * self._retry)
+        pause = self._pause()
         while not (self._soon or self._closed):
             now = self._clock()
             if now - self._asked_at >= self._idle:
@@ -158,6 +161,13 @@ class Background(Generic[T]):
             else:
                 return
 
+    def _pause(self) -> float:
+        if not self._failures:
+            return self._period
+        if self._may_lock_user:
+            return _LOCKED_SECONDS
+        return min(self._retry * 2 ** (self._failures - 1), 10 * self._retry)
+
     def _keep(self, value: T, problem: Problem | None = None) -> None:
         with self._changed:
             self._kept = (value, self._clock() if self._began_at is None else self._began_at)
@@ -165,9 +175,10 @@ class Background(Generic[T]):
             self._version += 1
             self._changed.notify_all()
 
-    def _fail(self, problem: Problem) -> None:
+    def _fail(self, problem: Problem, may_lock_user: bool = False) -> None:
         with self._changed:
             self._failures += 1
+            self._may_lock_user = may_lock_user
             self._problem = problem
             self._version += 1
 
