@@ -65,6 +65,29 @@ def test_rows_come_by_column_name_and_as_text() -> None:
     assert rows[1] == {"name": None, "is_public": "false", "created_on": None, "day": None, "n": None}
 
 
+def test_a_result_that_snowflake_has_cut_is_no_whole_one() -> None:
+    """Snowflake documentation, "SQL API: handling responses": code 391908 comes with success, and with some rows."""
+    shape = {"rowType": [{"name": "name", "type": "text"}], "partitionInfo": [{"rowCount": 1}], "numRows": 1}
+    cut = {"code": "391908", "statementHandle": "01b", "resultSetMetaData": shape, "data": [["A"]]}
+    with SqlApiServer({}) as server:
+        server.before = lambda request: (200, {}, cut)
+        with pytest.raises(SqlError, match="not all rows") as raised:
+            session(server).rows("SHOW SERVICES IN ACCOUNT")
+    assert "Ask for less" in raised.value.hint
+
+
+def test_a_result_with_too_many_rows_says_so_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spcs_llm.control.sql_api._MAX_ROWS", 2)
+    shown = Result([("name", "text")], [[str(row)] for row in range(9)], partition_rows=3)
+    with (
+        SqlApiServer({"SHOW SERVICES": shown}) as server,
+        pytest.raises(SqlError, match="The statement") as raised,
+    ):
+        session(server).rows("SHOW SERVICES IN ACCOUNT")
+    assert raised.value.message == "The statement has more than 2 rows."
+    assert "Ask for less" in raised.value.hint
+
+
 def test_a_zone_of_a_time_is_kept() -> None:
     shown = Result([("at", "timestamp_tz")], [["1732911167.310000000 960"]])
     with SqlApiServer({"SELECT": shown}) as server:

@@ -20,6 +20,8 @@ from spcs_llm.errors import (
     ServiceDown,
     SessionExpired,
     SpcsError,
+    SqlError,
+    TokenRefused,
 )
 from spcs_llm.http.request import HttpRequest
 from spcs_llm.query_context import QueryContext
@@ -244,6 +246,46 @@ def test_a_user_who_may_not_sign_in_is_told_whatever_the_code_and_way(
     assert hint in SqlApiErrors(sign_in)(401, {}, refused).hint
     if sign_in is not SignInKind.NONE:
         assert hint in IngressErrors(sign_in)(401, {}, refused).hint
+
+
+def test_an_assertion_that_has_expired_is_a_matter_of_the_clock() -> None:
+    """rinsed-org/rb-snowflake-client#170: each assertion is signed when it is sent."""
+    message = "Keypair access token expired. ...VUrmjSFgTw"
+    refused = json.dumps({"code": "390198", "message": message}).encode()
+    assert "clock" in SqlApiErrors(SignInKind.KEY_PAIR)(401, {}, refused).hint
+    assert "clock" in login_error("390198", message, sign_in=SignInKind.KEY_PAIR).hint
+
+
+def test_a_token_that_is_good_for_another_role_only_is_told_as_what_it_may_be() -> None:
+    """snowflakedb/terraform-provider-snowflake#4647: Snowflake says that the token is invalid."""
+    refused = json.dumps({"code": "394400", "message": "Programmatic access token is invalid."}).encode()
+    hint = SqlApiErrors(SignInKind.TOKEN)(401, {}, refused).hint
+    assert "'Role'" in hint
+    assert "Profile > Credentials" in hint
+
+
+@pytest.mark.parametrize("body", [b"", b"<html><h1>403 Forbidden</h1></html>"])
+def test_an_address_of_no_account_may_be_why_the_sql_api_denies_access(body: bytes) -> None:
+    """datafold/data-diff#141, and Snowflake documentation, "Change in HTTP error code for URL not found error"."""
+    error = SqlApiErrors(SignInKind.TOKEN)(403, {}, body)
+    assert "'Snowflake account URL'" in error.hint
+    assert "network policy" in error.hint
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        # snowflakedb/snowflake-ml-python, `snowflake/cortex/json_mode_test_utils/schema_utils.py`
+        ("390142", "Incoming request does not contain a valid payload."),
+        ("391902", "Unsupported Accept header null is specified."),  # Snowflake documentation, "SQL API"
+    ],
+)
+def test_a_request_that_snowflake_cannot_read_is_no_matter_of_the_token(code: str, message: str) -> None:
+    error = SqlApiErrors(SignInKind.OAUTH)(400, {}, json.dumps({"code": code, "message": message}).encode())
+    assert isinstance(error, SqlError)
+    assert error.server_text == message.rstrip(".")
+    expired = json.dumps({"code": "390318", "message": "OAuth access token expired."}).encode()
+    assert isinstance(SqlApiErrors(SignInKind.OAUTH)(400, {}, expired), TokenRefused)
 
 
 @pytest.mark.parametrize("code", FATAL)

@@ -42,6 +42,7 @@ _CANCEL_SECONDS = 5.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 5.0
 _MAX_BODY = 64 << 20
 _MAX_ROWS = 200_000
+_IS_CUT = "391908"
 _HANDLE = re.compile(r"[0-9A-Za-z-]{1,64}")
 _LONGEST = 604_800  # seconds that Snowflake lets a statement run
 
@@ -164,6 +165,11 @@ class SqlApiSession(BaseSession):
         metadata = answer.get("resultSetMetaData")
         if not isinstance(metadata, Mapping):
             raise no_account("does not answer with the JSON of the SQL API")
+        if answer.get("code") == _IS_CUT:
+            raise SqlError(
+                "Snowflake returns not all rows of the statement: they are too large.",
+                "Ask for less, such as one database or schema, or fewer days.",
+            )
         shape = columns(metadata.get("rowType"))
         partitions = metadata.get("partitionInfo")
         count = len(partitions) if isinstance(partitions, list) else 1
@@ -234,8 +240,8 @@ def _explained(statement: str, context: QueryContext) -> Iterator[None]:
 
 
 def _of(statement: str, error: SqlError) -> SqlError:
-    if error.statement_kind != SqlError.unknown_kind:
-        return error
+    if error.statement_kind != SqlError.unknown_kind or not error.quotation:
+        return error  # it is complete, or not in Snowflake's words
     known = sql_error(statement, error.server_text, error.code, error.sqlstate, error.status)
     known.request_id = error.request_id
     return known

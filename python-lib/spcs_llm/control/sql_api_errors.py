@@ -14,6 +14,7 @@ from spcs_llm.errors import AccessDenied, ServiceBusy, ServiceDown, SpcsError, S
 from spcs_llm.http.asked_wait import parse_retry_after
 from spcs_llm.server_text.foreign_text import error_code, plain
 from spcs_llm.snowflake.login_errors import (
+    CHECK_URL,
     SignInKind,
     hint_for_refusal,
     no_account,
@@ -28,8 +29,11 @@ _TOKEN_HINTS = {
     SignInKind.TOKEN: "Create a new programmatic access token, and enter it under Profile > Credentials.",
     SignInKind.UNKNOWN: "Sign in again.",
 }
+_ABOUT_TOKENS = ("390", "394")  # how codes begin; those of the SQL API itself begin with 3919
+_UNREADABLE = "390142"
 _ALLOW_ADDRESS = (
-    "Ask a Snowflake administrator to add the address of this DSS server to the network policy of the user."
+    "If it is correct, ask a Snowflake administrator to add the address of this DSS server to the network policy of the"
+    " user."
 )
 
 
@@ -49,7 +53,7 @@ class SqlApiErrors:
         code, words = error_code(reply.get("code")) or "", plain(reply.get("message") or "").rstrip(". ")
         if status == 429 or (status >= 500 and status != 513):
             return _not_now(status, headers, words)
-        if status == 401 or (status == 400 and code.startswith("39")):
+        if status == 401 or (status == 400 and code.startswith(_ABOUT_TOKENS) and code != _UNREADABLE):
             return self._token_refused(status, code, words)
         if status == 403:
             return self._denied(code, words)
@@ -72,7 +76,7 @@ class SqlApiErrors:
     def _denied(self, code: str, words: str) -> AccessDenied:
         return AccessDenied(
             f"Snowflake denies access to its SQL API: {words or 'no reason given'}.",
-            hint_for_refusal(code, words, self.sign_in) if words or code else _ALLOW_ADDRESS,
+            hint_for_refusal(code, words, self.sign_in) if words or code else f"{CHECK_URL} {_ALLOW_ADDRESS}",
             status=403,
             code=code or None,
             place=_SIGN_IN_PLACE,

@@ -2,7 +2,7 @@
 
 Codes: snowflake-connector-python 4.8.1, `network.py`, and 5.2.0, `sf_core/src/rest/snowflake`; Snowflake documentation,
 "Key-pair authentication: troubleshooting", for 3943xx, "Snowflake REST APIs: common setup", for 390202, and "Power BI
-SSO: error messages", for External OAuth.
+SSO: error messages", for External OAuth; 390198 as users report it.
 """
 
 from __future__ import annotations
@@ -136,6 +136,7 @@ _TOKEN_ENDED = ("390101", "390110", "390195", "390303", "390318")
 _HINTS = {
     "390100": "Check the user and credential of the preset.",
     "390144": f"{_NO_KEY_OF_USER} {_CHECK_CLOCK}",
+    "390198": _CHECK_CLOCK,
     "390317": _CHECK_SCOPE,
     "394300": _NO_KEY_OF_USER,
     "394301": _CHECK_CLOCK,
@@ -145,7 +146,7 @@ _HINTS = {
     " RSA_PUBLIC_KEY_FP and RSA_PUBLIC_KEY_2_FP), or 'Account identifier' of the preset must be filled in.",
     "394305": "Use an RSA key, or one of the curves P-256, P-384 or P-521.",
     "394306": f"{_CHECK_KEY}.",
-    "394400": _NEW_TOKEN,
+    "394400": f"{_NEW_TOKEN} If 'Role' is filled in, it must be the role that the token is restricted to.",
     "394401": _NEW_TOKEN,
 }
 _USE_ANOTHER_WAY = (
