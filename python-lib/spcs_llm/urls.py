@@ -22,6 +22,10 @@ _LOCATOR_WITH_REGION = re.compile(
 # snowflake-connector-python 4.8.1, `util_text.construct_hostname`: accounts in China, and those without a region.
 _LOCATOR_IN_CHINA = re.compile(r"^[a-z0-9-]+\.cn-[a-z0-9-]+(\.|$)")
 _DEFAULT_REGION = ".us-west-2"
+# As CURRENT_REGION() prints it: AWS_US_WEST_2, AZURE_EASTUS2, GCP_US_CENTRAL1.
+_REGION_OF_SQL = re.compile(
+    r"^[a-z0-9-]+\.(aws(-[a-z]+)+-\d|gcp(-[a-z]+)+\d|azure-[a-z]*(north|south|east|west|central|usgov)[a-z]*\d?)(\.|$)"
+)
 _ORGANIZATION_AND_ACCOUNT = re.compile(r"^([a-z0-9]+)\.([a-z][a-z0-9_-]*)$", re.IGNORECASE)
 _ENDPOINT_SUFFIXES = (
     "/predict",
@@ -31,8 +35,12 @@ _ENDPOINT_SUFFIXES = (
     "/v1/completions",
     "/v1/embeddings",
     "/v1/rerank",
+    "/v1/ranking",
     "/v1/models",
     "/v1",
+    "/embeddings",
+    "/embed",
+    "/rerank",
 )
 # Also over private link, by region or by organization and account (SYSTEM$GET_PRIVATELINK_CONFIG).
 _SNOWSIGHT = re.compile(
@@ -187,6 +195,11 @@ def parse_account_url(text: str) -> BaseUrl:
     if is_snowsight(host):
         raise UrlError(
             "is Snowsight's address, not the account's: it looks like https://myorg-myaccount.snowflakecomputing.com"
+        )
+    if _REGION_OF_SQL.match(host):
+        raise UrlError(
+            "names the region as CURRENT_REGION() prints it, which is not a part of addresses: enter"
+            " https://<organization>-<account>.snowflakecomputing.com"
         )
     if not is_loopback(host) and not host.endswith(_ACCOUNT_DOMAINS):
         if "://" not in text and url.port is None:

@@ -45,6 +45,11 @@ HOST = "abc12-myorg-myacct.snowflakecomputing.app"
         f"{HOST}/v1/completions",
         f"{HOST}/v1/embeddings",
         f"{HOST}/v1/rerank",
+        # BerriAI/litellm#6844, BerriAI/litellm#8372: as other programs require it
+        f"{HOST}/rerank",
+        f"{HOST}/embed",
+        f"{HOST}/embeddings",
+        f"{HOST}/v1/ranking",
         f"{HOST}/predict?x=1#top",
         f"https://{HOST}/__call__",  # as guides of model serving write it
         f"https://{HOST}/--call--/",
@@ -58,6 +63,36 @@ def test_every_paste_of_an_endpoint_means_the_same(text: str) -> None:
 def test_a_path_of_the_service_stays() -> None:
     assert str(parse_endpoint_url(f"{HOST}/models/llm/v1/")) == f"https://{HOST}/models/llm"
     assert str(parse_endpoint_url(f"{HOST}/predictions")) == f"https://{HOST}/predictions"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        # Snowflake-Labs/sfquickstarts#50, snowflakedb/terraform-provider-snowflake#529
+        "https://xy12345.AWS_AP_SOUTHEAST_1.snowflakecomputing.com",
+        "xy12345.AZURE_AUSTRALIAEAST.snowflakecomputing.com:443",
+        "xy12345.AWS_US_WEST_2",
+        "XY12345.AZURE_EASTUS2",
+        "xy12345.GCP_US_CENTRAL1",
+        "xy12345.aws-us-gov-west-1",
+    ],
+)
+def test_a_region_as_sql_prints_it_is_in_no_address(text: str) -> None:
+    with pytest.raises(UrlError, match=r"CURRENT_REGION\(\).*<organization>-<account>"):
+        parse_account_url(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "host"),
+    [
+        ("myorg.AWS_PROD", "myorg-aws-prod"),
+        ("myorg.GCP_TEST", "myorg-gcp-test"),
+        ("myorg-aws_us_east_1", None),
+    ],
+)
+def test_an_account_may_be_named_after_its_cloud(text: str, host: str | None) -> None:
+    host = host or text.replace("_", "-")
+    assert str(parse_account_url(text)) == f"https://{host}.snowflakecomputing.com"
 
 
 @pytest.mark.parametrize(
