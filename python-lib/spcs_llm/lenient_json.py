@@ -37,6 +37,22 @@ _ESCAPED = {
 _CLOSING = {"[": "]", "(": ")", "{": "}"}
 
 
+def read_index(value: Any) -> int | None:
+    """Reads an index, which some servers write as a text, or as a number with a fraction of zero.
+
+    Args:
+        value: The value in the server's JSON.
+
+    Returns:
+        The index; None if the value is not one.
+    """
+    if isinstance(value, str) and value.isdecimal() and len(value) < 10:
+        return int(value)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
 def read_leniently(text: str, at: int = 0) -> tuple[Any, int]:
     """Reads the value that begins at a place of a text, after blanks.
 

@@ -195,7 +195,7 @@ BAD_BODIES = [
     ([], ModelError, "no embeddings"),
     ({"data": None}, ModelError, "no embeddings"),
     ({"data": [3]}, ModelError, "no embeddings"),
-    ({"data": [{"index": "0", "embedding": ONE}]}, ModelError, "index is not a number"),
+    ({"data": [{"index": "first", "embedding": ONE}]}, ModelError, "index is not a number"),
     ({"error": {"message": "too long", "code": 400}}, BadRequest, "too long"),
     ({"object": "error", "message": "too long", "code": 400}, BadRequest, "too long"),
 ]

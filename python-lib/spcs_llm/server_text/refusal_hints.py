@@ -16,7 +16,9 @@ _OTHER_KIND = re.compile(
     r"|\bis an embedding model\b"
     r"|\bis not for ((creating )?embedding|reranking|chat|generate)\b"  # Xinference
     r"|\bcan ?not ful\w+ .{0,3}(embed|rerank)"  # Infinity
-    r"|unexpected endpoint or method",  # LM Studio
+    r"|unexpected endpoint or method"  # LM Studio
+    r"|^rpc error: code = (unimplemented\b|unknown desc = unimplemented\b)"  # LocalAI
+    r"|^score: input should be a valid number",  # SGLang, of its own response with a vector as the score
     re.IGNORECASE,
 )
 # Of a prompt, or of a prompt and the tokens that were asked for.

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Callable, TypeVar
 
 from spcs_llm.errors import SpcsError
+from spcs_llm.lenient_json import read_index
 from spcs_llm.protocols.reply_errors import error_within, unexpected_reply
 
 T = TypeVar("T")
@@ -66,15 +67,7 @@ def _in_order(rows: Sequence[tuple[int | None, Any]], count: int) -> list[Any]:
 def _row(row: Any) -> tuple[int | None, Any]:
     if not isinstance(row, list) or len(row) < 2:
         raise unexpected_reply("The rows of the service's answer are not pairs of index and content.")
-    return _index(row[0]), row[1] if len(row) == 2 else row[1:]
-
-
-def _index(value: Any) -> int | None:
-    if isinstance(value, str) and value.isdecimal() and len(value) < 10:
-        return int(value)
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    return read_index(row[0]), row[1] if len(row) == 2 else row[1:]
 
 
 def _rises(indexes: Sequence[int | None]) -> bool:

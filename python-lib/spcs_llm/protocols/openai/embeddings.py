@@ -20,6 +20,7 @@ from typing import Any, Final, Union
 from spcs_llm.domain import MAX_DIMENSIONS, Embedding
 from spcs_llm.errors import BadRequest, ModelError, NotFound, ServiceError, SpcsError, UnusableVector
 from spcs_llm.http.request import HttpRequest, max_body_of_vectors
+from spcs_llm.lenient_json import read_index
 from spcs_llm.protocols.openai.refusals import is_of_other_kind, may_be_a_refusal, reason_of
 from spcs_llm.protocols.openai.server import Server
 from spcs_llm.protocols.openai.usage import usage_of
@@ -358,9 +359,12 @@ def _places(items: Sequence[dict[str, Any]], count: int) -> list[int]:
         ModelError: If a text has none, or several. If there are more of them than texts, it is unknown which
             were made from parts of the same text.
     """
-    indexes = [place if item.get("index") is None else item["index"] for place, item in enumerate(items)]
-    if not all(isinstance(index, int) for index in indexes):
-        raise unexpected_reply("The service returned an embedding whose index is not a number.")
+    indexes = []
+    for place, item in enumerate(items):
+        index = place if item.get("index") is None else read_index(item["index"])
+        if index is None:
+            raise unexpected_reply("The service returned an embedding whose index is not a number.")
+        indexes.append(index)
     if len(indexes) == count and indexes == list(range(indexes[0], indexes[0] + count)):
         return list(range(count))  # Xinference goes on from the texts of other requests
     times = Counter(indexes)

@@ -15,6 +15,7 @@ from typing import Any, Final
 from spcs_llm.domain import RankedDocument, Ranking, Usage
 from spcs_llm.errors import ModelError, NotFound, ServiceError, SpcsError
 from spcs_llm.http.request import HttpRequest
+from spcs_llm.lenient_json import read_index
 from spcs_llm.protocols.openai.refusals import is_of_other_kind, may_be_a_refusal, reason_of
 from spcs_llm.protocols.openai.server import Server
 from spcs_llm.protocols.openai.usage import usage_of
@@ -26,6 +27,7 @@ from spcs_llm.sharing.learned import Learned
 _MOST_ATTEMPTS: Final = 6
 # What llama.cpp makes of a model for text as a reranker; those that score are never as sure of all documents.
 _NEXT_TO_NOTHING: Final = 1e-15
+_INDEXES: Final = ("index", "document_index", "corpus_id")  # the last is sentence-transformers'
 _SCORES: Final = ("relevance_score", "score", "logit", "relevanceScore")  # the last is Bedrock's
 _MAX_RANKING: Final = 4 << 20  # bytes; some servers send the documents back, of which a request has 1 MB
 
@@ -189,7 +191,8 @@ def read_ranking(body: Any, count: int, payload: Any) -> Ranking:
 
     Args:
         body: The answer's JSON: a list of `{"index", "relevance_score"}`, where the score may also be `score`,
-            `logit` or `relevanceScore`; or a dict that has the list under `results`, `data` or `rankings`.
+            `logit` or `relevanceScore`, and the index `document_index` or `corpus_id`; or a dict that has the list
+            under `results`, `data` or `rankings`.
         count: How many documents were sent.
         payload: The request's JSON, whose texts no error may quote.
 
@@ -228,11 +231,11 @@ def read_ranking(body: Any, count: int, payload: Any) -> Ranking:
 def _document(result: Any, count: int) -> RankedDocument:
     if not isinstance(result, dict):
         raise unexpected_reply("The ranking in the service's answer has an unknown structure.")
-    index, score = (
-        result.get("index"),
-        next((result[key] for key in _SCORES if key in result), None),
-    )
-    if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < count:
+    index = read_index(next((result[key] for key in _INDEXES if key in result), None))
+    score = next((result[key] for key in _SCORES if key in result), None)
+    if index is None:
+        raise unexpected_reply("The service does not say by an index which document a score is of.")
+    if not 0 <= index < count:
         raise unexpected_reply("The service ranks a document that it was not given.")
     return RankedDocument(index, _number(score))
 
