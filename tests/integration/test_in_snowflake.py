@@ -187,6 +187,24 @@ def test_a_model_that_takes_text_instead_of_parts_is_asked_with_text(at: Scene) 
     assert answers(at) == {i: answer_to(f"t{i}") for i in range(9)}
 
 
+@pytest.mark.parametrize("count", ["unknown", {"prompt": 3}, 2.5])
+def test_a_count_of_tokens_that_is_none_stops_no_job(at: Scene, count: Any) -> None:
+    """labscommunity/cascadia#55, mudler/LocalAI#9927: servers count tokens in ways of their own."""
+    model = at.model
+
+    async def chat(messages: Any, settings: Any) -> Any:
+        message = {"role": "assistant", "content": "Yes."}
+        choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
+        usage = {"total_tokens": count}
+        return {"id": "1", "object": "o", "created": 1, "model": "m", "choices": choices, "usage": usage}
+
+    at.fill([(1, "a"), (2, "b")])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model, "chat", chat)
+        report = at.here(PROMPT)
+    assert (report.answered, report.failed) == (2, 0), at.failures
+
+
 SCHEMA_OF_TICKETS = {
     "type": "object",
     "properties": {
@@ -350,6 +368,23 @@ def test_what_is_not_a_vector_is_a_failed_row_and_not_an_answer(at: Scene, kind:
     reasons = {row["text"]: row["embedding_error"] for row in at.failures}
     assert reasons.pop("zeros") == "All elements of the vector are zero."
     assert set(reasons.values()) == {"The vector has no elements, or elements that are not numbers."}
+
+
+def test_a_vector_that_is_written_as_text_is_read(at: Scene) -> None:
+    """The earlier notebook's models return such texts, and so do functions that return VARCHAR."""
+    model = at.embed.service.model  # type: ignore[attr-defined]
+    usual = model.embed
+
+    async def embed(texts: list[str], *, query: bool = False) -> list[Any]:
+        return [json.dumps(vector) for vector in await usual(texts)]
+
+    at.fill([(1, "a"), (2, "b")])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model, "embed", embed)
+        report = at.here(EMBEDDING)
+    assert (report.answered, report.failed) == (2, 0), at.failures
+    vectors = {key: json.loads(cell) for key, cell in answers(at, "embedding").items()}
+    assert vectors == {1: pytest.approx(vector_of("a"), abs=1e-6), 2: pytest.approx(vector_of("b"), abs=1e-6)}
 
 
 @pytest.mark.exhaustive

@@ -16,15 +16,11 @@ _TEXT = (
     "{r}:generated_text::VARCHAR, {r}:outputs::VARCHAR, {r}:output::VARCHAR, {r}:text::VARCHAR, "
     "CASE WHEN TYPEOF({r}) = 'VARCHAR' THEN {r}::VARCHAR ELSE NULL END)"
 )
-_VECTOR = (
-    "CASE WHEN TYPEOF({r}) = 'ARRAY' THEN {r}::ARRAY WHEN TYPEOF({r}:output) = 'ARRAY' THEN {r}:output::ARRAY "
-    "WHEN TYPEOF({r}:answer) = 'ARRAY' THEN {r}:answer::ARRAY "
-    "WHEN TYPEOF({r}:output_feature_0) = 'ARRAY' THEN {r}:output_feature_0::ARRAY "
-    "WHEN TYPEOF({r}:embedding) = 'ARRAY' THEN {r}:embedding::ARRAY "
-    "WHEN TYPEOF({r}:data[0]:embedding) = 'ARRAY' THEN {r}:data[0]:embedding::ARRAY "
-    "WHEN TYPEOF({r}:outputs) = 'ARRAY' THEN {r}:outputs::ARRAY ELSE NULL END"
-)
-
+# Where the vector may be. Models of the earlier notebook, and functions that return VARCHAR, write it as a text.
+_VECTORS = (
+    "{r}", "{r}:output", "{r}:answer", "{r}:output_feature_0", "{r}:embedding", "{r}:data[0]:embedding", "{r}:outputs",
+)  # fmt: skip
+_READ = "CASE WHEN TYPEOF({cell}) = 'VARCHAR' THEN TRY_PARSE_JSON({cell}::VARCHAR) ELSE {cell} END"
 # Of gpt-oss, all is thought that is not in the final message.
 _THOUGHTS = {**THOUGHTS, "<|channel|>": "<|channel|>final<|message|>"}
 _BLANKS = r"' \t\r\n'"
@@ -82,7 +78,9 @@ def json_in(answer: str) -> str:
 
 def vector(response: str) -> str:
     """The expression for an embedding, as ARRAY."""
-    return _VECTOR.format(r=response)
+    found = [_READ.format(cell=cell.format(r=response)) for cell in _VECTORS]
+    cases = " ".join(f"WHEN TYPEOF({value}) = 'ARRAY' THEN ({value})::ARRAY" for value in found)
+    return f"CASE {cases} ELSE NULL END"
 
 
 def finish_reason(response: str) -> str:
@@ -91,8 +89,9 @@ def finish_reason(response: str) -> str:
 
 
 def tokens(response: str) -> str:
-    """The expression for the number of tokens, in and out."""
-    return f"COALESCE({response}:usage:total_tokens::NUMBER(38, 0), {response}:totalTokens::NUMBER(38, 0))"
+    """The expression for the number of tokens, in and out; NULL for what is not a number."""
+    count = f"COALESCE({response}:usage:total_tokens::VARCHAR, {response}:totalTokens::VARCHAR)"
+    return f"TRY_TO_NUMBER({count}, 38, 0)"
 
 
 def chat_problem(response: str, answer: str, finish: str, otherwise: str, *, structured: bool) -> str:

@@ -220,6 +220,13 @@ def _regexp_like(node: exp.Expression) -> exp.Expression:
     return _call("regexp_full_match", node.this, node.expression)
 
 
+def _to_number(node: exp.Expression) -> exp.Expression:
+    sizes = [node.args[name].name for name in ("precision", "scale") if node.args.get(name) is not None]
+    if not node.args.get("safe") or node.args.get("format") is not None or len(sizes) != 2:
+        raise unknown("TO_NUMBER of this kind")
+    return Raw(this=f"TRY_CAST({{}} AS DECIMAL({', '.join(sizes)}))", expressions=[node.this])
+
+
 def _sha2(node: exp.Expression) -> exp.Expression:
     if node.args.get("length") is None or node.args["length"].name != "256":
         raise unknown("SHA2 of another length")
@@ -269,6 +276,7 @@ _CHANGES: dict[type, Callable[[Any], exp.Expression]] = {
     exp.ParseJSON: lambda node: _call("sf_try_parse" if node.args.get("safe") else "sf_parse", node.this),
     exp.Typeof: lambda node: _call("sf_typeof", node.this),
     exp.GetExtract: _get,
+    exp.ToNumber: _to_number,
     exp.ToVariant: _raw("to_json({})"),
     exp.StripNullValue: _raw("nullif({}, CAST('null' AS JSON))"),
     exp.JSONFormat: _raw("CAST(json({}) AS VARCHAR)"),
