@@ -25,6 +25,7 @@ _FIELDS: Final = {
 SETTINGS: Final = {name: SAMPLING_SETTINGS[field] for name, field in _FIELDS.items()}
 
 SchemaForm = Literal["json_schema", "json_object", "value"]
+Demand = Literal["as asked", "by word", "by name"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Dialect:
         folds_system: System messages stand at the beginning of the user's turn.
         joins_turns: Turns of one role in a row are one.
         short_ids: Ids of tool calls have nine letters and digits, as Mistral's templates demand.
+        schema_of_any: JSON without a schema is asked for by the schema of any object.
         schema_without: Keywords that the JSON schema goes without, such as patterns and lengths.
         schema_closed: Objects of the JSON schema with known properties are closed, and all properties required.
         tools_without: Keywords that the schemas of tools go without.
@@ -51,6 +53,9 @@ class Dialect:
         empty_reasoning: Assistant turns of the history have an empty `reasoning_content`.
         plain_names: Tools have names that every server takes, where the query has others.
         tool_choice: The tool choice is sent. Without it, tools are not sent either where none may be called.
+        demand: How a tool that must be called is demanded. By word, a named tool is the only one that is offered; by
+            name, the only tool that is offered is named.
+        single_calls: A turn of the history has one call, and the call's result follows it.
         without_format: No JSON format is sent.
         images_of_users: Images of other turns stand at the beginning of the user's next turn.
         image_detail: How closely the model is to look at an image is sent, where the query says it.
@@ -65,6 +70,7 @@ class Dialect:
     folds_system: bool = False
     joins_turns: bool = False
     short_ids: bool = False
+    schema_of_any: bool = False
     schema_without: frozenset[str] = frozenset()
     schema_closed: bool = False
     tools_without: frozenset[str] = frozenset()
@@ -74,6 +80,8 @@ class Dialect:
     empty_reasoning: bool = False
     plain_names: bool = False
     tool_choice: bool = True
+    demand: Demand = "as asked"
+    single_calls: bool = False
     without_format: bool = False
     images_of_users: bool = False
     image_detail: bool = True

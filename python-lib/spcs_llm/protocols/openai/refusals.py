@@ -21,7 +21,7 @@ from spcs_llm.errors import (
     SpcsError,
 )
 from spcs_llm.protocols.openai.answer import EmptyStream, UselessStream
-from spcs_llm.protocols.openai.dialect import SETTINGS, Dialect, SchemaForm, features_of
+from spcs_llm.protocols.openai.dialect import SETTINGS, Demand, Dialect, SchemaForm, features_of
 from spcs_llm.protocols.openai.json_schema import LIMITS, closed, limits_in, with_kinds_told
 from spcs_llm.protocols.openai.lessons import Lesson, Lessons
 from spcs_llm.protocols.openai.message import EndlessBlanks
@@ -84,6 +84,12 @@ _ABOUT_MAPPING: Final = re.compile(
     r"|arguments\W.{0,60}(must|should) be an? (valid )?(dict|mapping|object)",
     _I,
 )
+# Of templates that write one call into a turn.
+_ABOUT_ONE_CALL: Final = re.compile(
+    r"\b(single|one) tool[ -]?calls?\b|\b(multiple|parallel|several) tool[ -]?calls?\b.{0,60}\bnot\b", _I
+)
+# Of servers that take a tool choice by word only, or by name only.
+_ABOUT_KINDS_OF_CHOICE: Final = re.compile(r"\b(object|map|string|str|auto|any|none)\b|\bnamed tools?\b", _I)
 # Of DeepSeek's and Moonshot's models that think: a turn of the history lacks its reasoning.
 _ABOUT_REASONING: Final = re.compile(
     r"reasoning_content\b.{0,60}\b(missing|required|must be (passed|provided|included|present))"
@@ -253,6 +259,8 @@ class Refusals:
         if _has_calls(payload) and not dialect.object_arguments and _ABOUT_MAPPING.search(text):
             self.before_objects = error
             return _step(dialect, {"object_arguments": True}, frozenset({"calls"}))
+        if not dialect.single_calls and _has_several_calls(payload) and _ABOUT_ONE_CALL.search(text):
+            return _step(dialect, {"single_calls": True}, frozenset({"calls"}))
         if _has_assistant(payload) and names(text, "reasoning_content"):
             is_missing = _ABOUT_REASONING.search(text) is not None
             if is_missing != dialect.empty_reasoning:  # or another model by now, which takes none
@@ -278,8 +286,8 @@ class Refusals:
             return _step(dialect, {"token_limit": "max_tokens"})  # another server, too
         if is_about_strict:
             return _step(dialect, {"strict_tools": False}, frozenset({"tool_choice"}))
-        if "tool_choice" in payload and names(text, "tool_choice"):
-            return self._without_tool_choice(dialect)
+        if "tool_choice" in payload and (names(text, "tool_choice") or "named tool" in text):
+            return self._with_another_demand(dialect, text) or self._without_tool_choice(dialect)
         if _has_detail(payload) and (names(text, "detail") or "content part" in text):
             return _step(dialect, {"image_detail": False}, frozenset({"images"}))
         if _has_calls(payload) and not dialect.short_ids and _ABOUT_IDS.search(text):
@@ -309,6 +317,21 @@ class Refusals:
             choice is not None and choice.forces(tool.name) and tool.strict is None
             for tool in self.request.tools
         )
+
+    def _with_another_demand(self, dialect: Dialect, text: str) -> Step | None:
+        """By word or by name, whichever was not tried, where both mean the same tool."""
+        choice = self.request.tool_choice
+        if choice is None or not _ABOUT_KINDS_OF_CHOICE.search(text):
+            return None
+        demand: Demand = "as asked"
+        if choice.mode == "tool":
+            demand = "as asked" if dialect.demand == "by word" else "by word"
+        elif choice.mode == "required" and len(self.request.tools) == 1:
+            demand = "as asked" if dialect.demand == "by name" else "by name"
+        other = replace(dialect, demand=demand)
+        if other == dialect or other in self.tried:
+            return None
+        return _step(dialect, {"demand": demand}, frozenset({"tool_choice"}))
 
     def _without_tool_choice(self, dialect: Dialect) -> Step | None:
         """The choice that servers make without being told is auto. None is as good as no tools."""
@@ -466,6 +489,10 @@ def _has_calls(payload: Mapping[str, Any]) -> bool:
     return any(message.get("tool_calls") for message in payload["messages"])
 
 
+def _has_several_calls(payload: Mapping[str, Any]) -> bool:
+    return any(len(message.get("tool_calls", ())) > 1 for message in payload["messages"])
+
+
 def _has_assistant(payload: Mapping[str, Any]) -> bool:
     return any(message["role"] == "assistant" for message in payload["messages"])
 
@@ -500,6 +527,8 @@ def _with_another_format(dialect: Dialect, json_format: JsonFormat, text: str) -
         r"missing field .?value|unknown variant .?json_(schema|object)|expected .{0,20}\bregex\b", text
     ):
         return _with_form(dialect, "value")
+    if schema is None and not dialect.schema_of_any and "json_schema" in text:
+        return _step(dialect, {"schema_of_any": True}, frozenset({"response_format"}))
     if schema is not None:
         if dialect.schema_form == "json_schema" and "json_object" in text and not json_format.strict:
             return _with_form(dialect, "json_object")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Final
 
@@ -18,6 +20,7 @@ from spcs_llm.domain import (
     Tool,
     ToolCall,
     ToolChoice,
+    ToolResult,
 )
 from spcs_llm.errors import QueryError
 from spcs_llm.protocols.openai.dialect import SETTINGS, Dialect
@@ -139,7 +142,8 @@ def _messages(messages: tuple[Message, ...], dialect: Dialect) -> list[dict[str,
     written: list[dict[str, Any]] = []
     if dialect.images_of_users:
         messages = _with_images_moved(messages)
-    for message in _merged(messages):
+    turns = _merged(messages)
+    for message in _with_calls_apart(turns) if dialect.single_calls else turns:
         if message.role == "tool":
             if not message.tool_results:
                 raise QueryError(
@@ -169,6 +173,35 @@ def _with_images_moved(messages: tuple[Message, ...]) -> tuple[Message, ...]:
         if rest.parts or rest.tool_calls or rest.tool_results or not message.parts:
             moved.append(rest)
     return (*moved, Message("user", waiting)) if waiting else tuple(moved)
+
+
+def _with_calls_apart(messages: list[Message]) -> list[Message]:
+    """With a turn for each of several calls that an assistant makes in one turn, and its result behind it."""
+    apart: list[Message] = []
+    results: list[ToolResult] = []
+    for at, message in enumerate(messages):
+        if message.role == "tool" and results:
+            continue  # its results stand behind their calls
+        results = []
+        if len(message.tool_calls) < 2:
+            apart.append(message)
+            continue
+        following = itertools.takewhile(lambda one: one.role == "tool", messages[at + 1 :])
+        results = [result for one in following for result in one.tool_results]
+        apart += _one_by_one(message, results)
+    return apart
+
+
+def _one_by_one(message: Message, results: list[ToolResult]) -> Iterator[Message]:
+    left = list(results)
+    for at, call in enumerate(message.tool_calls):
+        yield replace(message, parts=() if at else message.parts, tool_calls=(call,))
+        own = tuple(result for result in left if result.call_id == call.id)
+        left = [result for result in left if result.call_id != call.id]
+        if own:
+            yield Message("tool", tool_results=own)
+    if left:
+        yield Message("tool", tool_results=tuple(left))
 
 
 def _with_system_folded(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -339,7 +372,13 @@ def _tools(request: ChatRequest, dialect: Dialect) -> dict[str, Any]:
     ]
     if choice is None or not dialect.tool_choice:
         return {"tools": tools}
-    return {"tools": tools, "tool_choice": _tool_choice(choice, request.tools)}
+    written = _tool_choice(choice, request.tools)
+    if choice.mode == "tool" and dialect.demand == "by word":
+        only = [tool for tool in tools if tool["function"]["name"] == choice.name]
+        return {"tools": only, "tool_choice": "required"}
+    if choice.mode == "required" and dialect.demand == "by name" and len(tools) == 1:
+        written = _tool_choice(ToolChoice("tool", request.tools[0].name), request.tools)
+    return {"tools": tools, "tool_choice": written}
 
 
 def _tool(tool: Tool, dialect: Dialect, *, is_held_to_schema: bool) -> dict[str, Any]:
@@ -371,13 +410,9 @@ def _tool_choice(choice: ToolChoice, tools: tuple[Tool, ...]) -> Any:
 
 
 def _response_format(json_format: JsonFormat, dialect: Dialect) -> dict[str, Any]:
-    if json_format.schema is None:
-        return (
-            {"type": "json", "value": {"type": "object"}}
-            if dialect.schema_form == "value"
-            else {"type": "json_object"}
-        )
-    schema: Any = json_format.schema
+    if json_format.schema is None and dialect.schema_form != "value" and not dialect.schema_of_any:
+        return {"type": "json_object"}
+    schema: Any = {"type": "object"} if json_format.schema is None else json_format.schema
     if dialect.schema_without:
         schema = without_limits(schema, dialect.schema_without)
     if dialect.schema_closed:
