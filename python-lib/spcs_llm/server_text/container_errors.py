@@ -483,8 +483,9 @@ def _validation_errors(text: str) -> str:
             continue
         if not line[0].isspace():
             field = line.strip()
-        elif field:
-            problems.append(f"{field}: {_without_input(line.strip())}")
+        elif field or not problems:  # a problem of the whole value has no field
+            place = field or text.splitlines()[0].strip()
+            problems.append(f"{place}: {_without_input(line.strip())}")
             field = ""
     return "; ".join(problems[:_MAX_PROBLEMS])
 

@@ -42,7 +42,10 @@ _ANSWER_IS_MISSING = re.compile(r"\brole .?user.? after role .?tool\b", re.IGNOR
 # Of what the model has written, by chance: not of the request.
 _UNREADABLE = re.compile(
     r"harmony ?error|unexpected token \d+ while|unexpected tokens remaining in message header"
-    r"|^invalid diff\b|failed to parse input at pos \d",  # llama.cpp
+    r"|^invalid diff\b|failed to parse input at pos \d"  # llama.cpp
+    # Ollama; Groq's API; SGLang and TGI; vLLM
+    r"|\berror parsing tool call\b|\bfailed to call a function\b|\bfailed to parse (fc related|generated text)\b"
+    r"|\bvalidation errors? for list\[",
     re.IGNORECASE,
 )
 _USED_UP = re.compile(
@@ -110,6 +113,10 @@ _HINTS = tuple(
         (
             _ANSWER_IS_MISSING.pattern,
             "In the history, a user message follows the output of a tool: add the assistant's answer between them.",
+        ),
+        (
+            r"\bmessage containing .{1,20} tags in the content\b",  # gpt-oss's template
+            "In the history, an answer contains marks of the model's own format: remove them from it.",
         ),
         (
             r"\breasoning_content\b.{0,60}\b(missing|must be passed)",
