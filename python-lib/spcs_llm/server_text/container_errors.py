@@ -87,6 +87,7 @@ _GENERIC = re.compile(
 # A word for programs, such as `MAINTENANCE_MODE`.
 _CODE = re.compile(r"[A-Za-z0-9]{1,40}(?:[_.-][A-Za-z0-9]{1,40}){1,6}")
 _LINK = re.compile(r"for further information visit\s*\S*", re.IGNORECASE)
+_GRPC_HEADING = re.compile(r"rpc error: code = \w{1,40} desc =")  # with nothing behind it
 _INPUT_QUOTED = re.compile(r"\s{0,8}\[type=[^\n]{0,2000}\Z|,?\s{0,8}input_value=[^\n]{0,2000}\Z")
 _INPUT_IN_LINE = re.compile(
     r"\s{0,8}\[type=\w{1,60}, input_value=[^\n]{0,2000}?, input_type=\w{1,60}\]\s{0,8}"
@@ -438,7 +439,8 @@ def telling_line(text: str) -> str:
         return ""
     if _TRACEBACK.search(text):
         return lines[-1].strip()
-    lines = [line for line in lines if not _LINK.match(line.strip())] or lines
+    says_nothing = (_LINK.match, _GRPC_HEADING.fullmatch)
+    lines = [line for line in lines if not any(one(line.strip()) for one in says_nothing)] or lines
     first = lines[0].strip()
     if _WHERE.match(first):
         first = next((line.strip() for line in lines if _EXCEPTION.match(line.strip())), first)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from spcs_llm.domain import ChatDelta, ChatRequest, ToolCallDelta
@@ -11,7 +11,7 @@ from spcs_llm.protocols.openai.call_markup import CallMarkup, holds_call
 from spcs_llm.protocols.openai.content import has_nothing_known, text_and_reasoning
 from spcs_llm.protocols.openai.log_probs import tokens_of
 from spcs_llm.protocols.openai.obedience import is_as_formatted, json_behind_thoughts
-from spcs_llm.protocols.openai.opening import JsonFence, LeadingThoughts, TurnEnd
+from spcs_llm.protocols.openai.opening import BOX, WRAPPERS, Box, JsonFence, LeadingThoughts, TurnEnd
 from spcs_llm.protocols.openai.text import GrowingText
 from spcs_llm.protocols.openai.tool_calls import NamelessCall, ToolCalls, is_nameless
 
@@ -56,10 +56,12 @@ class GrowingMessage:
         self._forbids_calls = request.tool_choice is not None and request.tool_choice.mode == "none"
         self._said = GrowingText()
         self._thought = GrowingText()
-        self._thoughts_before: LeadingThoughts | None = LeadingThoughts()
+        unwraps = not _speaks_of_tags(request)
+        self._thoughts_before: LeadingThoughts | None = LeadingThoughts(unwraps=unwraps)
         names = self.calls.offered.all_names
         self._markup = CallMarkup(names) if names and not self._forbids_calls else None
-        self._turn_end = TurnEnd()
+        self._turn_end = TurnEnd(unwraps=unwraps)
+        self._box = None if says(request, BOX) else Box()
         self._fence = JsonFence() if request.json_format is not None else None
         self._texts: list[str] = []
         self._reasoning: list[str] = []
@@ -99,6 +101,8 @@ class GrowingMessage:
     def is_plain(self) -> bool:
         """Whether text without a `<` is handed on as it comes, so that `add_text` will do."""
         if self._thoughts_before is not None or self._fence is not None or self._turn_end.is_waiting:
+            return False
+        if self._box is not None and self._box.is_waiting:
             return False
         return self._markup is None or not self._markup.is_waiting
 
@@ -174,6 +178,8 @@ class GrowingMessage:
         if not self._texts and not self.calls:
             deltas.append(self._delta("".join(self._in_both_fields), ""))
         rest = self._markup.flush(is_called=bool(self.calls)) if self._markup is not None else ""
+        if self._box is not None:
+            rest = self._box.part(rest) + self._box.flush()
         if rest:
             rest = self._turn_end.part(rest)
         if self._turn_end.is_waiting:
@@ -225,12 +231,15 @@ class GrowingMessage:
     ) -> ChatDelta | None:
         """What is new, parted into text and reasoning."""
         if self._thoughts_before is not None and text:
+            self._thoughts_before.is_behind_thoughts |= bool(self._reasoning or reasoning)
             text, thoughts = self._thoughts_before.part(text)
             reasoning += thoughts
             if self._thoughts_before.is_over:
                 self._thoughts_before = None
         if text and self._markup is not None and ("<" in text or self._markup.is_waiting):
             text = self._markup.part(text)
+        if text and self._box is not None and ("<" in text or self._box.is_waiting):
+            text = self._box.part(text)
         if text and ("<" in text or self._turn_end.is_waiting):
             text = self._turn_end.part(text)
         if self._fence is not None and text:
@@ -250,3 +259,14 @@ class GrowingMessage:
         self._blanks = self._blanks + at_end if at_end == len(text) else at_end
         if self._blanks > _MOST_BLANKS and self._as_stream:
             raise EndlessBlanks
+
+
+def _speaks_of_tags(request: ChatRequest) -> bool:
+    """Whether a prompt may ask for the answer in tags."""
+    return says(request, (*WRAPPERS, "XML", " tag"))
+
+
+def says(request: ChatRequest, words: Collection[str]) -> bool:
+    """Whether a text of a request has one of the words."""
+    texts = [message.text for message in request.messages]
+    return any(word in text for text in texts for word in words)

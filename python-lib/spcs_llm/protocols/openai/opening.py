@@ -29,13 +29,20 @@ _ROLES: Final = (
     "<|start_header_id|>assistant<|end_header_id|>", "<|im_start|>assistant\n", "<start_of_turn>model\n", "assistant\n",
 )  # fmt: skip
 _ANSWERS: Final = ("<|START_RESPONSE|>", "<|START_TEXT|>")  # of Command A, with their ends below
-# `</s>` is also HTML's closing tag for struck-out text, so it is kept if there is a `<s>` before it.
+# `</s>` is also HTML's closing tag for struck-out text, so it is kept if there is a `<s>` before it: see _OPENINGS.
 _TURN_ENDS: Final = (
     "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<|endoftext|>", "<|end|>", "<|EOT|>", "<end_of_turn>",
     "<turn|>", "<|return|>", "<|END_OF_TURN_TOKEN|>", "<\uff5cend\u2581of\u2581sentence\uff5c>", "<eos>", "</s>",
     "<|END_RESPONSE|>", "<|END_TEXT|>",
 )  # fmt: skip
-_TURN_END: Final = re.compile("|".join(map(re.escape, _TURN_ENDS)))
+# Around the answer behind the thoughts of Hunyuan and of ERNIE. Others write such tags where a prompt wants them.
+WRAPPERS: Final = {"<answer>": "</answer>", "<response>": "</response>"}
+_OPENINGS: Final = {**{end: begin for begin, end in WRAPPERS.items()}, "</s>": "<s>"}
+BOX: Final = (
+    "<|begin_of_box|>",
+    "<|end_of_box|>",
+)  # of GLM's models that read images, around the gist of an answer
+_QUOTES: Final = "`'\""
 _BLANKS: Final = re.compile(r"\s+")
 _FENCE: Final = "```"
 _LONGEST_LANGUAGE: Final = 20
@@ -49,9 +56,18 @@ class LeadingThoughts:
     has for it, comes as the beginning of the text. Such a block anywhere else is text. A model whose chat template has
     written `<think>` into the prompt already sends no opening tag, and what it thinks cannot be told from what it says,
     unless it is nothing: then the text begins with the closing tag.
+
+    Args:
+        unwraps: Whether a tag around the answer behind the thoughts is taken off, too.
+
+    Attributes:
+        is_behind_thoughts: Whether thoughts came, in this text or elsewhere.
+        is_over: Whether all that follows is text.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, unwraps: bool = False) -> None:
+        self._unwraps = unwraps
+        self.is_behind_thoughts = False
         self._waiting = ""
         self._end: str | None = None
         self._blocks = 0
@@ -100,6 +116,8 @@ class LeadingThoughts:
             self._harmony = Harmony()
             return self._harmony.part(head)
         tags = _TAGS if may_begin else ()
+        if self._unwraps and (self._blocks or self.is_behind_thoughts):
+            tags = (*tags, *WRAPPERS)
         marks = (*tags, *_ANSWERS, *(_ROLES if self._begins_turn else ()))
         mark = next((mark for mark in marks if head.startswith(mark)), None)
         if mark is not None:
@@ -115,7 +133,9 @@ class LeadingThoughts:
         """Reads on behind a role or a tag. Blank lines there belong to nothing."""
         self._begins_turn = False
         self._strips = True
-        if mark in _ROLES or mark in _ANSWERS:
+        if mark in WRAPPERS:
+            self._unwraps = False
+        if mark in _ROLES or mark in _ANSWERS or mark in WRAPPERS:
             return self._before(rest)
         self._blocks += 1
         self._end = THOUGHTS.get(mark)
@@ -137,11 +157,16 @@ class LeadingThoughts:
 class TurnEnd:
     """Takes the tokens that end a model's turn off the end of an answer: servers are to stop at them, not to say them.
 
+    Args:
+        unwraps: Whether the end of a tag around the answer is taken off, too.
+
     Attributes:
         is_waiting: Whether something of the answer is held back.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, unwraps: bool = False) -> None:
+        self._ends = (*_TURN_ENDS, *WRAPPERS.values()) if unwraps else _TURN_ENDS
+        self._pattern = re.compile("|".join(map(re.escape, self._ends)))
         self._ended: list[str] = []  # tokens, and the blanks between them, after which nothing came yet
         self._begun = ""
         self.is_waiting = False
@@ -161,8 +186,8 @@ class TurnEnd:
         at = 0
         while at < len(text):
             at = self._past_blanks(text, at) if self._ended else at
-            found = _TURN_END.search(text, at)
-            begun_at = begins_at(text, _TURN_ENDS, at) if found is None else len(text)
+            found = self._pattern.search(text, at)
+            begun_at = begins_at(text, self._ends, at) if found is None else len(text)
             until = begun_at if found is None else found.start()
             if until > at:
                 said += [*self._ended, text[at:until]]
@@ -188,7 +213,8 @@ class TurnEnd:
         self._ended, self._begun, self.is_waiting = [], "", False
         if not ended:
             return begun
-        is_text = not said.strip() or (ended.startswith("</s>") and "<s>" in said)
+        begun_in_text = any(ended.startswith(end) and begin in said for end, begin in _OPENINGS.items())
+        is_text = not said.strip() or begun_in_text
         return ended + begun if is_text else ""
 
     def _past_blanks(self, text: str, at: int) -> int:
@@ -197,6 +223,35 @@ class TurnEnd:
         if end > at:
             self._ended.append(text[at:end])
         return end
+
+
+class Box:
+    """Takes the tokens off that stand around the gist of an answer, anywhere in its text.
+
+    Attributes:
+        is_waiting: Whether something of the answer is held back.
+    """
+
+    def __init__(self) -> None:
+        self._begun = ""
+
+    @property
+    def is_waiting(self) -> bool:
+        return bool(self._begun)
+
+    def part(self, piece: str) -> str:
+        """Takes in a piece of the answer, and returns what is certain; the rest waits."""
+        text = self._begun + piece
+        for token in BOX:
+            text = text.replace(token, "")
+        at = begins_at(text, BOX)
+        self._begun = text[at:]
+        return text[:at]
+
+    def flush(self) -> str:
+        """Ends the answer, and returns what still waited."""
+        rest, self._begun = self._begun, ""
+        return rest
 
 
 class JsonFence:
@@ -255,6 +310,26 @@ class JsonFence:
         if self._state != "within":
             return rest
         return "" if rest.strip() in ("", _FENCE) else rest
+
+
+def behind_end_of_thoughts(text: str, *, may_be_all: bool) -> tuple[str, str]:
+    """Parts thoughts whose beginning a chat template has written from the answer behind their end.
+
+    Args:
+        text: The text of a whole answer.
+        may_be_all: Whether the thoughts may be all of the text, as before a tool call.
+
+    Returns:
+        The answer and the thoughts; the text, and nothing, if it is something else or quotes the end.
+    """
+    for begin, end in THOUGHTS.items():
+        thoughts, found, rest = text.partition(end)
+        if not found or begin in thoughts or end in rest or not thoughts.strip():
+            continue
+        if thoughts[-1] in _QUOTES or rest[:1] in tuple(_QUOTES) or not (rest.strip() or may_be_all):
+            continue
+        return rest.lstrip(), thoughts.strip()
+    return text, ""
 
 
 def _may_become(mark: str, head: str) -> bool:
