@@ -10,15 +10,27 @@ from spcs_llm.protocols.openai.text import begins_at
 
 _ENDS: Final = {
     "<tool_call>": "</tool_call>",  # Qwen, Hermes, GLM
-    "<tool_calls>": "</tool_calls>",
+    "<tool_calls>": "</tool_calls>",  # Hunyuan
+    "<function=": "</function>",  # Qwen Coder, where it forgets the tag around it
     "<function_call>": "</function_call>",
+    "<function_calls>": "</function_calls>",  # OLMo
     "<tool_use>": "</tool_use>",
+    "<TOOLCALL>": "</TOOLCALL>",  # Nemotron
     "<minimax:tool_call>": "</minimax:tool_call>",
     "<seed:tool_call>": "</seed:tool_call>",
     "<|tool_call>": "<tool_call|>",  # Gemma 4
+    "<|tool_call|>": "<|/tool_call|>",  # Phi-4; Granite writes no end
+    "<|tool_call_start|>": "<|tool_call_end|>",  # LFM2
     "<|tool_calls_section_begin|>": "<|tool_calls_section_end|>",  # Kimi K2
+    "<|tool_call_begin|>": "<|tool_call_end|>",  # Kimi K2, where it forgets the section
+    "<|python_tag|>": "<|eom_id|>",  # Llama 3
+    "<|START_ACTION|>": "<|END_ACTION|>",  # Command A
     "<\uff5ctool\u2581calls\u2581begin\uff5c>": "<\uff5ctool\u2581calls\u2581end\uff5c>",  # DeepSeek
+    "<\uff5cDSML\uff5cfunction_calls>": "</\uff5cDSML\uff5cfunction_calls>",  # DeepSeek V3.2
+    "<\uff5cDSML\uff5ctool_calls>": "</\uff5cDSML\uff5ctool_calls>",  # DeepSeek V4
 }
+# The closing tags around calls whose opening ones are not there.
+_STRAY: Final = re.compile(r"\s{0,8}(?:</tool_call>|<\|tool_calls_section_end\|>)")
 _OPENING: Final = re.compile("|".join(map(re.escape, _ENDS)))
 
 
@@ -89,6 +101,9 @@ class CallMarkup:
                 self.has_call = True
             if not (is_called and (is_call or not block.strip())):
                 kept.append(text[found.start() : past])
+            else:
+                stray = _STRAY.match(text, past)
+                past = past if stray is None else stray.end()
             at = past
         kept.append(text[at:])
         left = "".join(kept)

@@ -118,6 +118,7 @@ class Chats:
             deltas = reader.deltas(stream.chunks())
             with refusals.reading():
                 first = list(itertools.islice(deltas, 1))
+                self._check_calls(reader, dialect)
             return stream, reader, first, deltas
 
         stream, reader, first, rest = self._server.endpoint.open(http_request, context, begin)
@@ -126,6 +127,15 @@ class Chats:
             yield from rest
             stream.done()  # before the end is told, so that it can tell what the call cost
         yield reader.end()
+
+    def _check_calls(self, reader: AnswerReader, dialect: Dialect) -> None:
+        """Refuses a stream whose text waited until its end for a call that the server left in it."""
+        lacks = "calls in the text"
+        if reader.lacks() != lacks or not self._lessons.is_worth_asking_whole(lacks):
+            return
+        if dialect.asks_for_stream:
+            raise UselessStream("The service leaves the model's call in the text of its answer.")
+        self._lessons.whole_lacks(lacks)
 
     # -- one request after the other ------------------------------------------------------------------------
 

@@ -76,7 +76,7 @@ class _Piece:
         return cls(
             _index(piece.get("index")),
             _id(piece.get("id")),
-            whole_characters(name) if isinstance(name, str) and name.strip() else None,
+            whole_characters(name) if isinstance(name, str) and any(map(str.isalnum, name)) else None,
             arguments,
         )
 
