@@ -617,6 +617,25 @@ def test_a_body_without_measure_is_given_up_at_the_limit(
 # -- what is sent ---------------------------------------------------------------------------------------------
 
 
+def test_an_event_stream_may_be_longer_than_other_bodies(
+    arena: Arena, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A token takes a hundred times as many bytes there, and models may write a hundred thousand of them."""
+    assert exchange_module.MAX_STREAM > 100_000 * 300
+    monkeypatch.setattr(exchange_module, "MAX_BODY", 1000)
+    monkeypatch.setattr(exchange_module, "MAX_STREAM", 2000)
+    url = arena.serve(
+        reply(body=b"x" * 1500, content_type="Text/Event-Stream; charset=utf-8"),
+        reply(body=b"x" * 1500, content_type="application/json"),
+        reply(body=b"x" * 2500, content_type="text/event-stream"),
+    )
+    endpoint = arena.endpoint(url)
+    assert len(endpoint.send_for_body(POST, arena.call())) == 1500
+    for _ in range(2):
+        with pytest.raises(ModelError, match="larger than"):
+            endpoint.send_for_body(POST, arena.call())
+
+
 def test_the_request_on_the_wire(arena: Arena) -> None:
     endpoint = arena.endpoint(arena.serve(reply()) + "/base")
     endpoint.send(HttpRequest("/v1/x?y=1", {"a": "é"}), arena.call())

@@ -22,6 +22,9 @@ from spcs_llm.http.network_errors import body_cut_short, error_from_exception, t
 from spcs_llm.http.response import HttpResponse
 
 MAX_BODY = 16 * 1024 * 1024
+# Of an event stream, whose events have some 270 bytes for each token: Qwen3's thinking models are made to write 81,920
+# (their model cards on Hugging Face), others more.
+MAX_STREAM = 64 * 1024 * 1024
 _CHUNK = 65536
 _DRAIN_SECONDS = 0.1
 _DRAIN_CHUNKS = 4
@@ -42,7 +45,8 @@ class Exchange:
         host: The name of the host, for errors.
         seconds: When the watchdog cuts it, from now.
         idle_seconds: The longest silence.
-        max_body: How many bytes the answer's body may have, unpacked.
+        max_body: How many bytes the answer's body may have, unpacked; None for the usual: MAX_BODY, or for an event
+            stream MAX_STREAM.
         on_cut: Called by the watchdog's thread after it has cut the exchange; it neither waits nor raises.
 
     Attributes:
@@ -69,7 +73,7 @@ class Exchange:
         self.status = 0
         self.headers: Mapping[str, str] = {}
         self._host = host
-        self._max_body = MAX_BODY if max_body is None else max_body
+        self._max_body = max_body
         self._on_cut = on_cut
         self._must_end_by = math.inf
         self._heard_at = math.inf
@@ -131,12 +135,15 @@ class Exchange:
             NetworkError: If it stops before its end, or the exchange's time is up.
             ModelError: If it is too large, or packed in a way that cannot be read.
         """
-        size = 0
+        size, most = 0, self._max_body
+        if most is None:
+            is_stream = self.headers.get("Content-Type", "").lower().startswith("text/event-stream")
+            most = MAX_STREAM if is_stream else MAX_BODY
         for chunk in self._decoded(self._raw_chunks()):
             size += len(chunk)
-            if size > self._max_body:
+            if size > most:
                 raise ModelError(
-                    f"The answer is larger than {self._max_body / (1 << 20):g} MB.",
+                    f"The answer is larger than {most / (1 << 20):g} MB.",
                     "Ask for less in one query.",
                 )
             yield chunk

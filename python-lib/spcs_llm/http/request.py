@@ -30,7 +30,7 @@ class HttpRequest:
         method: The HTTP method.
         weight: How many queries share it.
         step: Its name in the trace, where it is not the endpoint's usual one.
-        max_body: How many bytes its answer may have, where that is not `exchange.MAX_BODY`; more is a ModelError.
+        max_body: How many bytes its answer may have, where that is not what `exchange` has; more is a ModelError.
         body: The body already encoded, instead of `payload`.
         headers: Headers besides those of the token and the body.
         is_probe: Whether it asks if there is such a path: a 404 is its answer, and no reason to doubt the token.

@@ -110,7 +110,7 @@ class Transport:
             body: bytes, or None for a request without one.
             seconds: for the whole exchange, body included.
             idle_seconds: the longest silence.
-            max_body: bytes that the answer's body may have; None for `exchange.MAX_BODY`.
+            max_body: bytes that the answer's body may have; None for the usual, which `exchange` has.
             on_cut: called when the exchange's time is up, in another thread.
 
         Returns:
