@@ -520,10 +520,19 @@ def test_the_watchdog_forgets_what_has_ended(arena: Arena) -> None:
         ("Identity", b'{"ok": 1}'),
         ("identity, gzip", gzip.compress(b'{"ok": 1}', mtime=0)),
         ("utf-8", b'{"ok": 1}'),  # no encoding at all, but some servers say so
+        ("", gzip.compress(b'{"ok": 1}', mtime=0)),  # gadievron/raptor#547: a proxy takes the header off
+        ("identity", gzip.compress(b'{"ok": 1}', mtime=0)),
     ],
 )
 def test_compressed_answers_are_unpacked(arena: Arena, coding: str, packed: bytes) -> None:
     answer = reply(body=packed, content_encoding=coding)
+    assert arena.endpoint(arena.serve(answer)).send(POST, arena.call()) == {"ok": 1}
+
+
+def test_answers_that_were_compressed_for_the_transfer_are_unpacked(arena: Arena) -> None:
+    """RFC 9112, section 7: such a coding is not to be used unless it was asked for, and it was not."""
+    packed = gzip.compress(b'{"ok": 1}', mtime=0)
+    answer = head(transfer_encoding="gzip, chunked") + chunk(packed[:9]) + chunk(packed[9:]) + b"0\r\n\r\n"
     assert arena.endpoint(arena.serve(answer)).send(POST, arena.call()) == {"ok": 1}
 
 

@@ -16,7 +16,7 @@ import requests
 import urllib3
 
 from spcs_llm.errors import ModelError, NetworkError
-from spcs_llm.http.inflater import Inflater
+from spcs_llm.http.inflater import Inflater, is_gzip
 from spcs_llm.http.json_body import begins_as_answer
 from spcs_llm.http.network_errors import body_cut_short, error_from_exception, time_is_up
 from spcs_llm.http.response import HttpResponse
@@ -201,7 +201,8 @@ class Exchange:
         all the same. Refusing what they send would make the services behind them unusable, and reading it costs no
         more than a plain body of the largest size, so one layer of gzip or deflate is read within bounds. Other
         codings need packages that DSS does not have. What is not a coding at all, such as `utf-8`, is read as it is.
-        So is a body that begins as an answer: proxies that decompress often leave the header (agentgateway#3040).
+        So is a body that begins as an answer: proxies that decompress often leave the header (agentgateway#3040), and
+        others take the header off and leave the body compressed (gadievron/raptor#547).
 
         Args:
             chunks: The body as it comes.
@@ -212,17 +213,15 @@ class Exchange:
         Raises:
             ModelError: If the body is in another coding, or in more than one.
         """
-        coding = self.headers.get("Content-Encoding")
-        if not coding:
-            return chunks
         first = next(chunks, b"")
         chunks = itertools.chain([first], chunks)
         if begins_as_answer(first):
             return chunks
+        coding = self.headers.get("Content-Encoding", "")
         codings = [
             each for each in coding.lower().replace(" ", "").split(",") if each not in ("", "identity")
         ]
-        if len(codings) == 1 and codings[0] in _INFLATED:
+        if (len(codings) == 1 and codings[0] in _INFLATED) or (not codings and is_gzip(first)):
             return _inflated(chunks, self._host)
         packed = [each for each in codings if each in _PACKED]  # others are not named: they may be any text
         if packed:

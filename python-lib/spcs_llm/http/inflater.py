@@ -11,6 +11,11 @@ _GZIP = zlib.MAX_WBITS + 16
 _HEADER_BYTES = 2
 
 
+def is_gzip(packed: bytes) -> bool:
+    """Whether a body begins as one of gzip, which no text does."""
+    return packed.startswith(b"\x1f\x8b")
+
+
 class Inflater:
     """Unpacks gzip or deflate, a piece at a time: a few bytes may stand for very many.
 
@@ -62,8 +67,8 @@ class Inflater:
 
 def _wbits_of(packed: bytes) -> int:
     """The form of a packed body, by its first two bytes: gzip, or deflate with or without the header of zlib."""
-    first, second = packed[0], packed[1]
-    if (first, second) == (0x1F, 0x8B):
+    if is_gzip(packed):
         return _GZIP
+    first, second = packed[0], packed[1]
     has_header = first & 0x0F == zlib.DEFLATED and first >> 4 <= 7 and (first << 8 | second) % 31 == 0
     return zlib.MAX_WBITS if has_header else -zlib.MAX_WBITS
