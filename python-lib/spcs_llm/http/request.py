@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -53,13 +54,38 @@ class HttpRequest:
         return self if self.path_of_retries is None else replace(self, path=self.path_of_retries)
 
     def encoded(self) -> bytes | None:
-        """The body, in UTF-8. What servers fail over or end a text at, half a character and NUL, is U+FFFD in it."""
+        """The body, in UTF-8. What servers fail over or end a text at, half a character and NUL, is U+FFFD in it.
+
+        A number that JSON cannot hold is left out: in a schema it is a limit that is none, or no default.
+
+        Returns:
+            The body; None if there is none.
+        """
         if self.body is not None or self.payload is None:
             return self.body
-        text = json.dumps(self.payload, ensure_ascii=False, separators=(",", ":"))
+        try:
+            text = _written(self.payload)
+        except ValueError:
+            text = _written(_finite(self.payload))
         if "\\u0000" in text:
             text = _NUL.sub("\\1\N{REPLACEMENT CHARACTER}", text)
         try:
             return text.encode()
         except UnicodeEncodeError:
             return whole_characters(text).encode()
+
+
+def _written(payload: Any) -> str:
+    return json.dumps(payload, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items() if not _is_infinite(item)}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value if not _is_infinite(item)]
+    return value
+
+
+def _is_infinite(value: Any) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
