@@ -78,7 +78,7 @@ def test_a_stream_byte_by_byte(stream: bytes, expected: list[tuple[str, bytes]])
 
 
 def by_the_standard(stream: bytes) -> list[tuple[str, bytes]]:
-    """A literal reading of WHATWG HTML §9.2.6, over the whole stream, and the event that its end cuts off."""
+    """WHATWG HTML §9.2.6, read literally over the whole stream, but for blanks before a name and an event cut off."""
     text = stream.decode("latin-1").replace("\r\n", "\n").replace("\r", "\n")
     found, name, data = [], "", ""
     *lines, rest = text.split("\n")
@@ -88,7 +88,7 @@ def by_the_standard(stream: bytes) -> list[tuple[str, bytes]]:
                 found.append((name, data[:-1].encode("latin-1")))
             name, data = "", ""
             continue
-        field, _, value = line.partition(":")
+        field, _, value = line.lstrip(" ").partition(":")
         value = value[1:] if value.startswith(" ") else value
         if field == "data":
             data += value + "\n"

@@ -1,11 +1,12 @@
 """Server-sent events, out of a body's bytes as they arrive.
 
-By the event stream format of the WHATWG HTML standard (§9.2.6), with four exceptions. Until late 2025 llama.cpp's
-server told a failure in mid-stream as a field `error`, where others send an event of that name. Until 2026 Dynamo sent
-an event of that name whose reason was a comment, and which had no data. Some gateways hand on
-the body of a failure as it is, a line that begins with `{"error"` or several from a bare `{` on, or end with a bare
-`[DONE]`. And an event that the end of the body leaves without its blank line is not thrown away: several gateways and
-servers never send that line after their last event, which is the one with the finish reason or the error.
+By the event stream format of the WHATWG HTML standard (§9.2.6), with five exceptions. Blanks, byte order marks and
+NULs before the name of a field are passed over: the field would be an unknown one, and its text lost. Until late 2025
+llama.cpp's server told a failure in mid-stream as a field `error`, where others send an event of that name. Until 2026
+Dynamo sent an event of that name whose reason was a comment, and which had no data. Some gateways hand on the body of
+a failure as it is, a line that begins with `{"error"` or several from a bare `{` on, or end with a bare `[DONE]`. And
+an event that the end of the body leaves without its blank line is not thrown away: several gateways and servers never
+send that line after their last event, which is the one with the finish reason or the error.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from spcs_llm.http.json_body import is_dense
 MAX_EVENT = 16 * 1024 * 1024
 _BOM = b"\xef\xbb\xbf"
 _BARE = (b'{"error"', b"[DONE]")  # lines that are events without saying so
+_LITTER = (
+    _BOM + b"\0 \t"
+)  # before the name of a field: of writers that begin each event as if it were the first
 
 
 class Event(NamedTuple):
@@ -123,6 +127,7 @@ class _BegunEvent:
             self._add(line, len(line))
             return event
         field, _, value = line.partition(b":")
+        field = field.lstrip(_LITTER)
         if value[:1] == b" ":
             value = value[1:]
         if field == b"event":

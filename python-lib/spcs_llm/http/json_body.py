@@ -104,7 +104,8 @@ def _short_int(digits: str) -> int:
 
 
 def _loads(body: bytes) -> Any:
+    # Not strict: some servers put texts together by hand, with tabs and escape sequences in them as they are.
     # Reading a number of a million digits takes minutes where Python has no limit of its own (before 3.9.14, 3.10.7).
     if len(body) > _MAX_DIGITS and not hasattr(sys, "get_int_max_str_digits"):
-        return json.loads(body, parse_int=_short_int)
-    return json.loads(body)
+        return json.loads(body, strict=False, parse_int=_short_int)
+    return json.loads(body, strict=False)

@@ -26,7 +26,7 @@ from spcs_llm.server_text.refusal_hints import says_output_is_unreadable
 _BLANK = b"\xef\xbb\xbf \t\r\n"
 _PLAIN = {"role", "content"}
 _EVENTS_BETWEEN_LOOKS_AT_THE_CLOCK = 64
-_decoded = json.JSONDecoder().decode
+_decoded = json.JSONDecoder(strict=False).decode
 _LONGEST_MODEL_NAME = 256
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 _TOKENS_OF_NOTHING = 16  # that an answer without anything may have: ends of turns, an empty block of thoughts
@@ -233,7 +233,7 @@ class AnswerReader:
         if is_dense(body):
             return parse_json(body)  # within its bounds; as several objects, it would take more memory
         try:
-            return json.loads(body)
+            return json.loads(body, strict=False)
         except (ValueError, RecursionError):
             pass
         found: list[Any] = []

@@ -12,7 +12,7 @@ _GAP: Final = re.compile(r"[\s\x1e,]+|data:")  # repeated here, `re` would take 
 _HEARTBEAT: Final = re.compile(
     r":.{0,39}|\W{0,9}(ping|pong|heart[-_ ]?beat|keep[-_ ]?alive)\W{0,9}", re.IGNORECASE
 )
-_DECODER: Final = json.JSONDecoder()
+_DECODER: Final = json.JSONDecoder(strict=False)
 
 
 class BrokenFrame(ValueError):
@@ -58,7 +58,7 @@ def decoded_again(value: Any) -> Any:
     """A value, or the object that it is the text of: some encode an event twice."""
     if isinstance(value, str) and value.lstrip()[:1] == "{":
         try:
-            return json.loads(value)
+            return _DECODER.decode(value)
         except (ValueError, RecursionError):
             return value
     return value
