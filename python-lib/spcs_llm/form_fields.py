@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Callable, ClassVar, Generic, TypeVar
 
 from spcs_llm.errors import SettingsError
-from spcs_llm.urls import BaseUrl, UrlError, parse_hosts
+from spcs_llm.urls import DSS_VARIABLE, HAS_VARIABLE, BaseUrl, UrlError, parse_hosts
 
 T = TypeVar("T")
 _ENCRYPTED = "e:AES:"
@@ -129,6 +129,17 @@ class TextField(Field["str | None"]):
     def _parsed(self, value: Any) -> str | None:
         text = _as_text(value)
         return text.strip() if self.strip else text
+
+
+@dataclass(frozen=True)
+class ModelTextField(TextField):
+    """A text of an LLM connection, in which DSS replaces no variable, and which no other program reads `${…}` in."""
+
+    def _parsed(self, value: Any) -> str | None:
+        text = super()._parsed(value)
+        if text is not None and DSS_VARIABLE.search(text):
+            raise Unfit(HAS_VARIABLE)
+        return text
 
 
 @dataclass(frozen=True)

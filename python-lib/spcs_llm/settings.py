@@ -19,6 +19,7 @@ from spcs_llm.form_fields import (
     FlagField,
     FormValues,
     HostsField,
+    ModelTextField,
     NumberField,
     PresetField,
     TextField,
@@ -27,6 +28,8 @@ from spcs_llm.form_fields import (
 )
 from spcs_llm.protocol_choices import AUTOMATIC, OPENAI, PREDICT, PROTOCOLS
 from spcs_llm.urls import (
+    DSS_VARIABLE,
+    HAS_VARIABLE,
     BaseUrl,
     is_snowflakes,
     names_another_account,
@@ -97,9 +100,9 @@ class FIELDS:
         "modelHandlingMode", "Model handling mode", "TEXT_GENERATION_OTHER", choices=lambda: HANDLING_MODES
     )
     chat_template = TextField("chatTemplate", "Chat template", None, strip=False)
-    model_name = TextField("modelName", "Model name", None)
-    method_name = TextField("methodName", "Method name", None)
-    input_column = TextField("inputColumn", "Input column", None)
+    model_name = ModelTextField("modelName", "Model name", None)
+    method_name = ModelTextField("methodName", "Method name", None)
+    input_column = ModelTextField("inputColumn", "Input column", None)
     service_api_key = TextField("serviceApiKey", "Service API key", None)
     allowed_hosts = HostsField("allowedHosts", "Hosts outside Snowflake", None)
     drop_refused_settings = FlagField("dropRefusedSettings", "Leave out refused settings", False)
@@ -420,6 +423,9 @@ def _key_pair(form: FormValues) -> KeyPairSignIn | None:
         form.complain(
             FIELDS.key_pair, "does not contain a private key: paste it into 'Private key' of the preset"
         )
+    for label, name in (("User", "user"), ("Role", "role"), ("Account identifier", "accountIdentifier")):
+        if DSS_VARIABLE.search(_stripped(preset.get(name)) or ""):
+            form.complain(FIELDS.key_pair, f"has a '{label}' that {HAS_VARIABLE}")
     if user is None or private_key is None:
         return None
     passphrase = preset.get("privateKeyPassphrase")

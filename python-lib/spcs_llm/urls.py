@@ -10,7 +10,11 @@ from urllib.parse import urlsplit
 _HOST = re.compile(
     r"^(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$"
 )
-_DSS_VARIABLE = re.compile(r"\$\{")
+DSS_VARIABLE = re.compile(r"\$\{")
+HAS_VARIABLE = (
+    "contains a DSS variable (${...}), but DSS does not replace variables in the fields of an LLM connection or of its"
+    " presets: enter the value itself"
+)
 INVISIBLE = re.compile("[\u200b-\u200f\u2060\ufeff]")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _ACCOUNT_DOMAINS = (".snowflakecomputing.com", ".snowflakecomputing.cn")
@@ -107,11 +111,8 @@ def parse_base_url(text: str) -> BaseUrl:
         UrlError: If the text is not a usable address.
     """
     text = INVISIBLE.sub("", text).strip().strip("\"'`<>,;").strip()
-    if _DSS_VARIABLE.search(text):
-        raise UrlError(
-            "contains a DSS variable (${...}), but DSS does not replace variables in the fields of an LLM connection:"
-            " enter the URL itself"
-        )
+    if DSS_VARIABLE.search(text):
+        raise UrlError(HAS_VARIABLE)
     if "provisioning" in text.lower():
         raise UrlError(
             "contains Snowflake's notice that endpoints are still being provisioned, not a URL: "
