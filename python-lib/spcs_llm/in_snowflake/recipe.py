@@ -98,7 +98,8 @@ def run_recipe(
                 "Enter them in the settings of the dataset, or ask a DSS administrator to set them in the connection.",
             )
 
-    if len(set(tables.values())) < len(tables):  # only now: one may name the database that is the other's default
+    # Only now: one may name the database that the other has from its connection.
+    if len(set(tables.values())) < len(tables):
         raise SettingsError(
             "Two of the datasets are the same table.",
             "Select another dataset for one of them, or enter another table in its settings.",

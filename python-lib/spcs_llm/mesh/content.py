@@ -15,9 +15,11 @@ from spcs_llm.errors import QueryError
 
 _TEXTS = ("text", "input_text", "output_text", "refusal")
 # What a model thought, which is not handed back to it.
-_THOUGHTS = ("reasoning", "thinking", "redacted_thinking")
-# Calls that stand in the message's `toolCalls` as well.
-_CALLS = ("tool_call", "tool_use", "tool_calls", "function_call")
+_THOUGHTS = ("reasoning", "reasoning_content", "thinking", "redacted_thinking")
+# Calls, and pieces of calls as a stream left them, that stand in the message's `toolCalls` as well.
+_CALLS = (
+    "tool_call", "tool_use", "tool_calls", "function_call", "invalid_tool_call", "tool_call_chunk", "input_json_delta",
+)  # fmt: skip
 
 
 def parts_of_content(content: Any, *, has_calls: bool = False) -> tuple[Part, ...]:
@@ -98,6 +100,10 @@ def parts_of_output(output: Any) -> tuple[Part, ...]:
         return ()
     if isinstance(output, str):
         return (TextPart(output),)
+    if isinstance(output, Mapping) and any(_is_image_block(block) for block in _content_of(output)):
+        # A result of MCP. Its `structuredContent` repeats what the content has, and images of it as well.
+        rest = {key: value for key, value in output.items() if key not in ("content", "structuredContent")}
+        return (*parts_of_output(_content_of(output)), *((_json(rest),) if rest else ()))
     blocks = output if isinstance(output, (list, tuple)) else ()
     parts = [_part(block, has_calls=False) if _is_shown(block) else None for block in blocks]
     if any(parts):
@@ -112,6 +118,15 @@ def _json(output: Any) -> TextPart:
         return TextPart(json.dumps(output, ensure_ascii=False, default=str))
     except (ValueError, RecursionError):
         raise QueryError("A tool output of the query is nested too deeply.") from None
+
+
+def _content_of(output: Mapping[str, Any]) -> list[Any] | tuple[Any, ...]:
+    content = output.get("content")
+    return content if isinstance(content, (list, tuple)) else ()
+
+
+def _is_image_block(block: Any) -> bool:
+    return _is_shown(block) and block["type"].lower() not in _TEXTS
 
 
 def _is_shown(block: Any) -> bool:
@@ -149,13 +164,13 @@ def _part(block: Any, has_calls: bool) -> Part | None:
 
 
 def _image(block: Mapping[str, Any]) -> ImagePart:
-    """LLM Mesh's IMAGE_INLINE and IMAGE_URI; `image_url` of OpenAI; `image` of Anthropic, MCP and LangChain."""
+    """LLM Mesh's IMAGE_INLINE and IMAGE_URI; `image_url` of OpenAI; `image` of Anthropic, MCP, LangChain and Qwen."""
     source, data, url = _image_source(block), _image_data(block), block.get("image_url")
     detail = (isinstance(url, Mapping) and _first_text(url, "detail")) or _first_text(block, "detail")
     if data:
         kind = _first_text(source, "imageMimeType", "mime_type", "mimeType", "media_type")
         return ImagePart(data=data, mime_type=kind, detail=detail)
-    uri = _image_url(block) or _first_text(source, "imageUrl", "url")
+    uri = _image_url(block) or _first_text(source, "imageUrl", "url", "image")
     if not uri:
         raise QueryError("A message of the query has an image part without an image.")
     return ImagePart(uri=uri, detail=detail)
