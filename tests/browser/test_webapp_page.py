@@ -1149,3 +1149,46 @@ def test_what_is_printed_is_not_cut_at_the_edge_of_a_box(tab: Any) -> None:
     assert boxes.count() > 1
     assert [box.evaluate(cut) for box in boxes.all()] == [False] * boxes.count()
     assert not page.get_by_role("button", name="Diagnose").is_visible(), "paper has no buttons"
+
+
+@pytest.mark.exhaustive
+def test_a_frame_that_is_not_displayed_has_no_selection_and_is_renewed_all_the_same(
+    tab: Any, at: Scene
+) -> None:
+    """Firefox has no selection object there (mozilla bug 827585), and DSS hides the frames of other tabs."""
+    one = tab()
+    one.page.evaluate("window.getSelection = () => null")
+    one.open(f"#/service/{EMBED}")
+    one.page.get_by_text("Log of container model-inference").wait_for()
+    _break_embed(at, one.page)
+
+
+@pytest.mark.exhaustive
+def test_a_second_click_begins_no_second_diagnosis(tab: Any) -> None:
+    one = tab()
+    one.open(f"#/service/{CHAT}")
+    page = one.page
+    page.get_by_text("Log of container main").wait_for()
+    begun: list[Any] = []
+
+    def counted(route: Any) -> None:
+        if route.request.method == "POST":
+            begun.append(route)
+        route.continue_()
+
+    page.route("**/api/diagnosis*", counted)
+    page.get_by_role("button", name="Diagnose").dblclick()
+    page.get_by_text("A request without a token is refused").wait_for()
+    assert len(begun) == 1
+
+
+@pytest.mark.exhaustive
+def test_a_dialog_is_closed_by_the_way_back(tab: Any) -> None:
+    """What would be confirmed is then no longer what the page shows."""
+    one = tab(OPERATOR)
+    one.open(f"#/service/{CHAT}")
+    one.page.get_by_role("button", name=f"Suspend {CHAT}").click()
+    one.page.get_by_role("dialog").wait_for()
+    one.page.go_back()
+    one.page.get_by_role("link", name="CHAT").wait_for()
+    one.page.get_by_role("dialog").wait_for(state="hidden")

@@ -68,8 +68,9 @@
   const isCards = (node) => node instanceof Element && node.classList.contains("cards");
   const titleOf = (node) => (node instanceof Element && node.classList.contains("card") ? node.firstChild.textContent : null);
   function isRead(old, node) {
-    const { anchorNode, focusNode, isCollapsed } = window.getSelection();
-    return !isCollapsed && titleOf(node) !== null && titleOf(old) === titleOf(node) && old.contains(anchorNode) && old.contains(focusNode);
+    const selection = window.getSelection(); // null for Firefox, in a frame that is not displayed
+    if (!selection || selection.isCollapsed || titleOf(node) === null || titleOf(old) !== titleOf(node)) return false;
+    return old.contains(selection.anchorNode) && old.contains(selection.focusNode);
   }
 
   function changed(element, children, change) {
@@ -452,10 +453,10 @@
 
   // -- the page of one service -----------------------------------------------------------------------------
 
-  const one = { id: null, last: "", kind: null, diagnosis: null, models: undefined, model: "", gone: false };
+  const one = { id: null, last: "", kind: null, diagnosis: null, models: undefined, model: "", gone: false, isBegun: false };
 
   function servicePage(id) {
-    Object.assign(one, { id, last: "", kind: null, diagnosis: null, models: undefined, model: "", gone: false });
+    Object.assign(one, { id, last: "", kind: null, diagnosis: null, models: undefined, model: "", gone: false, isBegun: false });
     show(main(), h("p", {}, h("a", { href: "#/services" }, "← All services")), h("h2", {}, id),
       h("div", { id: "spcs-service" }, h("p", { class: "quiet" }, "Loading…")));
   }
@@ -571,9 +572,12 @@
 
   async function diagnose() {
     const { id } = one;
+    if (one.isBegun) return; // a second click, before the first one is answered
+    one.isBegun = true;
     let diagnosis;
     try { diagnosis = await ask("diagnosis", { service: id, model: one.model || null }); say("The diagnosis has started."); } catch (error) { diagnosis = { ...one.diagnosis, error }; }
     if (one.id !== id) return;
+    one.isBegun = false;
     one.diagnosis = diagnosis;
     poll(true);
   }
@@ -850,6 +854,7 @@
 
   function route() {
     leaveTrial();
+    byId("dialog").close(); // it is about the page that is left
     const [, name, argument] = (location.hash || "#/services").split("/");
     let value = "";
     try { value = decodeURIComponent(argument || ""); } catch { /* not a name */ }
