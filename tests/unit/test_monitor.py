@@ -405,6 +405,13 @@ def test_dss_is_asked_again_after_half_a_minute_and_before_each_change() -> None
     )
 
 
+def test_nobody_is_taken_for_another_where_dss_knows_browsers_by_headers_of_a_proxy() -> None:
+    """DSS is given all headers, and which of them name the user is its own matter."""
+    viewers = Viewers(lambda headers: {"authIdentifier": headers["X-Remote-User"], "groups": []}, Clock())
+    seen = [viewers.viewer({"Accept": "*/*", "X-Remote-User": user}).user for user in ("ann", "bob", "ann")]
+    assert seen == ["ann", "bob", "ann"]
+
+
 @pytest.mark.parametrize(
     "told",
     [

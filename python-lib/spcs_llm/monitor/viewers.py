@@ -98,10 +98,8 @@ class Viewers:
         return Viewer(user, frozenset(group for group in listed if isinstance(group, str)))
 
     def _mark(self, headers: Mapping[str, str]) -> bytes:
-        """Stands for a browser, without keeping its cookies."""
-        told = "\n".join(
-            f"{name.lower()}:{value}"
-            for name, value in sorted(headers.items())
-            if name.lower() in _SESSION_HEADERS
-        )
+        """Stands for a browser, without keeping its cookies. Where it has none, any header may name its user."""
+        lines = [(name.lower(), value) for name, value in sorted(headers.items())]
+        of_session = [line for line in lines if line[0] in _SESSION_HEADERS]
+        told = "\n".join(f"{name}:{value}" for name, value in of_session or lines)
         return hmac.new(self._key, told.encode("utf-8", "surrogatepass"), hashlib.sha256).digest()
