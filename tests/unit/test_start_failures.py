@@ -263,6 +263,48 @@ LOGS = [
     ("OSError: [Errno 28] No space left on device", "the disk is full", "HF_HOME"),
     ("PermissionError: [Errno 13] Permission denied: '/models/hub'", "may not write", "uid"),
     ("ModuleNotFoundError: No module named 'mistral_common'", "mistral_common", "image"),
+    # sgl-project/sglang#4330, #322
+    (
+        "[2025-03-12 10:00:00 TP0] Scheduler hit an exception: Traceback (most recent call last):\n"
+        "RuntimeError: Not enough memory. Please try to increase --mem-fraction-static.",
+        "the weights leave no memory of the GPU",
+        "--mem-fraction-static",
+    ),
+    # ollama/ollama#8447, #9260
+    (
+        "ggml_backend_cuda_buffer_type_alloc_buffer: allocating 35533.34 MiB on device 0: cudaMalloc failed: out of"
+        " memory\nllama_model_load: error loading model: unable to allocate CUDA0 buffer\n"
+        "llama_load_model_from_file: failed to load model",
+        "GPU does not have enough memory",
+        "shorter context",
+    ),
+    # ollama/ollama#12634
+    (
+        "alloc_tensor_range: failed to allocate CPU buffer of size 437944320\n"
+        "llama_model_load: error loading model: unable to allocate CPU buffer",
+        "container does not have enough memory",
+        "under limits",
+    ),
+    # ollama/ollama#4919
+    ("Error: listen tcp 0.0.0.0:11434: bind: address already in use", "port", "different port"),
+    # Avarok-Cybersecurity/dgx-vllm#16
+    (
+        "(APIServer pid=1) urllib3.exceptions.MaxRetryError: HTTPSConnectionPool(host='huggingface.co', port=443): Max"
+        " retries exceeded with url: /openai/gpt-oss-120b/resolve/main/config.json (Caused by ConnectTimeoutError("
+        "<HTTPSConnection(host='huggingface.co', port=443) at 0xf0ff>, 'Connection to huggingface.co timed out."
+        " (connect timeout=10)'))",
+        "cannot reach Hugging Face",
+        "EXTERNAL_ACCESS_INTEGRATIONS",
+    ),
+    # chenhunghan/ialacol#58
+    (
+        "ERROR: Error downloading model: HTTPSConnectionPool(host='cdn-lfs.huggingface.co', port=443): Read timed"
+        " out.",
+        "cannot reach Hugging Face",
+        "EXTERNAL_ACCESS_INTEGRATIONS",
+    ),
+    # llama.cpp, common/arg.cpp
+    ("error: invalid argument: --embeddings-only", "--embeddings-only", "release"),
 ]  # fmt: skip
 
 

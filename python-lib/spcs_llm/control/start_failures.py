@@ -2,8 +2,9 @@
 
 SHOW SERVICE CONTAINERS says no more than that a container crashed, and the last lines of vLLM's log only that the cause
 stands above them. Wordings: vLLM 0.5 to 0.32 (`v1/core/kv_cache_utils.py`, `v1/worker/utils.py`, `platforms/cuda.py`,
-`config`, `entrypoints`), text-embeddings-inference 1.9.3, huggingface_hub, transformers, PyTorch, NVIDIA's container
-toolkit. Nothing of a log is passed on but numbers and names of arguments and packages: it may quote requests and keys.
+`config`, `entrypoints`), text-embeddings-inference 1.9.3, SGLang, llama.cpp, Ollama, huggingface_hub, transformers,
+PyTorch, NVIDIA's container toolkit. Nothing of a log is passed on but numbers and names of arguments and packages: it
+may quote requests and keys.
 """
 
 from __future__ import annotations
@@ -80,6 +81,27 @@ _RULES: tuple[tuple[re.Pattern[str], str, str, str], ...] = tuple(
             "",
         ),
         (
+            r"Not enough memory\b.{0,80}--mem-fraction-static",
+            "the weights leave no memory of the GPU for texts",
+            "Raise --mem-fraction-static, choose a smaller or quantized model, or use a compute pool whose GPUs have"
+            " more memory.",
+            "",
+        ),
+        (
+            r"cudaMalloc failed|unable to allocate CUDA\d* buffer",
+            "the GPU does not have enough memory for the GGUF model",
+            "Choose a smaller or quantized model or a shorter context, or use a compute pool whose GPUs have more"
+            " memory.",
+            "",
+        ),
+        (
+            r"unable to allocate CPU buffer",
+            "the container does not have enough memory for the model",
+            "Raise the memory under limits in the specification, choose a smaller or quantized model, or use a compute"
+            " pool whose nodes have more.",
+            "",
+        ),
+        (
             r"CUDA (?:error: )?out of memory|torch\.(?:cuda\.)?OutOfMemoryError",
             "the GPU does not have enough memory",
             "Choose a smaller or quantized model, lower --max-model-len and --max-num-seqs, or use a compute pool"
@@ -140,7 +162,7 @@ _RULES: tuple[tuple[re.Pattern[str], str, str, str], ...] = tuple(
         ),
         (
             r"bind on address .{1,80} address already in use|address already in use \(os error|"
-            r"OSError: .{1,20} Address already in use",
+            r"OSError: .{1,20} Address already in use|listen tcp .{1,80}: address already in use",
             "the port of the server is taken",
             "Let each container of the service use a different port: they share one network.",
             "",
@@ -153,7 +175,8 @@ _RULES: tuple[tuple[re.Pattern[str], str, str, str], ...] = tuple(
             "",
         ),
         (
-            r"error: unrecognized arguments?:|error: unexpected argument|error: argument .{1,120}: invalid choice",
+            r"error: unrecognized arguments?:|error: unexpected argument|error: argument .{1,120}: invalid choice"
+            r"|^error: invalid argument: --",
             "the server does not recognize an argument or its value: {options}",
             _OTHER_RELEASE,
             "",
@@ -279,7 +302,8 @@ _RULES: tuple[tuple[re.Pattern[str], str, str, str], ...] = tuple(
         ),
         (
             r"Failed to resolve '|Name or service not known|Temporary failure in name resolution|dns error|ConnectError"
-            r"|couldn't connect to 'https://huggingface\.co|error sending request for url \(https://huggingface",
+            r"|couldn't connect to 'https://huggingface\.co|error sending request for url \(https://huggingface"
+            r"|\b(?:huggingface|hf)\.co\b.{0,80}\btimed out",
             "the container cannot reach Hugging Face",
             _NEEDS_EGRESS,
             UNREACHABLE,
