@@ -218,6 +218,8 @@ NOT_SIGNED_IN = {
     # xlang-ai/Spider2#143
     "Failed to authenticate: MFA authentication is required, but none of your current MFA methods are supported for"
     " programmatic authentication.": ("394507", "key pair"),
+    # chio-labs/sqlbuild pull 402: sessions of a token that is restricted to a role
+    "SQL access control error: USE ROLE not allowed.": (None, "Leave 'Role' empty"),
     "Role 'ANALYST' specified in the connect string does not exist or not authorized. Contact your local system"
     " administrator, or attempt to login with another role.": ("390186", "role of the Snowflake connection"),
 }

@@ -74,7 +74,7 @@ _HINTS = {
     "390201": _ROLE,
 }
 
-# The same for sentences that come with various codes, or without one. The first three are about how DSS signs in.
+# The same for sentences that come with various codes, or without one. The first four are about how DSS signs in.
 _HINTS_BY_WORDS = (
     (
         re.compile(
@@ -87,6 +87,10 @@ _HINTS_BY_WORDS = (
     (
         re.compile(r"\bMFA authentication is required", re.I),
         "Ask a DSS administrator to use a key pair or OAuth instead of a password in the Snowflake connection.",
+    ),
+    (
+        re.compile(r"\bUSE ROLE (?:is )?not allowed", re.I),
+        "Leave 'Role' empty: the Snowflake connection signs in for one role only.",
     ),
     (
         re.compile(r"specified in the connect string", re.I),
