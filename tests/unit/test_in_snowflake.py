@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from spcs_llm.control.families import price_list
 from spcs_llm.control.identifiers import QualifiedName
 from spcs_llm.control.session import Identity
+from spcs_llm.control.sql_refusals import sql_error_in_text
 from spcs_llm.errors import NetworkError, SettingsError, SpcsError, SqlError
 from spcs_llm.in_snowflake import form, job_statement
 from spcs_llm.in_snowflake.answer_fields import UnfitSchema, read_fields
@@ -642,6 +643,25 @@ def test_the_words_of_a_service_are_in_a_rows_reason_and_in_no_log() -> None:
     assert "secret" not in f"{without_values(value)!r} {told(value)}"
     rights = refused("Table 'T' does not exist", "002003")
     assert without_values(rights) is rights
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Numeric value 'secret' is not recognized",
+        'Error parsing JSON: unknown keyword "secret", pos 7',
+        "Invalid UTF8 detected in string 'secret0xA3'",
+        'Duplicate row detected during DML action Row Values: ["secret", 1]',
+        "Can't parse 'secret' as date with format 'AUTO'",
+        'Failed to cast variant value {"a":"secret"} to FIXED',
+        "String 'secret' is too long and would be truncated",
+    ],
+)
+def test_words_about_data_that_come_without_a_code_are_in_no_error(text: str) -> None:
+    """DSS passes on what the driver says, which has no code."""
+    error = sql_error_in_text("INSERT INTO T SELECT 1", f"Query failed: SnowflakeSQLException: {text}")
+    assert remedy(error) is Remedy.STOP
+    assert "secret" not in f"{without_values(error)!r} {told(error)}"
 
 
 def test_what_snowflake_says_of_sign_ins_pools_and_images_is_shown() -> None:

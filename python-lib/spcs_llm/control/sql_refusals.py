@@ -43,7 +43,8 @@ _SENTENCES = (
     # About data, which they quote.
     (
         re.compile(
-            r"is not recognized|is too long and would be truncated|failed to cast|out of representable range",
+            r"is not recognized|is too long and would be truncated|failed to cast|out of representable range"
+            r"|error parsing (?:json|(?:the )?parquet)|invalid utf-?8|duplicate row detected|can't parse '",
             re.I,
         ),
         "100038",
