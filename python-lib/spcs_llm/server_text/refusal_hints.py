@@ -24,7 +24,8 @@ _OTHER_KIND = re.compile(
 # Of a prompt, or of a prompt and the tokens that were asked for.
 TOO_LONG = re.compile(
     r"context (length|size|window)|maximum (context|model|input|sequence|prompt)"
-    r"|exceed\w* (\w+ ){0,6}(max_\w{0,20})?(context|token|length|limit|maximum)"
+    r"|exceed\w* (\w+ ){0,6}(max_\w{0,20})?(context|token|len|limit|maximum)(?!\w* queue)"
+    r"|\b(prompt|sequence) (has|length)\b.{0,40}\b(larger|greater|longer) than\b"  # MLC-LLM, mistral.rs
     r"|too long|too many (input )?tokens|max_model_len|less than \d+ tokens|physical batch size"
     r"|(tokens?|inputs?|length)\W.{0,60}(<=|<|must be|must have) ?.{0,20}\d|n_ctx|reduce the length"
     r"|longer than allowed|length should be \[?\d|at most \d+ (characters|tokens)|allowed token size"
@@ -228,7 +229,7 @@ _BUSY = re.compile(
     r"\b(server|service|model|engine|llm) (is )?(currently |too )?(busy|overloaded)\b|\bservice busy\b"
     r"|\bno (free |available )?slots? (is |are )?(available|free)\b|\bpending requests exceeded\b"
     r"|\brate limit (is |was |has been )?(reached|exceeded|hit)\b"
-    r"|\bqueue\b.{0,20}\b(full|exceeded)\b|\btoo many (concurrent |pending )?requests\b",
+    r"|\bqueue\b.{0,20}\b(full|exceeded)\b|\bexceeds maximum queue size\b|\btoo many (concurrent |pending )?requests\b",
     re.IGNORECASE,
 )
 _FAILED = re.compile(r"\bfail|\berror\b|\bcannot\b|\bcould not\b|\bunable\b|no such", re.IGNORECASE)

@@ -14,7 +14,7 @@ from spcs_llm.http.event_stream import LastEvent, events
 from spcs_llm.http.json_body import is_dense, parse_json
 from spcs_llm.protocols.openai.choices import Choices, failure_in, is_foreign, the_choice
 from spcs_llm.protocols.openai.content import BESIDE_TEXT
-from spcs_llm.protocols.openai.finish_reasons import ERROR, finish_reason_of, tells_the_end
+from spcs_llm.protocols.openai.finish_reasons import ERROR, finish_reason_of, tells_the_end, word_in
 from spcs_llm.protocols.openai.frames import DONE, BrokenFrame, decoded_again, frames, is_heartbeat
 from spcs_llm.protocols.openai.message import GrowingMessage, says
 from spcs_llm.protocols.openai.obedience import disobeyed, is_json, json_behind_thoughts
@@ -90,6 +90,7 @@ class AnswerReader:
         self._finished_calls: tuple[ToolCall, ...] = ()
         self._choices: Choices | None = None
         self._finish_reason: str | None = None
+        self._unknown_reason = ""
         self._failure: dict[str, Any] | None = None
         self._usage: Any = None
         self._model: str | None = None
@@ -459,6 +460,7 @@ class AnswerReader:
         known = finish_reason_of(reason)
         if known is not None or not self._is_finished:
             self._finish_reason = known
+            self._unknown_reason = word_in(reason) if known is None else ""
         if not self._is_finished:
             self._is_finished = True
             if known != ERROR:
@@ -556,6 +558,11 @@ class AnswerReader:
         )
         if self._finish_reason not in (None, "stop", "tool_calls"):
             return
+        if self._unknown_reason:
+            raise ModelError(
+                f"The answer is empty. Its finish reason is {self._unknown_reason!r}.",
+                "Try again, or ask whoever runs the service what that means.",
+            )
         if self._as_stream and should_hold_more:
             raise UselessStream("The service streams an empty answer.")
         if completion > _TOKENS_OF_NOTHING:

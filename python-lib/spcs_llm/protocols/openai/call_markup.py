@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection
-from typing import Final
+from typing import Any, Final
 
 from spcs_llm.protocols.openai.text import begins_at
 
@@ -31,11 +32,14 @@ _ENDS: Final = {
 }
 # The closing tags around calls whose opening ones are not there.
 _STRAY: Final = re.compile(r"\s{0,8}(?:</tool_call>|<\|tool_calls_section_end\|>)")
+# A text that begins as a call does which is nothing but JSON: Llama's, and others' without their tags.
+_BARE: Final = re.compile(r'\s{0,64}(?:\[\s{0,8})?\{\s{0,8}"(?:name|function|type)"\s{0,8}:')
+_MAY_BE_BARE: Final = re.compile(r'\s{0,64}(?:(?:\[\s{0,8})?\{\s{0,8}(?:"[a-z]{0,8}"?\s{0,8})?|\[\s{0,8})?')
 _OPENING: Final = re.compile("|".join(map(re.escape, _ENDS)))
 
 
 class CallMarkup:
-    """Holds back text from where a call may begin.
+    """Holds back text from where a call may begin: at a tag, or at the beginning of a text that begins as JSON does.
 
     The call is removed from the text if the server also returns it as a call.
 
@@ -51,11 +55,12 @@ class CallMarkup:
         self.names = names
         self._begun = ""
         self._held: list[str] = []
+        self._is_start = True
         self.has_call = False
 
     @property
     def is_waiting(self) -> bool:
-        return bool(self._begun or self._held)
+        return bool(self._begun or self._held or self._is_start)
 
     def part(self, piece: str) -> str:
         """Takes in a piece of the answer.
@@ -70,6 +75,14 @@ class CallMarkup:
             self._held.append(piece)
             return ""
         text = self._begun + piece
+        if self._is_start and _MAY_BE_BARE.fullmatch(text):
+            self._begun = text
+            return ""
+        if self._is_start and _BARE.match(text):
+            self._held.append(text)
+            self._begun = ""
+            return ""
+        self._is_start = False
         found = _OPENING.search(text)
         at = begins_at(text, _ENDS) if found is None else found.start()
         self._begun = text[at:] if found is None else ""
@@ -87,7 +100,11 @@ class CallMarkup:
             What waited and is text.
         """
         text = self._begun + "".join(self._held)
-        self._begun, self._held = "", []
+        is_bare = self._is_start and self._is_bare_call(text)
+        self._begun, self._held, self._is_start = "", [], False
+        if is_bare:
+            self.has_call = not is_called
+            return "" if is_called else text
         kept: list[str] = []
         at = 0
         while (found := _OPENING.search(text, at)) is not None:
@@ -108,6 +125,24 @@ class CallMarkup:
         kept.append(text[at:])
         left = "".join(kept)
         return left if left.strip() or left == text else ""
+
+    def _is_bare_call(self, text: str) -> bool:
+        """Whether a text is the JSON of calls of the tools, or only the beginning of JSON."""
+        if text.strip() in ("{", '{"', "["):
+            return True
+        try:
+            calls = json.loads(text)
+        except (ValueError, RecursionError):
+            return False
+        calls = calls if isinstance(calls, list) else [calls]
+        return bool(calls) and all(isinstance(call, dict) and self._calls_tool(call) for call in calls)
+
+    def _calls_tool(self, call: dict[str, Any]) -> bool:
+        function = call.get("function")
+        holder = function if isinstance(function, dict) else call
+        name = function if isinstance(function, str) else holder.get("name")
+        has_arguments = any(isinstance(holder.get(key), (dict, str)) for key in ("arguments", "parameters"))
+        return has_arguments and name in self.names
 
 
 def holds_call(thoughts: str, names: Collection[str]) -> bool:

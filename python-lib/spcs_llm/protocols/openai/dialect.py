@@ -55,6 +55,7 @@ class Dialect:
         tool_choice: The tool choice is sent. Without it, tools are not sent either where none may be called.
         demand: How a tool that must be called is demanded. By word, a named tool is the only one that is offered; by
             name, the only tool that is offered is named.
+        named_results: The result of a tool has the tool's name beside it.
         single_calls: A turn of the history has one call, and the call's result follows it.
         without_format: No JSON format is sent.
         images_of_users: Images of other turns stand at the beginning of the user's next turn.
@@ -81,6 +82,7 @@ class Dialect:
     plain_names: bool = False
     tool_choice: bool = True
     demand: Demand = "as asked"
+    named_results: bool = False
     single_calls: bool = False
     without_format: bool = False
     images_of_users: bool = False

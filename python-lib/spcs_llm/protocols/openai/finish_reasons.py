@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 ERROR: Final = "error"  # of an engine that gave up; never handed on
@@ -62,6 +63,7 @@ _WORDS: Final[dict[str, tuple[str, ...]]] = {
         "refusal",
         "moderation",
         "sensitive",
+        "spii",
     ),
     ERROR: (
         "error",
@@ -82,11 +84,15 @@ _WORDS: Final[dict[str, tuple[str, ...]]] = {
         "preempted",
         "insufficient_system_resource",
         "malformed_function_call",
+        "malformed_response",
+        "missing_thought_signature",
+        "too_many_tool_calls",
         "unexpected_tool_call",
     ),
 }
 _MEANING: Final = {word: reason for reason, words in _WORDS.items() for word in words}
 _LONGEST: Final = 64
+_SHOWN: Final = re.compile(rf"[A-Za-z0-9_-]{{1,{_LONGEST}}}")
 
 
 def finish_reason_of(value: Any) -> str | None:
@@ -95,7 +101,13 @@ def finish_reason_of(value: Any) -> str | None:
         value = ERROR if value.get("error") else value.get("type")
     if not isinstance(value, str) or len(value) > _LONGEST:
         return None
-    return _MEANING.get(value.strip().lower().replace("-", "_").replace(" ", "_").rpartition(".")[2])
+    word = value.strip().lower().replace("-", "_").replace(" ", "_").rpartition(".")[2]
+    return _MEANING.get(word.removeprefix("image_"))  # Gemini has some words twice
+
+
+def word_in(value: Any) -> str:
+    """A finish reason that may be shown: letters, digits, underscores and dashes; "" for any other."""
+    return value if isinstance(value, str) and _SHOWN.fullmatch(value) else ""
 
 
 def tells_the_end(value: Any) -> bool:

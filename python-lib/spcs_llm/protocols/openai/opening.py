@@ -37,6 +37,9 @@ _TURN_ENDS: Final = (
 )  # fmt: skip
 # Around the answer behind the thoughts of Hunyuan and of ERNIE. Others write such tags where a prompt wants them.
 WRAPPERS: Final = {"<answer>": "</answer>", "<response>": "</response>"}
+_TURN_OR_WRAPPER_ENDS: Final = (*_TURN_ENDS, *WRAPPERS.values())
+_TURN_END: Final = re.compile("|".join(map(re.escape, _TURN_ENDS)))
+_TURN_OR_WRAPPER_END: Final = re.compile("|".join(map(re.escape, _TURN_OR_WRAPPER_ENDS)))
 _OPENINGS: Final = {**{end: begin for begin, end in WRAPPERS.items()}, "</s>": "<s>"}
 BOX: Final = (
     "<|begin_of_box|>",
@@ -165,8 +168,8 @@ class TurnEnd:
     """
 
     def __init__(self, *, unwraps: bool = False) -> None:
-        self._ends = (*_TURN_ENDS, *WRAPPERS.values()) if unwraps else _TURN_ENDS
-        self._pattern = re.compile("|".join(map(re.escape, self._ends)))
+        self._ends = _TURN_OR_WRAPPER_ENDS if unwraps else _TURN_ENDS
+        self._pattern = _TURN_OR_WRAPPER_END if unwraps else _TURN_END
         self._ended: list[str] = []  # tokens, and the blanks between them, after which nothing came yet
         self._begun = ""
         self.is_waiting = False

@@ -104,6 +104,10 @@ _ABOUT_NAMES: Final = re.compile(
     r"|\blength\b.{0,40}\b(function|tool)\b.{0,20}\bname\b",
     _I | re.DOTALL,
 )
+# Of gateways to Gemini, which takes a tool's result under the tool's name.
+_ABOUT_NAMES_OF_RESULTS: Final = re.compile(
+    r"\bfunction_?response\W{0,2}name\b|\btool messages?\b.{0,40}\bname\b", _I
+)
 _ABOUT_NULL: Final = re.compile(r"\bcontent\b|null|none\b|nonetype|undefined|nil\b", _I)
 _ABOUT_TEMPLATE: Final = re.compile(r"jinja|chat.?template|rendering prompt|apply_chat_template|template", _I)
 _INVALID: Final = "Input should be"
@@ -275,6 +279,8 @@ class Refusals:
             return None  # a failure, and no refusal
         if dialect.object_arguments and self.before_objects is None and re.search(r"\barguments\b", text):
             return _step(dialect, {"object_arguments": False}, frozenset({"calls"}))  # another server by now
+        if _has_results(payload) and not dialect.named_results and _ABOUT_NAMES_OF_RESULTS.search(text):
+            return _step(dialect, {"named_results": True}, frozenset({"calls"}))
         if not dialect.plain_names and _ABOUT_NAMES.search(text) and has_other_names(self.request):
             tools = frozenset({"tools"}) if "tools" in payload else frozenset({"calls"})
             return _step(dialect, {"plain_names": True}, tools)
@@ -491,6 +497,10 @@ def _has_calls(payload: Mapping[str, Any]) -> bool:
 
 def _has_several_calls(payload: Mapping[str, Any]) -> bool:
     return any(len(message.get("tool_calls", ())) > 1 for message in payload["messages"])
+
+
+def _has_results(payload: Mapping[str, Any]) -> bool:
+    return any(message["role"] == "tool" for message in payload["messages"])
 
 
 def _has_assistant(payload: Mapping[str, Any]) -> bool:

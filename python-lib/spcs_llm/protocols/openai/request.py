@@ -143,6 +143,7 @@ def _messages(messages: tuple[Message, ...], dialect: Dialect) -> list[dict[str,
     if dialect.images_of_users:
         messages = _with_images_moved(messages)
     turns = _merged(messages)
+    names = {call.id: call.name for message in turns for call in message.tool_calls}
     for message in _with_calls_apart(turns) if dialect.single_calls else turns:
         if message.role == "tool":
             if not message.tool_results:
@@ -151,7 +152,10 @@ def _messages(messages: tuple[Message, ...], dialect: Dialect) -> list[dict[str,
                 )
             for result in message.tool_results:
                 call_id = _short_id(result.call_id) if dialect.short_ids else result.call_id
-                written.append({"role": "tool", "tool_call_id": call_id, "content": result.output})
+                told = {"role": "tool", "tool_call_id": call_id, "content": result.output}
+                if dialect.named_results and result.call_id in names:
+                    told["name"] = names[result.call_id]
+                written.append(told)
         else:
             written.append(_message(message, dialect))
     if dialect.folds_system:
