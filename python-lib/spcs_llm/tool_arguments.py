@@ -71,7 +71,7 @@ def arguments_object(value: Any) -> dict[str, Any] | None:
 
 
 def with_declared_kinds(text: str, schema: Mapping[str, Any] | None) -> str:
-    """Makes values of the kinds that a tool's schema declares, where a server made texts of them.
+    """Makes values of the kinds that a tool's schema declares, where a server made texts or fractions of them.
 
     Args:
         text: The arguments, as `arguments_text` writes them.
@@ -79,7 +79,8 @@ def with_declared_kinds(text: str, schema: Mapping[str, Any] | None) -> str:
 
     Returns:
         The arguments. A text becomes the number, truth value, list or object that it is the JSON of, or null, if the
-        schema declares such a kind for it and no text. All else stays, to be judged by the tool.
+        schema declares such a kind for it and no text. A whole number loses its fraction of nought if only integers are
+        declared. All else stays, to be judged by the tool.
     """
     if (
         not isinstance(schema, Mapping)
@@ -89,13 +90,15 @@ def with_declared_kinds(text: str, schema: Mapping[str, Any] | None) -> str:
         return text
     arguments = json.loads(text)
     meant = _as_declared(arguments, schema, schema)
-    return text if meant == arguments else _written(meant)
+    return text if repr(meant) == repr(arguments) else _written(meant)  # 1.0 and 1 are equal
 
 
 def _as_declared(value: Any, declared: Any, schema: Mapping[str, Any], depth: int = 8) -> Any:
-    """A value with its texts made into what the part of the schema for it declares."""
+    """A value with its texts and numbers made into what the part of the schema for it declares."""
     if isinstance(value, str):
         value = _of_kind(value, _kinds(declared, schema))
+    elif isinstance(value, float):
+        value = _without_fraction(value, _kinds(declared, schema))
     if not isinstance(value, (dict, list)) or not depth:
         return value
     declared = _resolved(declared, schema)
@@ -120,9 +123,13 @@ def _of_kind(text: str, kinds: set[str]) -> Any:
         return text
     if isinstance(value, float) and not math.isfinite(value):
         return text
-    if isinstance(value, float) and value.is_integer() and "number" not in kinds:
-        value = int(value)
+    value = _without_fraction(value, kinds) if isinstance(value, float) else value
     return value if kinds & _KINDS.get(type(value), set()) else text
+
+
+def _without_fraction(value: float, kinds: set[str]) -> float:
+    is_whole = value.is_integer() and abs(value) < 2**53
+    return int(value) if is_whole and "integer" in kinds and "number" not in kinds else value
 
 
 def _resolved(declared: Any, schema: Mapping[str, Any]) -> Mapping[str, Any]:

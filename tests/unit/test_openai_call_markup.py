@@ -20,6 +20,14 @@ CASES = [
     (f"<tool_call>x</tool_call>{CALL}", "<tool_call>x</tool_call>"),
     ("a < b <tool", "a < b <tool"),
     ("<<tool_call", "<<tool_call"),
+    ("Sum:\n<function=add>\n<parameter=a>\n1\n</parameter>\n</function>\n</tool_call>", "Sum:\n"),
+    ("<|python_tag|>add.call(a=1)", ""),
+    ('{"name": "add", "parameters": {"a": 1}}', ""),
+    (' [{"type": "function", "function": {"name": "add", "arguments": "{}"}}]', ""),
+    ('{"name": "other", "parameters": {"a": 1}}', '{"name": "other", "parameters": {"a": 1}}'),
+    ('{"name": "add"}', '{"name": "add"}'),
+    ('{"na', '{"na'),
+    ("[1, 2]", "[1, 2]"),
     (" \n", " \n"),
     ("", ""),
 ]
@@ -49,7 +57,13 @@ def test_a_text_without_a_call_stays_as_it_is(text: str, size: int) -> None:
 
 @pytest.mark.parametrize(
     ("text", "has_call"),
-    [(CALL, True), ("<tool_call>other</tool_call>", False), ("add", False), ("<tool_call>add", True)],
+    [
+        (CALL, True),
+        ("<tool_call>other</tool_call>", False),
+        ("add", False),
+        ("<tool_call>add", True),
+        ('{"', True),
+    ],
 )
 def test_a_call_that_is_only_text_is_noticed(text: str, has_call: bool) -> None:
     markup = CallMarkup(NAMES)

@@ -16,7 +16,7 @@ from spcs_llm.protocols.openai.protocol import OpenAIProtocol
 from spcs_llm.protocols.openai.tool_calls import MAX_CALLS, ToolCalls
 from spcs_llm.protocols.openai.tool_names import OfferedTools, is_plain, plain_names
 from spcs_llm.query_context import QueryContext
-from spcs_llm.tool_arguments import INVALID_ARGUMENTS
+from spcs_llm.tool_arguments import INVALID_ARGUMENTS, with_declared_kinds
 from tests.unit.scripted_endpoint import DONE, ScriptedEndpoint, completion, delta, event, usage
 
 USER = Message("user", (TextPart("a question"),))
@@ -433,6 +433,19 @@ def test_arguments_are_handed_on_as_an_object_whatever_they_are(arguments: Any, 
         piece(0, "c1", "add", arguments) + END,
     ):
         assert both_ways(body) == [("add", expected)]
+
+
+def test_whole_numbers_have_no_fraction_where_the_tool_declares_integers() -> None:
+    """xAI's models write 120000.0 (lidge-jun/opencodex#1611), which strict readers of integers refuse."""
+    number = {"type": "number"}
+    whole = {"type": "integer"}
+    schema = {
+        "properties": {"a": whole, "b": {"type": "array", "items": whole}, "c": number, "d": whole, "e": {}}
+    }
+    told = '{"a": 120000.0, "b": [1.0, 2.5], "c": 2.0, "d": 1e300, "e": 3.0}'
+    made = '{"a": 120000, "b": [1, 2.5], "c": 2.0, "d": 1e+300, "e": 3.0}'
+    assert with_declared_kinds(told, schema) == made
+    assert with_declared_kinds('{"c": 2.0}', schema) == '{"c": 2.0}'
 
 
 def test_no_calls_of_a_caller_who_said_none() -> None:

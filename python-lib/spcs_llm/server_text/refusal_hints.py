@@ -68,7 +68,8 @@ _TOO_LARGE = re.compile(r"\brequest (is )?too large\b", re.IGNORECASE)
 _FILTERED = re.compile(
     r"\bcontent[ _]?filter(s|ed|ing)?\b|\bcontent[ _](management[ _])?polic(y|ies)|\bcontent was filtered\b"
     r"|\bcontent (has been |was |is )?(blocked|flagged)\b|\b(input|prompt) (has been |was |is )?(blocked|flagged)\b"
-    r"|\bguard ?rails?\b|\binappropriate content\b|\b(usage|safety) polic(y|ies)\b|\bmoderation\b",
+    r"|(?<!model loading )\bguard ?rails?\b|\binappropriate content\b|\b(usage|safety) polic(y|ies)\b|\bmoderation\b"
+    r"|\bprompt pattern is blocked\b|\bany allowed pattern\b",
     re.IGNORECASE,
 )
 SMALLER = "Send shorter texts, ask for fewer tokens, or lower 'Max batch size'."
@@ -90,7 +91,7 @@ _HINTS = tuple(
             "Change the prompt, or ask whoever runs the service to change the filter that refuses it.",
         ),
         (
-            r"\bout ?of ?memory|_out_of_memory",
+            r"\bout ?of ?memory|_out_of_memory|\brequires more (system )?memory\b|\binsufficient system resources\b",
             "Lower 'Max parallelism', send shorter texts, or ask whoever runs the service to give it more memory.",
         ),
         (

@@ -165,6 +165,8 @@ def _number(choice: Choice) -> int | None:
     index = choice.get("index")
     if isinstance(index, str) and index.isascii() and index.isdigit() and len(index) < 6:
         return int(index)
+    if isinstance(index, float) and index.is_integer():
+        return int(index)
     return index if isinstance(index, int) and not isinstance(index, bool) else None
 
 
