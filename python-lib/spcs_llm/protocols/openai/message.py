@@ -11,10 +11,11 @@ from spcs_llm.protocols.openai.call_markup import CallMarkup, holds_call
 from spcs_llm.protocols.openai.content import has_nothing_known, text_and_reasoning
 from spcs_llm.protocols.openai.log_probs import tokens_of
 from spcs_llm.protocols.openai.obedience import is_as_formatted, json_behind_thoughts
-from spcs_llm.protocols.openai.opening import BOX, WRAPPERS, Box, JsonFence, LeadingThoughts, TurnEnd
+from spcs_llm.protocols.openai.opening import STRAYS, WRAPPERS, JsonFence, LeadingThoughts, Strays, TurnEnd
 from spcs_llm.protocols.openai.text import GrowingText
 from spcs_llm.protocols.openai.tool_calls import NamelessCall, ToolCalls, is_nameless
 
+_WORDS_ABOUT_TURNS = ("<|", "token", "ChatML", "template")  # in a prompt that may ask for further turns
 _MOST_BLANKS = 2000  # in a row, within JSON
 
 
@@ -60,8 +61,8 @@ class GrowingMessage:
         self._thoughts_before: LeadingThoughts | None = LeadingThoughts(unwraps=unwraps)
         names = self.calls.offered.all_names
         self._markup = CallMarkup(names) if names and not self._forbids_calls else None
-        self._turn_end = TurnEnd(unwraps=unwraps)
-        self._box = None if says(request, BOX) else Box()
+        self._turn_end = TurnEnd(unwraps=unwraps, cuts=not says(request, _WORDS_ABOUT_TURNS))
+        self._strays = None if says(request, STRAYS) else Strays()
         self._fence = JsonFence() if request.json_format is not None else None
         self._texts: list[str] = []
         self._reasoning: list[str] = []
@@ -102,7 +103,7 @@ class GrowingMessage:
         """Whether text without a `<` is handed on as it comes, so that `add_text` will do."""
         if self._thoughts_before is not None or self._fence is not None or self._turn_end.is_waiting:
             return False
-        if self._box is not None and self._box.is_waiting:
+        if self._strays is not None and self._strays.is_waiting:
             return False
         return self._markup is None or not self._markup.is_waiting
 
@@ -178,8 +179,8 @@ class GrowingMessage:
         if not self._texts and not self.calls:
             deltas.append(self._delta("".join(self._in_both_fields), ""))
         rest = self._markup.flush(is_called=bool(self.calls)) if self._markup is not None else ""
-        if self._box is not None:
-            rest = self._box.part(rest) + self._box.flush()
+        if self._strays is not None:
+            rest = self._strays.part(rest) + self._strays.flush()
         if rest:
             rest = self._turn_end.part(rest)
         if self._turn_end.is_waiting:
@@ -238,8 +239,8 @@ class GrowingMessage:
                 self._thoughts_before = None
         if text and self._markup is not None and ("<" in text or self._markup.is_waiting):
             text = self._markup.part(text)
-        if text and self._box is not None and ("<" in text or self._box.is_waiting):
-            text = self._box.part(text)
+        if text and self._strays is not None and ("<" in text or self._strays.is_waiting):
+            text = self._strays.part(text)
         if text and ("<" in text or self._turn_end.is_waiting):
             text = self._turn_end.part(text)
         if self._fence is not None and text:

@@ -33,18 +33,22 @@ _ANSWERS: Final = ("<|START_RESPONSE|>", "<|START_TEXT|>")  # of Command A, with
 _TURN_ENDS: Final = (
     "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<|endoftext|>", "<|end|>", "<|EOT|>", "<end_of_turn>",
     "<turn|>", "<|return|>", "<|END_OF_TURN_TOKEN|>", "<\uff5cend\u2581of\u2581sentence\uff5c>", "<eos>", "</s>",
-    "<|END_RESPONSE|>", "<|END_TEXT|>",
+    "<|END_RESPONSE|>", "<|END_TEXT|>", "<end_of_utterance>", "<|end_of_turn|>", "<|im_assistant|>", "<|user|>",
+    "<|observation|>",
 )  # fmt: skip
 # Around the answer behind the thoughts of Hunyuan and of ERNIE. Others write such tags where a prompt wants them.
 WRAPPERS: Final = {"<answer>": "</answer>", "<response>": "</response>"}
+# What begins a turn that follows the model's. The roles come after.
+_TURN_BEGINS: Final = (
+    "<|im_start|>", "<|start_header_id|>", "<start_of_turn>", "<|turn>", "<|user|>", "<|assistant|>",
+)  # fmt: skip
+_LONGEST_BEGIN: Final = max(map(len, _TURN_BEGINS))
 _TURN_OR_WRAPPER_ENDS: Final = (*_TURN_ENDS, *WRAPPERS.values())
 _TURN_END: Final = re.compile("|".join(map(re.escape, _TURN_ENDS)))
 _TURN_OR_WRAPPER_END: Final = re.compile("|".join(map(re.escape, _TURN_OR_WRAPPER_ENDS)))
 _OPENINGS: Final = {**{end: begin for begin, end in WRAPPERS.items()}, "</s>": "<s>"}
-BOX: Final = (
-    "<|begin_of_box|>",
-    "<|end_of_box|>",
-)  # of GLM's models that read images, around the gist of an answer
+# Around the gist of an answer of GLM's models that read images, and before each tag of a call of MiniMax M3.
+STRAYS: Final = ("<|begin_of_box|>", "<|end_of_box|>", "]<]minimax[>[")
 _QUOTES: Final = "`'\""
 _BLANKS: Final = re.compile(r"\s+")
 _FENCE: Final = "```"
@@ -162,12 +166,16 @@ class TurnEnd:
 
     Args:
         unwraps: Whether the end of a tag around the answer is taken off, too.
+        cuts: Whether further turns behind that end are taken off, which models make up if a server does not stop them.
 
     Attributes:
         is_waiting: Whether something of the answer is held back.
     """
 
-    def __init__(self, *, unwraps: bool = False) -> None:
+    def __init__(self, *, unwraps: bool = False, cuts: bool = False) -> None:
+        self._cuts = cuts
+        self._tail = ""  # of what was said
+        self._is_over = False
         self._ends = _TURN_OR_WRAPPER_ENDS if unwraps else _TURN_ENDS
         self._pattern = _TURN_OR_WRAPPER_END if unwraps else _TURN_END
         self._ended: list[str] = []  # tokens, and the blanks between them, after which nothing came yet
@@ -183,18 +191,23 @@ class TurnEnd:
         Returns:
             What is certainly not behind the end; the rest waits.
         """
+        if self._is_over:
+            return ""
         text = self._begun + piece
         self._begun = ""
         said: list[str] = []
         at = 0
         while at < len(text):
             at = self._past_blanks(text, at) if self._ended else at
+            if self._ended and self._cuts and self._begins_turn(text, at):
+                break
             found = self._pattern.search(text, at)
             begun_at = begins_at(text, self._ends, at) if found is None else len(text)
             until = begun_at if found is None else found.start()
             if until > at:
                 said += [*self._ended, text[at:until]]
                 self._ended = []
+                self._note(text[at:until])
             if found is None:
                 self._begun = text[begun_at:]
                 break
@@ -220,6 +233,21 @@ class TurnEnd:
         is_text = not said.strip() or begun_in_text
         return ended + begun if is_text else ""
 
+    def _begins_turn(self, text: str, at: int) -> bool:
+        """Whether another turn begins there, or may begin."""
+        self._is_over = text.startswith(_TURN_BEGINS, at)
+        rest = text[at:]
+        if self._is_over or (rest and any(mark.startswith(rest) for mark in _TURN_BEGINS)):
+            self._begun = "" if self._is_over else rest
+            return True
+        return False
+
+    def _note(self, said: str) -> None:
+        """Cuts no further turns off a text that has begun one itself: it shows how turns are written."""
+        text = self._tail + said
+        self._cuts = self._cuts and not any(mark in text for mark in _TURN_BEGINS)
+        self._tail = text[-_LONGEST_BEGIN:]
+
     def _past_blanks(self, text: str, at: int) -> int:
         blanks = _BLANKS.match(text, at)
         end = blanks.end() if blanks else at
@@ -228,8 +256,8 @@ class TurnEnd:
         return end
 
 
-class Box:
-    """Takes the tokens off that stand around the gist of an answer, anywhere in its text.
+class Strays:
+    """Takes tokens off that are not part of an answer, anywhere in its text.
 
     Attributes:
         is_waiting: Whether something of the answer is held back.
@@ -245,9 +273,9 @@ class Box:
     def part(self, piece: str) -> str:
         """Takes in a piece of the answer, and returns what is certain; the rest waits."""
         text = self._begun + piece
-        for token in BOX:
+        for token in STRAYS:
             text = text.replace(token, "")
-        at = begins_at(text, BOX)
+        at = begins_at(text, STRAYS)
         self._begun = text[at:]
         return text[:at]
 
