@@ -473,6 +473,20 @@ def test_more_bytes_than_can_be_held_are_a_429_and_kept_answers_make_room(
 
 
 @pytest.mark.exhaustive
+def test_an_answer_that_nobody_has_had_makes_no_room(gateway_for: Start, server: ObedientServer) -> None:
+    """After a 202, it is there some time before it is asked for: without it, the statement would get 404 for ever."""
+    gateway = gateway_for(server.url, MAX_BODY_MEGABYTES=1, MAX_HELD_MEGABYTES=1, ANSWER_WITHIN_SECONDS=0.1)
+    long = "x" * 700_000
+    server.gate.clear()
+    assert post(gateway.url, "/complete", [[0, long]], "first").status_code == 202
+    server.gate.set()
+    wait_for(lambda: any("A batch is answered" in line for line in gateway.log))
+    assert post(gateway.url, "/complete", [[0, long + "y"]], "second").status_code == 429
+    assert poll(gateway.url, "/complete", "first").status_code == 200
+    wait_for(lambda: post(gateway.url, "/complete", [[0, long + "y"]], "second").status_code == 200)
+
+
+@pytest.mark.exhaustive
 def test_cells_of_two_megabytes_come_through(gateway_for: Start, scripted: Any) -> None:
     gateway = gateway_for(scripted().url)
     cells = [('é🦆\\"\n[{:' * 250_000)[: 2_000_000 - i] for i in range(3)]

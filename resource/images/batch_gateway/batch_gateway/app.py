@@ -181,6 +181,7 @@ class Gateway:
     async def _answer(self, batch: Batch, seconds: float | None) -> Reply:
         await self._batches.wait(batch, seconds)
         if batch.result is not None:
+            batch.is_fetched = True
             return Reply(200, batch.result)
         if batch.is_running:
             return Reply(202, _json(status="running"))

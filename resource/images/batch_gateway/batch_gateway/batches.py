@@ -28,6 +28,9 @@ logger = logging.getLogger(__name__)
 
 Key = tuple[str, str]  # path, id
 _OVERHEAD = 2048  # bytes of a batch besides its rows and answers, about
+_AWAITED = (
+    0.1  # of the time for which batches are kept: an answer that nobody has had yet is asked for by then
+)
 
 
 class Full(Exception):
@@ -78,6 +81,7 @@ class Batch:
         waiters: How many requests wait for it.
         last_asked: When a request last waited for it, on the monotonic clock.
         result: The response's body, once it is answered.
+        is_fetched: Whether a request was given it.
         failure: Why it cannot be answered now.
         running: Its run; None before the first.
 
@@ -97,6 +101,7 @@ class Batch:
         self.waiters = 0
         self.last_asked = self.began = time.monotonic()
         self.result: bytes | None = None
+        self.is_fetched = False
         self.failure: SpcsError | None = None
         self.running: asyncio.Task[None] | None = None
         self._size = received.size
@@ -298,11 +303,22 @@ class Batches:
     def _make_room(self, size: int) -> None:
         """Forgets kept answers, the oldest first, until there is room for that many more bytes."""
         excess = self.held + size - self._limits.max_held
-        for batch in list(self._batches.values()):
+        if excess <= 0:
+            return
+        for batch in self._expendable():
+            excess -= batch.size
+            self.forget(batch)
             if excess <= 0:
                 return
-            if not batch.is_running and not batch.waiters:
-                excess -= batch.size
-                self.forget(batch)
-        if excess > 0:
-            raise Full
+        raise Full
+
+    def _expendable(self) -> list[Batch]:
+        """Batches that may be forgotten. After a 202, between two questions, an answer is missed: asking goes on."""
+        awaited_since = time.monotonic() - _AWAITED * self._limits.keep
+        idle = [
+            batch
+            for batch in self._batches.values()
+            if not (batch.is_running or batch.waiters)
+            and (batch.result is None or batch.is_fetched or batch.last_asked < awaited_since)
+        ]
+        return sorted(idle, key=lambda batch: not batch.is_fetched)
