@@ -1023,6 +1023,19 @@ def test_only_a_name_of_openssl_is_told(arena: Arena, reason: Any) -> None:
     assert said.endswith(f"could not be set up{f' ({reason})' if str(reason).isupper() else ''}.")
 
 
+@pytest.mark.skipif(not ssl.HAS_TLSv1_3, reason="before TLS 1.3 it is a failure of the handshake")
+def test_a_server_that_requires_a_certificate_of_its_clients_is_told_as_that(arena: Arena) -> None:
+    """encode/httpx#3441: the handshake succeeds for the client, and the server ends the connection behind it."""
+    arena.trust()
+    tls = arena.certificate()
+    tls.verify_mode = ssl.CERT_REQUIRED
+    arena.authority.configure_trust(tls)
+    endpoint = arena.endpoint(arena.serve(reply(), tls=tls))
+    with pytest.raises(TlsError, match="requires a certificate of its clients") as refused:
+        endpoint.send(POST, arena.call())
+    assert not refused.value.transient
+
+
 def test_a_locator_without_its_cloud_is_told_by_its_certificate(arena: Arena) -> None:
     """Snowflake answers for every name below its domain: estuary/connectors#210."""
     error = ssl.SSLCertVerificationError(1, "canary")

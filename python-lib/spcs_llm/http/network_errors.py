@@ -28,6 +28,8 @@ ESCAPE_PASSWORD = "Special characters of its password are written as in a URL, s
 # X509_V_ERR_* of OpenSSL's x509_vfy.h
 _NOT_YET_VALID, _EXPIRED, _OTHER_HOST, _OTHER_ADDRESS = 9, 10, 62, 64
 _REASON_OF_OPENSSL = re.compile(r"[A-Z][A-Z0-9_]{3,60}")  # a constant, such as WRONG_VERSION_NUMBER
+# In TLS 1.3, a server says so after the handshake: RFC 8446, sections 4.4.2.4 and 6.2.
+_CLIENTS_CERTIFICATE = "TLSV13_ALERT_CERTIFICATE_REQUIRED"
 _TLS_CUT_OFF = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
 _ONLY_STRICT = frozenset(range(80, 94))  # what VERIFY_X509_STRICT refuses: Python's default from 3.13 on
 
@@ -113,6 +115,12 @@ def _failure_of_exchange(
         )
     if answered:
         return body_cut_short(host, silence)
+    if any(getattr(cause, "reason", None) == _CLIENTS_CERTIFICATE for cause in causes):
+        return TlsError(
+            f"{host} requires a certificate of its clients, and the plugin has none.",
+            "Ask whoever runs the proxy in front of the service to admit this DSS node without one.",
+            transient=False,
+        )
     if _any(causes, ConnectionError, ssl.SSLError):  # http.client.RemoteDisconnected is a ConnectionError
         if silence >= LONG_SILENCE_SECONDS:
             return _closed_in_silence(host)
