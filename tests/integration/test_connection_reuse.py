@@ -148,6 +148,12 @@ def test_what_follows_a_finished_answer_reaches_no_other_query(broken: bytes, st
     assert answers == ["mine"] * 3
 
 
+def test_informational_responses_may_keep_a_connection_alive(arena: Arena) -> None:
+    """electric-sql/electric#4106: one comes every few seconds, for as long as a query may take."""
+    url = arena.serve(b"HTTP/1.1 102 Processing\r\n\r\n" * 300 + GOOD)
+    assert ask(arena.transport(url)) == b'{"ok": 1}'
+
+
 def test_informational_responses_are_passed_over(arena: Arena) -> None:
     early = b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n"
     transport = arena.transport(arena.serve(early + GOOD))

@@ -100,6 +100,23 @@ def test_milliseconds_come_before_seconds() -> None:
     assert wait_in_headers(Headers([]), noon) is None
 
 
+@pytest.mark.parametrize(
+    ("date", "seconds"),
+    [
+        ("Tue, 24 Nov 2026 11:00:00 GMT", 37.0),  # wso2/carbon-apimgt#7059: our clock is an hour ahead
+        ("Tue, 24 Nov 2026 13:00:00 GMT", 0.0),
+        ("", 0.0),
+        ("now", 0.0),
+        ("Tue, 99 Nov 2026 11:00:00 GMT", 0.0),
+    ],
+)
+def test_a_moment_is_meant_by_the_clock_of_who_says_it(date: str, seconds: float) -> None:
+    headers = Headers([("Retry-After", "Tue, 24 Nov 2026 11:00:37 GMT"), ("Date", date)])
+    assert wait_in_headers(headers, noon) == seconds
+    ends = Headers([("x-ratelimit-reset", "2026-11-24T11:00:37Z"), ("Date", date)])
+    assert wait_for_limit(ends, None, "", noon) == seconds
+
+
 # -- the ends of limits ---------------------------------------------------------------------------------------
 
 

@@ -86,7 +86,16 @@ def wait_in_headers(headers: Mapping[str, str], now: Now = utc_now) -> float | N
     seconds = parse_milliseconds(headers.get("Retry-After-Ms"))
     if seconds is not None:
         return seconds
-    return parse_retry_after(headers.get("Retry-After") or headers.get(_OF_PROVIDER), now)
+    return parse_retry_after(headers.get("Retry-After") or headers.get(_OF_PROVIDER), _clock_of(headers, now))
+
+
+def _clock_of(headers: Mapping[str, str], now: Now) -> Now:
+    """The time by the server's own clock, if it gives it: a wait until a moment is not to depend on how ours is set."""
+    try:
+        moment = parsedate_to_datetime(headers.get("Date") or "")
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return now
+    return lambda: moment if moment.tzinfo is not None else moment.replace(tzinfo=timezone.utc)
 
 
 def wait_for_limit(headers: Mapping[str, str], body: Any, reason: str, now: Now = utc_now) -> float | None:
@@ -101,6 +110,7 @@ def wait_for_limit(headers: Mapping[str, str], body: Any, reason: str, now: Now 
     Returns:
         The seconds; None where nothing says it.
     """
+    now = _clock_of(headers, now)
     seconds = _end_of_limit(headers, now)
     if seconds is None:
         seconds = wait_in_body(body, now)
