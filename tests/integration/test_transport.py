@@ -49,6 +49,7 @@ from tests.integration.raw_server import (
     dripping,
     endless,
     head,
+    refused,
     reply,
     reset_on_close,
     then_close,
@@ -938,7 +939,11 @@ class PySocks(types.ModuleType):
     @classmethod
     def create_connection(cls, host: tuple[str, int], **options: Any) -> socket.socket:
         sock = cls.socksocket()
-        sock.connect(host)
+        try:
+            sock.connect(host)
+        except OSError:
+            sock.close()
+            raise
         return sock
 
 
@@ -967,6 +972,18 @@ def test_a_head_without_end_behind_a_socks_proxy_is_cut(socks_proxy: Arena) -> N
     endpoint = socks_proxy.endpoint(socks_proxy.serve(drip, tls=socks_proxy.certificate()))
     with pytest.raises(QueryTimeout):
         endpoint.send(POST, socks_proxy.call())
+
+
+def test_a_socks_proxy_that_does_not_connect_is_told_as_that(socks_proxy: Arena) -> None:
+    with refused() as address, pytest.raises(NetworkError, match="proxy cannot be used") as failed:
+        socks_proxy.endpoint(f"https://{address}").send(POST, socks_proxy.call())
+    assert "HTTPS_PROXY" in failed.value.hint
+
+
+def test_a_certificate_behind_a_socks_proxy_is_told_as_the_hosts(socks_proxy: Arena) -> None:
+    url = socks_proxy.serve(reply(), tls=socks_proxy.expired())
+    with pytest.raises(TlsError, match="has expired"):
+        socks_proxy.endpoint(url).send(POST, socks_proxy.call())
 
 
 def test_an_answer_behind_a_socks_proxy_to_a_request_that_was_not_read_is_taken(socks_proxy: Arena) -> None:

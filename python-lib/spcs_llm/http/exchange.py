@@ -89,6 +89,11 @@ class Exchange:
         self._handle = self._socket = sock.dup()
 
     @property
+    def connected(self) -> bool:
+        """Whether there was a TCP connection that led to the host, or to a proxy that is asked for it over HTTP."""
+        return self._socket is not None
+
+    @property
     def silence(self) -> float:
         """Seconds since the request went out, or since the last byte of its answer."""
         return max(0.0, time.monotonic() - self._heard_at)

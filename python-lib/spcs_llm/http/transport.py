@@ -141,6 +141,8 @@ class Transport:
         raise failure  # out here, where the exception that holds the request does not become its context
 
     def _failure(self, error: BaseException, exchange: Exchange) -> NetworkError:
+        if not exchange.connected and (self._proxy or "").lower().startswith("socks"):
+            error = urllib3.exceptions.ProxyError("", error)  # type: ignore[arg-type, unused-ignore]
         self.finish(exchange)
         failure = error_from_exception(
             error,
