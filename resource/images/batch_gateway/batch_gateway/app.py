@@ -132,7 +132,10 @@ class Gateway:
             )
         task = self._engine.tasks.get(path)
         if task is None:
-            raise Refused(404, f"There is no such path: use {', '.join(self._engine.tasks)}.")
+            status = (
+                400 if method == "POST" else 404
+            )  # which Snowflake would try again for a function's batch
+            raise Refused(status, f"There is no such path: use {', '.join(self._engine.tasks)}.")
         headers = {
             name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]
         }
