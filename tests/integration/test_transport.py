@@ -38,7 +38,7 @@ from spcs_llm.http import exchange as exchange_module
 from spcs_llm.http.endpoint import Endpoint
 from spcs_llm.http.network_errors import SNOWFLAKE_ACCOUNT_URL
 from spcs_llm.http.request import HttpRequest
-from spcs_llm.http.transport import WATCHDOG, Transport, _ca_bundle, _ssl_context
+from spcs_llm.http.transport import WATCHDOG, Transport, _Bundle, _ca_bundle, _ssl_context
 from spcs_llm.urls import parse_base_url
 from tests.integration.arena import POST, TOKEN, Arena
 from tests.integration.raw_server import (
@@ -786,7 +786,7 @@ def test_what_is_not_encrypted_goes_through_no_proxy(arena: Arena, variable: str
 
 
 def test_tls_before_1_2_is_refused_whatever_openssl_allows(arena: Arena) -> None:
-    context = _ssl_context(_ca_bundle())
+    context = _ssl_context(_Bundle.of_environment())
     assert context.minimum_version == ssl.TLSVersion.TLSv1_2
     assert context.verify_mode == ssl.CERT_REQUIRED
     # Before version 2, urllib3 compares the names itself: see the faults of certificates.
@@ -1023,6 +1023,22 @@ def test_the_bundle_of_the_environment_is_the_one_that_counts(arena: Arena) -> N
     assert arena.endpoint(url).send(POST, arena.call()) == {"ok": 1}
 
 
+def test_an_authority_that_is_added_to_the_bundle_is_trusted_from_then_on(arena: Arena) -> None:
+    """What the README advises where a proxy inspects TLS. A process of DSS goes on for as long as it is used."""
+    arena.trust()
+    bundle = Path(os.environ["REQUESTS_CA_BUNDLE"])
+    with_it = bundle.read_bytes()
+    trustme.CA().cert_pem.write_to_path(str(bundle))
+    endpoint = arena.endpoint(arena.serve(reply(), tls=arena.certificate()))
+    with pytest.raises(TlsError, match="not trusted here"):
+        endpoint.send(POST, arena.call())
+    bundle.write_bytes(b"half of a bund")
+    with pytest.raises(TlsError, match="not trusted here"):
+        endpoint.send(POST, arena.call())
+    bundle.write_bytes(with_it * 2)
+    assert endpoint.send(POST, arena.call()) == {"ok": 1}
+
+
 def test_a_failed_handshake_is_told_with_the_reason_of_openssl(arena: Arena) -> None:
     """urllib3/urllib3#2653: each reason, such as an old proxy's, has a remedy of its own that is looked up by it."""
     arena.trust()
@@ -1068,7 +1084,7 @@ def test_a_certificate_that_only_strict_checks_refuse_is_told_as_that(arena: Are
     url = arena.serve(reply(), tls=_certificate_of_a_lax_authority(arena.folder))
     arena.environment.setenv("REQUESTS_CA_BUNDLE", str(arena.folder / "lax.pem"))
     endpoint = arena.endpoint(url)
-    context = _ssl_context(_ca_bundle())  # the one that the endpoint uses
+    context = _ssl_context(_Bundle.of_environment())  # the one that the endpoint uses
     context.verify_flags |= ssl.VERIFY_X509_STRICT  # as from Python 3.13
     with pytest.raises(TlsError, match=r"Python 3\.13") as refused:
         endpoint.send(POST, arena.call())

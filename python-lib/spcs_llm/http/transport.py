@@ -14,13 +14,13 @@ import re
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, NamedTuple
 
 import requests
 import urllib3
 from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies, select_proxy
 
-from spcs_llm.errors import NetworkError
+from spcs_llm.errors import NetworkError, TlsError
 from spcs_llm.http.connection import Adapter, observe
 from spcs_llm.http.exchange import Exchange
 from spcs_llm.http.network_errors import LLM_ENDPOINT_URL, error_from_exception
@@ -52,7 +52,8 @@ class Transport:
     def __init__(self, url: BaseUrl, pool_size: int = 10, field: str = LLM_ENDPOINT_URL) -> None:
         self.url = url
         self._field = field
-        self._context = _ssl_context(_ca_bundle()) if url.scheme == "https" else None
+        self._bundle = _Bundle.of_environment()
+        self._context = _ssl_context(self._bundle) if url.scheme == "https" else None
         self._proxy = None if url.scheme == "http" or _is_excepted(url.host) else _proxy_for(url)
         self._pool_size = pool_size
         self._origin = url.origin + url.path
@@ -63,7 +64,7 @@ class Transport:
         self._process = os.getpid()
         self._adapter = Adapter(self.url, self._proxy, self._pool_size, self._context)
         if self._proxy is not None and self._proxy.lower().startswith("https:"):
-            self._adapter.check_proxy(_ca_bundle())
+            self._adapter.check_proxy(self._bundle.path)
 
     @property
     def proxy(self) -> str | None:
@@ -153,9 +154,24 @@ class Transport:
             field=self._field,
         )
         failure.stale = exchange.reused_connection and failure.reset
+        if isinstance(failure, TlsError) and self._has_another_bundle():
+            failure.transient = True
         if exchange.reused_connection and (failure.reset or failure.silent):
             self._adapter.close_idle_connections()  # as old as this one, or older
         return failure
+
+    def _has_another_bundle(self) -> bool:
+        """Reads the bundle of authorities again if it is another by now: an administrator has added what is missing."""
+        bundle = _Bundle.of_environment()
+        if bundle == self._bundle:
+            return False
+        try:
+            self._context = _ssl_context(bundle)
+        except NetworkError:  # it is just being written
+            return False
+        self._bundle = bundle
+        self._renew()
+        return True
 
     @staticmethod
     def finish(exchange: Exchange) -> None:
@@ -212,16 +228,33 @@ def _ca_bundle() -> str:
     return given or (of_openssl if Path(of_openssl).is_file() else DEFAULT_CA_BUNDLE_PATH)
 
 
+class _Bundle(NamedTuple):
+    """A bundle of authorities: a file or a folder, as it is at a time."""
+
+    path: str
+    changed_at: int = 0
+    size: int = 0
+
+    @classmethod
+    def of_environment(cls) -> _Bundle:
+        path = _ca_bundle()
+        try:
+            state = Path(path).stat()
+        except OSError:
+            return cls(path)
+        return cls(path, state.st_mtime_ns, state.st_size)
+
+
 @functools.lru_cache(maxsize=4)
-def _ssl_context(ca_bundle: str) -> ssl.SSLContext:
+def _ssl_context(bundle: _Bundle) -> ssl.SSLContext:
     context = urllib3.util.ssl_.create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)
     context.minimum_version = ssl.TLSVersion.TLSv1_2  # urllib3 1.26 leaves it to OpenSSL
     context.verify_flags |= _PARTIAL_CHAIN  # as for curl, and for Python from 3.13 on
     try:
-        if Path(ca_bundle).is_dir():
-            context.load_verify_locations(capath=ca_bundle)
+        if Path(bundle.path).is_dir():
+            context.load_verify_locations(capath=bundle.path)
         else:
-            context.load_verify_locations(cafile=ca_bundle)
+            context.load_verify_locations(cafile=bundle.path)
     except OSError as error:
         raise NetworkError(
             "The bundle of certificate authorities that is set in the environment cannot be read"
