@@ -56,7 +56,7 @@ class HttpRequest:
     def encoded(self) -> bytes | None:
         """The body, in UTF-8. What servers fail over or end a text at, half a character and NUL, is U+FFFD in it.
 
-        A number that JSON cannot hold is left out: in a schema it is a limit that is none, or no default.
+        A number that JSON cannot hold, such as an infinite limit in a schema, is left out.
 
         Returns:
             The body; None if there is none.
