@@ -16,6 +16,7 @@ from spcs_llm.errors import QueryError
 _TEXTS = ("text", "input_text", "output_text", "refusal")
 # What a model thought, which is not handed back to it.
 _THOUGHTS = ("reasoning", "reasoning_content", "thinking", "redacted_thinking")
+_MIME_TYPES = ("imageMimeType", "mime_type", "mimeType", "media_type")
 # Calls, and pieces of calls as a stream left them, that stand in the message's `toolCalls` as well.
 _CALLS = (
     "tool_call", "tool_use", "tool_calls", "function_call", "invalid_tool_call", "tool_call_chunk", "input_json_delta",
@@ -125,26 +126,29 @@ def _content_of(output: Mapping[str, Any]) -> list[Any] | tuple[Any, ...]:
     return content if isinstance(content, (list, tuple)) else ()
 
 
-def _is_image_block(block: Any) -> bool:
-    return _is_shown(block) and block["type"].lower() not in _TEXTS
-
-
 def _is_shown(block: Any) -> bool:
     """Whether a part of an output is a text or an image, and not a tool's own JSON that has a type, too."""
     kind = block.get("type") if isinstance(block, Mapping) else None
+    return (
+        isinstance(kind, str) and kind.lower() in _TEXTS and isinstance(block.get("text"), str)
+    ) or _is_image_block(block)
+
+
+def _is_image_block(block: Any) -> bool:
+    kind = block.get("type") if isinstance(block, Mapping) else None
     if not isinstance(kind, str):
         return False
-    if kind.lower() in _TEXTS:
-        return isinstance(block.get("text"), str)
     if kind.lower() in ("image_url", "input_image"):
         return _image_url(block) is not None
-    return kind.lower() == "image" and _image_data(block) is not None
+    return (kind.lower() == "image" or _has_image_type(block)) and _image_data(block) is not None
 
 
 def _part(block: Any, has_calls: bool) -> Part | None:
     if isinstance(block, str):
         return TextPart(block)
     kind = block.get("type") if isinstance(block, Mapping) else None
+    if kind is None and isinstance(block, Mapping) and isinstance(block.get("text"), str):
+        kind = "text"  # as Bedrock and Gemini have it
     if not isinstance(block, Mapping) or not isinstance(kind, str):
         raise QueryError(f"A message of the query has a part of an unknown type ({str(kind)[:30]!r}).")
     name = kind.lower()
@@ -153,7 +157,7 @@ def _part(block: Any, has_calls: bool) -> Part | None:
         return TextPart(
             text if isinstance(text, str) else "" if text is None else json.dumps(text, default=str)
         )
-    if name.startswith("image") or name == "input_image":
+    if name.startswith("image") or name == "input_image" or _has_image_type(block):
         return _image(block)
     if name in _THOUGHTS or (has_calls and name in _CALLS):
         return None
@@ -168,20 +172,26 @@ def _image(block: Mapping[str, Any]) -> ImagePart:
     source, data, url = _image_source(block), _image_data(block), block.get("image_url")
     detail = (isinstance(url, Mapping) and _first_text(url, "detail")) or _first_text(block, "detail")
     if data:
-        kind = _first_text(source, "imageMimeType", "mime_type", "mimeType", "media_type")
-        return ImagePart(data=data, mime_type=kind, detail=detail)
+        return ImagePart(data=data, mime_type=_first_text(source, *_MIME_TYPES), detail=detail)
     uri = _image_url(block) or _first_text(source, "imageUrl", "url", "image")
     if not uri:
         raise QueryError("A message of the query has an image part without an image.")
     return ImagePart(uri=uri, detail=detail)
 
 
+def _has_image_type(block: Mapping[str, Any]) -> bool:
+    """Whether a block of another kind, such as a file, is an image by its MIME type."""
+    return (_first_text(_image_source(block), *_MIME_TYPES) or "").lower().startswith("image/")
+
+
 def _image_source(block: Mapping[str, Any]) -> Any:
-    return block.get("source") if isinstance(block.get("source"), Mapping) else block
+    """What has the image: the block itself, Anthropic's source or MCP's embedded resource."""
+    inner = (block.get("source"), block.get("resource"))
+    return next((value for value in inner if isinstance(value, Mapping)), block)
 
 
 def _image_data(block: Mapping[str, Any]) -> str | None:
-    return _first_text(_image_source(block), "inlineImage", "base64", "data")
+    return _first_text(_image_source(block), "inlineImage", "base64", "data", "blob")
 
 
 def _image_url(block: Mapping[str, Any]) -> str | None:
