@@ -191,7 +191,10 @@ def _parts(role: str, message: Mapping[str, Any], *, has_calls: bool) -> tuple[P
     if role == "user" and content is None and not more:
         raise QueryError(
             "A user message of the query has no content.",
-            "In a recipe, the input has an empty cell: fill it, or filter such rows out first.",
+            # dataiku-api-client 15.2.0, `dataikuapi/dss/langchain/llm.py`
+            "DSS's adapter for LangChain leaves out all parts but those of the types text and image_url: use these."
+            if "parts" in message
+            else "In a recipe, the input has an empty cell: fill it, or filter such rows out first.",
         )
     parts = [*parts_of_content(content, has_calls=has_calls), *parts_of_blocks(more, has_calls=has_calls)]
     return tuple(part for part in parts if not _is_empty(part))  # servers refuse an empty part beside others
