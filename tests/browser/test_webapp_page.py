@@ -1192,3 +1192,20 @@ def test_a_dialog_is_closed_by_the_way_back(tab: Any) -> None:
     one.page.go_back()
     one.page.get_by_role("link", name="CHAT").wait_for()
     one.page.get_by_role("dialog").wait_for(state="hidden")
+
+
+@pytest.mark.exhaustive
+def test_text_of_an_answer_can_be_selected_while_more_of_it_comes(tab: Any, at: Scene) -> None:
+    with at.talker(STRANGER, tokens=10_000, token_seconds=0.05):
+        one = tab()
+        one.open("#/try")
+        page = one.page
+        _ask(page, "Count")
+        page.get_by_text("answer word0 word1 word2").wait_for()
+        page.evaluate("getSelection().selectAllChildren(document.querySelector('p.answer'))")
+        selected = page.evaluate("getSelection().toString()")
+        length = "document.querySelector('p.answer').textContent.length"
+        page.wait_for_function(f"before => {length} > before", arg=page.evaluate(length))
+        assert page.evaluate("getSelection().toString()").startswith(selected)
+        assert page.evaluate(f"{length} === document.querySelector('p.answer').innerText.length")
+        page.get_by_role("button", name="Cancel").click()

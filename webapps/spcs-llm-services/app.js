@@ -798,7 +798,7 @@
     function follow(answer) {
       if (!answer.done) {
         waiting.textContent = "The model is answering: " + seconds(answer.seconds) + " so far. A service that is suspended or starting takes minutes.";
-        if (soFar.textContent !== answer.text) soFar.textContent = answer.text;
+        soFar.append(answer.text.slice(soFar.textContent.length)); // it grows, and what is selected of it stays
         trial.timer = setTimeout(() => look(trial.run), SOON_SECONDS * 1000);
         return;
       }
