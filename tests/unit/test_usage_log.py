@@ -377,6 +377,18 @@ def test_rows_of_one_query_are_one_line(tmp_path: Path) -> None:
     )
 
 
+def test_a_query_all_of_whose_rows_failed_has_failed_and_has_its_cost(tmp_path: Path) -> None:
+    rows = [{"errorMessage": "no"}, {"errorMessage": "no"}]
+    model_of({"responses": rows}, tmp_path).embed({}, {}, Span(1200.0))
+    (line,) = read(tmp_path)
+    assert (line.status, line.rows, line.busy_seconds, line.cost) == ("failed", 2, 1200.0, 1.0)
+
+
+def test_a_query_without_rows_has_not_failed(tmp_path: Path) -> None:
+    model_of({"responses": []}, tmp_path).embed({}, {}, Span(0.0))
+    assert [line.status for line in read(tmp_path)] == ["ok"]
+
+
 def test_a_ranking_has_its_counts_one_level_down(tmp_path: Path) -> None:
     ranking = {"documents": [], "estimatedCost": 0.1, "totalUsage": {**COUNTS, "estimatedCost": 0.1}}
     model_of(ranking, tmp_path).rerank({}, {}, Span(1.0))

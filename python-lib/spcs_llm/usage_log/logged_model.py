@@ -148,7 +148,7 @@ class _Entry:
         busy = self._busy_seconds()
         cost = sum(_number(count.get("estimatedCost")) for count in counts)
         status = "failed"
-        if self._answer is not None:
+        if self._answer is not None and (not answers or any("errorMessage" not in row for row in answers)):
             status, error = "ok", None
         elif error is GeneratorExit:
             status, error = "abandoned", None
@@ -167,7 +167,7 @@ class _Entry:
             estimated=any(count.get("tokenCountsAreEstimated") for count in counts),
             seconds=round(time.perf_counter() - self._began, 6),
             busy_seconds=round(busy, 6),
-            cost=cost if self._answer is not None else self._settings.rate.cost(busy),
+            cost=cost if status == "ok" else self._settings.rate.cost(busy),
         )
 
     def _busy_seconds(self) -> float:
