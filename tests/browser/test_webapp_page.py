@@ -1149,6 +1149,12 @@ def test_what_is_printed_is_not_cut_at_the_edge_of_a_box(tab: Any) -> None:
     assert boxes.count() > 1
     assert [box.evaluate(cut) for box in boxes.all()] == [False] * boxes.count()
     assert not page.get_by_role("button", name="Diagnose").is_visible(), "paper has no buttons"
+    one.open("#/services")
+    page.get_by_role("link", name="CHAT").wait_for()
+    for text in ("Compute pool", "Running"):
+        assert page.get_by_role("button", name=text).is_visible(), (
+            "what is pressed may be a heading or a figure, too"
+        )
 
 
 @pytest.mark.exhaustive
@@ -1209,3 +1215,24 @@ def test_text_of_an_answer_can_be_selected_while_more_of_it_comes(tab: Any, at: 
         assert page.evaluate("getSelection().toString()").startswith(selected)
         assert page.evaluate(f"{length} === document.querySelector('p.answer').innerText.length")
         page.get_by_role("button", name="Cancel").click()
+
+
+@pytest.mark.exhaustive
+def test_models_that_fail_late_do_not_hide_those_that_came_since(tab: Any, at: Scene) -> None:
+    with at.talker(STRANGER):
+        one = tab()
+        page = one.page
+        held = _held(page, "**/api/models?*")
+        for count, service in ((1, CHAT), (2, EMBED), (3, CHAT)):
+            one.open(f"#/service/{service}")
+            _held_at_least(page, held, count)
+        held[2].continue_()
+        page.get_by_label("Query by the model").wait_for()
+        with page.expect_response("**/api/models?*"):
+            held[0].fulfill(status=502, json={"error": {"message": "Too late.", "hint": ""}})
+        with page.expect_response("**/api/diagnosis?*") as answer:  # the last of what the page asks
+            page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+        answer.value.finished()
+        page.evaluate("new Promise(requestAnimationFrame)")
+        assert page.get_by_label("Query by the model").is_visible()
+        held[1].continue_()

@@ -555,9 +555,10 @@
   }
 
   async function askForModels(id, isSuspended) {
+    const mine = one.modelsAsked = {};
     let models;
     try { models = await ask(query("models", { service: id })); } catch (error) { models = error.status ? { error } : undefined; }
-    if (one.id !== id) return;
+    if (one.id !== id || one.modelsAsked !== mine) return;
     if (!models) { one.models = undefined; return; } // the backend was not reached, and is asked again
     one.models = models;
     one.model = (!isSuspended && models.likely) || "";
