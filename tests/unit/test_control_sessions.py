@@ -225,6 +225,21 @@ NOT_SIGNED_IN = {
 }
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        # snowflakedb/snowflake-jdbc#1455 and #101: large results come from other hosts than the account's.
+        "JDBC driver internal error: Timeout waiting for the download of #chunk0(Total chunks: 18) retry=0.",
+        "JDBC driver internal error: JDBC driver encountered communication error. Message: Error encountered when"
+        " downloading a result chunk: HTTP status=404.., queue size before clearing it out: 1.",
+    ],
+)
+def test_a_large_result_that_does_not_arrive_is_told_with_the_hosts_to_let_through(text: str) -> None:
+    with pytest.raises(SqlError) as refused:
+        ExecutorSession(Executor([], [], Exception(text))).rows("SHOW SERVICES")
+    assert "SYSTEM$ALLOWLIST()" in refused.value.hint
+
+
 @pytest.mark.parametrize("text", NOT_SIGNED_IN)
 def test_why_a_connection_of_dss_cannot_sign_in_is_told_with_what_to_change(text: str) -> None:
     code, hint = NOT_SIGNED_IN[text]

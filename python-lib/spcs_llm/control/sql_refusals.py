@@ -111,6 +111,12 @@ _HINTS_BY_WORDS = (
         "Enter a database or a schema: SHOW lists a limited number of objects.",
     ),
     (
+        # Large results do not come from the account's host.
+        re.compile(r"\bresult chunk\b|\bdownload of #chunk", re.I),
+        "Run it again. If it fails again, let the DSS server reach the hosts that SELECT SYSTEM$ALLOWLIST() lists as"
+        " STAGE: Snowflake hands over large results there.",
+    ),
+    (
         re.compile(r"\btrial accounts?\b", re.I),
         "A trial account does not have Snowpark Container Services: use another account.",
     ),
