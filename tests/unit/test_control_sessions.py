@@ -220,6 +220,9 @@ NOT_SIGNED_IN = {
     " programmatic authentication.": ("394507", "key pair"),
     # chio-labs/sqlbuild pull 402: sessions of a token that is restricted to a role
     "SQL access control error: USE ROLE not allowed.": (None, "Leave 'Role' empty"),
+    # dbt-labs/docs.getdbt.com pull 6433
+    "The role requested in the connection or the default role if none was requested in the connection ('ANALYST') is"
+    " not listed in the Access Token or was filtered.": (None, "OAuth scope"),
     "Role 'ANALYST' specified in the connect string does not exist or not authorized. Contact your local system"
     " administrator, or attempt to login with another role.": ("390186", "role of the Snowflake connection"),
 }

@@ -75,7 +75,7 @@ _HINTS = {
     "390201": _ROLE,
 }
 
-# The same for sentences that come with various codes, or without one. The first four are about how DSS signs in.
+# The same for sentences that come with various codes, or without one. The first five are about how DSS signs in.
 _HINTS_BY_WORDS = (
     (
         re.compile(
@@ -97,6 +97,11 @@ _HINTS_BY_WORDS = (
         re.compile(r"specified in the connect string", re.I),
         "Ask a DSS administrator to correct the role of the Snowflake connection, or a Snowflake administrator to run"
         " GRANT ROLE <role> TO USER <user>.",
+    ),
+    (
+        re.compile(r"\bnot listed in the access token", re.I),
+        "Ask a DSS administrator to correct the role or the OAuth scope of the Snowflake connection, which must name"
+        " the role, and a Snowflake administrator to allow the role in the security integration.",
     ),
     (
         re.compile(r"warehouse .{0,260} is suspended", re.I),
