@@ -477,7 +477,8 @@ def _is_about(first: str, second: str) -> bool:
 
 def _validation_errors(text: str) -> str:
     """pydantic's: a heading, then a field's line and an indented reason for each problem; or all of it on one line."""
-    problems, field = [], ""
+    problems: list[str] = []
+    field = ""
     if "\n" not in text.strip():
         return _INPUT_IN_LINE.sub(" ", _LINK.sub("", text)).strip()
     for line in text.splitlines()[1:]:

@@ -113,6 +113,11 @@ _HINTS = tuple(
             "In the history, a tool call has no result: add the result after it, or remove the call.",
         ),
         (
+            r"\b(message|response) prefill\b|\bmust end with a user message\b|\blast message is from the assistant\b"
+            r"|\blast turn in the conversation to be a user\b|\bassistant\W{0,2} message in the final position\b",
+            "The last message is an assistant's, which the model does not continue: end the query with a user message.",
+        ),
+        (
             _ANSWER_IS_MISSING.pattern,
             "In the history, a user message follows the output of a tool: add the assistant's answer between them.",
         ),

@@ -56,6 +56,7 @@ class Dialect:
         demand: How a tool that must be called is demanded. By word, a named tool is the only one that is offered; by
             name, the only tool that is offered is named.
         named_results: The result of a tool has the tool's name beside it.
+        offers_called: A query without tools offers those that were called before, of which none may be called.
         single_calls: A turn of the history has one call, and the call's result follows it.
         without_format: No JSON format is sent.
         images_of_users: Images of other turns stand at the beginning of the user's next turn.
@@ -83,6 +84,7 @@ class Dialect:
     tool_choice: bool = True
     demand: Demand = "as asked"
     named_results: bool = False
+    offers_called: bool = False
     single_calls: bool = False
     without_format: bool = False
     images_of_users: bool = False

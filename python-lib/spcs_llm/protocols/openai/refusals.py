@@ -90,6 +90,10 @@ _ABOUT_ONE_CALL: Final = re.compile(
 )
 # Of servers that take a tool choice by word only, or by name only.
 _ABOUT_KINDS_OF_CHOICE: Final = re.compile(r"\b(object|map|string|str|auto|any|none)\b|\bnamed tools?\b", _I)
+# Of Bedrock and of gateways to it, where a query without tools has calls in its history.
+_ABOUT_ABSENT_TOOLS: Final = re.compile(
+    r"\btoolConfig field must be defined\b|\bmust define tools\b|\bwithout .?tools=.? param", _I
+)
 # Of DeepSeek's and Moonshot's models that think: a turn of the history lacks its reasoning.
 _ABOUT_REASONING: Final = re.compile(
     r"reasoning_content\b.{0,60}\b(missing|required|must be (passed|provided|included|present))"
@@ -265,6 +269,8 @@ class Refusals:
             return _step(dialect, {"object_arguments": True}, frozenset({"calls"}))
         if not dialect.single_calls and _has_several_calls(payload) and _ABOUT_ONE_CALL.search(text):
             return _step(dialect, {"single_calls": True}, frozenset({"calls"}))
+        if _has_calls(payload) and "tools" not in payload and _ABOUT_ABSENT_TOOLS.search(text):
+            return _step(dialect, {"offers_called": True}, frozenset({"calls"}))
         if _has_assistant(payload) and names(text, "reasoning_content"):
             is_missing = _ABOUT_REASONING.search(text) is not None
             if is_missing != dialect.empty_reasoning:  # or another model by now, which takes none

@@ -367,6 +367,12 @@ def _with_plain_names(request: ChatRequest) -> ChatRequest:
 
 def _tools(request: ChatRequest, dialect: Dialect) -> dict[str, Any]:
     choice = request.tool_choice
+    if not request.tools and dialect.offers_called:
+        called = [
+            _tool(Tool(name), dialect, is_held_to_schema=False)
+            for name in dict.fromkeys(_called_names(request))
+        ]
+        return {"tools": called, "tool_choice": "none"} if called else {}
     if not request.tools or (choice is not None and choice.mode == "none" and not dialect.tool_choice):
         return {}
     forced = choice if dialect.strict_tools else None
