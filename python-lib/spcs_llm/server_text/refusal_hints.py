@@ -118,6 +118,10 @@ _HINTS = tuple(
             "The last message is an assistant's, which the model does not continue: end the query with a user message.",
         ),
         (
+            r"\b(conversation|history) must start with a user\b|\bfirst message must use the \W{0,2}user\b",
+            "The first message is an assistant's: begin the conversation with a user message.",
+        ),
+        (
             _ANSWER_IS_MISSING.pattern,
             "In the history, a user message follows the output of a tool: add the assistant's answer between them.",
         ),

@@ -84,9 +84,11 @@ _ABOUT_MAPPING: Final = re.compile(
     r"|arguments\W.{0,60}(must|should) be an? (valid )?(dict|mapping|object)",
     _I,
 )
-# Of templates that write one call into a turn.
+# Of templates that write one call into a turn, and of gateways that part the results of several.
 _ABOUT_ONE_CALL: Final = re.compile(
-    r"\b(single|one) tool[ -]?calls?\b|\b(multiple|parallel|several) tool[ -]?calls?\b.{0,60}\bnot\b", _I
+    r"\b(single|one) tool[ -]?calls?\b|\b(multiple|parallel|several) tool[ -]?calls?\b.{0,60}\bnot\b"
+    r"|\bexpected toolResult blocks\b|\btool_use\W{0,2} ids were found without\b",
+    _I,
 )
 # Of servers that take a tool choice by word only, or by name only.
 _ABOUT_KINDS_OF_CHOICE: Final = re.compile(r"\b(object|map|string|str|auto|any|none)\b|\bnamed tools?\b", _I)

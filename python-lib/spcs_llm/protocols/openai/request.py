@@ -393,7 +393,7 @@ def _tools(request: ChatRequest, dialect: Dialect) -> dict[str, Any]:
 
 def _tool(tool: Tool, dialect: Dialect, *, is_held_to_schema: bool) -> dict[str, Any]:
     function: dict[str, Any] = {"name": tool.name}
-    if tool.description is not None:
+    if tool.description and not tool.description.isspace():  # Bedrock refuses an empty one
         function["description"] = tool.description
     # llama.cpp demands parameters even of a function that has none, LM Studio and Ollama a schema that is not empty.
     parameters: Any = tool.parameters or {"type": "object", "properties": {}}
