@@ -277,6 +277,21 @@ def test_a_wrong_password_is_not_sent_again_and_again() -> None:
     background.close()
 
 
+def test_days_of_failures_do_not_end_the_thread() -> None:
+    """Two to the number of failures is more than a float holds after 1,024 of them, in about 57 hours of looks."""
+    runs = []
+
+    def work(publish: Callable[[int], None]) -> int:
+        runs.append(1)
+        if len(runs) < 1_200:
+            raise SpcsError("Gone.")
+        return 7
+
+    background = Background("test", work, 1e-6, 1e-6)
+    wait_for(lambda: background.ask(soon=True).value == 7)
+    background.close()
+
+
 def test_it_rests_while_nobody_looks_and_begins_again_at_once() -> None:
     clock, runs = Clock(), []
 

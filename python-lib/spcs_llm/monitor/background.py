@@ -166,7 +166,7 @@ class Background(Generic[T]):
             return self._period
         if self._may_lock_user:
             return _LOCKED_SECONDS
-        return min(self._retry * 2 ** (self._failures - 1), 10 * self._retry)
+        return self._retry * min(1 << min(self._failures - 1, 4), 10)
 
     def _keep(self, value: T, problem: Problem | None = None) -> None:
         with self._changed:
