@@ -37,6 +37,16 @@ _LOOKS_AN_HOUR = 180
 PRICE = Price(3.0, "USD", "as entered")
 
 
+def test_a_body_that_is_nested_too_deeply_is_none() -> None:
+    """Read as any other that is no object, and not told to the plugin's authors as a fault of theirs."""
+    flask = pytest.importorskip("flask")
+    from spcs_llm.monitor.webapp import _body
+
+    app = flask.Flask(__name__)
+    with app.test_request_context(method="POST", data="[" * 100_000, content_type="application/json"):
+        assert _body() == {}
+
+
 class Town:
     """An account with as many services as one likes, by its answers to statements."""
 

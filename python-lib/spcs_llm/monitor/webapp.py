@@ -41,7 +41,10 @@ _ASKS_AGAIN = (
 
 
 def _body() -> Mapping[str, Any]:
-    body = request.get_json(silent=True)
+    try:
+        body = request.get_json(silent=True)
+    except RecursionError:
+        body = None
     return body if isinstance(body, Mapping) else {}
 
 
