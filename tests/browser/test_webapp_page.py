@@ -395,7 +395,10 @@ def test_cost_is_downloaded_as_csv(tab: Any) -> None:
     with one.page.expect_download() as download:
         link.click()
     assert download.value.suggested_filename == "model-services-cost.csv"
-    assert Path(download.value.path()).read_text().startswith("day_utc,kind,name,credits,cost,currency")
+    saved = Path(download.value.path()).read_bytes()
+    assert saved.startswith(b"\xef\xbb\xbfday_utc,kind,name,credits,cost,currency"), (
+        "Excel looks for the mark"
+    )
 
 
 def _ask(page: Any, prompt: str) -> None:

@@ -710,8 +710,9 @@
     ];
   }
 
-  /* The browser itself would save whatever comes, a page to sign in as well. What failed is told until the next
-     download: the page's own problem would be gone with the next answer about cost. */
+  /* The browser itself would save whatever comes, a page to sign in as well. Excel knows UTF-8 by the mark at its beginning
+     (Microsoft's support, "Opening CSV UTF-8 files correctly in Excel"). What failed is told until the next download: the
+     page's own problem would be gone with the next answer about cost. */
   async function download(event) {
     event.preventDefault();
     const outcome = byId("download");
@@ -719,7 +720,7 @@
     try {
       const { response, text } = await asked("cost.csv", undefined, true);
       if (!response.ok || !(response.headers.get("Content-Type") || "").startsWith("text/csv")) throw refused(response, objectOf(text), true);
-      const url = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
+      const url = URL.createObjectURL(new Blob(["\ufeff", text], { type: "text/csv" }));
       h("a", { href: url, download: CSV_NAME }).click();
       setTimeout(() => URL.revokeObjectURL(url), AWAY_SECONDS * 1000);
     } catch (error) { show(outcome, told(new Refused("The file was not downloaded. " + error.message, error.hint))); }
