@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import date, datetime, timezone
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -246,6 +247,19 @@ def test_no_text_of_anybody_becomes_markup(
 
 def test_styles_load_nothing_from_elsewhere() -> None:
     assert not re.search(r"url\(|@import|http", cost_report_page(report()))
+
+
+def test_bars_are_printed() -> None:
+    """W3C, CSS Color Adjustment 1: backgrounds, which the bars are, may be left out on paper unless the page asks."""
+    assert "print-color-adjust:exact" in cost_report_page(report())
+
+
+def test_a_report_that_is_saved_is_read_in_any_encoding() -> None:
+    """A part of a page does not say its encoding, and browsers take it for Windows-1252 (WHATWG, HTML)."""
+    days = rows("day pool credits until", "2026-11-25|KÄLTE漢|3.0|2026-11-26T00:00:00Z")
+    page = cost_report_page(report(account(**{POOL_HISTORY: days})))
+    assert page.isascii()
+    assert "KÄLTE漢" in unescape(page)
 
 
 def test_an_adjustment_below_zero_lowers_the_sum_and_draws_no_bar() -> None:

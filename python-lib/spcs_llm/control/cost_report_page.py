@@ -31,10 +31,10 @@ def cost_report_page(report: CostReport) -> str:
         report: The figures.
 
     Returns:
-        HTML to be shown within a page of DSS.
+        HTML to be shown within a page of DSS, or by itself: it is ASCII, as it cannot say how it is encoded.
     """
     parts = [
-        f'<div style="{_FONT};max-width:900px">',
+        f'<div style="{_FONT};max-width:900px;print-color-adjust:exact;-webkit-print-color-adjust:exact">',
         '<h2 style="margin:0 0 4px">Snowpark Container Services: what they cost</h2>',
         _paragraph(
             f"{report.first_day:%d %B %Y} to {report.last_day:%d %B %Y}, in UTC. {_until(report)} Made with the rights"
@@ -49,7 +49,7 @@ def cost_report_page(report: CostReport) -> str:
         _estimates(report),
         "</div>",
     ]
-    return "\n".join(part for part in parts if part)
+    return "\n".join(part for part in parts if part).encode("ascii", "xmlcharrefreplace").decode("ascii")
 
 
 def _until(report: CostReport) -> str:
