@@ -77,7 +77,11 @@ _ABOUT_ROLES: Final = re.compile(
     _I,
 )
 _ABOUT_IMAGES_OF_OTHERS: Final = re.compile(r"\bonly allowed for .{0,30}\buser\b", _I)
-_ABOUT_IDS: Final = re.compile(r"tool.?call.?id.{0,400}(length of 9|a-z)|length of 9", _I | re.DOTALL)
+_ABOUT_IDS: Final = re.compile(
+    r"tool.?call.?id.{0,400}(length of 9|a-z)|length of 9"
+    r"|\btool_use(_id|\.id)\b.{0,40}\bpattern\b|\btool_calls\W{0,3}\d{1,4}\W{0,3}id\b.{0,20}\btoo long\b",
+    _I | re.DOTALL,
+)
 # Of templates that go through the arguments of a call, where the server gives them the API's text.
 _ABOUT_MAPPING: Final = re.compile(
     r"item pairs from a mapping|'str(ing)?( object)?' .{0,20}\bitems\b|filter .?items.? for type string"
@@ -247,6 +251,9 @@ class Refusals:
         if says_output_is_unreadable(reason_of(error)):
             return Step(replace(dialect, whole=True)) if dialect.asks_for_stream else None
         text = _KNOWN_FIELDS.sub("", reason_of(error))
+        # An id may be too long, too: that is no prompt.
+        if _has_calls(payload) and not dialect.short_ids and _ABOUT_IDS.search(text):
+            return _step(dialect, {"short_ids": True})
         if no_other_form_helps(text):
             return None
         return (
@@ -304,8 +311,6 @@ class Refusals:
             return self._with_another_demand(dialect, text) or self._without_tool_choice(dialect)
         if _has_detail(payload) and (names(text, "detail") or "content part" in text):
             return _step(dialect, {"image_detail": False}, frozenset({"images"}))
-        if _has_calls(payload) and not dialect.short_ids and _ABOUT_IDS.search(text):
-            return _step(dialect, {"short_ids": True})
         if _has_images_of_others(payload) and _ABOUT_IMAGES_OF_OTHERS.search(text):
             return _step(dialect, {"images_of_users": True}, frozenset({"images"}))
         roles = _other_roles(dialect, payload, text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -395,8 +395,7 @@ def _tool(tool: Tool, dialect: Dialect, *, is_held_to_schema: bool) -> dict[str,
     function: dict[str, Any] = {"name": tool.name}
     if tool.description and not tool.description.isspace():  # Bedrock refuses an empty one
         function["description"] = tool.description
-    # llama.cpp demands parameters even of a function that has none, LM Studio and Ollama a schema that is not empty.
-    parameters: Any = tool.parameters or {"type": "object", "properties": {}}
+    parameters: Any = _of_an_object(tool.parameters or {})
     if dialect.tools_without and not tool.strict:
         parameters = without_limits(parameters, dialect.tools_without)
     if dialect.tools_tell_kinds and not tool.strict:
@@ -407,6 +406,18 @@ def _tool(tool: Tool, dialect: Dialect, *, is_held_to_schema: bool) -> dict[str,
     elif is_held_to_schema:
         function["strict"] = True  # vLLM (0.32) holds a tool that must be called to its schema only then
     return {"type": "function", "function": function}
+
+
+def _of_an_object(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The schema of a tool's arguments, which says that they are an object with properties."""
+    # llama.cpp demands parameters even of a function that has none, LM Studio and Ollama a schema that is not empty,
+    # OpenAI's API properties, Claude's a type.
+    if schema.get("properties") and schema.get("type"):
+        return schema
+    whole = {**schema, "type": schema.get("type") or "object"}
+    if whole["type"] == "object" and not schema.keys() & {"$ref", "anyOf", "oneOf", "allOf"}:
+        whole["properties"] = schema.get("properties") or {}
+    return whole
 
 
 def _tool_choice(choice: ToolChoice, tools: tuple[Tool, ...]) -> Any:
