@@ -22,6 +22,8 @@ CASES = [
     ("<<tool_call", "<<tool_call"),
     ("Sum:\n<function=add>\n<parameter=a>\n1\n</parameter>\n</function>\n</tool_call>", "Sum:\n"),
     ("<|python_tag|>add.call(a=1)", ""),
+    ('Sum:[TOOL_CALLS]add[ARGS]{"a": 1}', "Sum:"),
+    ("[TOOL_CALLS] begins a call. [TOOL", "[TOOL_CALLS] begins a call. [TOOL"),
     ('{"name": "add", "parameters": {"a": 1}}', ""),
     (' [{"type": "function", "function": {"name": "add", "arguments": "{}"}}]', ""),
     ('{"name": "other", "parameters": {"a": 1}}', '{"name": "other", "parameters": {"a": 1}}'),

@@ -310,6 +310,7 @@ class AnswerReader:
             if (
                 text.__class__ is not str
                 or "<" in text
+                or "[" in text
                 or self._is_finished
                 or (len(delta) > 1 and not delta.keys() <= _PLAIN and any(map(delta.get, BESIDE_TEXT)))
             ):

@@ -25,6 +25,7 @@ _ENDS: Final = {
     "<|tool_calls_section_begin|>": "<|tool_calls_section_end|>",  # Kimi K2
     "<|tool_call_begin|>": "<|tool_call_end|>",  # Kimi K2, where it forgets the section
     "<|python_tag|>": "<|eom_id|>",  # Llama 3
+    "[TOOL_CALLS]": "</s>",  # Mistral, at the end of a turn
     "<|START_ACTION|>": "<|END_ACTION|>",  # Command A
     "<\uff5ctool\u2581calls\u2581begin\uff5c>": "<\uff5ctool\u2581calls\u2581end\uff5c>",  # DeepSeek
     "<\uff5cDSML\uff5cfunction_calls>": "</\uff5cDSML\uff5cfunction_calls>",  # DeepSeek V3.2

@@ -100,7 +100,7 @@ class GrowingMessage:
 
     @property
     def is_plain(self) -> bool:
-        """Whether text without a `<` is handed on as it comes, so that `add_text` will do."""
+        """Whether text without a `<` or `[` is handed on as it comes, so that `add_text` will do."""
         if self._thoughts_before is not None or self._fence is not None or self._turn_end.is_waiting:
             return False
         if self._strays is not None and self._strays.is_waiting:
@@ -108,7 +108,7 @@ class GrowingMessage:
         return self._markup is None or not self._markup.is_waiting
 
     def add_text(self, text: str) -> str:
-        """Takes in a piece that is text without a `<` and nothing else, while the message `is_plain`.
+        """Takes in a piece that is text without a `<` or `[` and nothing else, while the message `is_plain`.
 
         Returns:
             What of it is new.
@@ -237,7 +237,7 @@ class GrowingMessage:
             reasoning += thoughts
             if self._thoughts_before.is_over:
                 self._thoughts_before = None
-        if text and self._markup is not None and ("<" in text or self._markup.is_waiting):
+        if text and self._markup is not None and ("<" in text or "[" in text or self._markup.is_waiting):
             text = self._markup.part(text)
         if text and self._strays is not None and ("<" in text or self._strays.is_waiting):
             text = self._strays.part(text)
