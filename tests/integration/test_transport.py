@@ -73,7 +73,7 @@ def arena(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Arena]:
 
 
 def is_urllib3_2() -> bool:
-    return not urllib3.__version__.startswith("1.")
+    return not urllib3.__version__.startswith("1.")  # type: ignore[attr-defined]
 
 
 def send(transport: Transport, path: str = "/x", body: bytes | None = b"{}", **times: Any) -> Any:
@@ -1032,7 +1032,7 @@ def test_an_authority_that_is_added_to_the_bundle_is_trusted_from_then_on(arena:
     endpoint = arena.endpoint(arena.serve(reply(), tls=arena.certificate()))
     with pytest.raises(TlsError, match="not trusted here"):
         endpoint.send(POST, arena.call())
-    bundle.write_bytes(b"half of a bund")
+    bundle.write_bytes(b"half of a bundle")
     with pytest.raises(TlsError, match="not trusted here"):
         endpoint.send(POST, arena.call())
     bundle.write_bytes(with_it * 2)
