@@ -482,7 +482,9 @@ def test_an_answer_that_nobody_has_had_makes_no_room(gateway_for: Start, server:
     server.gate.set()
     wait_for(lambda: any("A batch is answered" in line for line in gateway.log))
     assert post(gateway.url, "/complete", [[0, long + "y"]], "second").status_code == 429
+    assert post(gateway.url, "/complete", [[0, long]], "first").status_code == 200, "it is sent again"
     assert poll(gateway.url, "/complete", "first").status_code == 200
+    assert len(server.asked) == 1
     wait_for(lambda: post(gateway.url, "/complete", [[0, long + "y"]], "second").status_code == 200)
 
 

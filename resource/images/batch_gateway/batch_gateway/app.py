@@ -149,18 +149,19 @@ class Gateway:
         coding = headers.get("content-encoding", "").strip().lower()
         if headers.get(_FORMAT, "json") != "json" or coding not in ("", "identity", *CODINGS):
             raise Refused(415, f"Batches are sent as JSON, as it is or by {' or '.join(CODINGS)}.")
+        batch_id = headers.get(_BATCH_ID)
+        key = task.path, batch_id or f"none-{uuid.uuid4().hex}"
         incoming = _Incoming(receive)
         try:
-            with self._batches.reading() as count:
+            with self._batches.reading(key) as count:
                 unpacking = Unpacking() if coding in CODINGS else None
                 body = await _body(incoming, headers, self._limits.max_body, count, unpacking)
                 received = await asyncio.to_thread(_read, body, task)
         except Full:
             await incoming.drain(self._limits.max_body)
             raise _busy() from None
-        batch_id = headers.get(_BATCH_ID)
         try:
-            batch = self._batches.begin((task.path, batch_id or f"none-{uuid.uuid4().hex}"), received)
+            batch = self._batches.begin(key, received)
         except Full:
             raise _busy() from None
         del body, received  # a request may wait for long

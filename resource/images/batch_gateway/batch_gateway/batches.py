@@ -202,8 +202,11 @@ class Batches:
         return sum(len(batch.unanswered()) for batch in self._batches.values() if batch.is_running)
 
     @contextmanager
-    def reading(self) -> Iterator[Callable[[int], None]]:
-        """Counts the bytes of a body while it is read.
+    def reading(self, key: Key) -> Iterator[Callable[[int], None]]:
+        """Counts the bytes of a body while it is read. One that is sent again may be read where its answer fills all.
+
+        Args:
+            key: The batch's.
 
         Yields:
             What is to be called with the number of further bytes. It raises Full if there is no room for them.
@@ -212,6 +215,8 @@ class Batches:
 
         def count(size: int) -> None:
             nonlocal counted
+            if key in self._batches:
+                return
             self._make_room(size)
             counted += size
             self._reading += size
