@@ -12,7 +12,7 @@ from spcs_llm.errors import BadRequest, RequestTooLarge, SpcsError
 from spcs_llm.protocols.openai.dialect import SETTINGS
 from spcs_llm.protocols.openai.images import are_read_as_text
 from spcs_llm.protocols.openai.json_schema import maps_in
-from spcs_llm.protocols.openai.refusals import (
+from spcs_llm.protocols.openai.refusal_words import (
     may_be_a_refusal,
     names,
     reason_of,

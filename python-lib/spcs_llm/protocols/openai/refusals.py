@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -12,143 +11,23 @@ from typing import Any, Final
 from spcs_llm.domain import ChatRequest, JsonFormat
 from spcs_llm.errors import (
     BadRequest,
-    ModelError,
     NetworkError,
-    NotFound,
-    RequestTooLarge,
-    ServiceBusy,
-    ServiceDown,
     SpcsError,
 )
+from spcs_llm.protocols.openai import refusal_words as words
 from spcs_llm.protocols.openai.answer import EmptyStream, UselessStream
 from spcs_llm.protocols.openai.dialect import SETTINGS, Demand, Dialect, SchemaForm, features_of
-from spcs_llm.protocols.openai.json_schema import LIMITS, closed, limits_in, with_kinds_told
+from spcs_llm.protocols.openai.json_schema import closed, limits_in, with_kinds_told
 from spcs_llm.protocols.openai.lessons import Lesson, Lessons
 from spcs_llm.protocols.openai.message import EndlessBlanks
 from spcs_llm.protocols.openai.request import has_other_names
 from spcs_llm.protocols.openai.tool_calls import NamelessCall
 from spcs_llm.server_text.refusal_hints import (
     no_other_form_helps,
-    says_other_kind,
     says_output_is_unreadable,
 )
 
-_I: Final = re.IGNORECASE
-_LONGEST_REASON: Final = 4000
-_ABOUT_STREAM: Final = re.compile(r"\bstream(ing|ed)?\b", _I)
-_ABOUT_FORMAT: Final = re.compile(
-    r"response_format|json_schema|json_object|json schema|\bschema\b|grammar|guided|structured", _I
-)
-# No other text has these: minLength, uniqueItems, $schema and the like.
-_KEYWORDS: Final = tuple(name for name in sorted(LIMITS) if not (name.isalpha() and name.islower()))
-_ABOUT_PARAMETERS: Final = re.compile(
-    r"function_declarations\W{1,2}\d{1,4}\W{1,2}parameters|tools\W{1,2}\d{1,4}\b.{0,80}\bparameters\b"
-    r"|\bparameters\.properties\b",
-    _I,
-)
-_NOT_POSSIBLE: Final = re.compile(
-    r"unsupported|not (yet |currently )?(supported|permitted|allowed|implemented|available|possible)"
-    r"|(does not|doesn't|do not|don't|cannot|can't|can not|could not|unable to|not able to)\b"
-    r"|unrecogni[sz]ed|unknown|unexpected|extra_forbidden|extra inputs|disabled|only (when|if|with|without|for)"
-    r"|incompatible|mutually exclusive|must be (false|disabled|off|omitted)|no support|invalid",
-    _I,
-)
-_PASSING: Final = re.compile(
-    r"timed? ?out|timeout|try again|retry|overload|temporar|interrupted|reset by|closed", _I
-)
-# What servers written in Rust add: the fields that they do have.
-_KNOWN_FIELDS: Final = re.compile(r"(?<=`), expected (one of )?`[^\n]*")
-# A field that a server does not have at all, and not a value or a combination that it refuses.
-_FIELD_REFUSED: Final = re.compile(
-    r"unsupported (parameter|param|field|argument)|unrecogni[sz]ed|unknown|unexpected|extra_forbidden|extra inputs"
-    r"|(is|are) not (supported|permitted|allowed|implemented|available)|not implemented|(does not|doesn't) support"
-    r"|unsupportedparams|disabled",
-    _I,
-)
-_VALUE_REFUSED: Final = re.compile(
-    r"\bvalues?\b|must be|should be|at (most|least)|between|(less|greater|larger|smaller|higher|lower) than|\brange\b"
-    r"|too (large|small|high|low|many)|\bonly\b|\bwith (this|tools?|stream|images?|a|the)\b|\bwhen\b|\bif\b"
-    r"|positive|negative|strictly|maximum|minimum|support \S*\d",
-    _I,
-)
-_ABOUT_ROLES: Final = re.compile(
-    r"\broles?\b|alternat|system (message|prompt|instruction)s?|must (be|start with|begin with) .{0,20}(user|system)"
-    r"|first message",
-    _I,
-)
-_ABOUT_IMAGES_OF_OTHERS: Final = re.compile(r"\bonly allowed for .{0,30}\buser\b", _I)
-_ABOUT_IDS: Final = re.compile(
-    r"tool.?call.?id.{0,400}(length of 9|a-z)|length of 9"
-    r"|\btool_use(_id|\.id)\b.{0,40}\bpattern\b|\btool_calls\W{0,3}\d{1,4}\W{0,3}id\b.{0,20}\btoo long\b",
-    _I | re.DOTALL,
-)
-# Of templates that go through the arguments of a call, where the server gives them the API's text.
-_ABOUT_MAPPING: Final = re.compile(
-    r"item pairs from a mapping|'str(ing)?( object)?' .{0,20}\bitems\b|filter .?items.? for type string"
-    r"|arguments\W.{0,60}(must|should) be an? (valid )?(dict|mapping|object)",
-    _I,
-)
-# Of templates that write one call into a turn, and of gateways that part the results of several.
-_ABOUT_ONE_CALL: Final = re.compile(
-    r"\b(single|one) tool[ -]?calls?\b|\b(multiple|parallel|several) tool[ -]?calls?\b.{0,60}\bnot\b"
-    r"|\bexpected toolResult blocks\b|\btool_use\W{0,2} ids were found without\b",
-    _I,
-)
-# Of servers that take a tool choice by word only, or by name only.
-_ABOUT_KINDS_OF_CHOICE: Final = re.compile(r"\b(object|map|string|str|auto|any|none)\b|\bnamed tools?\b", _I)
-# Of Bedrock and of gateways to it, where a query without tools has calls in its history.
-_ABOUT_ABSENT_TOOLS: Final = re.compile(
-    r"\btoolConfig field must be defined\b|\bmust define tools\b|\bwithout .?tools=.? param", _I
-)
-# Of DeepSeek's and Moonshot's models that think: a turn of the history lacks its reasoning.
-_ABOUT_REASONING: Final = re.compile(
-    r"reasoning_content\b.{0,60}\b(missing|required|must be (passed|provided|included|present))"
-    r"|\b(missing|requires?|must (have|include|contain))\b.{0,60}\breasoning_content\b",
-    _I,
-)
-# Of a tool's name that has other characters than a server takes, or too many of them.
-_ABOUT_NAMES: Final = re.compile(
-    r"\b(function|tool)\w{0,20}\b.{0,80}\bname\b.{0,300}"
-    r"(a-z|pattern|letters|alphanumeric|length|too long|at most|invalid|characters)"
-    r"|\binvalid\b.{0,40}\b(function|tool)s?\b.{0,80}\bname\b"
-    r"|\blength\b.{0,40}\b(function|tool)\b.{0,20}\bname\b",
-    _I | re.DOTALL,
-)
-# Of gateways to Gemini, which takes a tool's result under the tool's name.
-_ABOUT_NAMES_OF_RESULTS: Final = re.compile(
-    r"\bfunction_?response\W{0,2}name\b|\btool messages?\b.{0,40}\bname\b", _I
-)
-_ABOUT_NULL: Final = re.compile(r"\bcontent\b|null|none\b|nonetype|undefined|nil\b", _I)
-_ABOUT_TEMPLATE: Final = re.compile(r"jinja|chat.?template|rendering prompt|apply_chat_template|template", _I)
-_INVALID: Final = "Input should be"
-_ABOUT_STRICT: Final = re.compile(
-    r"\bstrict\b(?! ?ly)|additionalProperties|schema for function|tools\W{1,3}0", _I
-)
 _BLIND_TRIES: Final = 2
-_SAYS_NOTHING: Final = re.compile(
-    r"(the service refuses the request( \(HTTP \d{3}\))?:? ?)?\W{0,40}"
-    r"((bad|invalid) request|unprocessable( entity| content)?|(internal )?(server )?error|no reason given)?\W{0,40}",
-    _I,
-)
-# Of OpenAI's strict mode
-_STRICT_MODE: Final = re.compile(
-    r"additionalProperties|'required' is required|required.{0,60}every key", re.DOTALL
-)
-# Fields that servers refuse in words instead of by name.
-_IN_WORDS: Final = {
-    "stop": re.compile(r"\bstop[ _](words?|sequences?|strings?)\b", _I),
-    "frequency_penalty": re.compile(r"\bfrequency penalty\b", _I),
-    "presence_penalty": re.compile(r"\bpresence penalty\b", _I),
-    "logit_bias": re.compile(r"\blogit bias(es)?\b", _I),
-}
-_FEATURE_WORDS: Final = {
-    "tools": re.compile(r"\btools?\b|functions?\b|tool.?(use|call)", _I),
-    "tool_choice": re.compile(r"tool.?choice", _I),
-    "logprobs": re.compile(r"(?<!top_)\blog.?prob", _I),
-    "top_logprobs": re.compile(r"top_?log.?prob", _I),
-    "response_format": _ABOUT_FORMAT,
-    "images": re.compile(r"image|vision|multi.?modal", _I),
-}
 
 
 @dataclass(frozen=True)
@@ -245,14 +124,14 @@ class Refusals:
             return self._without_stream(dialect, error)
         if isinstance(error, (EmptyStream, UselessStream, NamelessCall)):
             return Step(replace(dialect, whole=True)) if dialect.asks_for_stream else None
-        if not may_be_a_refusal(error):
+        if not words.may_be_a_refusal(error):
             return None
         # Other code reads whole answers, and chance helps, too.
-        if says_output_is_unreadable(reason_of(error)):
+        if says_output_is_unreadable(words.reason_of(error)):
             return Step(replace(dialect, whole=True)) if dialect.asks_for_stream else None
-        text = _KNOWN_FIELDS.sub("", reason_of(error))
+        text = words.KNOWN_FIELDS.sub("", words.reason_of(error))
         # An id may be too long, too: that is no prompt.
-        if _has_calls(payload) and not dialect.short_ids and _ABOUT_IDS.search(text):
+        if _has_calls(payload) and not dialect.short_ids and words.ABOUT_IDS.search(text):
             return _step(dialect, {"short_ids": True})
         if no_other_form_helps(text):
             return None
@@ -272,59 +151,59 @@ class Refusals:
         self, dialect: Dialect, payload: dict[str, Any], error: SpcsError, text: str
     ) -> Step | None:
         refuses = isinstance(error, BadRequest)
-        not_possible = _NOT_POSSIBLE.search(text) is not None
-        if _has_calls(payload) and not dialect.object_arguments and _ABOUT_MAPPING.search(text):
+        not_possible = words.NOT_POSSIBLE.search(text) is not None
+        if _has_calls(payload) and not dialect.object_arguments and words.ABOUT_MAPPING.search(text):
             self.before_objects = error
             return _step(dialect, {"object_arguments": True}, frozenset({"calls"}))
-        if not dialect.single_calls and _has_several_calls(payload) and _ABOUT_ONE_CALL.search(text):
+        if not dialect.single_calls and _has_several_calls(payload) and words.ABOUT_ONE_CALL.search(text):
             return _step(dialect, {"single_calls": True}, frozenset({"calls"}))
-        if _has_calls(payload) and "tools" not in payload and _ABOUT_ABSENT_TOOLS.search(text):
+        if _has_calls(payload) and "tools" not in payload and words.ABOUT_ABSENT_TOOLS.search(text):
             return _step(dialect, {"offers_called": True}, frozenset({"calls"}))
-        if _has_assistant(payload) and names(text, "reasoning_content"):
-            is_missing = _ABOUT_REASONING.search(text) is not None
+        if _has_assistant(payload) and words.names(text, "reasoning_content"):
+            is_missing = words.ABOUT_REASONING.search(text) is not None
             if is_missing != dialect.empty_reasoning:  # or another model by now, which takes none
                 calls = frozenset({"calls"}) if _has_calls(payload) else frozenset()
                 return _step(dialect, {"empty_reasoning": is_missing}, calls)
-        is_about_strict = self._asks_for_strict_tool(dialect) and _ABOUT_STRICT.search(text) is not None
-        if refuses_tool_schema(payload, text) and not is_about_strict:
+        is_about_strict = self._asks_for_strict_tool(dialect) and words.ABOUT_STRICT.search(text) is not None
+        if words.refuses_tool_schema(payload, text) and not is_about_strict:
             simpler = _with_simpler_tools(dialect, self.request, text)
             if simpler is not None:
                 return Step(simpler)
-        if not (refuses or not_possible or _INVALID in text or _ABOUT_ROLES.search(text)):
+        if not (refuses or not_possible or words.INVALID in text or words.ABOUT_ROLES.search(text)):
             return None  # a failure, and no refusal
         if dialect.object_arguments and self.before_objects is None and re.search(r"\barguments\b", text):
             return _step(dialect, {"object_arguments": False}, frozenset({"calls"}))  # another server by now
-        if _has_results(payload) and not dialect.named_results and _ABOUT_NAMES_OF_RESULTS.search(text):
+        if _has_results(payload) and not dialect.named_results and words.ABOUT_NAMES_OF_RESULTS.search(text):
             return _step(dialect, {"named_results": True}, frozenset({"calls"}))
-        if not dialect.plain_names and _ABOUT_NAMES.search(text) and has_other_names(self.request):
+        if not dialect.plain_names and words.ABOUT_NAMES.search(text) and has_other_names(self.request):
             tools = frozenset({"tools"}) if "tools" in payload else frozenset({"calls"})
             return _step(dialect, {"plain_names": True}, tools)
-        if "stream_options" in payload and names(text, "stream_options"):
+        if "stream_options" in payload and words.names(text, "stream_options"):
             return _step(dialect, {"stream_options": False})
-        if "max_tokens" in payload and names(text, "max_completion_tokens"):
+        if "max_tokens" in payload and words.names(text, "max_completion_tokens"):
             return _step(dialect, {"token_limit": "max_completion_tokens"})
-        if "max_completion_tokens" in payload and names(text, "max_completion_tokens") and not_possible:
+        if "max_completion_tokens" in payload and words.names(text, "max_completion_tokens") and not_possible:
             return _step(dialect, {"token_limit": "max_tokens"})  # another server, too
         if is_about_strict:
             return _step(dialect, {"strict_tools": False}, frozenset({"tool_choice"}))
-        if "tool_choice" in payload and (names(text, "tool_choice") or "named tool" in text):
+        if "tool_choice" in payload and (words.names(text, "tool_choice") or "named tool" in text):
             return self._with_another_demand(dialect, text) or self._without_tool_choice(dialect)
-        if _has_detail(payload) and (names(text, "detail") or "content part" in text):
+        if _has_detail(payload) and (words.names(text, "detail") or "content part" in text):
             return _step(dialect, {"image_detail": False}, frozenset({"images"}))
-        if _has_images_of_others(payload) and _ABOUT_IMAGES_OF_OTHERS.search(text):
+        if _has_images_of_others(payload) and words.ABOUT_IMAGES_OF_OTHERS.search(text):
             return _step(dialect, {"images_of_users": True}, frozenset({"images"}))
         roles = _other_roles(dialect, payload, text)
         if roles is not None:
             return roles
-        if dialect.asks_for_stream and _ABOUT_STREAM.search(text):
-            if (refuses or not_possible) and not _PASSING.search(text):
-                return _step(dialect, {"whole": True}, _mentioned(text, payload))
+        if dialect.asks_for_stream and words.ABOUT_STREAM.search(text):
+            if (refuses or not_possible) and not words.PASSING.search(text):
+                return _step(dialect, {"whole": True}, words.mentioned(text, payload))
             return Step(replace(dialect, whole=True)) if refuses else None
         if dialect.null_content and has_null_content(payload) and re.search(r"\bcontent\b", text):
             return _step(dialect, {"null_content": False})
-        if self.request.json_format is not None and refuses_format(payload, text):
+        if self.request.json_format is not None and words.refuses_format(payload, text):
             return _with_another_format(dialect, self.request.json_format, text)
-        setting = refused_setting(payload, text)
+        setting = words.refused_setting(payload, text)
         if setting is not None:
             return self._without(setting, dialect, payload, text)
         return None
@@ -340,7 +219,7 @@ class Refusals:
     def _with_another_demand(self, dialect: Dialect, text: str) -> Step | None:
         """By word or by name, whichever was not tried, where both mean the same tool."""
         choice = self.request.tool_choice
-        if choice is None or not _ABOUT_KINDS_OF_CHOICE.search(text):
+        if choice is None or not words.ABOUT_KINDS_OF_CHOICE.search(text):
             return None
         demand: Demand = "as asked"
         if choice.mode == "tool":
@@ -363,10 +242,10 @@ class Refusals:
         if not self.drops_settings:
             return None
         lesson = None
-        is_about_value = _VALUE_REFUSED.search(text) is not None or _quotes(text, payload[setting])
-        if _FIELD_REFUSED.search(text) and not is_about_value:
-            others = _mentioned(text, payload) - {setting}
-            if not any(names(text, name) for name in payload if name in SETTINGS and name != setting):
+        is_about_value = words.VALUE_REFUSED.search(text) is not None or words.quotes(text, payload[setting])
+        if words.FIELD_REFUSED.search(text) and not is_about_value:
+            others = words.mentioned(text, payload) - {setting}
+            if not any(words.names(text, name) for name in payload if name in SETTINGS and name != setting):
                 lesson = Lesson({"left_out": frozenset({setting})}, others)
         return Step(replace(dialect, left_out=dialect.left_out | {setting}), lesson)
 
@@ -375,7 +254,7 @@ class Refusals:
         features = features_of(payload)
         if self.blind_tries >= _BLIND_TRIES or not self.lessons.may_try_blindly(features, error.status):
             return None
-        if refused_setting(payload, text) is not None or refuses_format(payload, text):
+        if words.refused_setting(payload, text) is not None or words.refuses_format(payload, text):
             return None
         changes = self._easier(dialect, payload, error, text)
         if not changes:
@@ -391,11 +270,11 @@ class Refusals:
         """What the request holds that servers are known to stumble over."""
         features = features_of(payload)
         is_refusal = isinstance(error, BadRequest)
-        is_template = _ABOUT_TEMPLATE.search(text) is not None
+        is_template = words.ABOUT_TEMPLATE.search(text) is not None
         is_unproven = not self.lessons.has_streamed(features)
         changes: dict[str, Any] = {}
         if dialect.null_content and has_null_content(payload):
-            if is_refusal or is_template or is_unproven or _ABOUT_NULL.search(text) is not None:
+            if is_refusal or is_template or is_unproven or words.ABOUT_NULL.search(text) is not None:
                 changes["null_content"] = False
         elif (
             dialect.asks_for_stream and is_unproven and not is_template and (is_refusal or "tools" in payload)
@@ -404,7 +283,7 @@ class Refusals:
         elif (
             _has_foreign_roles(payload)
             and not dialect.joins_turns
-            and (is_template or (is_refusal and _SAYS_NOTHING.fullmatch(text) is not None))
+            and (is_template or (is_refusal and words.SAYS_NOTHING.fullmatch(text) is not None))
         ):
             changes.update(joins_turns=True, folds_system=True)
             if "whole" in self.blind_changes:
@@ -412,80 +291,6 @@ class Refusals:
         if self._asks_for_strict_tool(dialect) and (changes or is_refusal):
             changes["strict_tools"] = False
         return changes
-
-
-def may_be_a_refusal(error: SpcsError) -> bool:
-    """Whether another form of the request may help, by the kind of the error and its status."""
-    if isinstance(error, (ModelError, NotFound, RequestTooLarge, ServiceBusy, ServiceDown)):
-        return False
-    return error.place == "service" and error.status not in (401, 402, 403, 404, 405, 413)
-
-
-def is_of_other_kind(error: SpcsError) -> bool:
-    """Whether a server says that it does not take this kind of query at all, in words that are not the query's."""
-    return says_other_kind(error.quotation)
-
-
-def reason_of(error: SpcsError) -> str:
-    """What the server says, as far as it is looked through."""
-    return error.server_text[:_LONGEST_REASON]
-
-
-def names(text: str, name: str) -> bool:
-    """Whether a text speaks of a JSON field. `stop` and `seed` are words, too: they count in quotes only."""
-    words = _IN_WORDS.get(name)
-    if words is not None and words.search(text):
-        return True
-    if name in ("stop", "seed"):
-        return re.search(rf"['\"`.]{name}['\"`]|: {name}$|\b{name}:|\.{name}\b|\[{name}\]", text) is not None
-    return re.search(rf"(?<![A-Za-z_]){name}(?![A-Za-z_])", text) is not None
-
-
-def _quotes(text: str, value: Any) -> bool:
-    """Whether a text has the number that was sent."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return False
-    written = {str(value), f"{value:g}", f"{value:.1f}"}
-    return any(re.search(rf"(?<![\w.]){re.escape(each)}(?![\w]|\.\d)", text) for each in written)
-
-
-def refused_setting(payload: Mapping[str, Any], text: str) -> str | None:
-    """The sampling field of `payload` that a text names, if it does."""
-    setting = next((name for name in SETTINGS if name in payload and names(text, name)), None)
-    if setting == "logprobs" and _quotes(text, payload.get("top_logprobs")):
-        return "top_logprobs"  # vLLM calls them log probabilities, too
-    return setting
-
-
-def refuses_format(payload: Mapping[str, Any], text: str) -> bool:
-    """Whether `payload` asks for a JSON format and a text speaks of it, or of a keyword of its schema."""
-    if "response_format" not in payload:
-        return False
-    return _ABOUT_FORMAT.search(text) is not None or _names_keyword(payload["response_format"], text)
-
-
-def refuses_tool_schema(payload: Mapping[str, Any], text: str) -> bool:
-    """Whether a text speaks of a schema, and `payload` has none but those of its tools."""
-    if "response_format" in payload or "tools" not in payload:
-        return False
-    is_about_schema = _ABOUT_FORMAT.search(text) or _ABOUT_PARAMETERS.search(text)
-    return is_about_schema is not None or _names_keyword(payload["tools"], text)
-
-
-def _names_keyword(schemas: Any, text: str) -> bool:
-    """Whether a text has a keyword of JSON schemas that some schemas have."""
-    named = [name for name in _KEYWORDS if name in text]
-    written = json.dumps(schemas) if named else ""
-    return any(f'"{name}"' in written for name in named)
-
-
-def _named(keywords: frozenset[str], text: str) -> frozenset[str]:
-    """The keywords that a text names."""
-    return frozenset(
-        keyword
-        for keyword in keywords
-        if re.search(rf"(?<![A-Za-z_]){re.escape(keyword)}(?![A-Za-z_])", text, _I)
-    )
 
 
 def has_null_content(payload: Mapping[str, Any]) -> bool:
@@ -527,7 +332,7 @@ def _has_foreign_roles(payload: Mapping[str, Any]) -> bool:
 
 
 def _other_roles(dialect: Dialect, payload: Mapping[str, Any], text: str) -> Step | None:
-    if not _ABOUT_ROLES.search(text) or not _has_foreign_roles(payload):
+    if not words.ABOUT_ROLES.search(text) or not _has_foreign_roles(payload):
         return None
     has_system = any(message["role"] == "system" for message in payload["messages"])
     changes: dict[str, Any] = {}
@@ -535,13 +340,7 @@ def _other_roles(dialect: Dialect, payload: Mapping[str, Any], text: str) -> Ste
         changes["joins_turns"] = True
     if has_system and not dialect.folds_system:
         changes["folds_system"] = True
-    return _step(dialect, changes, _mentioned(text, payload) & {"images"}) if changes else None
-
-
-def _mentioned(text: str, payload: Mapping[str, Any]) -> frozenset[str]:
-    """The features of a request that a text speaks of."""
-    present = features_of(dict(payload))
-    return frozenset(name for name, words in _FEATURE_WORDS.items() if name in present and words.search(text))
+    return _step(dialect, changes, words.mentioned(text, payload) & {"images"}) if changes else None
 
 
 def _with_another_format(dialect: Dialect, json_format: JsonFormat, text: str) -> Step | None:
@@ -567,7 +366,7 @@ def _with_simpler_tools(dialect: Dialect, request: ChatRequest, text: str) -> Di
     """As with the schema of an answer. A tool checks its arguments itself, unless it is to be strict."""
     schemas = [tool.parameters for tool in request.tools if tool.parameters and not tool.strict]
     limits = frozenset().union(*map(limits_in, schemas)) - dialect.tools_without
-    named = _named(limits, text)
+    named = words.named(limits, text)
     if named:
         return replace(dialect, tools_without=dialect.tools_without | named)
     tells_kinds = dialect.tools_tell_kinds or all(with_kinds_told(schema) == schema for schema in schemas)
@@ -579,10 +378,10 @@ def _with_simpler_tools(dialect: Dialect, request: ChatRequest, text: str) -> Di
 def _with_simpler_schema(dialect: Dialect, schema: Mapping[str, Any], text: str) -> Dialect | None:
     """Without what the server names; without all limits on values where it names nothing."""
     limits = limits_in(schema) - dialect.schema_without
-    named = _named(limits, text)
+    named = words.named(limits, text)
     if named:
         return replace(dialect, schema_without=dialect.schema_without | named)
-    if _STRICT_MODE.search(text) and not dialect.schema_closed and closed(schema) != schema:
+    if words.STRICT_MODE.search(text) and not dialect.schema_closed and closed(schema) != schema:
         return replace(dialect, schema_closed=True)
     if limits:
         return replace(dialect, schema_without=dialect.schema_without | limits)

@@ -8,7 +8,7 @@ from spcs_llm.errors import NotFound, ServiceError, SpcsError
 from spcs_llm.http.endpoint import Endpoint
 from spcs_llm.protocols.openai.lessons import Lessons
 from spcs_llm.protocols.openai.models import Kind, ServedModels
-from spcs_llm.protocols.openai.refusals import is_of_other_kind, reason_of
+from spcs_llm.protocols.openai.refusal_words import is_of_other_kind, reason_of
 from spcs_llm.query_context import QueryContext
 from spcs_llm.server_text.refusal_hints import TOO_LONG, says_no_model
 
