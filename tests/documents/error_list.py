@@ -86,7 +86,7 @@ def _error_in(node: ast.Call, names: Mapping[str, object]) -> Known | None:
     called = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
     texts = [_text(argument, names) for argument in node.args]
     if called == "error" and len(texts) == 3 and isinstance(node.args[0], ast.Name):
-        return _told_error(names.get(node.args[0].id), texts[1], texts[2])
+        return _told_error(names.get(node.args[0].id), texts[1], _hints(node.args[2], names))
     if called in ("complain", "_complain") and len(texts) == 2:
         label = texts[0] or "…"
         return Known("settings", f"'{LABELS.get(label, label)}' {texts[1] or '…'}.", "")
@@ -104,14 +104,21 @@ def _error_in(node: ast.Call, names: Mapping[str, object]) -> Known | None:
     for keyword in node.keywords:
         if keyword.arg == "place" and isinstance(keyword.value, ast.Constant):
             place = str(keyword.value.value)
-    return Known(place, texts[0] or "", ((texts[1] if len(texts) > 1 else "") or "").strip())
+    return Known(place, texts[0] or "", _hints(node.args[1], names) if len(texts) > 1 else "")
 
 
-def _told_error(kind: object, what: str | None, hint: str | None) -> Known | None:
+def _hints(node: ast.expr, names: Mapping[str, object]) -> str:
+    """What to do, or all that it may be where the code chooses."""
+    nodes = [node.body, node.orelse] if isinstance(node, ast.IfExp) else [node]
+    texts = [(_text(each, names) or "").strip() for each in nodes]
+    return " Or: ".join(dict.fromkeys(text for text in texts if text))
+
+
+def _told_error(kind: object, what: str | None, hint: str) -> Known | None:
     """What is made of a reply of the gateway or the container, by the method that adds its status and its reason."""
     if not _is_error(kind) or not (what or "").strip(" …."):
         return None
-    return Known(str(getattr(kind, "place", "")), f"{what} (HTTP …): ….", (hint or "").strip())
+    return Known(str(getattr(kind, "place", "")), f"{what} (HTTP …): ….", hint)
 
 
 def _text(node: ast.expr, names: Mapping[str, object]) -> str | None:
