@@ -151,6 +151,19 @@ def test_logs_events_and_metrics_are_asked_for_only_while_a_page_is_open() -> No
     assert (len(asked), dict(account.closer)) == (2, {})
 
 
+def test_a_log_that_was_refused_is_asked_for_again_when_its_container_is_another_one() -> None:
+    """A page that is open while its service is resumed: the container whose log is asked for is gone by then."""
+    gone = ("001003", "42601", "Invalid argument: the service has no instance with id 0.")
+    town = Town(1, **{"SELECT SYSTEM$GET_SERVICE_LOGS": gone})
+    town.watched = [name_of(0)]
+    assert town.look()[0].closer[name_of(0)].notes["logs"]
+    assert not any("LOGS" in statement for statement in town.look()[1])
+    town.answers["SELECT SYSTEM$GET_SERVICE_LOGS"] = rows("log", "INFO: ready")
+    town.container["S0000"] = "READY|Running|1"
+    account, _ = town.look()
+    assert account.closer[name_of(0)].logs == {"main": ("INFO: ready",)}
+
+
 def test_an_open_page_comes_before_a_thousand_others() -> None:
     town = Town(1000)
     town.watched = [name_of(999)]

@@ -282,7 +282,7 @@ class Lookout:
                     _asking(
                         session, partial(statements.logs, name, container.name, _LOG_LINES, first), _read_log
                     ),
-                    None,
+                    container,  # the log of one that has ended is refused, and is not that of the next one
                     _CLOSER,
                     True,
                     lambda error: error,
