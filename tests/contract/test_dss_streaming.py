@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -41,9 +42,8 @@ def llm(dss: Dss, url: str) -> Iterator[Any]:
 def model(dss: Dss) -> Iterator[Any]:
     """The plugin's instance, its stream held back after the first word."""
     instance = dss.mesh.kernel(model_of(dss, CHAT), "admin").instance
-    instance.go_on.clear()
-    instance.waiting.clear()
-    instance.closed.clear()
+    # New ones: the stream of an earlier test may be closed only now.
+    instance.go_on, instance.waiting, instance.closed = (threading.Event() for _ in range(3))
     yield instance
     instance.go_on.set()
 

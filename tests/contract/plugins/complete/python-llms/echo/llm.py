@@ -61,18 +61,19 @@ class EchoLLM(BaseLLM):
     def process_stream(self, query: Any, settings: Any, trace: Any) -> Iterator[dict[str, Any]]:
         self.calls += 1
         words = last_text(query).split()
+        go_on, waiting, closed = self.go_on, self.waiting, self.closed  # the next test has others
         try:
             for number, word in enumerate(words):
                 if number == 1:
-                    self.waiting.set()
-                    if not self.go_on.wait(20):
+                    waiting.set()
+                    if not go_on.wait(20):
                         raise RuntimeError("the test never let the stream go on")
                 if word == "break":
                     raise ValueError("the stream broke")
                 yield {"chunk": {"text": word + " "}}
             yield {"footer": {"finishReason": "STOP", "promptTokens": len(words), "estimatedCost": 0.25}}
         finally:
-            self.closed.set()
+            closed.set()
 
 
 class EchoEmbedding(BaseEmbeddingModel):
