@@ -79,8 +79,8 @@ def with_declared_kinds(text: str, schema: Mapping[str, Any] | None) -> str:
 
     Returns:
         The arguments. A text becomes the number, truth value, list or object that it is the JSON of, or null, if the
-        schema declares such a kind for it and no text. A whole number loses its fraction of nought if only integers are
-        declared. All else stays, to be judged by the tool.
+        schema declares such a kind for it and no text. A number such as 5.0 becomes 5 if the
+        schema declares integers and no other numbers. All else stays, to be judged by the tool.
     """
     if (
         not isinstance(schema, Mapping)

@@ -20,9 +20,8 @@ from spcs_llm.http.json_body import is_dense
 MAX_EVENT = 16 * 1024 * 1024
 _BOM = b"\xef\xbb\xbf"
 _BARE = (b'{"error"', b"[DONE]")  # lines that are events without saying so
-_LITTER = (
-    _BOM + b"\0 \t"
-)  # before the name of a field: of writers that begin each event as if it were the first
+# Before the name of a field: of writers that begin each event as if it were the first.
+_LITTER = _BOM + b"\0 \t"
 
 
 class Event(NamedTuple):

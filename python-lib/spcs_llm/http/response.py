@@ -22,9 +22,8 @@ _CHUNK_SIZE = re.compile(rb"([0-9a-fA-F]{1,15})[ \t]*(?:;[^\r\n]*)?\r?\n")
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _MAX_LINE = 65536
 _MAX_HEADERS = 100
-_MAX_INFORMATIONAL = (
-    1000  # some servers send one every few seconds while they work (electric-sql/electric#4106)
-)
+# Some servers send one every few seconds while they work (electric-sql/electric#4106).
+_MAX_INFORMATIONAL = 1000
 _LINE_END = (b"\r\n", b"\n")
 _NO_MAIL = http.client.HTTPMessage()
 _NO_BODY = (http.client.NO_CONTENT, http.client.RESET_CONTENT, http.client.NOT_MODIFIED)

@@ -481,14 +481,14 @@ def _validation_errors(text: str) -> str:
     field = ""
     if "\n" not in text.strip():
         return _INPUT_IN_LINE.sub(" ", _LINK.sub("", text)).strip()
-    for line in text.splitlines()[1:]:
+    heading, *lines = text.splitlines()
+    for line in lines:
         if not line.strip() or _LINK.search(line):
             continue
         if not line[0].isspace():
             field = line.strip()
         elif field or not problems:  # a problem of the whole value has no field
-            place = field or text.splitlines()[0].strip()
-            problems.append(f"{place}: {_without_input(line.strip())}")
+            problems.append(f"{field or heading.strip()}: {_without_input(line.strip())}")
             field = ""
     return "; ".join(problems[:_MAX_PROBLEMS])
 

@@ -390,9 +390,8 @@ def _items(body: dict[str, Any]) -> Any:
 
 
 def _vector(item: dict[str, Any]) -> list[float] | ModelError:
-    embedding = item.get(
-        "embedding", item.get("dense_embedding")
-    )  # BGE-M3's servers have sparse ones besides
+    # Servers of BGE-M3 return sparse embeddings as well.
+    embedding = item.get("embedding", item.get("dense_embedding"))
     if isinstance(embedding, list) and len(embedding) == 1 and isinstance(embedding[0], list):
         embedding = embedding[0]  # one row of a matrix
     if isinstance(embedding, list) and embedding and isinstance(embedding[0], list):

@@ -130,7 +130,7 @@ class Refusals:
         if says_output_is_unreadable(words.reason_of(error)):
             return Step(replace(dialect, whole=True)) if dialect.asks_for_stream else None
         text = words.KNOWN_FIELDS.sub("", words.reason_of(error))
-        # An id may be too long, too: that is no prompt.
+        # Looked at before the length of the texts, since the id of a tool call can be too long as well.
         if _has_calls(payload) and not dialect.short_ids and words.ABOUT_IDS.search(text):
             return _step(dialect, {"short_ids": True})
         if no_other_form_helps(text):

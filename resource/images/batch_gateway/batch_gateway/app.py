@@ -132,9 +132,8 @@ class Gateway:
             )
         task = self._engine.tasks.get(path)
         if task is None:
-            status = (
-                400 if method == "POST" else 404
-            )  # which Snowflake would try again for a function's batch
+            # Snowflake sends a function's batch again after a 404.
+            status = 400 if method == "POST" else 404
             raise Refused(status, f"There is no such path: use {', '.join(self._engine.tasks)}.")
         headers = {
             name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]

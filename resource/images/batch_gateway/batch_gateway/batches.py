@@ -28,9 +28,8 @@ logger = logging.getLogger(__name__)
 
 Key = tuple[str, str]  # path, id
 _OVERHEAD = 2048  # bytes of a batch besides its rows and answers, about
-_AWAITED = (
-    0.1  # of the time for which batches are kept: an answer that nobody has had yet is asked for by then
-)
+# Of the time for which batches are kept: an answer that nobody has had yet is asked for by then.
+_AWAITED = 0.1
 
 
 class Full(Exception):
