@@ -8,6 +8,7 @@ call, and its answer is one object, `HttpResponse`, and not two.
 from __future__ import annotations
 
 import contextlib
+import functools
 import queue
 import socket
 import ssl
@@ -130,14 +131,6 @@ def _head(method: str, target: str, headers: Mapping[str, str]) -> bytes:
     return encoded + b"\r\n\r\n"
 
 
-class _HttpConnection(_ObservedConnection, urllib3.connection.HTTPConnection):  # type: ignore[misc]
-    pass
-
-
-class _HttpsConnection(_ObservedConnection, urllib3.connection.HTTPSConnection):  # type: ignore[misc]
-    pass
-
-
 class _IdleConnections:
     """The idle connections of a pool, the last one first, as urllib3 keeps them in a LifoQueue.
 
@@ -167,18 +160,6 @@ class _IdleConnections:
         return len(self._connections)
 
 
-class _HttpPool(urllib3.HTTPConnectionPool):
-    ConnectionCls: Any = _HttpConnection
-    QueueCls: Any = _IdleConnections
-    ResponseCls: Any = HttpResponse  # urllib3 before 2
-
-
-class _HttpsPool(urllib3.HTTPSConnectionPool):
-    ConnectionCls: Any = _HttpsConnection
-    QueueCls: Any = _IdleConnections
-    ResponseCls: Any = HttpResponse
-
-
 def _socket_options() -> list[tuple[int, int, int]]:
     """urllib3's own, and probes that keep firewalls from forgetting a connection on which an answer is waited for."""
     options = [*urllib3.connection.HTTPConnection.default_socket_options]
@@ -189,23 +170,19 @@ def _socket_options() -> list[tuple[int, int, int]]:
     return options
 
 
-_POOL_CLASSES = {"http": _HttpPool, "https": _HttpsPool}
-
-
-def _observed(pool_classes: Mapping[str, Any]) -> dict[str, Any]:
-    """Pools as those above, out of others: of SOCKS connections, which urllib3 has where PySocks is installed."""
-    return {
-        scheme: type(
-            "_Pool",
-            (pool,),
-            {
-                "ConnectionCls": type("_Connection", (_ObservedConnection, pool.ConnectionCls), {}),
-                "QueueCls": _IdleConnections,
-                "ResponseCls": HttpResponse,
-            },
-        )
-        for scheme, pool in pool_classes.items()
-    }
+@functools.lru_cache(maxsize=8)
+def _observed(pool: Any) -> Any:
+    """A pool of urllib3's, or of its SOCKS proxies', whose connections are observed."""
+    connection = pool.ConnectionCls
+    return type(
+        pool.__name__,
+        (pool,),
+        {
+            "ConnectionCls": type(connection.__name__, (_ObservedConnection, connection), {}),
+            "QueueCls": _IdleConnections,
+            "ResponseCls": HttpResponse,  # urllib3 before 2
+        },
+    )
 
 
 class Adapter(HTTPAdapter):
@@ -218,9 +195,8 @@ class Adapter(HTTPAdapter):
         self._origin = url.origin
         self._authority = url.netloc if url.port is not None else f"{url.netloc}:443"
         manager = self.poolmanager if proxy is None else self._proxy_manager(proxy)
-        socks = proxy is not None and proxy.lower().startswith("socks")
-        pools = _observed(manager.pool_classes_by_scheme) if socks else _POOL_CLASSES
-        manager.pool_classes_by_scheme = pools
+        pools = manager.pool_classes_by_scheme
+        manager.pool_classes_by_scheme = {scheme: _observed(pool) for scheme, pool in pools.items()}
         manager.connection_pool_kw["socket_options"] = _socket_options()
         if context is not None:
             manager.connection_pool_kw["ssl_context"] = context
