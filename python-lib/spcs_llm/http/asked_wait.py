@@ -29,6 +29,7 @@ _FIELDS_IN_MILLISECONDS: Final = ("retryafterms",)
 _OF_PROVIDER: Final = "llm_provider-retry-after"  # as LiteLLM hands on that of the server behind it
 _MOST_VALUES: Final = 200  # that are looked at in a body
 _LONGEST_SENTENCE: Final = 2000
+_NO_MOMENT: Final = (ValueError, TypeError, OverflowError, IndexError)  # of parsedate_to_datetime
 _FIRST_EPOCH: Final = 1e9  # of a number: a moment, and no duration
 _FIRST_EPOCH_IN_MILLISECONDS: Final = 1e11
 
@@ -57,12 +58,15 @@ def parse_retry_after(value: str | None, now: Now = utc_now) -> float | None:
             return float(text)
         if _DURATION.fullmatch(text):
             return _duration(text)
-        moment = parsedate_to_datetime(text)
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=timezone.utc)
-        return max(0.0, (moment - now()).total_seconds())
-    except (ValueError, TypeError, OverflowError, IndexError):
+        return max(0.0, (_moment_in(text) - now()).total_seconds())
+    except _NO_MOMENT:
         return None
+
+
+def _moment_in(text: str) -> datetime:
+    """The moment that a date of HTTP's says; raises one of _NO_MOMENT for any other text."""
+    moment = parsedate_to_datetime(text)
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=timezone.utc)
 
 
 def parse_milliseconds(value: str | None) -> float | None:
@@ -92,10 +96,10 @@ def wait_in_headers(headers: Mapping[str, str], now: Now = utc_now) -> float | N
 def _clock_of(headers: Mapping[str, str], now: Now) -> Now:
     """The time by the server's own clock, if it gives it: a wait until a moment is not to depend on how ours is set."""
     try:
-        moment = parsedate_to_datetime(headers.get("Date") or "")
-    except (ValueError, TypeError, OverflowError, IndexError):
+        moment = _moment_in(headers.get("Date") or "")
+    except _NO_MOMENT:
         return now
-    return lambda: moment if moment.tzinfo is not None else moment.replace(tzinfo=timezone.utc)
+    return lambda: moment
 
 
 def wait_for_limit(headers: Mapping[str, str], body: Any, reason: str, now: Now = utc_now) -> float | None:
