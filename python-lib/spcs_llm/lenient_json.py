@@ -37,16 +37,17 @@ _ESCAPED = {
 _CLOSING = {"[": "]", "(": ")", "{": "}"}
 
 
-def read_index(value: Any) -> int | None:
+def read_index(value: Any, most_digits: int = 9) -> int | None:
     """Reads an index, which some servers write as a text, or as a number with a fraction of zero.
 
     Args:
         value: The value in the server's JSON.
+        most_digits: How many digits a text may have.
 
     Returns:
         The index; None if the value is not one.
     """
-    if isinstance(value, str) and value.isdecimal() and len(value) < 10:
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= most_digits:
         return int(value)
     if isinstance(value, float) and value.is_integer():
         return int(value)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from spcs_llm.lenient_json import read_index
+
 Choice = dict[str, Any]
 
 
@@ -162,12 +164,7 @@ class Choices:
 
 
 def _number(choice: Choice) -> int | None:
-    index = choice.get("index")
-    if isinstance(index, str) and index.isascii() and index.isdigit() and len(index) < 6:
-        return int(index)
-    if isinstance(index, float) and index.is_integer():
-        return int(index)
-    return index if isinstance(index, int) and not isinstance(index, bool) else None
+    return read_index(choice.get("index"), most_digits=5)
 
 
 def _opens(choice: Choice) -> bool:

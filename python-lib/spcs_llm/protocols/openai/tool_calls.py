@@ -15,6 +15,7 @@ from typing import Any
 
 from spcs_llm.domain import ToolCall, ToolCallDelta
 from spcs_llm.errors import ModelError
+from spcs_llm.lenient_json import read_index
 from spcs_llm.protocols.openai.tool_names import OfferedTools, readable_name
 from spcs_llm.tool_arguments import arguments_text, is_whole, with_declared_kinds
 from spcs_llm.whole_characters import whole_characters
@@ -74,7 +75,7 @@ class _Piece:
         given = next((holder[key] for key in _ARGUMENTS if holder.get(key) is not None), "")
         arguments = given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
         return cls(
-            _index(piece.get("index")),
+            read_index(piece.get("index"), most_digits=5),
             _id(piece.get("id")),
             whole_characters(name) if isinstance(name, str) and any(map(str.isalnum, name)) else None,
             arguments,
@@ -464,14 +465,6 @@ def _free_id(wanted: str | None, taken: Collection[str]) -> str:
 def _new_id() -> str:
     """Nine letters and digits: the one form of id that Mistral's templates accept when it is handed back."""
     return uuid.uuid4().hex[:9]
-
-
-def _index(value: Any) -> int | None:
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 6:
-        return int(value)
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _id(value: Any) -> str | None:
