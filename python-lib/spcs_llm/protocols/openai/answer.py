@@ -16,7 +16,7 @@ from spcs_llm.protocols.openai.choices import Choices, failure_in, is_foreign, t
 from spcs_llm.protocols.openai.content import BESIDE_TEXT
 from spcs_llm.protocols.openai.finish_reasons import ERROR, finish_reason_of, tells_the_end, word_in
 from spcs_llm.protocols.openai.frames import DONE, BrokenFrame, decoded_again, frames, is_heartbeat
-from spcs_llm.protocols.openai.message import GrowingMessage, says
+from spcs_llm.protocols.openai.message import GrowingMessage
 from spcs_llm.protocols.openai.obedience import disobeyed, is_json, json_behind_thoughts
 from spcs_llm.protocols.openai.opening import THOUGHT_ENDS, behind_end_of_thoughts
 from spcs_llm.protocols.openai.usage import usage_of, with_later
@@ -162,7 +162,7 @@ class AnswerReader:
         text, thoughts = self._message.text, ""
         if self._request.json_format is not None:
             text, thoughts = json_behind_thoughts(text)
-        elif not self._message.reasoning and not says(self._request, THOUGHT_ENDS):
+        elif not self._message.reasoning and not self._message.is_asked_for(THOUGHT_ENDS):
             text, thoughts = behind_end_of_thoughts(text, may_be_all=bool(self._finished_calls))
         return ChatAnswer(
             text=text,

@@ -15,6 +15,7 @@ from spcs_llm.protocols.openai.opening import STRAYS, WRAPPERS, JsonFence, Leadi
 from spcs_llm.protocols.openai.text import GrowingText
 from spcs_llm.protocols.openai.tool_calls import NamelessCall, ToolCalls, is_nameless
 
+_TAGS = (*WRAPPERS, "XML", " tag")  # in a prompt that may ask for the answer in tags
 _WORDS_ABOUT_TURNS = ("<|", "token", "ChatML", "template")  # in a prompt that may ask for further turns
 _MOST_BLANKS = 2000  # in a row, within JSON
 
@@ -57,12 +58,13 @@ class GrowingMessage:
         self._forbids_calls = request.tool_choice is not None and request.tool_choice.mode == "none"
         self._said = GrowingText()
         self._thought = GrowingText()
-        unwraps = not _speaks_of_tags(request)
+        self._prompts = [message.text for message in request.messages]
+        unwraps = not self.is_asked_for(_TAGS)
         self._thoughts_before: LeadingThoughts | None = LeadingThoughts(unwraps=unwraps)
         names = self.calls.offered.all_names
         self._markup = CallMarkup(names) if names and not self._forbids_calls else None
-        self._turn_end = TurnEnd(unwraps=unwraps, cuts=not says(request, _WORDS_ABOUT_TURNS))
-        self._strays = None if says(request, STRAYS) else Strays()
+        self._turn_end = TurnEnd(unwraps=unwraps, cuts=not self.is_asked_for(_WORDS_ABOUT_TURNS))
+        self._strays = None if self.is_asked_for(STRAYS) else Strays()
         self._fence = JsonFence() if request.json_format is not None else None
         self._texts: list[str] = []
         self._reasoning: list[str] = []
@@ -97,6 +99,10 @@ class GrowingMessage:
     def has_call_in_thoughts(self) -> bool:
         """Whether the model calls one of the tools within its thoughts."""
         return self._markup is not None and holds_call(self.reasoning, self._markup.names)
+
+    def is_asked_for(self, words: Collection[str]) -> bool:
+        """Whether a message of the request has one of the words, which are then no litter in the answer."""
+        return any(word in prompt for prompt in self._prompts for word in words)
 
     @property
     def is_plain(self) -> bool:
@@ -260,14 +266,3 @@ class GrowingMessage:
         self._blanks = self._blanks + at_end if at_end == len(text) else at_end
         if self._blanks > _MOST_BLANKS and self._as_stream:
             raise EndlessBlanks
-
-
-def _speaks_of_tags(request: ChatRequest) -> bool:
-    """Whether a prompt may ask for the answer in tags."""
-    return says(request, (*WRAPPERS, "XML", " tag"))
-
-
-def says(request: ChatRequest, words: Collection[str]) -> bool:
-    """Whether a text of a request has one of the words."""
-    texts = [message.text for message in request.messages]
-    return any(word in text for text in texts for word in words)
