@@ -5,6 +5,7 @@ They need Playwright, in an environment of their own, and a Chromium: `make test
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -408,6 +409,17 @@ def _ask(page: Any, prompt: str) -> None:
     page.get_by_role("button", name="Ask").click()
 
 
+@contextlib.contextmanager
+def _answering(tab: Any, at: Scene) -> Iterator[Tab]:
+    """A tab in which a model is answering, a word every twentieth of a second."""
+    with at.talker(STRANGER, tokens=10_000, token_seconds=0.05):
+        one = tab()
+        one.open("#/try")
+        _ask(one.page, "Count")
+        one.page.get_by_text("answer word0 word1 word2").wait_for()
+        yield one
+
+
 @pytest.mark.exhaustive
 def test_a_model_answers_with_its_tokens_and_its_trace(tab: Any, at: Scene) -> None:
     with at.talker(STRANGER):
@@ -424,12 +436,8 @@ def test_a_model_answers_with_its_tokens_and_its_trace(tab: Any, at: Scene) -> N
 
 @pytest.mark.exhaustive
 def test_a_slow_answer_is_seen_as_it_comes_and_can_be_cancelled(tab: Any, at: Scene) -> None:
-    with at.talker(STRANGER, tokens=10_000, token_seconds=0.05):
-        one = tab()
-        one.open("#/try")
+    with _answering(tab, at) as one:
         page = one.page
-        _ask(page, "Count")
-        page.get_by_text("answer word0 word1 word2").wait_for()
         page.get_by_text("so far").first.wait_for()
         assert page.get_by_role("button", name="Ask").is_disabled()
         assert one.findings() == []
@@ -447,11 +455,7 @@ def test_a_viewer_who_leaves_cancels_the_prompt(
     tab: Any, at: Scene, backend: tuple[Any, Quick], how: str
 ) -> None:
     prompts = backend[1].monitor.prompts
-    with at.talker(STRANGER, tokens=10_000, token_seconds=0.05):
-        one = tab()
-        one.open("#/try")
-        _ask(one.page, "Count")
-        one.page.get_by_text("answer word0 word1 word2").wait_for()
+    with _answering(tab, at) as one:
         (kept,) = (other for other in prompts._tries.values() if other.ended is None)
         if how == "closed":
             one.page.goto("about:blank")
@@ -1209,12 +1213,8 @@ def test_a_dialog_is_closed_by_the_way_back(tab: Any) -> None:
 
 @pytest.mark.exhaustive
 def test_text_of_an_answer_can_be_selected_while_more_of_it_comes(tab: Any, at: Scene) -> None:
-    with at.talker(STRANGER, tokens=10_000, token_seconds=0.05):
-        one = tab()
-        one.open("#/try")
+    with _answering(tab, at) as one:
         page = one.page
-        _ask(page, "Count")
-        page.get_by_text("answer word0 word1 word2").wait_for()
         page.evaluate("getSelection().selectAllChildren(document.querySelector('p.answer'))")
         selected = page.evaluate("getSelection().toString()")
         length = "document.querySelector('p.answer').textContent.length"
