@@ -15,15 +15,16 @@ from spcs_llm.errors import ModelError, NetworkError, ServiceError, SpcsError
 from spcs_llm.http.attempt import Stream
 from spcs_llm.http.request import HttpRequest
 from spcs_llm.protocols.base import Pieces
-from spcs_llm.protocols.openai.answer import AnswerReader, EmptyStream, UselessStream, Watch
+from spcs_llm.protocols.openai.answer import AnswerReader
 from spcs_llm.protocols.openai.dialect import Dialect, features_of
+from spcs_llm.protocols.openai.growing_answer import Watch
 from spcs_llm.protocols.openai.hints import explained
 from spcs_llm.protocols.openai.lessons import Lesson
 from spcs_llm.protocols.openai.obedience import is_json
 from spcs_llm.protocols.openai.refusals import Refusals
 from spcs_llm.protocols.openai.request import chat_payload, check_request, ignored_settings
 from spcs_llm.protocols.openai.server import Server
-from spcs_llm.protocols.openai.tool_calls import NamelessCall
+from spcs_llm.protocols.openai.useless_streams import EmptyStream, UselessStream
 from spcs_llm.query_context import QueryContext
 
 T = TypeVar("T")
@@ -32,7 +33,6 @@ Read = tuple[ChatAnswer, Optional[str]]  # and what it lacks that the whole answ
 
 _PATH: Final = "/v1/chat/completions"
 _MOST_ATTEMPTS: Final = 8
-_OF_STREAMS: Final = (EmptyStream, UselessStream, NamelessCall)
 
 
 class Chats:
@@ -184,7 +184,7 @@ class Chats:
     def _told(
         self, error: SpcsError, request: ChatRequest, payload: dict[str, object], context: QueryContext
     ) -> SpcsError:
-        if isinstance(error, (UselessStream, NamelessCall)):
+        if isinstance(error, UselessStream):
             return ModelError(error.message, error.hint, place=error.place)
         told = explained(error, request, payload, is_understood=self._server.has_answered)
         return self._server.checked(told, payload, context)

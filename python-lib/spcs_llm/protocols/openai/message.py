@@ -13,7 +13,8 @@ from spcs_llm.protocols.openai.log_probs import tokens_of
 from spcs_llm.protocols.openai.obedience import is_as_formatted, json_behind_thoughts
 from spcs_llm.protocols.openai.opening import STRAYS, WRAPPERS, JsonFence, LeadingThoughts, Strays, TurnEnd
 from spcs_llm.protocols.openai.text import GrowingText
-from spcs_llm.protocols.openai.tool_calls import NamelessCall, ToolCalls, is_nameless
+from spcs_llm.protocols.openai.tool_calls import ToolCalls, is_nameless
+from spcs_llm.protocols.openai.useless_streams import NamelessCall
 
 _TAGS = (*WRAPPERS, "XML", " tag")  # in a prompt that may ask for the answer in tags
 _WORDS_ABOUT_TURNS = ("<|", "token", "ChatML", "template")  # in a prompt that may ask for further turns

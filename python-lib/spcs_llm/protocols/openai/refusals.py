@@ -15,13 +15,12 @@ from spcs_llm.errors import (
     SpcsError,
 )
 from spcs_llm.protocols.openai import refusal_words as words
-from spcs_llm.protocols.openai.answer import EmptyStream, UselessStream
 from spcs_llm.protocols.openai.dialect import SETTINGS, Demand, Dialect, SchemaForm, features_of
 from spcs_llm.protocols.openai.json_schema import closed, limits_in, with_kinds_told
 from spcs_llm.protocols.openai.lessons import Lesson, Lessons
 from spcs_llm.protocols.openai.message import EndlessBlanks
 from spcs_llm.protocols.openai.request import has_other_names
-from spcs_llm.protocols.openai.tool_calls import NamelessCall
+from spcs_llm.protocols.openai.useless_streams import EmptyStream, UselessStream
 from spcs_llm.server_text.refusal_hints import (
     no_other_form_helps,
     says_output_is_unreadable,
@@ -122,7 +121,7 @@ class Refusals:
             return None
         if isinstance(error, NetworkError):
             return self._without_stream(dialect, error)
-        if isinstance(error, (EmptyStream, UselessStream, NamelessCall)):
+        if isinstance(error, (EmptyStream, UselessStream)):
             return Step(replace(dialect, whole=True)) if dialect.asks_for_stream else None
         if not words.may_be_a_refusal(error):
             return None

@@ -17,6 +17,7 @@ from spcs_llm.domain import ToolCall, ToolCallDelta
 from spcs_llm.errors import ModelError
 from spcs_llm.lenient_json import read_index
 from spcs_llm.protocols.openai.tool_names import OfferedTools, readable_name
+from spcs_llm.protocols.openai.useless_streams import NamelessCall
 from spcs_llm.tool_arguments import arguments_text, is_whole, with_declared_kinds
 from spcs_llm.whole_characters import whole_characters
 
@@ -28,16 +29,6 @@ _NO_ID = ("", "null", "none", "undefined")
 _STRUCTURE = re.compile(r'[\\"{}\[\]]')
 _FIRST_KEY = re.compile(r'\{\s*("[^"\\]{0,200}")\s*:')
 _ARGUMENTS = ("arguments", "parameters", "input", "args")
-
-
-class NamelessCall(ModelError):
-    """A tool call without the tool's name, as TGI before 3.1 streams it: its whole answers have the name."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            "The model calls a tool without naming it.",
-            "A larger model, or clearer descriptions of the tools, may help.",
-        )
 
 
 def is_nameless(first: Any) -> bool:
