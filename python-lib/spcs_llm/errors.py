@@ -167,6 +167,10 @@ class SpcsError(Exception):
     def forget_server_text(self) -> None:
         self._server_text = None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For copies and pickles, which call no `__init__`: that of a subclass may take other arguments."""
+        return _without_init, (type(self), self.args), self.__dict__
+
     def __str__(self) -> str:
         text = f"[{self.place}] {self.message}"
         if self.request_id:
@@ -185,6 +189,12 @@ class SpcsError(Exception):
         if self._unquoted is not None:
             error.message = self._unquoted
         return error
+
+
+def _without_init(kind: type[SpcsError], args: tuple[str, str]) -> SpcsError:
+    error = kind.__new__(kind, *args)
+    error._server_text = error._unquoted = None
+    return error
 
 
 def _safe(text: Any) -> str:

@@ -6,11 +6,15 @@ import copy
 import inspect
 import pickle
 import threading
+from typing import Callable
 
 import pytest
 
 from spcs_llm import errors
 from spcs_llm.errors import NetworkError, QueryTimeout, ServiceDown, SpcsError, TlsError
+from spcs_llm.in_snowflake.work import Superseded
+from spcs_llm.protocols.openai.message import EndlessBlanks
+from spcs_llm.protocols.openai.useless_streams import EmptyStream, NamelessCall
 
 EVERY = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, SpcsError)]
 
@@ -34,6 +38,17 @@ def test_every_error_has_a_place_and_survives_copying_and_pickling(kind: type[Sp
         assert (clone.message, clone.hint, clone.place) == ("It failed.", "Mend it.", kind.place)
         assert clone.__dict__ == error.__dict__
         assert str(clone) == str(error)
+
+
+@pytest.mark.parametrize("kind", [EmptyStream, EndlessBlanks, NamelessCall, Superseded])
+def test_an_error_that_chooses_its_own_words_is_copied_too(kind: Callable[[], SpcsError]) -> None:
+    error = kind()
+    error.quote("a server's words")
+    for clone in (copy.copy(error), copy.deepcopy(error), pickle.loads(pickle.dumps(error)), error.again()):
+        assert type(clone) is kind
+        assert str(clone) == str(error)
+        assert "a server's words" in str(clone)
+    assert error.again().quotation == "a server's words."
 
 
 def test_what_network_errors_know_is_copied_too() -> None:
