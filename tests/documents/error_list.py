@@ -2,8 +2,10 @@
 
     python -m tests.documents.error_list      writes docs/errors.md
 
-An error is a call of a class of `errors.py`, or of one of the functions below that make one of a message. The class may
-be one that the function has just chosen. Values that are put into a message when it is raised stand as an ellipsis.
+An error is a call of a class of `errors.py`, or of one of the functions below that make one of a message, or of a
+function of the same module that does. The class may be one that the function has just chosen, or one that always says
+the same, and the message may be in a variable. Values that are put into a message when it is raised stand as an
+ellipsis.
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ _MEANINGS = {
     "webapp": "A request of the webapp *Model services*. The page shows these messages without the brackets.",
     "plugin": "The plugin itself.",
 }
+_MESSAGE = "message"  # stands for one that a function is given
 
 
 class Known(NamedTuple):
@@ -47,18 +50,109 @@ class Known(NamedTuple):
 def known_errors() -> list[Known]:
     """The errors of the library, by place and message, each once."""
     found = {known for path in sorted(LIBRARY.rglob("*.py")) for known in _errors_in(path)}
+    helped = {known[:2] for known in found if known.hint}
+    found = {known for known in found if known.hint or known[:2] not in helped}
     return sorted(found, key=lambda known: (list(_MEANINGS).index(known.place), known.message, known.hint))
+
+
+class Maker(NamedTuple):
+    """A function that makes an error of a message that it is given."""
+
+    position: int
+    error: ast.Call
+    names: Mapping[str, object]
 
 
 def _errors_in(path: Path) -> Iterator[Known]:
     source = path.relative_to(LIBRARY.parent).with_suffix("")
     module = importlib.import_module(".".join(source.parts).removesuffix(".__init__"))
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    for scope in (tree, *(node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))):
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    makers = _makers(functions, vars(module))
+    for scope in (tree, *functions):
         names = {**vars(module), **_chosen_classes(scope, vars(module))}
         for node in ast.walk(scope):
-            if isinstance(node, ast.Call) and (known := _error_in(node, names)) is not None:
-                yield known
+            if isinstance(node, ast.Call):
+                for local in _with_each_text(node, scope, names):
+                    known = _error_in(node, local) or _made_error(node, local, makers)
+                    if known is not None:
+                        yield known
+    for scope in (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)):
+        yield from _own_words(vars(module).get(scope.name), scope, vars(module))
+
+
+def _with_each_text(
+    node: ast.Call, scope: ast.AST, names: Mapping[str, object]
+) -> Iterator[Mapping[str, object]]:
+    """The names, with each text in turn that a function's variable may have which is the call's message."""
+    name = node.args[0].id if node.args and isinstance(node.args[0], ast.Name) else None
+    texts = _assigned(name, node, scope, names) if isinstance(scope, ast.FunctionDef) and name else []
+    yield from ({**names, str(name): text} for text in texts) if texts else (names,)
+
+
+def _assigned(name: str, call: ast.Call, scope: ast.FunctionDef, names: Mapping[str, object]) -> list[str]:
+    """The texts that a variable may have at a call: the last one that it was given, and those of branches since."""
+    statements = [node for node in ast.walk(scope) if isinstance(node, ast.stmt)]
+    around = [each for each in statements if each.lineno <= call.lineno <= (each.end_lineno or 0)]
+    indent = max((each.col_offset for each in around), default=0)
+    given = [
+        each
+        for each in statements
+        if isinstance(each, ast.Assign) and each.lineno < call.lineno and ast.unparse(each.targets[0]) == name
+    ]
+    texts = []
+    for each in sorted(given, key=lambda each: -each.lineno):
+        text = _text(each.value, {**names, name: None})
+        if text is None or name in {ast.unparse(inner) for inner in ast.walk(each.value)}:
+            continue
+        texts.append(text)
+        if each.col_offset <= indent:
+            break
+    return texts
+
+
+def _makers(functions: list[ast.FunctionDef], names: Mapping[str, object]) -> dict[str, Maker]:
+    makers: dict[str, Maker] = {}
+    for function in functions:
+        parameters = [each.arg for each in function.args.args if each.arg != "self"]
+        local = {**names, **_chosen_classes(function, names), **dict.fromkeys(parameters, _MESSAGE)}
+        for node in ast.walk(function):
+            if (
+                isinstance(node, ast.Call)
+                and node.args
+                and isinstance(node.args[0], ast.Name)
+                and node.args[0].id in parameters
+                and _error_in(node, local) is not None
+            ):
+                makers[function.name] = Maker(parameters.index(node.args[0].id), node, local)
+    return makers
+
+
+def _made_error(node: ast.Call, names: Mapping[str, object], makers: Mapping[str, Maker]) -> Known | None:
+    called = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
+    maker = makers.get(called)
+    if maker is None or len(node.args) <= maker.position:
+        return None
+    message = _text(node.args[maker.position], names)
+    made = _error_in(maker.error, maker.names)
+    if made is None or not (message or "").strip(" …."):
+        return None
+    return made._replace(message=made.message.replace(_MESSAGE, str(message)))
+
+
+def _own_words(kind: object, scope: ast.ClassDef, names: Mapping[str, object]) -> Iterator[Known]:
+    """What an error says whose class has the words, and hands them to the class that it derives from."""
+    if not _is_error(kind):
+        return
+    for node in ast.walk(scope):
+        if (
+            isinstance(node, ast.Call)
+            and ast.unparse(node.func) == "super().__init__"
+            and len(node.args) == 2
+        ):
+            message = _text(node.args[0], names)
+            if message is not None:
+                yield Known(str(getattr(kind, "place", "")), message, _hints(node.args[1], names))
 
 
 def _chosen_classes(scope: ast.AST, names: Mapping[str, object]) -> dict[str, object]:
@@ -94,7 +188,7 @@ def _error_in(node: ast.Call, names: Mapping[str, object]) -> Known | None:
         return Known("settings", f"'…' {texts[0] or '…'}.", "")
     if called == "TemplateError":
         return Known("settings", f"'Chat template' cannot be used: {texts[0] or '…'}.", "")
-    if called == "unexpected_reply" and texts and texts[0]:
+    if called in ("unexpected_reply", "useless") and texts and texts[0]:
         error = unexpected_reply("")
         return Known(error.place, texts[0], error.hint)
     kind = names.get(called)
@@ -109,7 +203,11 @@ def _error_in(node: ast.Call, names: Mapping[str, object]) -> Known | None:
 
 def _hints(node: ast.expr, names: Mapping[str, object]) -> str:
     """What to do, or all that it may be where the code chooses."""
-    nodes = [node.body, node.orelse] if isinstance(node, ast.IfExp) else [node]
+    nodes = [node]
+    if isinstance(node, ast.IfExp):
+        nodes = [node.body, node.orelse]
+    elif isinstance(node, ast.BoolOp):
+        nodes = node.values
     texts = [(_text(each, names) or "").strip() for each in nodes]
     return " Or: ".join(dict.fromkeys(text for text in texts if text))
 
