@@ -435,7 +435,7 @@ def test_tokens_that_last_next_to_nothing_are_used_somewhat_longer(seconds: floa
     for _ in range(1000):
         life.ask()
         life.passes(0.01)
-    assert len(life.sign_in.done) <= 10 + 4 * 10 + 2, "four a second in the long run"
+    assert len(life.sign_in.done) <= 10 + 2 * 10 + 1, "two a second in the long run"
 
 
 def test_a_life_of_seconds_is_kept_to(life: Life) -> None:

@@ -190,8 +190,9 @@ class TokenCache:
 
     def _keep(self, token: Token) -> Token:
         with self._lock:
-            if not self._sign_ins.take():
-                token = token.used_until(self._clock() + _SECONDS_PER_SIGN_IN)
+            early = self._sign_ins.spend()
+            if early:
+                token = token.used_until(self._clock() + early)
             self._token = token
         return token
 
@@ -240,13 +241,23 @@ class _Allowance:
         self._counted_at = clock()
 
     def take(self) -> bool:
-        now = self._clock()
-        self._left = min(self._most, self._left + (now - self._counted_at) / self._seconds_each)
-        self._counted_at = now
+        """Takes one if there is one, and says whether there was."""
+        self._count()
         if self._left < 1:
             return False
         self._left -= 1
         return True
+
+    def spend(self) -> float:
+        """Takes one in any case, and returns the seconds by which that is too early."""
+        self._count()
+        self._left -= 1
+        return max(0.0, -self._left) * self._seconds_each
+
+    def _count(self) -> None:
+        now = self._clock()
+        self._left = min(self._most, self._left + (now - self._counted_at) / self._seconds_each)
+        self._counted_at = now
 
 
 @dataclass(frozen=True)
