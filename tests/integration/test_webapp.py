@@ -41,6 +41,7 @@ HOSTILE = (
     f'Snowflake Token="{SECRETS[3]}"',
     "Received request chatcmpl-1: prompt: 'the secret of the user'",
 )
+RATES = [0.57, 0.06]  # credits per hour: a node for each service, with nothing else on it
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +62,12 @@ def started(at: Scene) -> Iterator[Any]:
 def running(at: Scene, started: Any) -> Any:
     """The same, as soon as it has seen that what other tests changed is as it was."""
     browser = at.browser(started, OPERATOR)
-    wait_for(lambda: {row["kind"] for row in at.known(browser, services=2)["rows"]} == {"running"})
+
+    def is_as_it_was() -> bool:
+        rows = at.known(browser, services=2)["rows"]
+        return [(row["kind"], row["credits"]) for row in rows] == [("running", rate) for rate in RATES]
+
+    wait_for(is_as_it_was)
     return started
 
 
@@ -99,7 +105,7 @@ def test_all_services_are_there_with_what_they_cost(at: Scene, running: Any) -> 
         (CHAT, "running", 1, 1),
         (EMBED, "running", 1, 1),
     ]
-    assert [row["credits"] for row in seen["rows"]] == [0.57, 0.06]
+    assert [row["credits"] for row in seen["rows"]] == RATES
     assert (seen["sums"]["credits"], round(seen["sums"]["cost"], 2)) == (pytest.approx(0.63), 1.89)
     assert seen["age"] >= 0
     assert f"user {USER}, role {CALLER}" in seen["identity"]
