@@ -151,7 +151,8 @@ class Field:
         made.answer["errors"] = [row.get("errorMessage") for row in rows]
         made.answer["trace"] = {"children": [row.get("trace") or {} for row in rows]}
         if all("embedding" not in row for row in rows):
-            made.error = rows[0].get("errorMessage")
+            # The first text is asked by itself. What others had of the server's words, they share, and are not told.
+            made.error = max((row.get("errorMessage") or "" for row in rows), key=len)
         if len(rows) == 1:
             made.answer.update((name, rows[0][name]) for name in _COUNTS if name in rows[0])
         return made

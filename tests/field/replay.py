@@ -208,7 +208,7 @@ def _body(reply: Mapping[str, Any], asked: Asked) -> tuple[bytes, str]:
         made = _whole(reply["message"], reply.get("finish", "stop"), reply.get("usage"))
         return _bytes(_written(made)), "application/json"
     if "vectors" in reply:
-        return _bytes(_written(_vectors(asked))), "application/json"
+        return _bytes(_written(_vectors(asked, reply["vectors"]))), "application/json"
     if "json" not in reply:
         return b"", "application/json"
     return _bytes(_written(reply["json"])), "application/json"
@@ -299,11 +299,21 @@ def vector_of(text: str) -> list[float]:
     return [float(len(text)), float(sum(map(ord, text)) % 997), 1.0]
 
 
-def _vectors(asked: Asked) -> dict[str, Any]:
-    """A faultless answer to an embedding request of OpenAI's API, in decimal numbers."""
+def _vectors(asked: Asked, how: Any) -> dict[str, Any]:
+    """An answer to an embedding request of OpenAI's API, or of the rows of a model in the registry."""
+    missing = how["none_for"] if isinstance(how, Mapping) else ()
+    if "data" in asked.body:
+        texts = [text for _, row in asked.body["data"] for text in row.values()]
+        outputs = ["[nan, nan, nan]" if text in missing else str(vector_of(text)) for text in texts]
+        return {"data": [[at, {"outputs": output}] for at, output in enumerate(outputs)]}
     texts = asked.body["input"] if isinstance(asked.body["input"], list) else [asked.body["input"]]
     data = [
-        {"object": "embedding", "index": at, "embedding": vector_of(text)} for at, text in enumerate(texts)
+        {
+            "object": "embedding",
+            "index": at,
+            "embedding": [None] * 3 if text in missing else vector_of(text),
+        }
+        for at, text in enumerate(texts)
     ]
     usage = {"prompt_tokens": 5, "total_tokens": 5}
     return {"object": "list", "data": data, "model": MODEL, "usage": usage}

@@ -11,7 +11,7 @@ import pytest
 
 from tests.field.mesh import REPORTS_PER_DSS, Field
 from tests.field.replay_report import replay
-from tests.field.reports import Report, all_reports
+from tests.field.reports import UNARY, Report, all_reports
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +26,15 @@ def _cases() -> list[object]:
     return [_case(number // REPORTS_PER_DSS, report, way) for number, (report, way) in enumerate(asked)]
 
 
+def _cases_of_texts() -> list[object]:
+    asked = [
+        report
+        for report in all_reports()
+        if any(len(each.asked.get("texts") or ()) > 1 for each in report.queries)
+    ]
+    return [_case(number // REPORTS_PER_DSS, report, UNARY) for number, report in enumerate(asked)]
+
+
 def _case(dss: int, report: Report, way: str) -> object:
     known = pytest.mark.xfail(strict=True, reason="a known fault, marked in the report")
     marks = [known] if way in report.known_faults else []
@@ -35,5 +44,16 @@ def _case(dss: int, report: Report, way: str) -> object:
 @pytest.mark.sample(120)
 @pytest.mark.parametrize(("field", "report", "way"), _cases(), indirect=["field"], scope="module")
 def test_a_report_is_answered_rightly(field: Field, report: Report, way: str) -> None:
+    wrong = replay(field, report, way)
+    assert not wrong, "\n".join([report.report, *wrong])
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize(("field", "report", "way"), _cases_of_texts(), indirect=["field"], scope="module")
+def test_texts_may_come_one_by_one(
+    field: Field, report: Report, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As they do where threads start late: what is right does not depend on which texts share a request."""
+    monkeypatch.setattr("sandbox.dss.checks.check_max_parallelism", lambda value: 1)
     wrong = replay(field, report, way)
     assert not wrong, "\n".join([report.report, *wrong])
