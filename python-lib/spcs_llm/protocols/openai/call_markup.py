@@ -9,6 +9,8 @@ from typing import Any, Final
 
 from spcs_llm.protocols.openai.text import begins_at
 
+# Of the token in the tags of DeepSeek V3.2 and V4, as tokenizers and gateways write it.
+_BARS: Final = ("\uff5c", "\uff5c\uff5c", "|", "||", "\u2016")
 _ENDS: Final = {
     "<tool_call>": "</tool_call>",  # Qwen, Hermes, GLM
     "<tool_calls>": "</tool_calls>",  # Hunyuan
@@ -25,18 +27,28 @@ _ENDS: Final = {
     "<|tool_calls_section_begin|>": "<|tool_calls_section_end|>",  # Kimi K2
     "<|tool_call_begin|>": "<|tool_call_end|>",  # Kimi K2, where it forgets the section
     "<|python_tag|>": "<|eom_id|>",  # Llama 3
+    "<|python_start|>": "<|python_end|>",  # Llama 4
+    "<longcat_tool_call>": "</longcat_tool_call>",
+    "<start_function_call>": "<end_function_call>",  # FunctionGemma
+    "<|action_start|>": "<|action_end|>",  # InternLM
     "[TOOL_CALLS]": "</s>",  # Mistral, at the end of a turn
     "<|START_ACTION|>": "<|END_ACTION|>",  # Command A
     "<\uff5ctool\u2581calls\u2581begin\uff5c>": "<\uff5ctool\u2581calls\u2581end\uff5c>",  # DeepSeek
-    "<\uff5cDSML\uff5cfunction_calls>": "</\uff5cDSML\uff5cfunction_calls>",  # DeepSeek V3.2
-    "<\uff5cDSML\uff5ctool_calls>": "</\uff5cDSML\uff5ctool_calls>",  # DeepSeek V4
+    "<\uff5ctool\u2581call\u2581begin\uff5c>": "<\uff5ctool\u2581call\u2581end\uff5c>",  # where it forgets those
+    **{
+        f"<{bars}DSML{bars}{calls}>": f"</{bars}DSML{bars}{calls}>"
+        for bars in _BARS
+        for calls in ("function_calls", "tool_calls")
+    },
 }
 # The closing tags around calls whose opening ones are not there.
 _STRAY: Final = re.compile(r"\s{0,8}(?:</tool_call>|<\|tool_calls_section_end\|>)")
 # A text that begins as a call does which is nothing but JSON: Llama's, and others' without their tags.
 _BARE: Final = re.compile(r'\s{0,64}(?:\[\s{0,8})?\{\s{0,8}"(?:name|function|type)"\s{0,8}:')
 _MAY_BE_BARE: Final = re.compile(r'\s{0,64}(?:(?:\[\s{0,8})?\{\s{0,8}(?:"[a-z]{0,8}"?\s{0,8})?|\[\s{0,8})?')
-_OPENING: Final = re.compile("|".join(map(re.escape, _ENDS)))
+_FUNCTOOLS: Final = "functools"  # Phi-4 mini writes this word before the JSON
+_MOST_BLANKS: Final = 64
+OPENING: Final = re.compile("|".join(map(re.escape, _ENDS)))
 
 
 class CallMarkup:
@@ -54,6 +66,7 @@ class CallMarkup:
 
     def __init__(self, names: Collection[str]) -> None:
         self.names = names
+        self._lists = tuple(f"[{name}(" for name in names)  # of Python, as Llama 4 writes calls
         self._begun = ""
         self._held: list[str] = []
         self._is_start = True
@@ -76,15 +89,16 @@ class CallMarkup:
             self._held.append(piece)
             return ""
         text = self._begun + piece
-        if self._is_start and _MAY_BE_BARE.fullmatch(text):
+        is_bare = self._begins_bare_call(text) if self._is_start else False
+        if is_bare is None:
             self._begun = text
             return ""
-        if self._is_start and _BARE.match(text):
+        if is_bare:
             self._held.append(text)
             self._begun = ""
             return ""
         self._is_start = False
-        found = _OPENING.search(text)
+        found = OPENING.search(text)
         at = begins_at(text, _ENDS) if found is None else found.start()
         self._begun = text[at:] if found is None else ""
         if found is not None:
@@ -108,7 +122,7 @@ class CallMarkup:
             return "" if is_called else text
         kept: list[str] = []
         at = 0
-        while (found := _OPENING.search(text, at)) is not None:
+        while (found := OPENING.search(text, at)) is not None:
             end = text.find(_ENDS[found[0]], found.end())
             until = len(text) if end < 0 else end
             past = until if end < 0 else end + len(_ENDS[found[0]])
@@ -127,12 +141,28 @@ class CallMarkup:
         left = "".join(kept)
         return left if left.strip() or left == text else ""
 
-    def _is_bare_call(self, text: str) -> bool:
-        """Whether a text is the JSON of calls of the tools, or only the beginning of JSON."""
-        if text.strip() in ("{", '{"', "["):
+    def _begins_bare_call(self, text: str) -> bool | None:
+        """Whether a text begins as one does that is nothing but calls; None while that is not certain."""
+        if _MAY_BE_BARE.fullmatch(text):
+            return None
+        if _BARE.match(text):
             return True
+        head = text.lstrip()
+        if not head or len(text) - len(head) > _MOST_BLANKS:
+            return False
+        beginnings = (f"{_FUNCTOOLS}[", *self._lists)
+        may_become = any(beginning.startswith(head) for beginning in beginnings)
+        return True if head.startswith(beginnings) else None if may_become else False
+
+    def _is_bare_call(self, text: str) -> bool:
+        """Whether a text is nothing but calls of the tools, as JSON or as Python; or only the beginning of JSON."""
+        text = text.strip()
+        if text in ("{", '{"', "["):
+            return True
+        if text.startswith(self._lists):
+            return text.endswith(")]")
         try:
-            calls = json.loads(text)
+            calls = json.loads(text.removeprefix(_FUNCTOOLS))
         except (ValueError, RecursionError):
             return False
         calls = calls if isinstance(calls, list) else [calls]
@@ -149,7 +179,7 @@ class CallMarkup:
 def holds_call(thoughts: str, names: Collection[str]) -> bool:
     """Whether a model calls one of the tools within its thoughts, and does not only think about a call."""
     at = 0
-    while (found := _OPENING.search(thoughts, at)) is not None:
+    while (found := OPENING.search(thoughts, at)) is not None:
         end = thoughts.find(_ENDS[found[0]], found.end())
         at = len(thoughts) if end < 0 else end
         block = thoughts[found.end() : at]
