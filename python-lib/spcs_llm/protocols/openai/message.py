@@ -248,7 +248,7 @@ class GrowingMessage:
             text = self._markup.part(text)
         if text and self._strays is not None and ("<" in text or self._strays.is_waiting):
             text = self._strays.part(text)
-        if text and ("<" in text or self._turn_end.is_waiting):
+        if text and ("<" in text or "[" in text or self._turn_end.is_waiting):
             text = self._turn_end.part(text)
         if self._fence is not None and text:
             self._count_blanks(text)

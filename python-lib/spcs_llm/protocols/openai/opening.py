@@ -20,21 +20,26 @@ THOUGHTS: Final = {
     "<|START_THINKING|>": "<|END_THINKING|>",  # Command A
     "<|inner_prefix|>": "<|inner_suffix|>",  # Apertus
     "\u25c1think\u25b7": "\u25c1/think\u25b7",  # Kimi's first models
+    "<longcat_think>": "</longcat_think>",
+    "<|begin_of_thought|>": "<|end_of_thought|>",  # Sky-T1, OpenThinker
 }
-THOUGHT_ENDS: Final = tuple(THOUGHTS.values())
+# Of Apriel, whose thoughts begin with words, and only in the prompt.
+_BEGUN_WITH_WORDS: Final = {"Here are my reasoning steps:": "[BEGIN FINAL RESPONSE]"}
+THOUGHT_ENDS: Final = (*THOUGHTS.values(), *_BEGUN_WITH_WORDS.values())
 _TAGS: Final = (*THOUGHTS, *THOUGHT_ENDS)  # an end comes first where the template has begun the block
 _MOST_BLOCKS: Final = 2
 # What begins the model's turn in a prompt, with and without the tokens that a server leaves out of texts.
 _ROLES: Final = (
     "<|start_header_id|>assistant<|end_header_id|>", "<|im_start|>assistant\n", "<start_of_turn>model\n", "assistant\n",
 )  # fmt: skip
-_ANSWERS: Final = ("<|START_RESPONSE|>", "<|START_TEXT|>")  # of Command A, with their ends below
+# Of Command A and of Sky-T1, with their ends below.
+_ANSWERS: Final = ("<|START_RESPONSE|>", "<|START_TEXT|>", "<|begin_of_solution|>")
 # `</s>` is also HTML's closing tag for struck-out text, so it is kept if there is a `<s>` before it: see _OPENINGS.
 _TURN_ENDS: Final = (
     "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<|endoftext|>", "<|end|>", "<|EOT|>", "<end_of_turn>",
     "<turn|>", "<|return|>", "<|END_OF_TURN_TOKEN|>", "<\uff5cend\u2581of\u2581sentence\uff5c>", "<eos>", "</s>",
     "<|END_RESPONSE|>", "<|END_TEXT|>", "<end_of_utterance>", "<|end_of_turn|>", "<|im_assistant|>", "<|user|>",
-    "<|observation|>",
+    "<|observation|>", "<|end_of_solution|>", "[END FINAL RESPONSE]",
 )  # fmt: skip
 # Around the answer behind the thoughts of Hunyuan and of ERNIE. Others write such tags where a prompt wants them.
 WRAPPERS: Final = {"<answer>": "</answer>", "<response>": "</response>"}
@@ -353,7 +358,7 @@ def behind_end_of_thoughts(text: str, *, may_be_all: bool) -> tuple[str, str]:
     Returns:
         The answer and the thoughts; the text, and nothing, if it is something else or quotes the end.
     """
-    for begin, end in THOUGHTS.items():
+    for begin, end in (*THOUGHTS.items(), *_BEGUN_WITH_WORDS.items()):
         thoughts, found, rest = text.partition(end)
         if not found or begin in thoughts or end in rest or not thoughts.strip():
             continue
