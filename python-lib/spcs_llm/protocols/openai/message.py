@@ -7,6 +7,7 @@ from typing import Any
 
 from spcs_llm.domain import ChatDelta, ChatRequest, ToolCallDelta
 from spcs_llm.errors import ModelError
+from spcs_llm.protocols.openai.argument_litter import TOKENS
 from spcs_llm.protocols.openai.call_markup import CallMarkup, holds_call
 from spcs_llm.protocols.openai.content import has_nothing_known, text_and_reasoning
 from spcs_llm.protocols.openai.log_probs import tokens_of
@@ -60,6 +61,7 @@ class GrowingMessage:
         self._said = GrowingText()
         self._thought = GrowingText()
         self._prompts = [message.text for message in request.messages]
+        self.calls.may_quote_marks = self.is_asked_for(TOKENS)
         unwraps = not self.is_asked_for(_TAGS)
         self._thoughts_before: LeadingThoughts | None = LeadingThoughts(unwraps=unwraps)
         names = self.calls.offered.all_names

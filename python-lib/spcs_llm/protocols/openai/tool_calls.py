@@ -16,6 +16,12 @@ from typing import Any
 from spcs_llm.domain import ToolCall, ToolCallDelta
 from spcs_llm.errors import ModelError
 from spcs_llm.lenient_json import read_index
+from spcs_llm.protocols.openai.argument_litter import (
+    behind_mark,
+    with_its_end,
+    without_marks,
+    without_next_call,
+)
 from spcs_llm.protocols.openai.tool_names import OfferedTools, readable_name
 from spcs_llm.protocols.openai.useless_streams import NamelessCall
 from spcs_llm.tool_arguments import arguments_text, is_whole, with_declared_kinds
@@ -137,6 +143,7 @@ class ToolCalls:
     Attributes:
         offered: The names that the model may call by.
         lost_a_part: Whether arguments begin like a JSON object and have no end, or end like one and have no beginning.
+        may_quote_marks: Whether values may have marks of the model's format, because the query is about them.
     """
 
     def __init__(
@@ -150,6 +157,7 @@ class ToolCalls:
         self._told: list[_Call] = []
         self._ids = set(taken_ids)
         self.lost_a_part = False
+        self.may_quote_marks = False
 
     def __bool__(self) -> bool:
         return bool(self._calls)
@@ -257,17 +265,13 @@ class ToolCalls:
             name = offered or readable_name(call.name or "") or forced
             if not name:
                 raise NamelessCall
-            text = _text_of(call.pieces).lstrip("\ufeff")
             if cut_short and call is calls[-1] and not call.is_whole:
                 which = f" of the tool {offered!r}" if offered else ""  # any other name may be any text
                 raise ModelError(
                     f"The answer reached its token limit in the middle of a call{which}.",
                     "Raise the query's maximum of output tokens.",
                 )
-            arguments = with_declared_kinds(arguments_text(text), self._schemas.get(name))
-            begins = text.lstrip().startswith(("{", "[", '"{', "`"))
-            ends = call.is_whole or is_whole(text) if begins else not text.rstrip().endswith("}")
-            self.lost_a_part = self.lost_a_part or not ends
+            arguments = self._arguments(call, self._schemas.get(name))
             within = [] if call.is_told else self._calls_within(name, arguments)
             if within:
                 finished.extend(within)
@@ -276,6 +280,16 @@ class ToolCalls:
             ids.add(call_id)
             finished.append(ToolCall(call_id, name, arguments))
         return tuple(finished[:MAX_CALLS])
+
+    def _arguments(self, call: _Call, schema: Mapping[str, Any] | None) -> str:
+        """The text of a JSON object for a call's arguments; notes whether a part of them is lost."""
+        came = behind_mark(_text_of(call.pieces))
+        text = with_its_end(without_next_call(came))
+        begins = text.lstrip().startswith(("{", "[", '"{', "`"))
+        ends = call.is_whole or is_whole(text) if begins else not text.rstrip().endswith("}")
+        self.lost_a_part = self.lost_a_part or not ends or text != came
+        arguments = without_marks(arguments_text(text), schema, may_quote=self.may_quote_marks)
+        return with_declared_kinds(arguments, schema)
 
     def _calls_within(self, name: str, arguments: str) -> list[ToolCall]:
         """The calls that models trained by OpenAI wrap into one of a tool that there is not, if they are clear."""

@@ -7,6 +7,8 @@ import re
 from collections.abc import Collection, Iterable
 from typing import Final
 
+from spcs_llm.protocols.openai.call_markup import OPENING
+
 _LONGEST = 256  # characters of a name; a tool's has 64 at most in OpenAI's API
 _LONGEST_SAID = 4 * _LONGEST  # with what engines leave on it
 _TAG = r"<[^<>]{0,80}>?"
@@ -17,7 +19,8 @@ _MEANT = re.compile(
     r"(?P<whole>(?:(?:functions?|tools?|tool_calls?|default(?:_api)?|multi_tool_use|api|mcp|server|namespace)\s{0,4}[.:/]\s{0,4}){0,4}"
     r"(?P<name>[\w.\-/]{1,128}?))"
     r"(?::\d{1,9})?"
-    r"\s{0,20}(?:$|[<\n\"'`\])(:,;=].*|(?<=\n).*)",
+    # the last is of Mistral, between the name and the arguments
+    r"\s{0,20}(?:$|[<\n\"'`\])(:,;=].*|(?<=\n).*|\[(?:ARGS|CALL_ID)\].*)",
     re.DOTALL,
 )
 _PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
@@ -87,7 +90,7 @@ class OfferedTools:
             return self._by_plain_name[name]
         if len(name) > _LONGEST_SAID:  # of each piece of a call it is asked anew
             return None
-        for candidate in (name.strip(), _cleaned(name)):
+        for candidate in (name.strip(), _cleaned(name), _behind_tags(name)):
             if candidate in self._names:
                 return candidate
             if candidate in self._by_plain_name:
@@ -106,6 +109,11 @@ def readable_name(name: str) -> str:
 def _cleaned(name: str, what: str = "name") -> str:
     found = _MEANT.match(name[:_LONGEST_SAID])
     return found[what] if found else name.strip()
+
+
+def _behind_tags(name: str) -> str:
+    """What follows the last tag that begins a call: a parser may take the sentence before it for the name, too."""
+    return OPENING.split(name)[-1].strip()
 
 
 def _folded(name: str) -> str:
