@@ -113,6 +113,7 @@ _LITELLM_TAIL = re.compile(
 )
 _PATH = re.compile(r"[\w.\[\]]+(?: ?-> ?[\w.\[\]]+)*:?")
 _DUMP = re.compile(r"(?:[;,]?\s{0,8}\b\w{1,60}\s{0,8}[=:]\s{0,8})?[\[{(]{1,20}\s{0,8}\Z")
+_SOURCE = re.compile(r"\s?\(/[^\s()]{1,300}\.[a-z]{1,4}:\d{1,6}\)\Z")  # the line of a program that failed
 _TRACEBACK = re.compile(r"^\s*Traceback\b", re.MULTILINE)
 _WHERE = re.compile(
     r"While executing\b|at (?:row|line)\b", re.IGNORECASE
@@ -454,7 +455,7 @@ def telling_line(text: str) -> str:
     if problems:
         told = [_without_input(line.strip()) for line in (first, *problems[: _MAX_PROBLEMS - 1])]
         return "; ".join(dict.fromkeys(told))
-    return _DUMP.sub("", _without_input(first)).rstrip(" :;,") or first
+    return _DUMP.sub("", _SOURCE.sub("", _without_input(first))).rstrip(" :;,") or first
 
 
 def _is_alike(line: str, other: str) -> bool:

@@ -135,7 +135,8 @@ _HINTS = tuple(
             " thinking off.",
         ),
         (
-            r"not support (tools?|functions?)|tools? (are|is) not supported|tool (use|calling) is not",
+            r"not support (tools?|functions?)|tools? (are|is) not supported|tool (use|calling) is not"
+            r"|unsupported param\w*\W{1,4}tools?\b",
             "Use a model that supports tools, or a query without tools.",
         ),
         (

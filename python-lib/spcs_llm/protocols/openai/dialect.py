@@ -47,6 +47,7 @@ class Dialect:
         schema_without: Keywords that the JSON schema goes without, such as patterns and lengths.
         schema_closed: Objects of the JSON schema with known properties are closed, and all properties required.
         tools_without: Keywords that the schemas of tools go without.
+        tools_of_one_type: Schemas of tools name one type where they allow that type or null.
         tools_tell_kinds: Schemas of tools name all kinds of value where they allow any.
         strict_tools: A tool that must be called is to be held to its schema.
         object_arguments: Arguments of calls in the history are objects, and not the text of one.
@@ -76,6 +77,7 @@ class Dialect:
     schema_without: frozenset[str] = frozenset()
     schema_closed: bool = False
     tools_without: frozenset[str] = frozenset()
+    tools_of_one_type: bool = False
     tools_tell_kinds: bool = False
     strict_tools: bool = True
     object_arguments: bool = False

@@ -24,6 +24,10 @@ from spcs_llm.server_text.refusal_hints import CHECK_PROTOCOL, SEE_LOGS, TOO_LON
 
 _MOST_MAPS: Final = 5
 _WORD_JSON: Final = re.compile(r"the word .{0,2}json", re.IGNORECASE)
+_NOT_SET_UP: Final = re.compile(
+    r"\b(guided|structured|grammar)\w{0,20}\b.{0,30}\b(not (set ?up|enabled|configured)|disabled)\b",
+    re.IGNORECASE,
+)
 _COUNT: Final = re.compile(r"(?<!\d)\d{5,9}(?!\d)")
 _CHANGE: Final = (
     "Change or remove the setting, or ask a DSS administrator to turn on 'Leave out refused settings'."
@@ -90,6 +94,11 @@ def _is_about_address(request: ChatRequest, text: str) -> bool:
 def _about_schema(request: ChatRequest, text: str) -> str:
     if _WORD_JSON.search(text):
         return "Write the word JSON in the prompt."
+    if _NOT_SET_UP.search(text):
+        return (
+            "Ask whoever runs the service to turn on structured output in the server, or set 'ifSupported' to accept"
+            " prose."
+        )
     schema = request.json_format.schema if request.json_format else None
     if not schema:
         return "Set 'ifSupported' to accept prose from a service that cannot do it."

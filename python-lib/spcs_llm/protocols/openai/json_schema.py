@@ -156,6 +156,24 @@ def with_kinds_told(schema: Mapping[str, Any]) -> dict[str, Any]:
     return _mapped(schema, tell)
 
 
+def with_one_type(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Names only the type in the parts of a JSON schema that allow a type and null, as a list of both.
+
+    Args:
+        schema: A JSON schema.
+
+    Returns:
+        A new schema. Lists of more types stay.
+    """
+
+    def name(part: dict[str, Any]) -> dict[str, Any]:
+        types = part.get("type")
+        others = [each for each in types if each != "null"] if isinstance(types, (list, tuple)) else []
+        return {**part, "type": others[0]} if len(others) == 1 else part
+
+    return _mapped(schema, name)
+
+
 def maps_in(schema: Mapping[str, Any]) -> list[str]:
     """The names of the properties that are objects of any names."""
     names: list[str] = []

@@ -99,6 +99,15 @@ ABOUT_NAMES_OF_RESULTS: Final = re.compile(
 )
 ABOUT_NULL: Final = re.compile(r"\bcontent\b|null|none\b|nonetype|undefined|nil\b", _I)
 ABOUT_TEMPLATE: Final = re.compile(r"jinja|chat.?template|rendering prompt|apply_chat_template|template", _I)
+# Of servers that have JSON, and not by a schema.
+FORM_REFUSED: Final = re.compile(
+    r"\bresponse_format.{0,3}type\b.{0,20}\b(unavailable|not (supported|available))"
+    r"|\bjson_schema\b\W{0,3}(is|are) (unavailable|unsupported|not (yet |currently )?(supported|available))"
+    r"|\bnot support (the )?response.format( of)?( type)?\W{0,3}json_schema\b(?!\.)",
+    _I,
+)
+# Of Go's structures for a tool's schema, in which a type is a text.
+ABOUT_LISTS_OF_TYPES: Final = re.compile(r"\bunmarshal array into Go .{0,80}\btype of type string\b", _I)
 INVALID: Final = "Input should be"
 ABOUT_STRICT: Final = re.compile(
     r"\bstrict\b(?! ?ly)|additionalProperties|schema for function|tools\W{1,3}0", _I

@@ -16,7 +16,7 @@ from spcs_llm.errors import (
 )
 from spcs_llm.protocols.openai import refusal_words as words
 from spcs_llm.protocols.openai.dialect import SETTINGS, Demand, Dialect, SchemaForm, features_of
-from spcs_llm.protocols.openai.json_schema import closed, limits_in, with_kinds_told
+from spcs_llm.protocols.openai.json_schema import closed, limits_in, with_kinds_told, with_one_type
 from spcs_llm.protocols.openai.lessons import Lesson, Lessons
 from spcs_llm.protocols.openai.message import EndlessBlanks
 from spcs_llm.protocols.openai.request import has_other_names
@@ -165,6 +165,8 @@ class Refusals:
                 return _step(dialect, {"empty_reasoning": is_missing}, calls)
         is_about_strict = self._asks_for_strict_tool(dialect) and words.ABOUT_STRICT.search(text) is not None
         if words.refuses_tool_schema(payload, text) and not is_about_strict:
+            if words.ABOUT_LISTS_OF_TYPES.search(text) and _has_lists_of_types(self.request, dialect):
+                return _step(dialect, {"tools_of_one_type": True}, frozenset({"tools"}))
             simpler = _with_simpler_tools(dialect, self.request, text)
             if simpler is not None:
                 return Step(simpler)
@@ -351,7 +353,8 @@ def _with_another_format(dialect: Dialect, json_format: JsonFormat, text: str) -
     if schema is None and not dialect.schema_of_any and "json_schema" in text:
         return _step(dialect, {"schema_of_any": True}, frozenset({"response_format"}))
     if schema is not None:
-        if dialect.schema_form == "json_schema" and "json_object" in text and not json_format.strict:
+        is_form = "json_object" in text or words.FORM_REFUSED.search(text) is not None
+        if dialect.schema_form == "json_schema" and is_form and not json_format.strict:
             return _with_form(dialect, "json_object")
         simpler = _with_simpler_schema(dialect, schema, text) if json_format.compatible is not False else None
         if simpler is not None:
@@ -359,6 +362,14 @@ def _with_another_format(dialect: Dialect, json_format: JsonFormat, text: str) -
     if json_format.if_supported:
         return Step(replace(dialect, without_format=True))
     return None
+
+
+def _has_lists_of_types(request: ChatRequest, dialect: Dialect) -> bool:
+    """Whether the schema of a tool that is not strict has a type and null where one type would do."""
+    if dialect.tools_of_one_type:
+        return False
+    schemas = [tool.parameters for tool in request.tools if tool.parameters and not tool.strict]
+    return any(with_one_type(schema) != schema for schema in schemas)
 
 
 def _with_simpler_tools(dialect: Dialect, request: ChatRequest, text: str) -> Dialect | None:

@@ -25,7 +25,13 @@ from spcs_llm.domain import (
 from spcs_llm.errors import QueryError
 from spcs_llm.protocols.openai.dialect import SETTINGS, Dialect
 from spcs_llm.protocols.openai.images import data_uri
-from spcs_llm.protocols.openai.json_schema import check_depth, closed, with_kinds_told, without_limits
+from spcs_llm.protocols.openai.json_schema import (
+    check_depth,
+    closed,
+    with_kinds_told,
+    with_one_type,
+    without_limits,
+)
 from spcs_llm.protocols.openai.tool_names import is_plain, plain_names
 from spcs_llm.tool_arguments import arguments_object
 
@@ -400,6 +406,8 @@ def _tool(tool: Tool, dialect: Dialect, *, is_held_to_schema: bool) -> dict[str,
         parameters = without_limits(parameters, dialect.tools_without)
     if dialect.tools_tell_kinds and not tool.strict:
         parameters = with_kinds_told(parameters)
+    if dialect.tools_of_one_type and not tool.strict:
+        parameters = with_one_type(parameters)
     function["parameters"] = parameters
     if tool.strict is not None:
         function["strict"] = tool.strict
