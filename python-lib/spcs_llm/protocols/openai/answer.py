@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from spcs_llm.errors import ModelError, NetworkError, QueryTimeout, ServiceError
 from spcs_llm.http.event_stream import LastEvent, events
 from spcs_llm.http.json_body import is_dense, parse_json
 from spcs_llm.protocols.openai.answer_end import AnswerEnd
+from spcs_llm.protocols.openai.choices import unwrapped
 from spcs_llm.protocols.openai.finish_reasons import ERROR
 from spcs_llm.protocols.openai.frames import DONE, BrokenFrame, decoded_again, frames, is_heartbeat
 from spcs_llm.protocols.openai.growing_answer import UNWATCHED, GrowingAnswer, Watch
@@ -26,6 +28,9 @@ from spcs_llm.server_text.refusal_hints import says_output_is_unreadable
 _BLANK = b"\xef\xbb\xbf \t\r\n"
 _EVENTS_BETWEEN_LOOKS_AT_THE_CLOCK = 64
 _decoded = json.JSONDecoder(strict=False).decode
+_BROKEN_ERROR = re.compile(
+    r'\s{0,8}\{\s{0,8}"error"\s{0,8}:\s{0,8}(?:\{\s{0,8}"message"\s{0,8}:\s{0,8})?"(?=[^"{])'
+)
 
 
 class AnswerReader:
@@ -108,6 +113,7 @@ class AnswerReader:
         error = error_within(body, self._private())
         if error is not None:
             raise error
+        body = unwrapped(body)
         if isinstance(body, dict) and "choices" in body and not body["choices"]:
             raise _no_choice()
         if not isinstance(body, dict) or not isinstance(body.get("choices"), list):
@@ -232,6 +238,7 @@ class AnswerReader:
                     return
                 yield from self._deltas_of_object(name, value)
         except BrokenFrame:
+            self._raise_broken_error(text)
             if isinstance(event, LastEvent) or self._answer.is_finished:
                 return  # cut short: the answer is at its end already, or breaks off here
             raise self._answer.useless(
@@ -252,6 +259,7 @@ class AnswerReader:
             self._raise_error_in(name, body)
             if self._done:
                 return
+            body = unwrapped(body)
         yield from self._answer.add(body)
 
     # -- the end --------------------------------------------------------------------------------------------
@@ -305,6 +313,12 @@ class AnswerReader:
         )
         has_begun = self._answer.handed_on or self._message.began
         raise self._broken_off(error) if has_begun else error
+
+    def _raise_broken_error(self, text: str) -> None:
+        """Raises the error in an event whose text nobody escaped, so that it is not JSON: its first line is here."""
+        found = _BROKEN_ERROR.match(text)
+        if found is not None:
+            self._raise_error_in("error", {"message": text[found.end() :].rstrip(' \t\r\n"}')})
 
     def _broken_off(self, error: ServiceError) -> ModelError | ServiceError:
         """No refusal any more, whatever it says: the model was at work."""

@@ -150,6 +150,11 @@ def is_of_other_kind(error: SpcsError) -> bool:
     return says_other_kind(error.quotation)
 
 
+def says_nothing(error: SpcsError) -> bool:
+    """Whether a server says no more than that it failed."""
+    return SAYS_NOTHING.fullmatch(reason_of(error)) is not None
+
+
 def reason_of(error: SpcsError) -> str:
     """What the server says, as far as it is looked through."""
     return error.server_text[:_LONGEST_REASON]

@@ -93,7 +93,11 @@ class Refusals:
 
     def cause(self, dialect: Dialect, error: SpcsError) -> SpcsError:
         """What is to be told of a request that failed: not that a form was refused which the query does not have."""
-        return self.before_objects if dialect.object_arguments and self.before_objects else error
+        if dialect.object_arguments and self.before_objects:
+            return self.before_objects
+        if dialect.whole and self.within_stream and words.says_nothing(error):
+            return self.within_stream  # which says what failed
+        return error
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:
