@@ -35,8 +35,10 @@ NOT_POSSIBLE: Final = re.compile(
 PASSING: Final = re.compile(
     r"timed? ?out|timeout|try again|retry|overload|temporar|interrupted|reset by|closed", _I
 )
-# What servers written in Rust add: the fields that they do have.
-KNOWN_FIELDS: Final = re.compile(r"(?<=`), expected (one of )?`[^\n]*")
+# What servers add: the fields that they do have (in Rust, and in Java), or another name (in Python).
+_KNOWN_FIELDS: Final = re.compile(
+    r"(?<=`), expected (one of )?`[^\n]*|, not marked as ignorable\b[^\n]*|\bDid you mean\b[^\n]*"
+)
 # A field that a server does not have at all, and not a value or a combination that it refuses.
 FIELD_REFUSED: Final = re.compile(
     r"unsupported (parameter|param|field|argument)|unrecogni[sz]ed|unknown|unexpected|extra_forbidden|extra inputs"
@@ -156,18 +158,26 @@ def says_nothing(error: SpcsError) -> bool:
 
 
 def reason_of(error: SpcsError) -> str:
-    """What the server says, as far as it is looked through."""
-    return error.server_text[:_LONGEST_REASON]
+    """What the server says, as far as it is looked through, without the fields that it would take instead."""
+    return _KNOWN_FIELDS.sub("", error.server_text[:_LONGEST_REASON])
 
 
 def names(text: str, name: str) -> bool:
     """Whether a text speaks of a JSON field. `stop` and `seed` are words, too: they count in quotes only."""
+    return _place(text, name) is not None
+
+
+def _place(text: str, name: str) -> int | None:
+    """Where a text speaks of a JSON field; None where it does not."""
     words = _IN_WORDS.get(name)
-    if words is not None and words.search(text):
-        return True
+    found = words.search(text) if words is not None else None
+    if found is not None:
+        return found.start()
     if name in ("stop", "seed"):
-        return re.search(rf"['\"`.]{name}['\"`]|: {name}$|\b{name}:|\.{name}\b|\[{name}\]", text) is not None
-    return re.search(rf"(?<![A-Za-z_]){name}(?![A-Za-z_])", text) is not None
+        found = re.search(rf"['\"`.]{name}['\"`]|: {name}$|\b{name}:|\.{name}\b|\[{name}\]", text)
+    else:
+        found = re.search(rf"(?<![A-Za-z_]){name}(?![A-Za-z_])", text)
+    return None if found is None else found.start()
 
 
 def quotes(text: str, value: Any) -> bool:
@@ -179,8 +189,11 @@ def quotes(text: str, value: Any) -> bool:
 
 
 def refused_setting(payload: Mapping[str, Any], text: str) -> str | None:
-    """The sampling field of `payload` that a text names, if it does."""
-    setting = next((name for name in SETTINGS if name in payload and names(text, name)), None)
+    """The sampling field of `payload` that a text names first, if it does."""
+    places = {
+        name: place for name in SETTINGS if name in payload and (place := _place(text, name)) is not None
+    }
+    setting = min(places, key=places.__getitem__) if places else None
     if setting == "logprobs" and quotes(text, payload.get("top_logprobs")):
         return "top_logprobs"  # vLLM calls them log probabilities, too
     return setting

@@ -132,7 +132,7 @@ class Refusals:
         # Other code reads whole answers, and chance helps, too.
         if says_output_is_unreadable(words.reason_of(error)):
             return Step(replace(dialect, whole=True)) if dialect.asks_for_stream else None
-        text = words.KNOWN_FIELDS.sub("", words.reason_of(error))
+        text = words.reason_of(error)
         # Looked at before the length of the texts, since the id of a tool call can be too long as well.
         if _has_calls(payload) and not dialect.short_ids and words.ABOUT_IDS.search(text):
             return _step(dialect, {"short_ids": True})
