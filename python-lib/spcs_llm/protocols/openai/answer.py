@@ -123,7 +123,8 @@ class AnswerReader:
 
     def end(self) -> ChatEnd:
         usage = self._counts()
-        return ChatEnd(self._answer.finish_reason, usage, self._all_ignored(usage), self._answer.model)
+        ignored = self._all_ignored(self._message.text, usage)
+        return ChatEnd(self._answer.finish_reason, usage, ignored, self._answer.model)
 
     def answer(self) -> ChatAnswer:
         usage = self._counts()
@@ -140,7 +141,7 @@ class AnswerReader:
             tool_calls=calls,
             reasoning=self._message.reasoning + thoughts or None,
             log_probs=tuple(self._message.log_probs),
-            ignored_settings=self._all_ignored(usage),
+            ignored_settings=self._all_ignored(text, usage),
             model=self._answer.model,
         )
 
@@ -281,7 +282,7 @@ class AnswerReader:
         has_answer = bool(self._message.text or self._message.reasoning or self._end.calls)
         return usage_of(self._answer.usage, has_answer=has_answer)
 
-    def _all_ignored(self, usage: Usage) -> tuple[str, ...]:
+    def _all_ignored(self, text: str, usage: Usage) -> tuple[str, ...]:
         """The settings that the service was not given, and those that it took and did not obey."""
         ignored = (*self._ignored, "toolChoice") if self._end.dropped_calls else self._ignored
         if not self._holds_to_request:
@@ -289,7 +290,7 @@ class AnswerReader:
         found = disobeyed(
             self._request,
             self._payload,
-            text=self._message.text,
+            text=text,
             calls=self._end.calls,
             log_probs=self._message.log_probs,
             usage=usage,

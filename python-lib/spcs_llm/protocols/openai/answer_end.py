@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from spcs_llm.domain import ChatDelta, ChatRequest, ToolCall
 from spcs_llm.errors import ModelError
 from spcs_llm.protocols.openai.growing_answer import GrowingAnswer
+from spcs_llm.protocols.openai.obedience import is_as_formatted
 from spcs_llm.protocols.openai.usage import usage_of
 from spcs_llm.protocols.openai.useless_streams import UselessStream
 
@@ -51,6 +52,7 @@ class AnswerEnd:
             forced=None if self._answer.may_come_whole else self._only_tool(),
         )
         self._drop_forbidden_calls()
+        yield from self._json_in_a_call()
         self._refuse_nothing()
         yield from self._json_among_thoughts()
         if self.calls:
@@ -93,6 +95,17 @@ class AnswerEnd:
                 "Remove the tools from the query.",
             )
 
+    def _json_in_a_call(self) -> Iterator[ChatDelta]:
+        """The JSON that was asked for, where a gateway made a tool of its schema and hands the model's call on."""
+        request = self._request
+        if request.tools or request.json_format is None or len(self.calls) != 1:
+            return
+        arguments = self.calls[0].arguments
+        if self._message.text.strip() or not is_as_formatted(arguments, request):
+            return
+        self.calls = ()
+        yield from self._answer.handing_on([self._message.said_at_the_end(arguments)])
+
     def _refuse_nothing(self) -> None:
         """An answer of nothing is one if that is what the model said, and not if it was lost."""
         if self.calls or self._message.began:
@@ -103,6 +116,8 @@ class AnswerEnd:
         completion = usage_of(answer.usage).completion_tokens or 0
         if answer.finish_reason not in (None, "stop", "tool_calls"):
             return
+        if answer.finish_reason is None and not answer.unknown_reason and not completion:
+            raise self._nothing()
         if answer.unknown_reason:
             raise ModelError(
                 f"The answer is empty. Its finish reason is {answer.unknown_reason!r}.",
@@ -119,6 +134,14 @@ class AnswerEnd:
                 "Try again. If this happens again, ask whoever runs the service to check the server's parsers for"
                 " reasoning and tool calls: they must be the ones for its model.",
             )
+
+    def _nothing(self) -> ModelError:
+        """The error of an answer without a text, a reason and tokens: the model did not answer at all."""
+        kind = UselessStream if self._answer.as_stream else ModelError
+        return kind(
+            "The service's answer is empty: it has neither text nor tokens nor a finish reason.",
+            "Try again. If this happens again, read the service's logs: SYSTEM$GET_SERVICE_LOGS.",
+        )
 
     def _json_among_thoughts(self) -> Iterator[ChatDelta]:
         """The JSON that was asked for, where a server's parser took it for thoughts. They never follow the schema."""

@@ -12,7 +12,7 @@ from spcs_llm.protocols.openai.choices import Choices, failure_in, is_foreign, t
 from spcs_llm.protocols.openai.content import BESIDE_TEXT
 from spcs_llm.protocols.openai.finish_reasons import ERROR, finish_reason_of, tells_the_end, word_in
 from spcs_llm.protocols.openai.message import GrowingMessage
-from spcs_llm.protocols.openai.usage import with_later
+from spcs_llm.protocols.openai.usage import usage_within, with_later
 from spcs_llm.protocols.openai.useless_streams import UselessStream
 from spcs_llm.protocols.reply_errors import unexpected_reply
 
@@ -191,7 +191,7 @@ class GrowingAnswer:
     def _read(
         self, body: dict[str, Any], choice: dict[str, Any] | None, *, whole: bool = False
     ) -> ChatDelta | None:
-        usage = body.get("usage")
+        usage = body.get("usage") or usage_within(body)
         if usage:
             self.usage = with_later(self.usage, usage)
         self.ended_with_usage = bool(usage) and choice is None

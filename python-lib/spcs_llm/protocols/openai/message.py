@@ -216,8 +216,14 @@ class GrowingMessage:
         text, thoughts = json_behind_thoughts(self.reasoning)
         if not (text and is_as_formatted(text, request)):
             return []
-        self._texts, self._reasoning = [text], [thoughts]
-        return [ChatDelta(text)]
+        self._reasoning = [thoughts]
+        return [self.said_at_the_end(text)]
+
+    def said_at_the_end(self, text: str) -> ChatDelta:
+        """Takes a text for all that was said."""
+        self.began = True
+        self._texts = [text]
+        return ChatDelta(text)
 
     def _add_calls(self, piece: Mapping[str, Any], *, whole: bool) -> tuple[ToolCallDelta, ...]:
         """Takes in the calls of a piece; returns what can be handed on of them by now."""

@@ -14,6 +14,7 @@ from typing import Any, Final
 from spcs_llm.domain import ChatRequest, ToolCall, Usage
 from spcs_llm.protocols.openai.images import are_read_as_text
 from spcs_llm.protocols.openai.opening import THOUGHT_ENDS
+from spcs_llm.protocols.openai.repeated_json import written_again
 from spcs_llm.protocols.openai.schema_check import is_of_schema
 
 _NOTHING: Final = object()
@@ -113,11 +114,11 @@ def json_behind_thoughts(text: str) -> tuple[str, str]:
 
 
 def fenced_json(text: str) -> str:
-    """The JSON that a text holds in its only fence of Markdown, or else the text as it is."""
+    """The JSON that a text holds in its only fence of Markdown or behind its own beginning, or else the text."""
     if is_json(text):
         return text
     fences = list(_FENCED.finditer(text))
     if len(fences) != 2:
-        return text
+        return written_again(text)
     within = text[fences[0].end() : fences[1].start()].strip()
     return within if is_json(within) else text

@@ -22,6 +22,7 @@ from spcs_llm.protocols.openai.argument_litter import (
     without_marks,
     without_next_call,
 )
+from spcs_llm.protocols.openai.repeated_json import written_again
 from spcs_llm.protocols.openai.tool_names import OfferedTools, readable_name
 from spcs_llm.protocols.openai.useless_streams import NamelessCall
 from spcs_llm.tool_arguments import arguments_text, is_whole, with_declared_kinds
@@ -33,7 +34,6 @@ _LONGEST_ID = 128
 _NUMBERED_ID = re.compile(r"([\w.\-]{1,100}):([0-9]{1,6})")
 _NO_ID = ("", "null", "none", "undefined")
 _STRUCTURE = re.compile(r'[\\"{}\[\]]')
-_FIRST_KEY = re.compile(r'\{\s*("[^"\\]{0,200}")\s*:')
 _ARGUMENTS = ("arguments", "parameters", "input", "args")
 
 
@@ -441,19 +441,7 @@ def _text_of(pieces: list[str]) -> str:
         parts.append(piece)
         length += len(piece)
     grown = "".join(parts)
-    return grown if is_whole(grown) else _begun_again(joined)
-
-
-def _begun_again(text: str) -> str:
-    """The text, or the whole object at its end if nothing but that object's beginning comes before, blanks aside."""
-    first = _FIRST_KEY.match(text.lstrip())
-    beginnings = re.finditer(r"\{\s*" + re.escape(first[1]) + r"\s*:", text) if first else ()
-    at = max((found.start() for found in beginnings), default=0)
-    before, rest = text[:at], text[at:]
-    if before.rstrip().endswith((":", "[")):
-        return text  # a value of the object may begin here, which then lacks its own end
-    is_beginning = not before.isspace() and "".join(rest.split()).startswith("".join(before.split()))
-    return rest if before and is_beginning and not is_whole(before) and is_whole(rest) else text
+    return grown if is_whole(grown) else written_again(joined)
 
 
 def _free_id(wanted: str | None, taken: Collection[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from spcs_llm.domain import LARGEST_COUNT, Usage
@@ -43,6 +44,12 @@ def usage_of(usage: Any, *, has_answer: bool = False) -> Usage:
         cached_tokens=_count(details, "cached_tokens"),
         reasoning_tokens=reasoning,
     )
+
+
+def usage_within(body: Mapping[str, Any]) -> Any:
+    """The usage in an event's field of the server's own, such as Groq's `x_groq`; None if there is none."""
+    fields = (value for name, value in body.items() if name.startswith("x_") and isinstance(value, dict))
+    return next((value["usage"] for value in fields if value.get("usage")), None)
 
 
 def with_later(before: Any, usage: Any) -> Any:
