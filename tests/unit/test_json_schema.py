@@ -18,6 +18,7 @@ from spcs_llm.protocols.openai.json_schema import (
     limits_in,
     maps_in,
     with_kinds_told,
+    with_one_type,
     without_limits,
 )
 from spcs_llm.protocols.openai.schema_check import is_of_schema
@@ -224,6 +225,22 @@ TOLD = [
     ({"enum": [1]}, {"enum": [1]}),
     ({"type": "object", "additionalProperties": True}, {"type": "object", "additionalProperties": True}),
 ]
+
+
+ONE_TYPE: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"type": ["string", "null"]}, {"type": "string"}),
+    ({"type": ["string", "integer", "null"]}, {"type": ["string", "integer", "null"]}),
+    ({"type": ["null"]}, {"type": ["null"]}),
+    ({"properties": {"type": {"type": ["null", "object"]}}}, {"properties": {"type": {"type": "object"}}}),
+    ({"enum": ["string", "null"]}, {"enum": ["string", "null"]}),
+]
+
+
+@pytest.mark.parametrize(("schema", "named"), ONE_TYPE)
+def test_a_type_or_null_becomes_the_type(schema: dict[str, Any], named: dict[str, Any]) -> None:
+    before = copy.deepcopy(schema)
+    assert with_one_type(schema) == named
+    assert schema == before
 
 
 @pytest.mark.parametrize(("schema", "told"), TOLD)

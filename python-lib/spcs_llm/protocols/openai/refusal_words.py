@@ -108,8 +108,11 @@ FORM_REFUSED: Final = re.compile(
     r"|\bnot support (the )?response.format( of)?( type)?\W{0,3}json_schema\b(?!\.)",
     _I,
 )
-# Of Go's structures for a tool's schema, in which a type is a text.
-ABOUT_LISTS_OF_TYPES: Final = re.compile(r"\bunmarshal array into Go .{0,80}\btype of type string\b", _I)
+# Of structures for a tool's schema in which a type is a text, in Go and in Google's protocol buffers.
+ABOUT_LISTS_OF_TYPES: Final = re.compile(
+    r"\bunmarshal array into Go .{0,80}\btype of type string\b|\bfield is not repeating, cannot start list\b",
+    _I,
+)
 INVALID: Final = "Input should be"
 ABOUT_STRICT: Final = re.compile(
     r"\bstrict\b(?! ?ly)|additionalProperties|schema for function|tools\W{1,3}0", _I
