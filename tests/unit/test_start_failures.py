@@ -305,6 +305,127 @@ LOGS = [
     ),
     # llama.cpp, common/arg.cpp
     ("error: invalid argument: --embeddings-only", "--embeddings-only", "release"),
+    # lyogavin/airllm#137, gpustack/gpustack#815, vllm-project/vllm#13899
+    (
+        "safetensors_rust.SafetensorError: Error while deserializing header: MetadataIncompleteBuffer",
+        "incomplete or damaged",
+        "again",
+    ),
+    # vllm-project/vllm#22043
+    (
+        "  Value error, Invalid repository ID or local directory specified: 'org/model'.\nPlease verify the"
+        " following requirements:\n1. Provide a valid Hugging Face repository ID.",
+        "does not have this model",
+        "name of the model",
+    ),
+    # vllm-project/vllm#39774, gpustack/gpustack#835
+    ("RuntimeError: NCCL error: unhandled system error (run with NCCL_DEBUG=INFO for details)", "GPUs", "/dev/shm"),
+    # ollama/ollama#4912 and others: a runner that the kernel kills
+    (
+        'time=2026-08-26T09:53:44.346Z level=ERROR source=sched.go:451 msg="error loading llama server"'
+        ' error="llama runner process has terminated: signal: killed"',
+        "killed",
+        "memory under limits",
+    ),
+    # ollama and llama.cpp of an earlier release
+    (
+        "llama_model_load: error loading model: error loading model architecture: unknown model architecture:"
+        " 'gemma4'",
+        "does not know this kind of model",
+        "newer image",
+    ),
+    # sgl-project/sglang#15235 and its scheduler
+    (
+        "RuntimeError: Rank 0 scheduler died during initialization (exit code: -9). If exit code is -9 (SIGKILL), a"
+        " common cause is the OS OOM killer.",
+        "killed",
+        "memory under limits",
+    ),
+    # huggingface/xet-core#407, meta-pytorch/torchforge#109
+    (
+        "RuntimeError: Data processing error: CAS service error : ReqwestMiddleware Error: Request failed after 5"
+        " retries",
+        "cannot reach Hugging Face",
+        "EXTERNAL_ACCESS_INTEGRATIONS",
+    ),
+    # ollama/ollama#3434
+    (
+        'Error: pull model manifest: Get "https://models.example.com/v2/library/llama3/manifests/70b": dial tcp:'
+        " lookup models.example.com on 10.0.0.2:53: no such host",
+        "cannot reach",
+        "EXTERNAL_ACCESS_INTEGRATIONS",
+    ),
+    (
+        'Error: pull model manifest: Get "https://models.example.com/v2/library/llama3/manifests/70b": dial tcp'
+        " 192.0.2.7:443: i/o timeout",
+        "cannot reach",
+        "EXTERNAL_ACCESS_INTEGRATIONS",
+    ),
+    # gpustack/gpustack#4678, ai-dynamo/dynamo#1101
+    (
+        "RuntimeError: Unexpected error from cudaGetDeviceCount(). Did you run some cuda functions before calling"
+        " NumCudaDevices() that might have already set an error? Error 803: system has unsupported display driver /"
+        " cuda driver combination",
+        "driver",
+        "LD_LIBRARY_PATH",
+    ),
+    # huggingface/text-embeddings-inference#670
+    (
+        'Error: Model backend is not healthy\n\nCaused by:\n    DriverError(CUDA_ERROR_OUT_OF_MEMORY, "out of'
+        ' memory")',
+        "GPU does not have enough memory",
+        "smaller",
+    ),
+    # Marlin's kernels in vLLM
+    (
+        "ValueError: Weight output_size_per_partition = 32 is not divisible by min_thread_n = 64. Consider reducing"
+        " tensor_parallel_size or running with --quantization gptq.",
+        "--tensor-parallel-size",
+        "GPUs",
+    ),
+    # vLLM, config/scheduler.py
+    (
+        "ValueError: max_num_batched_tokens (2048) is smaller than max_model_len (32768). This effectively limits"
+        " the maximum sequence length to max_num_batched_tokens and makes vLLM reject longer sequences. Please"
+        " increase max_num_batched_tokens or decrease max_model_len.",
+        "--max-num-batched-tokens",
+        "--max-model-len",
+    ),
+    # decoderesearch/interp-engine pull 2
+    (
+        "ValueError: Chunked MM input disabled but max_tokens_per_mm_item (2496) is larger than"
+        " max_num_batched_tokens (2048). Please increase max_num_batched_tokens.",
+        "2496",
+        "--max-num-batched-tokens",
+    ),
+    # vLLM, entrypoints/openai/cli_args.py
+    ("TypeError: Error: --enable-auto-tool-choice requires --tool-call-parser", "--tool-call-parser", "Add"),
+    # vllm-project/vllm#19050
+    (
+        "  Value error, Quantization method specified in the model config (compressed-tensors) does not match the"
+        " quantization method specified in the `quantization` argument (awq). [type=value_error,"
+        " input_value=ArgsKwargs((), {'model': ...}), input_type=ArgsKwargs]",
+        "quantized",
+        "Remove --quantization",
+    ),
+    # Triton, which vLLM and SGLang compile kernels with
+    (
+        "RuntimeError: Failed to find C compiler. Please specify via CC environment variable or set"
+        " triton.knobs.build.impl.",
+        "compiler",
+        "image",
+    ),
+    # vllm-project/vllm#31444
+    ("ValueError: No tokenizer file found in directory: /data/models/minimax_m2", "no tokenizer", "Check"),
+    # containerd, of a command that the image does not have
+    ('exec: "vllm": executable file not found in $PATH: unknown', "command", "command"),
+    ("/bin/sh: 1: vllm: not found", "command", "command"),
+    # sgl-project/sglang#24843
+    (
+        "ValueError: think_end_token '</think>' must encode to exactly one token for constrained reasoning.",
+        "--reasoning-parser",
+        "release",
+    ),
 ]  # fmt: skip
 
 
@@ -345,6 +466,12 @@ def test_of_several_reasons_the_last_counts() -> None:
         "WARN The maximum input length is `8192` which exceeds `--max-batch-tokens=2048`. Input sequences will be"
         " truncated to `2048` tokens, as `--auto-truncate` is either not provided",
         "WARNING [parallel.py:746] Address already in use. Retrying with a new port.",
+        "INFO [scheduler.py:238] Chunked prefill is enabled with max_num_batched_tokens=2048.",
+        "/bin/sh: 1: sox: not found",  # a program that the server can do without
+        "pulling manifest",
+        'INFO: "POST /v1/chat/completions HTTP/1.1" 400 Bad Request: "auto" tool choice requires'
+        " --enable-auto-tool-choice and --tool-call-parser to be set",
+        "pynccl.py:103] vLLM is using nccl==2.27.3",
         "non-default args: {'model_tag': 'a/b', 'trust_remote_code': True, 'gpu_memory_utilization': 0.9}",
     ],
 )

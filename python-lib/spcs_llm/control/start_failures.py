@@ -2,9 +2,9 @@
 
 SHOW SERVICE CONTAINERS says no more than that a container crashed, and the last lines of vLLM's log only that the cause
 stands above them. Wordings: vLLM 0.5 to 0.32 (`v1/core/kv_cache_utils.py`, `v1/worker/utils.py`, `platforms/cuda.py`,
-`config`, `entrypoints`), text-embeddings-inference 1.9.3, SGLang, llama.cpp, Ollama, huggingface_hub, transformers,
-PyTorch, NVIDIA's container toolkit. Nothing of a log is passed on but numbers and names of arguments and packages: it
-may quote requests and keys.
+`config`, `entrypoints`), text-embeddings-inference 1.9.3, SGLang, llama.cpp, Ollama, huggingface_hub, hf_xet,
+safetensors, transformers, PyTorch, Triton, NVIDIA's container toolkit. Nothing of a log is passed on but numbers and
+names of arguments and packages: it may quote requests and keys.
 """
 
 from __future__ import annotations
@@ -102,6 +102,12 @@ _RULES: tuple[tuple[re.Pattern[str], str, str, str], ...] = tuple(
             "",
         ),
         (
+            r"DriverError\(CUDA_ERROR_OUT_OF_MEMORY",  # of Candle, in text-embeddings-inference
+            "the GPU does not have enough memory for --max-batch-tokens",
+            "Lower --max-batch-tokens, choose a smaller model, or use a compute pool whose GPUs have more memory.",
+            "",
+        ),
+        (
             r"CUDA (?:error: )?out of memory|torch\.(?:cuda\.)?OutOfMemoryError",
             "the GPU does not have enough memory",
             "Choose a smaller or quantized model, lower --max-model-len and --max-num-seqs, or use a compute pool"
@@ -149,13 +155,26 @@ _RULES: tuple[tuple[re.Pattern[str], str, str, str], ...] = tuple(
             "",
         ),
         (
+            r"Failed to find C compiler",
+            "the server compiles code for the GPU, and the image does not contain a C compiler",
+            "Use an image that contains gcc, such as those of the server's authors.",
+            "",
+        ),
+        (
             r"Error while creating shared memory segment|\bBus error\b",
             "the shared memory of the container is too small",
             "Mount a larger volume with the source memory at /dev/shm: vllm.yaml has one.",
             "",
         ),
         (
-            r"Failed core proc\(s\): \{'\w{1,40}': -9",
+            r"NCCL error: unhandled system error",
+            "the GPUs of the container cannot exchange data",
+            "Mount a larger volume with the source memory at /dev/shm: vllm.yaml has one. If it is large enough, set"
+            " NCCL_DEBUG to INFO in env of the specification, and read the log again.",
+            "",
+        ),
+        (
+            r"Failed core proc\(s\): \{'\w{1,40}': -9|\bexit code: -9\b|process has terminated: signal: killed",
             "the server's process was killed, as happens when the container has no memory left",
             "Raise the memory under limits in the specification, or use a compute pool whose nodes have more.",
             "",
@@ -165,6 +184,28 @@ _RULES: tuple[tuple[re.Pattern[str], str, str, str], ...] = tuple(
             r"OSError: .{1,20} Address already in use|listen tcp .{1,80}: address already in use",
             "the port of the server is taken",
             "Let each container of the service use a different port: they share one network.",
+            "",
+        ),
+        (
+            r'exec: "[^"]{1,200}": executable file not found'
+            r"|\bsh: (?:\d{1,4}: |line \d{1,4}: )?(?:exec: )?(?:vllm|python3?|sglang|ollama|llama-server"
+            r"|text-embeddings-router|uvicorn): (?:command )?not found",
+            "the image does not contain the command that the specification names",
+            "Correct command and args of the container in the specification, or leave out command: the image has one.",
+            "",
+        ),
+        (
+            r"Error while deserializing header|gguf_init_from_\w{1,20}: invalid magic|model is corrupted or incomplete",
+            "a file of the weights is incomplete or damaged",
+            "Delete the model's folder from its volume, so that the server downloads it again. A file of some hundred"
+            " bytes is a pointer of Git LFS: upload the file itself.",
+            "",
+        ),
+        (
+            r"No tokenizer file found in directory",
+            "the model's folder has no tokenizer that the server can read",
+            "Check that the folder has all files of the model's repository. If it has, use another release of the"
+            " server.",
             "",
         ),
         (
@@ -182,6 +223,18 @@ _RULES: tuple[tuple[re.Pattern[str], str, str, str], ...] = tuple(
             "",
         ),
         (
+            r"Error: --enable-auto-tool-choice requires --tool-call-parser",
+            "--enable-auto-tool-choice also needs --tool-call-parser",
+            "Add --tool-call-parser with the parser that the model's page names.",
+            "",
+        ),
+        (
+            r"think_end_token .{1,60} must encode to exactly one token",
+            "the parser that --reasoning-parser names does not match the model",
+            "Correct or remove --reasoning-parser, or use another release of the server.",
+            "",
+        ),
+        (
             r"invalid tool call parser",
             "the server does not know the parser that --tool-call-parser names",
             _OTHER_RELEASE,
@@ -194,8 +247,9 @@ _RULES: tuple[tuple[re.Pattern[str], str, str, str], ...] = tuple(
             "",
         ),
         (
-            r"does not recognize this architecture|Could not start backend: (?:Model is not supported|cannot find"
-            r" tensor)|Model architectures? .{1,300} (?:are|is) not supported",
+            r"does not recognize this architecture|unknown model architecture: '"
+            r"|Could not start backend: (?:Model is not supported|cannot find tensor)"
+            r"|Model architectures? .{1,300} (?:are|is) not supported",
             "the server does not know this kind of model",
             "Use a newer image of the server, or an older one if the model is old. For a service of the model registry,"
             " Snowflake chooses the image: log another model.",
@@ -213,6 +267,30 @@ _RULES: tuple[tuple[re.Pattern[str], str, str, str], ...] = tuple(
             "--max-model-len is longer than the model supports",
             "Lower --max-model-len to the length that the model's config.json has. Do not override the check: longer"
             " texts then end in embeddings of NaN, or in a crash.",
+            "",
+        ),
+        (
+            r"max_num_batched_tokens \((?P<tokens>\d{1,9})\) is smaller than max_model_len",
+            "--max-num-batched-tokens, {tokens}, is less than the longest text that --max-model-len allows",
+            "Raise --max-num-batched-tokens, or lower --max-model-len, until they are equal.",
+            "",
+        ),
+        (
+            r"max_tokens_per_mm_item \((?P<tokens>\d{1,9})\) is larger than max_num_batched_tokens",
+            "an image has more tokens, {tokens}, than --max-num-batched-tokens allows",
+            "Raise --max-num-batched-tokens to at least that number.",
+            "",
+        ),
+        (
+            r"Quantization method specified in the model config .{1,80} does not match",
+            "the model is quantized in another way than --quantization says",
+            "Remove --quantization: the server reads it from the model's config.json.",
+            "",
+        ),
+        (
+            r"is not divisible by (?:min_thread_[nk]|weight quantization block_[nk])",
+            "--tensor-parallel-size does not work with the way in which the model is quantized",
+            "Lower --tensor-parallel-size, and use fewer GPUs, or choose a model that is quantized in another way.",
             "",
         ),
         (
@@ -238,6 +316,13 @@ _RULES: tuple[tuple[re.Pattern[str], str, str, str], ...] = tuple(
             r"must be divisible by tensor.parallel.size",
             "--tensor-parallel-size does not work with this model",
             "Choose a number of GPUs that divides the model's number of attention heads: 1, 2, 4 or 8.",
+            "",
+        ),
+        (
+            r"Error 80[34]: |unsupported display driver ?/ ?cuda driver combination",
+            "the image's own libraries of the driver do not match the driver of the compute pool's nodes",
+            "Set LD_LIBRARY_PATH to /usr/local/nvidia/lib64:/usr/local/nvidia/lib in env of the specification, or use"
+            " an image for an older CUDA version: of vLLM, those whose tag ends in it, such as -cu129.",
             "",
         ),
         (
@@ -281,7 +366,8 @@ _RULES: tuple[tuple[re.Pattern[str], str, str, str], ...] = tuple(
             WRONG_TOKEN,
         ),
         (
-            r"Repository Not Found for url|Revision Not Found for url|is not a valid model identifier",
+            r"Repository Not Found for url|Revision Not Found for url|is not a valid model identifier"
+            r"|Invalid repository ID or local directory specified",
             "Hugging Face does not have this model or revision, or it is private",
             "Check the name of the model and its revision. A private model needs a token: a secret as HF_TOKEN in the"
             " specification.",
@@ -301,7 +387,15 @@ _RULES: tuple[tuple[re.Pattern[str], str, str, str], ...] = tuple(
             "",
         ),
         (
+            r"pull model manifest: Get .{0,200}\b(?:dial tcp|read tcp|proxyconnect tcp)\b",
+            "the container cannot reach the registry of Ollama's models",
+            "Give the service EXTERNAL_ACCESS_INTEGRATIONS that allow the hosts of that registry, or put the model into"
+            " the image or on a volume.",
+            "",
+        ),
+        (
             r"Failed to resolve '|Name or service not known|Temporary failure in name resolution|dns error|ConnectError"
+            r"|CAS service error : (?:ReqwestMiddleware|Reqwest|Request)\b"
             r"|couldn't connect to 'https://huggingface\.co|error sending request for url \(https://huggingface"
             r"|\b(?:huggingface|hf)\.co\b.{0,80}\btimed out",
             "the container cannot reach Hugging Face",
