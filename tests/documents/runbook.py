@@ -68,6 +68,7 @@ MESSAGES = (
     "Encountered fatal error while running, check container logs",
     "Container was OOMKilled due to resource usage",
     "User application error, check container logs",
+    "Completed successfully",
 )
 
 

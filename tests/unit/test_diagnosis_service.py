@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from spcs_llm.control.container_messages import hint_for_message, hint_for_pool
+from spcs_llm.control.container_messages import hint_for_message, hint_for_pool, log_may_tell
 from spcs_llm.control.diagnosis.finding import FAILED, OK, SKIPPED, WARNING, Outcome
 from spcs_llm.control.diagnosis.grants import with_names
 from spcs_llm.control.diagnosis.service_steps import ServiceSteps
 from spcs_llm.control.diagnosis.subject import Facts, Subject
 from spcs_llm.control.identifiers import QualifiedName
+from spcs_llm.control.services import Container
 from spcs_llm.errors import NetworkError, NotFound, ServiceStarting
 from spcs_llm.query_context import QueryContext
 from spcs_llm.server_text.redaction import SENT_SECRETS
@@ -259,6 +260,18 @@ def test_what_is_not_known_has_no_hint() -> None:
     assert hint_for_message("Running") == ""
     assert hint_for_pool("P", "ACTIVE") == ""
     assert hint_for_message("something new", "FAILED") != ""
+
+
+def test_a_service_whose_program_has_ended_is_one_that_failed() -> None:
+    """A server that could not start may end without an error: SHOW SERVICE CONTAINERS then says DONE."""
+    for restarts in (0, 5):
+        ended = Container(
+            "0", "main", "DONE", "Completed successfully", restarts=restarts, last_exit_code="0"
+        )
+        assert log_may_tell(ended)
+        assert "must not end" in hint_for_message(ended.message, ended.status)
+    assert "must not end" in hint_for_message("", "DONE")
+    assert "Snowflake Support" in hint_for_message("", "UNKNOWN")
 
 
 def test_a_token_in_a_log_is_masked() -> None:

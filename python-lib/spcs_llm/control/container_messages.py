@@ -13,6 +13,10 @@ from spcs_llm.control.services import Container
 _SEE_LOG = (
     "Read the container's log, also that of the container before its last restart: SYSTEM$GET_SERVICE_LOGS."
 )
+_ENDED = (
+    "The program of the container has ended, and a service must not end: read its log, and correct the command and the"
+    " arguments in the service's specification."
+)
 _READINESS = (
     "Wait if the model is still loading. If it stays like this, correct the path or the port of readinessProbe in the"
     " service's specification."
@@ -24,6 +28,7 @@ _MESSAGES = tuple(
             r"nodes? (?:are|is)? ?being provisioned|node\(s\) are being provisioned",
             "Wait: the compute pool is starting a node, which takes minutes, and longer for a GPU.",
         ),
+        (r"completed successfully", _ENDED),
         (r"waiting to start", "Wait: the container is starting."),
         (
             r"unschedulable",
@@ -45,6 +50,11 @@ _MESSAGES = tuple(
         (r"fatal error|application error|while (?:running|starting)|exit code", _SEE_LOG),
     )
 )
+_STATES = {
+    "FAILED": _SEE_LOG,
+    "DONE": _ENDED,
+    "UNKNOWN": "Snowflake cannot find out how the container is. If it stays like this, contact Snowflake Support.",
+}
 _POOL_CODES = {
     "392507": "Snowflake has no capacity for this instance family at the moment. Wait, or ask a Snowflake administrator"
     " to set BACKUP_INSTANCE_FAMILIES of the compute pool.",
@@ -70,7 +80,7 @@ def hint_for_message(message: str, status: str = "") -> str:
         The hint; "" for a message that calls for nothing, or that is not known.
     """
     known = next((hint for pattern, hint in _MESSAGES if pattern.search(message)), "")
-    return known or (_SEE_LOG if status.upper() == "FAILED" else "")
+    return known or _STATES.get(status.upper(), "")
 
 
 def log_may_tell(container: Container) -> bool:
@@ -78,7 +88,7 @@ def log_may_tell(container: Container) -> bool:
     if container.is_ready and not container.restarts:
         return False
     status = "FAILED" if container.restarts else container.status
-    return hint_for_message(container.message, status) in (_SEE_LOG, _READINESS)
+    return hint_for_message(container.message, status) in (_SEE_LOG, _ENDED, _READINESS)
 
 
 def hint_for_pool(pool: str, state: str, code: str = "") -> str:

@@ -121,7 +121,8 @@ class Watch:
                 ),
                 may_be_the_input=False,
             )
-        ended = [container for container in self._jobs.containers(name) if not container.is_ready]
+        found = self._jobs.containers(name)
+        ended = [container for container in found if not container.is_ready and container.status != "DONE"]
         failures = start_failures(self._work.session, self._jobs.full_name(name), ended)
         reasons = [*map(str, ended), *map(str, failures)]
         told_by = "; ".join(reasons) or "no container says why"
