@@ -283,6 +283,31 @@ def test_a_pool_of_nodes_that_are_too_small_is_told_with_what_to_choose() -> Non
     assert "compute pool" in error.hint
 
 
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        (
+            "Compute pool SYSTEM_COMPUTE_POOL_CPU can only support services of type [NOTEBOOK, MODEL_SERVING,"
+            " STREAMLIT, ML_JOB]",
+            "Enter a compute pool",
+        ),
+        (
+            "Failed to retrieve image /db/repository/llm:latest from the image repository : SPCS only supports image"
+            " for amd64 architecture. Please rebuild your image with '--platform linux/amd64' option",
+            "linux/amd64",
+        ),
+        # apache/arrow-adbc, csharp/test/Drivers/Snowflake
+        ("390201 (08004): The requested database does not exist or not authorized.", "correct the database"),
+        ("390201 (08004): The requested warehouse does not exist or not authorized.", "'Warehouse'"),
+    ],
+)
+def test_what_the_account_does_not_have_is_told_with_what_to_change(text: str, hint: str) -> None:
+    for told in (text, f"net.snowflake.client.jdbc.SnowflakeSQLException: {text}"):
+        with pytest.raises(SqlError) as refused:
+            ExecutorSession(Executor([], [], Exception(told))).rows("SHOW SERVICES")
+        assert hint in refused.value.hint
+
+
 def test_a_kind_of_account_without_container_services_is_told() -> None:
     """Snowflake-Labs/sfquickstarts#2237."""
     error = sql_error(

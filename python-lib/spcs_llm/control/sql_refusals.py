@@ -112,6 +112,20 @@ _HINTS_BY_WORDS = (
         "Enter a compute pool whose nodes are larger, or ask for fewer resources.",
     ),
     (
+        re.compile(r"can only support services of type", re.I),
+        "Enter a compute pool that a Snowflake administrator has created: Snowflake's own pools run only some kinds of"
+        " services.",
+    ),
+    (
+        re.compile(r"only supports images? for amd64", re.I),
+        "Build the image for linux/amd64 (docker build --platform linux/amd64), and push it again.",
+    ),
+    (
+        re.compile(r"requested (?:database|schema) does not exist", re.I),
+        "Ask a DSS administrator to correct the database and schema of the Snowflake connection, or a Snowflake"
+        " administrator to grant the role USAGE on them.",
+    ),
+    (
         re.compile(r"exceeded the max number of rows", re.I),
         "Enter a database or a schema: SHOW lists a limited number of objects.",
     ),
