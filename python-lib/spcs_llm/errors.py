@@ -51,6 +51,9 @@ def place_in_code(error: BaseException) -> str:
 BUSY_STATUSES = (429, 498, 529)
 DOWN_STATUSES = (502, 503, 520, 521, 522, 523)
 SILENT_STATUSES = (408, 504, 524)
+# About the connection, and not the request: RFC 9110, section 15.5.20, and RFC 8470, section 5.2.
+MISDIRECTED = 421
+CONNECTION_STATUSES = (MISDIRECTED, 425)
 
 
 class SpcsError(Exception):

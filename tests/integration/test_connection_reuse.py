@@ -148,6 +148,14 @@ def test_what_follows_a_finished_answer_reaches_no_other_query(broken: bytes, st
     assert answers == ["mine"] * 3
 
 
+def test_a_connection_that_is_not_for_this_host_serves_nobody_else(arena: Arena) -> None:
+    """RFC 9110, section 15.5.20: the same request over another connection may be answered."""
+    transport = arena.transport(arena.serve(head(421, content_length="0"), GOOD))
+    assert [ask(transport), ask(transport)] == [b"", b'{"ok": 1}']
+    assert arena.server is not None
+    assert [request.over for request in arena.server.requests] == [1, 2]
+
+
 def test_informational_responses_may_keep_a_connection_alive(arena: Arena) -> None:
     """electric-sql/electric#4106: one comes every few seconds, for as long as a query may take."""
     url = arena.serve(b"HTTP/1.1 102 Processing\r\n\r\n" * 300 + GOOD)

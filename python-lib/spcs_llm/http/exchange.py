@@ -15,7 +15,7 @@ from typing import Any, Callable
 import requests
 import urllib3
 
-from spcs_llm.errors import ModelError, NetworkError
+from spcs_llm.errors import MISDIRECTED, ModelError, NetworkError
 from spcs_llm.http.inflater import Inflater, is_gzip
 from spcs_llm.http.json_body import begins_as_answer
 from spcs_llm.http.network_errors import body_cut_short, error_from_exception, time_is_up
@@ -250,6 +250,7 @@ class Exchange:
 
     def _is_clean(self) -> bool:
         whole = self._drained and not (self._broken or self.cut or self.sent_in_part)
+        whole = whole and self.status != MISDIRECTED
         return whole and isinstance(self._response, HttpResponse) and self._response.reusable
 
     def _drop_handle(self) -> None:

@@ -19,6 +19,7 @@ from urllib.parse import quote, urlencode
 from uuid import uuid4
 
 from spcs_llm.errors import (
+    CONNECTION_STATUSES,
     LoginError,
     ModelError,
     NetworkError,
@@ -182,7 +183,8 @@ def authorization(token: str) -> Mapping[str, str]:
 
 def error_from_response(status: int, headers: Mapping[str, str], body: bytes) -> SpcsError:
     """The error behind an account's response that is not a success."""
-    if status in (408, 429) or (status >= 500 and status != 513):  # 513 means that the account does not exist
+    passes = status in (408, 429, *CONNECTION_STATUSES)
+    if passes or (status >= 500 and status != 513):  # 513 means that the account does not exist
         kind = ServiceBusy if status == 429 else ServiceDown
         return kind(
             f"Snowflake's login does not answer (HTTP {status}).",

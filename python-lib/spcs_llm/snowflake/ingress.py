@@ -15,6 +15,7 @@ from typing import Any
 
 from spcs_llm.errors import (
     BUSY_STATUSES,
+    CONNECTION_STATUSES,
     DOWN_STATUSES,
     SILENT_STATUSES,
     AccessDenied,
@@ -420,6 +421,12 @@ def _failed(told: _ErrorReply) -> SpcsError:
             ModelLoading,
             "The service is not ready yet",
             "Try again in a few minutes, or ask a DSS administrator to raise 'Cold start wait'.",
+        )
+    if status in CONNECTION_STATUSES:
+        return told.error(
+            ServiceDown,
+            "A proxy or firewall does not accept the connection that the request came on",
+            f"If it happens again, check 'LLM endpoint URL'. {_LET_PASS}",
         )
     if status in SILENT_STATUSES:
         return told.error(
