@@ -41,6 +41,7 @@ from spcs_llm.server_text.redaction import SENT_SECRETS
 from spcs_llm.snowflake.login_errors import (
     CHECK_URL,
     NO_SUCH_ENDPOINT,
+    OTHERS_ANSWER,
     SignInKind,
     hint_for_refusal,
     login_error,
@@ -186,13 +187,16 @@ def error_from_response(status: int, headers: Mapping[str, str], body: bytes) ->
     passes = status in (408, 429, *CONNECTION_STATUSES)
     if passes or (status >= 500 and status != 513):  # 513 means that the account does not exist
         kind = ServiceBusy if status == 429 else ServiceDown
-        return kind(
+        error = kind(
             f"Snowflake's login does not answer (HTTP {status}).",
             "Try again; status.snowflake.com reports outages.",
             status=status,
             retry_after=parse_retry_after(headers.get("Retry-After")),
             place="login",
         )
+        if body.lstrip()[:1] == b"<":  # a web page, which a login never has
+            error.hint += f" {OTHERS_ANSWER}"
+        return error
     refusal = _refusal(_json(body)) or _refusal_in_text(body)
     if 400 <= status < 500 and refusal is not None:
         return login_error(*refusal, status=status)

@@ -79,14 +79,20 @@ _STARTING = (
     "connection refused",
     "not reachable",
 )
-# What Envoy says of a connection that it had, and of its own limit: the container has started.
+# What Envoy says of a connection that it had, or whose TLS it does not accept, and of its own limit: the container has
+# started.
 _ENVOY_LOST_IT = re.compile(
     r"reset reason: (?:connection termination|remote reset|local reset|protocol error)"
+    r"|\btls[ _]error:[|\s\d]{0,20}:ssl routines"  # those of the "system library" are the socket's, and may pass
 )
 _ENVOY_IS_BUSY = re.compile(r"reset reason: overflow\b")
 _ABOUT_TOKEN = re.compile(r"\b(token|session|credential|authenticat\w+|expired|revoked)\b")
 # What web filters and firewalls say on the pages that they answer with; Snowflake's pages do not.
-_PROXYS_PAGE = re.compile(r"\b(?:squid|cache administrator|zscaler|zscloud)\b")
+_PROXYS_PAGE = re.compile(
+    r"\b(?:squid|cache administrator|zscaler|zscloud)\b|\bnetwork error \((?:tcp|dns|ssl)_\w{1,40}\)"  # ProxySG's
+)
+# What a page says that has another status than a refusal: PAN-OS blocks with 503.
+_BLOCKED = re.compile(r"\bblocked (?:by|in accordance with)\b|<title>[^<]{0,100}\bblocked\b")
 _OTHERS_PAGE = re.compile(
     rf"\b(?:proxy|firewall|web ?filter|cloudflare|captcha|blocked|requested url was rejected)\b|{_PROXYS_PAGE.pattern}"
 )
@@ -167,8 +173,13 @@ class _ErrorReply:
     @property
     def is_of_another(self) -> bool:
         """Whether a proxy or firewall answers, and neither Snowflake nor the container."""
-        blocked = self.status in (403, 451) and self._is_page
-        return self.status in (407, 511) or (blocked and _OTHERS_PAGE.search(self.page) is not None)
+        return self.status in (407, 511) or self.is_blocked
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether a proxy or firewall answers with a page that it blocks this request."""
+        words = {403: _OTHERS_PAGE, 451: _OTHERS_PAGE, 503: _BLOCKED}.get(self.status)
+        return words is not None and self._is_page and words.search(self.page) is not None
 
     @property
     def is_proxys_failure(self) -> bool:
@@ -288,7 +299,7 @@ class IngressErrors:
             )
         if told.is_of_another:
             what = f"A proxy or firewall denies the request (HTTP {told.status})."
-            if told.status not in (403, 451):
+            if not told.is_blocked:
                 return AccessDenied(what, _LET_PASS)
             return Blocked(
                 what,
