@@ -170,6 +170,12 @@ def test_a_limit_is_over_when_its_header_says(headers: dict[str, str], seconds: 
         ({"error": {"metadata": {"headers": {"X-RateLimit-Reset": "1795521660000"}}}}, 60.0),
         ({"error": {"metadata": {"headers": {"Retry-After": "9", "X-RateLimit-Reset": "12"}}}}, 9.0),
         ({"error": {"metadata": {"headers": {"X-RateLimit-Reset": 12}}}}, None),
+        # wso2/product-apim#10534
+        ({"fault": {"code": 900802, "nextAccessTime": "2026-Nov-24 12:01:30+0000 UTC"}}, 90.0),
+        ({"nextAccessTime": "2026-Nov-24 12:00:00+0000 UTC"}, 0.0),
+        ({"nextAccessTime": "2026-Nov-31 12:00:00+0000 UTC"}, None),
+        ({"nextAccessTime": "soon"}, None),
+        ({"nextAccessTime": 7}, None),
         ({"retry_after": True}, None),
         ({"retry_after": -1}, None),
         ({"retry_after": None}, None),

@@ -26,6 +26,8 @@ _END: Final = re.compile(
 )
 _FIELDS: Final = ("retryafter", "retryafterseconds", "retrydelay")
 _FIELDS_IN_MILLISECONDS: Final = ("retryafterms",)
+_MOMENTS: Final = ("nextaccesstime",)  # WSO2's, as 2021-Mar-30 05:51:00+0000 UTC
+_MOMENT: Final = re.compile(r"(\d{4})-([A-Z][a-z]{2})-(\d{2}) (\d{2}:\d{2}:\d{2})([+-]\d{4})(?: UTC)?")
 _OF_PROVIDER: Final = "llm_provider-retry-after"  # as LiteLLM hands on that of the server behind it
 _MOST_VALUES: Final = 200  # that are looked at in a body
 _LONGEST_SENTENCE: Final = 2000
@@ -122,7 +124,7 @@ def wait_for_limit(headers: Mapping[str, str], body: Any, reason: str, now: Now 
 
 
 def wait_in_body(body: Any, now: Now = utc_now) -> float | None:
-    """Seconds to wait by a field of a body: `retry_after`, Google's `retryDelay`, or headers that are quoted in it."""
+    """Seconds to wait by a field of a body: `retry_after`, Google's `retryDelay`, a moment, or headers quoted in it."""
     for name, value in _fields(body):
         if name == "headers" and isinstance(value, Mapping):
             quoted = {key.lower(): text for key, text in value.items() if isinstance(text, str)}
@@ -133,6 +135,8 @@ def wait_in_body(body: Any, now: Now = utc_now) -> float | None:
         elif name in _FIELDS_IN_MILLISECONDS:
             seconds = _seconds(value)
             seconds = None if seconds is None else seconds / 1000
+        elif name in _MOMENTS:
+            seconds = _time_until_moment(value, now)
         else:
             continue
         if seconds is not None:
@@ -189,6 +193,14 @@ def _time_until(text: str, now: Now) -> float | None:
     if seconds >= _FIRST_EPOCH_IN_MILLISECONDS:
         seconds /= 1000
     return max(0.0, seconds - now().timestamp())
+
+
+def _time_until_moment(value: Any, now: Now) -> float | None:
+    found = _MOMENT.fullmatch(value) if isinstance(value, str) else None
+    if found is None:
+        return None
+    year, month, day, time, zone = found.groups()
+    return parse_retry_after(f"{day} {month} {year} {time} {zone}", now)
 
 
 def _seconds(value: Any) -> float | None:

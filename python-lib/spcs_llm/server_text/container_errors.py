@@ -3,9 +3,9 @@
 Forms: OpenAI's `error` object, which vLLM, llama.cpp, Ollama, SGLang and LiteLLM have as well; a text instead
 (TGI, Text Embeddings Inference, Ollama); vLLM's earlier `{"object": "error", "message"}`; FastAPI's `detail`, a text,
 an object or a list of validation problems; problem details (RFC 7807, RFC 9457; NIM); FastChat's `error_code` beside a
-`text`; a gateway's JSON within a text within JSON. The texts in them are tracebacks, validation errors of pydantic,
-templates and dumped requests, of which one line says something. A code says less than the sentence beside it, but it
-goes with a sentence that is not in English.
+`text`; `fault` (Apigee, WSO2); a gateway's JSON within a text within JSON. The texts in them are tracebacks, validation
+errors of pydantic, templates and dumped requests, of which one line says something. A code says less than the sentence
+beside it, but it goes with a sentence that is not in English.
 
 What is read here is the server's own: nothing is masked, and nothing may be shown before it is.
 """
@@ -46,11 +46,13 @@ _REASONS = (
     "msg",
     "reason",
     "errors",
+    "faultstring",
     "description",
     "text",
     "title",
 )
 _CAUSES = (
+    "fault",
     "metadata",
     "upstream_details",
     "innererror",
