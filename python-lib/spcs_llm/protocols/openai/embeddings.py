@@ -48,6 +48,10 @@ _UNREADABLE: Final = re.compile(
 _TRUNCATIONS: Final[tuple[dict[str, Any], ...]] = ({"truncate_prompt_tokens": -1}, {"truncate": "END"})
 _TRUNCATION_OF_TEI: Final = len(_TRUNCATIONS)  # only at its own path
 _WORDS_OF_TEI: Final = re.compile(r"`inputs` must have less than \d")
+# What servers call the vectors of all texts, and the vector of one: OpenAI and Ollama, BGE-M3's own library and servers
+# that hand on what it returns, Google.
+_VECTORS: Final = ("embeddings", "dense_vecs")
+_VECTOR: Final = ("embedding", "dense_embedding", "values")
 _PACKS_BITS: Final = re.compile(r"\bbit.?pack", re.IGNORECASE)
 _TAKES_ONE_TEXT: Final = re.compile(
     r"\binput\b.{0,80}(\bvalid string|\b(be|expect\w*|require\w*) (an? |one )?(type |of type )?str(ing)?\b|\bstr type)"
@@ -381,7 +385,7 @@ def _items(body: dict[str, Any]) -> Any:
     """What the answer has for the texts: `data` as OpenAI has it, or `embeddings` as Ollama and Cohere have them."""
     if "data" in body:
         return body["data"]
-    vectors = body.get("embeddings")
+    vectors = next((body[name] for name in _VECTORS if name in body), None)
     if isinstance(vectors, dict):  # by their type
         vectors = vectors.get("float")
     if isinstance(vectors, list) and all(isinstance(vector, list) for vector in vectors):
@@ -390,8 +394,7 @@ def _items(body: dict[str, Any]) -> Any:
 
 
 def _vector(item: dict[str, Any]) -> list[float] | ModelError:
-    # Servers of BGE-M3 return sparse embeddings as well.
-    embedding = item.get("embedding", item.get("dense_embedding"))
+    embedding = next((item[name] for name in _VECTOR if name in item), None)
     if isinstance(embedding, list) and len(embedding) == 1 and isinstance(embedding[0], list):
         embedding = embedding[0]  # one row of a matrix
     if isinstance(embedding, list) and embedding and isinstance(embedding[0], list):
