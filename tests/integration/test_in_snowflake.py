@@ -560,6 +560,14 @@ def test_batches_that_fail_or_come_twice_lose_and_double_nothing(at: Scene, kind
     assert Counter(int(row["id"]) for row in at.output) == Counter(range(120))
 
 
+def test_a_model_that_loads_behind_a_service_that_is_ready_is_waited_for(at: Scene) -> None:
+    """The proxy of a service answers before its model does, which is no fault of the rows."""
+    at.fill([(i, f"t{i}") for i in range(20)])
+    at.sf.tables.batches.arm("status", times=120, status=500, body='{"error": {"message": "Loading model"}}')
+    report = at.here(PROMPT)
+    assert (report.answered, report.failed) == (20, 0)
+
+
 @pytest.mark.exhaustive
 def test_a_suspended_service_is_resumed_and_the_log_says_that_it_bills(at: Scene) -> None:
     at.fill([(1, "a")])

@@ -611,6 +611,44 @@ def refused(message: str, code: str | None = None) -> SqlError:
             ),
             Remedy.WAIT,
         ),
+        # Newer words of Snowflake's have the status in quotes.
+        (
+            refused("remote service error: '503 'no healthy upstream''; requests batch-id: 01c7", "100351"),
+            Remedy.WAIT,
+        ),
+        (refused("remote service error: '504 'timeout''; requests batch-id: 01c7", "100351"), Remedy.SHORTEN),
+        (refused("remote service error: '400 'a prompt''; requests batch-id: 01c7", "100351"), Remedy.DIVIDE),
+        # The proxy of a service is there before its model: snowflakedb/snowflake-ml-python, llm-d-routing-sidecar#40.
+        (
+            refused(
+                'remote service error: 502 \'{"error": "proxy error: dial tcp 127.0.0.1:8000: connect: connection'
+                " refused\"}'",
+                "100351",
+            ),
+            Remedy.LOAD,
+        ),
+        (
+            refused(
+                'remote service error: 500 \'{"error": {"code": 503, "message": "Loading model"}}\'', "100351"
+            ),
+            Remedy.LOAD,
+        ),
+        (
+            refused(
+                'remote service error: 400 `{"status":"Not Found","message":"worker is not ready to accept jobs -'
+                ' please retry the job later"}`',
+                "100351",
+            ),
+            Remedy.LOAD,
+        ),
+        (refused('remote service error: 500 \'{"error": "the job queue is full"}\'', "100351"), Remedy.LOAD),
+        (
+            refused(
+                'remote service error: 400 \'{"error": "maximum context length is 4096 tokens: the model is loading"}\''
+            ),
+            Remedy.DIVIDE,
+        ),
+        (refused("remote service error: 500 'Internal error: is the service starting?'"), Remedy.DIVIDE),
         (refused("Timeout was reached"), Remedy.SHORTEN),
         (refused("remote service error: 504 'upstream request timeout'", "100351"), Remedy.SHORTEN),
         (refused("Statement reached its statement timeout", "000630"), Remedy.SHORTEN),
@@ -637,6 +675,7 @@ def test_the_words_of_a_service_are_in_a_rows_reason_and_in_no_log() -> None:
     )
     assert row_reason(error) == "The service refuses the row: 400 'the secret prompt'"
     assert told(error) == "The service answers with HTTP status 400."
+    assert told(refused("remote service error: '400 'the secret prompt''", "100351")) == told(error)
     assert "secret" not in told(refused("service function failed: secret", "100335"))
     value = refused("Numeric value 'secret' is not recognized", "100038")
     assert remedy(value) is Remedy.STOP

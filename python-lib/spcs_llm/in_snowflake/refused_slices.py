@@ -1,8 +1,8 @@
 """Why a slice's statement failed, and what helps: a smaller slice, another try, or nobody but an administrator.
 
 Texts and codes: Snowflake documentation, "Troubleshooting external functions" and "Service functions"; 100350, 100351
-and 100287 as users report them. A service's own words may quote a row, so they stand in a failed row's reason only,
-never in a log.
+and 100287 as users report them, with the status in quotes or without. A service's own words may quote a row, so they
+stand in a failed row's reason only, never in a log.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ import re
 from enum import Enum
 
 from spcs_llm.errors import SpcsError, SqlError
+from spcs_llm.server_text.container_errors import reason_in_text
 from spcs_llm.server_text.foreign_text import plain
+from spcs_llm.server_text.refusal_hints import says_busy, says_loading
 
 MAX_REASON = 300
 _SERVICE_CODES = ("100351", "100287", "100335", "100352")
@@ -20,10 +22,10 @@ _SERVICE_WORDS = re.compile(
     re.I,
 )
 _SAID = re.compile(r"remote service error:\s*(.*)", re.I | re.S)
-_AWAY = re.compile(
-    r"remote service error:\s*(?:404|429|503)\b|no hosts|remote service cannot be reached", re.I
-)
-_SLOW = re.compile(r"remote service error:\s*(?:502|504)\b|timeout was reached", re.I)
+_ANSWER = re.compile(r"'?(\d{3})\b\s{0,4}['`]?(.*)", re.S)
+_AWAY_STATUSES, _SLOW_STATUSES = (404, 429, 503), (502, 504)
+_AWAY = re.compile(r"no hosts|remote service cannot be reached", re.I)
+_SLOW = re.compile(r"timeout was reached", re.I)
 _TOO_LONG = "000630"
 # 000604 (canceled) also occurs if nobody canceled the statement. After a session has ended (3901..), DSS opens another.
 _PASSING = ("000603", "000604", "000625", "300010", "390111", "390112", "390114")
@@ -35,6 +37,7 @@ class Remedy(Enum):
 
     DIVIDE = "the service refuses a row: smaller slices show which"
     WAIT = "the service does not answer: it may be starting"
+    LOAD = "the service answers that it cannot answer yet: its model may be loading"
     SHORTEN = "the statement took too long: smaller slices are shorter"
     REPEAT = "Snowflake failed by itself: the same may succeed"
     STOP = "somebody has to do something"
@@ -54,14 +57,25 @@ def remedy(error: SpcsError) -> Remedy:
     if error.is_about_rights or error.lacks_warehouse:
         return Remedy.STOP
     words = error.server_text
-    if is_too_long(error) or _SLOW.search(words):
-        return Remedy.SHORTEN
-    if _AWAY.search(words):
+    status, said = _answer(words)
+    if status in _AWAY_STATUSES or _AWAY.search(words):
         return Remedy.WAIT
+    reason = reason_in_text(said)
+    if says_loading(reason, status) or says_busy(reason):
+        return Remedy.LOAD
+    if is_too_long(error) or status in _SLOW_STATUSES or _SLOW.search(words):
+        return Remedy.SHORTEN
     if error.code in _SERVICE_CODES or _SERVICE_WORDS.search(words):
         return Remedy.DIVIDE
     may_pass = error.code is None and not error.hint  # a hint says who has to do something
     return Remedy.REPEAT if may_pass or error.code in _PASSING else Remedy.STOP
+
+
+def _answer(words: str) -> tuple[int | None, str]:
+    """The HTTP status of the service's answer, and the answer itself, in what Snowflake says."""
+    said = _SAID.search(words)
+    found = _ANSWER.match(said[1]) if said is not None else None
+    return (None, "") if found is None else (int(found[1]), found[2].rstrip("'`"))
 
 
 def is_too_long(error: SpcsError) -> bool:
@@ -106,9 +120,9 @@ def told(error: SpcsError) -> str:
         A sentence.
     """
     words = error.server_text
-    match = re.search(r"remote service error:\s*(\d{3})\b", words, re.I)
-    if match:
-        return f"The service answers with HTTP status {match[1]}."
+    status, _ = _answer(words)
+    if status is not None:
+        return f"The service answers with HTTP status {status}."
     if _SERVICE_WORDS.search(words) or remedy(error) in (Remedy.DIVIDE, Remedy.WAIT):
         code = f" (code {error.code})" if isinstance(error, SqlError) and error.code else ""
         return f"The service does not answer as a service function must{code}."

@@ -23,13 +23,14 @@ from spcs_llm.in_snowflake.model_call import (
 from spcs_llm.in_snowflake.refused_slices import Remedy, remedy
 from spcs_llm.in_snowflake.report import duration
 from spcs_llm.in_snowflake.signature import Call
-from spcs_llm.in_snowflake.slice_runner import SliceRunner
+from spcs_llm.in_snowflake.slice_runner import LOADING_WAITS, SliceRunner
 from spcs_llm.in_snowflake.work import Work
 from spcs_llm.in_snowflake.work_tables import HASHES, Slice, unanswered
 
 logger = logging.getLogger(__name__)
 
 PROBE_ROWS, SAMPLE_ROWS = 4, 16
+LOADING_PAUSE = 10.0  # seconds
 
 
 class ServiceEngine(Engine):
@@ -118,17 +119,33 @@ class ServiceEngine(Engine):
             if part is None:
                 continue
             for form in forms:
-                try:
-                    self._work.session.change(self._insert(form, part))
-                except SpcsError as error:
-                    if remedy(error) is Remedy.DIVIDE:
-                        continue
-                    if remedy(error) is Remedy.STOP:
-                        raise
-                    self._ready()
-                    break
-                return form
+                error = self._tried(form, part)
+                if error is None:
+                    return form
+                if remedy(error) is Remedy.DIVIDE:
+                    continue
+                if remedy(error) is Remedy.STOP:
+                    raise error
+                self._ready()
+                break
         return call
+
+    def _tried(self, form: Call, part: Slice) -> SpcsError | None:
+        """Why a slice is not answered in a form, by a model that has had time to load; None if it is answered."""
+        for waits in range(LOADING_WAITS):
+            try:
+                self._work.session.change(self._insert(form, part))
+            except SpcsError as error:
+                failure = error
+            else:
+                return None
+            if remedy(failure) is not Remedy.LOAD:
+                break
+            if waits == 0:
+                logger.info("The service answers, and its model not yet: it is waited for.")
+            self._work.check_turn()
+            self._work.sleep(LOADING_PAUSE)
+        return failure
 
     @contextmanager
     def _needs_rights(self) -> Iterator[None]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import random
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -37,6 +37,9 @@ TRIES = 4  # of one slice, where another try may help
 WAITS = 20  # for a service that is away, of up to half a minute each
 NULL_WAITS = (
     10  # of a run, for a service that returns NULL: one that has just started does so for two minutes
+)
+LOADING_WAITS = (
+    60  # of a run, for a model that loads; an answer that still says so is taken for one about rows
 )
 _PAUSE, _LONGEST_PAUSE = 2.0, 30.0
 _NULL = "The service returned NULL: it failed, or took too long."
@@ -71,7 +74,7 @@ class _Shared:
     width: float = 0.0
     seconds: float = SLICE_SECONDS
     refused: list[Slice] = field(default_factory=list)
-    null_waits: int = 0
+    waits: Counter[str] = field(default_factory=Counter)
     error: BaseException | None = None
 
 
@@ -214,7 +217,11 @@ class SliceRunner:
         logger.info("A statement for %d rows failed: %s", rows, told(error))
         if is_too_long(error):
             self._shorten(self._work.clock() - began)
-        if helps in (Remedy.DIVIDE, Remedy.SHORTEN):
+        if helps is Remedy.LOAD and self._may_wait("loading", LOADING_WAITS):
+            course.waits += 1
+            self._wait_for_service()
+            return None
+        if helps in (Remedy.DIVIDE, Remedy.SHORTEN, Remedy.LOAD):
             return self._divided(part, rows, error)
         if helps is Remedy.WAIT:
             course.waits += 1
@@ -233,16 +240,16 @@ class SliceRunner:
             self._fail(part, rows, _NULL)
             return []
         course.tries += 1
-        if not course.some and not self._waits_for_null():
+        if not course.some and not self._may_wait("null", NULL_WAITS):
             return self._divided(part, rows, ServiceError(_NULL))
         self._wait_for_service()
         return None
 
-    def _waits_for_null(self) -> bool:
-        """Whether a service that returns NULL may still be starting."""
+    def _may_wait(self, what: str, most: int) -> bool:
+        """Whether a service that answers in vain may still be starting."""
         with self._lock:
-            self._shared.null_waits += 1
-            return self._shared.null_waits <= NULL_WAITS
+            self._shared.waits[what] += 1
+            return self._shared.waits[what] <= most
 
     def _shorten(self, taken: float) -> None:
         """Sizes the next slices by half of the time after which a statement was ended."""
