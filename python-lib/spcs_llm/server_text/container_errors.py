@@ -33,7 +33,7 @@ _ANSWERS = (
     "predictions",
     "generated_text",
 )
-_ENVELOPES = ("output", "result", "response")
+ENVELOPES = ("output", "result", "response")
 # By falling worth. `title` is what RFC 7807 calls a class of problems.
 _REASONS = (
     "message",
@@ -194,7 +194,7 @@ def read_error_in_success(body: Any, *, row: bool = False) -> ContainerError | N
 
 def _in_envelope(body: Mapping[str, Any]) -> ContainerError | None:
     """The error within an envelope, such as RunPod's `{"status", "output": [{"object": "error", "message"}]}`."""
-    for name in _ENVELOPES:
+    for name in ENVELOPES:
         told = body.get(name)
         told = told[0] if isinstance(told, list) and told else told
         if isinstance(told, Mapping) and (_has_error(told.get("error")) or told.get("object") == "error"):

@@ -24,7 +24,13 @@ from spcs_llm.lenient_json import read_index
 from spcs_llm.protocols.openai.refusal_words import is_of_other_kind, may_be_a_refusal, reason_of
 from spcs_llm.protocols.openai.server import Server
 from spcs_llm.protocols.openai.usage import usage_of
-from spcs_llm.protocols.reply_errors import ZEROS_HINT, error_within, unexpected_reply, vectors_of_tokens
+from spcs_llm.protocols.reply_errors import (
+    ZEROS_HINT,
+    error_within,
+    opened,
+    unexpected_reply,
+    vectors_of_tokens,
+)
 from spcs_llm.query_context import QueryContext
 from spcs_llm.server_text.refusal_hints import TOO_LONG
 from spcs_llm.sharing.learned import Learned
@@ -193,10 +199,8 @@ class Embedder:
     def _read(self, question: _Question, form: EmbeddingForm) -> list[Row]:
         count = len(question.texts)
         http_request = form.request(question.texts, question.model, truncates=question.truncates)
-        body = self._server.endpoint.send(http_request, question.context)
+        body = _with_items(self._server.endpoint.send(http_request, question.context))
         is_of_tei = form.is_of_tei(truncates=question.truncates)
-        if is_of_tei and isinstance(body, list):
-            body = {"data": [{"embedding": vector} for vector in body]}
         if not form.as_base64 or is_of_tei or self._base64_is_proven.value:
             return read_embeddings(body, count, http_request.payload or {})
         # OpenRouter's way to refuse it
@@ -365,7 +369,8 @@ def _places(items: Sequence[dict[str, Any]], count: int) -> list[int]:
     """
     indexes = []
     for place, item in enumerate(items):
-        index = place if item.get("index") is None else read_index(item["index"])
+        told = item.get("index", item.get("text_index"))  # the latter is DashScope's
+        index = place if told is None else read_index(told)
         if index is None:
             raise unexpected_reply("The service returned an embedding whose index is not a number.")
         indexes.append(index)
@@ -381,10 +386,19 @@ def _places(items: Sequence[dict[str, Any]], count: int) -> list[int]:
     return indexes
 
 
+def _with_items(body: Any) -> Any:
+    """An answer with its envelope off, if a gateway put it into one, and with a name for a list that is all of it."""
+    if isinstance(body, list) and body:  # TEI's, and that of a pipeline for feature extraction
+        return {"data": [item if isinstance(item, dict) else {"embedding": item} for item in body]}
+    return opened(body, ("data", *_VECTORS))
+
+
 def _items(body: dict[str, Any]) -> Any:
     """What the answer has for the texts: `data` as OpenAI has it, or `embeddings` as Ollama and Cohere have them."""
     if "data" in body:
         return body["data"]
+    if "embedding" in body:
+        return [{"embedding": body["embedding"]}]
     vectors = next((body[name] for name in _VECTORS if name in body), None)
     if isinstance(vectors, dict):  # by their type
         vectors = vectors.get("float")

@@ -19,7 +19,7 @@ from spcs_llm.lenient_json import read_index
 from spcs_llm.protocols.openai.refusal_words import is_of_other_kind, may_be_a_refusal, reason_of
 from spcs_llm.protocols.openai.server import Server
 from spcs_llm.protocols.openai.usage import usage_of
-from spcs_llm.protocols.reply_errors import error_within, unexpected_reply
+from spcs_llm.protocols.reply_errors import error_within, opened, unexpected_reply
 from spcs_llm.query_context import QueryContext
 from spcs_llm.server_text.refusal_hints import TOO_LONG
 from spcs_llm.sharing.learned import Learned
@@ -27,6 +27,7 @@ from spcs_llm.sharing.learned import Learned
 _MOST_ATTEMPTS: Final = 6
 # What llama.cpp makes of a model for text as a reranker; those that score are never as sure of all documents.
 _NEXT_TO_NOTHING: Final = 1e-15
+_LISTS: Final = ("results", "data", "rankings")  # Cohere's and Jina's name, Voyage's, NIM's
 _INDEXES: Final = ("index", "document_index", "corpus_id")  # the last is sentence-transformers'
 _SCORES: Final = ("relevance_score", "score", "logit", "relevanceScore")  # the last is Bedrock's
 _MAX_RANKING: Final = 4 << 20  # bytes; some servers send the documents back, of which a request has 1 MB
@@ -206,9 +207,10 @@ def read_ranking(body: Any, count: int, payload: Any) -> Ranking:
     error = error_within(body, payload)
     if error is not None:
         raise error
+    body = opened(body, _LISTS)
     results = body
-    if isinstance(body, dict):  # Cohere's and Jina's name, Voyage's, NIM's
-        results = next((body[key] for key in ("results", "data", "rankings") if key in body), None)
+    if isinstance(body, dict):
+        results = next((body[key] for key in _LISTS if key in body), None)
     if not isinstance(results, list) or len(results) > 2 * count:
         raise unexpected_reply("The service's answer is JSON, but not a ranking.")
     documents = [_document(result, count) for result in results]
