@@ -36,3 +36,8 @@ def test_a_log_that_cannot_be_read_names_the_setting(tmp_path: Path) -> None:
     assert isinstance(missing, Missing)
     assert "'Folder of the usage log'" in missing.hint
     assert str(tmp_path) not in f"{missing.why} {missing.hint}"
+
+
+def test_a_day_to_come_is_not_in_the_report(tmp_path: Path) -> None:
+    write(tmp_path, (25, 2.0), (28, 7.0))
+    assert plugin_estimates({"usageLogFolder": str(tmp_path)}, 7, NOW) == {date(2026, 11, 25): 2.0}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import re
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+import tracemalloc
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -265,6 +267,52 @@ def test_a_folder_that_is_not_there_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         read(tmp_path / "missing")
     assert read(tmp_path) == []
+
+
+@pytest.mark.parametrize("made", ["a pipe", "an endless device", "a link to another file", "a folder"])
+def test_what_is_no_file_is_neither_waited_for_nor_followed(tmp_path: Path, made: str) -> None:
+    """Whoever may write to the folder may put something else there, by the files' names."""
+    (tmp_path / "elsewhere").write_bytes(replace(LINE, model="elsewhere").written())
+    (tmp_path / "usage.jsonl").write_bytes(LINE.written())
+    other = tmp_path / "usage.1.jsonl"
+    if made == "a pipe":
+        os.mkfifo(other)
+    elif made == "a folder":
+        other.mkdir()
+    else:
+        other.symlink_to("/dev/zero" if made == "an endless device" else tmp_path / "elsewhere")
+    found: list[UsageLine] = []
+    reader = threading.Thread(target=lambda: found.extend(read_usage(tmp_path, LONG_AGO)), daemon=True)
+    reader.start()
+    reader.join(20)
+    assert found == [LINE]
+
+
+def test_a_line_without_an_end_takes_no_memory(tmp_path: Path) -> None:
+    with (tmp_path / "usage.jsonl").open("wb") as file:
+        file.truncate(30_000_000)
+        file.seek(30_000_000)
+        file.write(b"\n" + LINE.written() + b"x" * 200_000 + LINE.written() + LINE.written())
+    tracemalloc.start()
+    found = list(read_usage(tmp_path, LONG_AGO))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found == [LINE, LINE]
+    assert most < 5_000_000
+
+
+def test_no_more_of_a_file_is_read_than_the_plugin_writes(tmp_path: Path) -> None:
+    with (tmp_path / "usage.jsonl").open("wb") as file:
+        file.write(LINE.written())
+        file.truncate(1 << 40)
+    assert list(read_usage(tmp_path, LONG_AGO)) == [LINE]
+
+
+@pytest.mark.parametrize("cost", [1e308, -50.0, 1e400, "1e400", None, [], {}, "9" * 5000])
+def test_a_line_says_no_more_than_a_query_can_take(cost: Any) -> None:
+    text = LINE.written().decode()
+    assert read_line(text) is not None
+    assert read_line(text.replace('"cost": 0.0002', f'"cost": {json.dumps(cost)}')) is None
 
 
 def test_nobody_waits_for_a_process_that_stopped_while_it_moved_files(tmp_path: Path) -> None:

@@ -26,14 +26,14 @@ def plugin_estimates(plugin_config: Any, days: int, now: datetime) -> Mapping[da
     folder = usage_log_folder(plugin_config)
     if folder is None:
         return None
-    since = datetime.combine(
-        now.astimezone(timezone.utc).date() - timedelta(days), datetime.min.time(), timezone.utc
-    )
+    today = now.astimezone(timezone.utc).date()
+    since = datetime.combine(today - timedelta(days), datetime.min.time(), timezone.utc)
     totals: dict[date, float] = {}
     try:
         for line in read_usage(folder, since):
             day = line.time.astimezone(timezone.utc).date()
-            totals[day] = totals.get(day, 0.0) + line.cost
+            if day <= today:  # a day to come is not in the report
+                totals[day] = totals.get(day, 0.0) + line.cost
     except OSError as error:
         return Missing(
             _WHAT,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -12,6 +11,7 @@ from typing import Any
 
 # What a line begins with: a reader finds it behind what a full disk left of the line before.
 BEGIN = '{"time": "'
+_MOST = 1e12  # of seconds and USD: what is more was written by something else, and would be all of any sum
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def _line_of(value: Mapping[str, Any]) -> UsageLine:
 
 def _number(value: Any) -> float:
     number = float(value)
-    if not math.isfinite(number):
+    if not 0 <= number <= _MOST:
         raise ValueError
     return number
 
