@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from spcs_llm.control.container_logs import ABOUT_A_REQUEST, shown_line
+from spcs_llm.control.container_logs import ABOUT_A_REQUEST, shown_line, shown_lines
 
 JWT = "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJBQ0NUIn0.c2lnbmF0dXJlLXNpZ25hdHVyZQ"
 
@@ -44,7 +44,11 @@ JWT = "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJBQ0NUIn0.c2lnbmF0dXJlLXNpZ25hdHVyZQ"
         ("WANDB_API_KEY=0123456789abcdef", "WANDB_API_KEY=…"),
         ("AWS_SECRET_ACCESS_KEY=abc/def+ghi", "AWS_SECRET_ACCESS_KEY=…"),
         ("using nvapi-abcdefghijkl and gsk_abcdefghijkl", "using … and …"),
+        ("set-cookie: sid=0123456789abcdef; Path=/", "set-cookie: …"),
+        ("+ curl -u admin:pa55word https://host/", "+ curl -u admin:… https://host/"),
         # what only sounds like it
+        ("docker run -u 1000:1000 image", None),
+        ("'hf_transfer' package is not available, hf_overrides={}", None),
         ("max_tokens=4096, tokenizer=auto, max_num_batched_tokens=8192", None),
         ("Special tokens have been added in the vocabulary: 12", None),
         ("x" * 400, "x" * 299 + "…"),
@@ -73,3 +77,33 @@ def test_a_huge_line_takes_no_time_to_speak_of() -> None:
     """Each pattern is linear: a container chooses what it writes."""
     for piece in ("token", "://a:", "eyJ.", "bearer ", "password=", "a" * 50):
         assert len(shown_line(piece * 20_000)) <= 300
+
+
+PEM = [
+    "-----BEGIN PRIVATE KEY-----",
+    "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj",
+    "MzEfYyjiWA4R4/M2bS1GB4t7NXp98C3SC6dVMvDuictGeurT8jNbvJZHtCSuYEvu",
+    "aB3d==",
+    "-----END PRIVATE KEY-----",
+]
+
+
+@pytest.mark.parametrize("prefix", ["", "2026-11-27 12:00:00 INFO key.py:7] "])
+@pytest.mark.parametrize(("first", "last"), [(0, 5), (1, 5), (3, 5), (0, 4), (0, 3), (0, 1), (4, 5)])
+def test_a_key_over_several_lines_is_not_shown(prefix: str, first: int, last: int) -> None:
+    """Snowflake returns the last lines of a log, and a container stops when it likes: a key may be cut at both ends."""
+    key = [prefix + line for line in PEM[first:last]]
+    shown = shown_lines(["It starts, and loads its key.", "v1", *key, "It is up."])
+    assert shown[0] == "It starts, and loads its key."
+    assert not any(line in " ".join(shown) for line in PEM[1:3])
+    assert len(shown) == len(key) + 3
+    if last != 4:  # else the last line of the key is as short as a word
+        assert shown[-1] == "It is up."
+        assert not any(PEM[3] in line for line in shown)
+
+
+def test_lines_between_two_keys_are_shown() -> None:
+    lines = ["a", *PEM, "between", *PEM, "z"]
+    assert [line for line in shown_lines(lines) if line != "…"] == ["a", "between", "z"]
+    on_one_line = "".join(PEM)
+    assert shown_lines([on_one_line, "between", on_one_line, "z"]) == ["…", "between", "…", "z"]

@@ -29,7 +29,35 @@ LONG = "0123456789abcdefghijklmnopqrstuv"
         (f"Incorrect API key provided: sk-proj-{LONG}.", "Incorrect API key provided: …."),
         (f"upstream says AIza{LONG}", "upstream says …"),
         ("cannot reach https://user:pa55word@host/v1", "cannot reach https://user:…@host/v1"),
+        # nextcloud/whiteboard#1316, ContentSquare/chproxy#398: Redis, whose user has no name
+        (f"cannot reach redis://:{LONG}@10.0.0.5:6379/0", "cannot reach redis://:…@10.0.0.5:6379/0"),
+        # GitHub's documentation, "Supported secret scanning patterns"
+        (
+            f"no repository at https://ghs_{LONG}@github.com/org/m",
+            "no repository at https://…@github.com/org/m",
+        ),
+        (f"refused: gho_{LONG}, ghu_{LONG}, ghr_{LONG}", "refused: …, …, …"),
+        (f"refused: sk_live_{LONG}, rk_test_{LONG}, xapp-1-A0-{LONG}", "refused: …, …, …"),
+        (f"refused: dckr_pat_{LONG}, npm_{LONG}, pypi-AgEI{LONG}", "refused: …, …, …"),
+        (f"refused: r8_{LONG}, lsv2_pt_{LONG}, pplx-{LONG}, csk-{LONG}", "refused: …, …, …, …"),
+        (f"refused: ya29.{LONG}, glrt-{LONG}, hf_{LONG}", "refused: …, …, …"),
+        ("refused: dapi0123456789abcdef0123456789abcdef", "refused: …"),
+        ("refused: ASIA2ABCDEFGHIJKLMNO", "refused: …"),
+        (
+            f"AccountName=a;AccountKey={LONG}==;EndpointSuffix=x",
+            "AccountName=a;AccountKey=…;EndpointSuffix=x",
+        ),
+        (
+            f"AWS4-HMAC-SHA256 SignedHeaders=host, Signature={LONG}",
+            "AWS4-HMAC-SHA256 SignedHeaders=host, Signature=…",
+        ),
+        (f"headers: {{'Cookie': 'session={LONG}; theme=dark'}}", "headers: {'Cookie': '…'}"),
         # what only sounds like it
+        ("the package 'hf_transfer' is missing for hf_overrides and hf_config_path", None),
+        ("region asia-southeast1 of ASIA-PACIFIC", None),
+        ("npm_config_registry, pypi-server-simple, csk-1", None),
+        ("it listens at tcp://:5555, and http://[::1]:8000 is for a@b", None),
+        ("Cookie: missing, Signature=2", None),
         ("Invalid API key: it must begin with a letter", None),
         ("unexpected token: 'abcdef' at 3", None),
         ("max_tokens: 4096 is too large", None),

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, Callable
 
 from spcs_llm.control import statements
-from spcs_llm.control.container_logs import shown_line
+from spcs_llm.control.container_logs import shown_lines
 from spcs_llm.control.discovery import FoundService
 from spcs_llm.control.families import PriceList
 from spcs_llm.control.identifiers import QualifiedName
@@ -425,4 +425,4 @@ def _asking(
 
 def _read_log(rows: Iterable[Row]) -> tuple[str, ...]:
     text = next((cell or "" for row in rows for cell in row.values()), "")
-    return tuple(shown_line(line) for line in text.splitlines()[-_LOG_LINES:])
+    return tuple(shown_lines(text.splitlines()[-_LOG_LINES:]))

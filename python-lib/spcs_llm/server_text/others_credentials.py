@@ -7,16 +7,29 @@ from __future__ import annotations
 
 import re
 
-_KEYS = r"(?:api|access|private|secret|subscription)[-_ ]?key|client[-_ ]secret|passw(?:or)?d|passphrase"
+_KEYS = (
+    r"(?:api|access|account|encryption|master|private|secret|signing|subscription)[-_ ]?key|client[-_ ]secret"
+    r"|passw(?:or)?d|passphrase"
+)
 _NAMES = rf"authorization|{_KEYS}|token|secret|pwd|credentials?"
 _VALUE = r"(?:\"[^\"]*\"|'[^']*'|\[[^\]]*\]|[^\s,;&}]+)"
 _SCHEME = r"(?:(?:bearer|basic|snowflake token)\b\s*(?:=\s*)?)?"
+# GitHub's documentation, "Supported secret scanning patterns", and those of the services themselves. Where words begin
+# like a token, such as hf_transfer or asia-southeast1, its length tells it.
+_BEGINNINGS = (
+    r"hf_[A-Za-z0-9]{16,}|npm_[A-Za-z0-9]{30,}|r8_[A-Za-z0-9]{30,}|dapi[0-9a-f]{32}|pypi-AgE[A-Za-z0-9_-]{8,}"
+    r"|(?-i:ASIA[A-Z0-9]{16,})|lsv2_(?:pt|sk)_[A-Za-z0-9_]{16,}|(?:csk|pplx)-[A-Za-z0-9]{16,}|ya29\.[A-Za-z0-9_-]{8,}"
+    r"|(?:sk-|[sr]k_(?:live|test)_|nvapi-|gsk_|gh[oprsu]_|github_pat_|gl(?:pat|rt|dt|cbt)-|xox[abeprs]-|xapp-|xai-|AIza"
+    r"|AKIA|dckr_(?:pat|oat)_|ver:\d+-hint:)[A-Za-z0-9_-]{8,}"
+)
 # What stands in the first group of each pattern is kept.
 _BY_THEIR_FORM = (
     r"(snowflake token=)\"?[^\s\"]+\"?",
     r"()\beyJ[A-Za-z0-9_-]{5,}(?:\.[A-Za-z0-9_-]*){0,2}",
-    r"()\b(?:hf_|sk-|nvapi-|gsk_|ghp_|github_pat_|glpat-|xox[bp]-|xai-|AIza|AKIA|ver:\d+-hint:)[A-Za-z0-9_-]{8,}",
-    r"(://[^/\s:@]{1,64}:)[^/\s@]{1,256}(?=@)",
+    rf"()\b(?:{_BEGINNINGS})",
+    r"(://[^/\s:@]{0,64}:)[^/\s@]{1,256}(?=@)",  # the user of Redis has no name
+    r"(\b(?:set-)?cookie[\"']?\s*[:=]\s*[\"']?)[^\s=;,\"']{1,100}=[^\"'\r\n]+",
+    r"(\bsignature=)[A-Za-z0-9%+/=_-]{16,}",
     r"()-----BEGIN [A-Z ]{0,40}-----.*",
     # of an address
     r"([?&][\w-]{0,40}(?:key|token|sig|signature|credential|secret|password)=)[^\s&'\"]{6,}",
@@ -33,6 +46,8 @@ _LIKELY = _patterns(
     # --api-key …
     rf"(--[\w-]{{0,40}}?(?:{_NAMES}|auth)\s+)(?!-){_VALUE}",
     r"(\b(?:bearer|basic)\s+)[A-Za-z0-9._~+/=-]{8,}",
+    # -u user:password; of a container, it is a user's number with a group's
+    r"(\s(?:-u|--user)[ =][^\s:]{1,64}:)(?!\d+\b)\S+",
 )
 # A reason has sentences, in which the words behind "token:" or "API key:" are its own.
 _CERTAIN = _patterns(

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from spcs_llm.control import statements
 from spcs_llm.control.cells import text
-from spcs_llm.control.container_logs import shown_line
+from spcs_llm.control.container_logs import shown_lines
 from spcs_llm.control.container_messages import hint_for_message, hint_for_pool, log_may_tell
 from spcs_llm.control.diagnosis.finding import OK, WARNING, Outcome, ok, quoted, skipped, warning
 from spcs_llm.control.diagnosis.subject import Subject
@@ -200,15 +200,10 @@ class ServiceSteps:
         for container in self._containers:
             found = self._rows(statements.logs(service, container.name, wanted, container.instance_id))
             lines = next((cell or "" for row in found for cell in row.values()), "").splitlines()[-wanted:]
+            told = map(without_markup, shown_lines(lines, _MAX_LINE))
             whose = f" of instance {quoted(container.instance_id, 20)}" if several else ""
-            shown.append(
-                f"{quoted(container.name, 60)}{whose}: {' | '.join(map(_shown, lines)) or 'no lines'}"
-            )
+            shown.append(f"{quoted(container.name, 60)}{whose}: {' | '.join(told) or 'no lines'}")
         return ok(" || ".join(shown))
-
-
-def _shown(line: str) -> str:
-    return without_markup(shown_line(line, _MAX_LINE))
 
 
 def _description(container: Container) -> str:
