@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from spcs_llm.control.executor_session import ExecutorSession
+from spcs_llm.control.identifiers import QualifiedName
 from spcs_llm.control.macro_form import read_cost, read_discover, read_operate
 from spcs_llm.control.open_session import Dss, open_session
 from spcs_llm.control.service_patterns import Pattern
@@ -128,7 +129,7 @@ def test_services_are_lines_and_what_was_picked_each_once() -> None:
         "waitSeconds": "60.0",
     }
     settings = read_operate(config)
-    assert settings.services == ("ML.PROD.A", "ML.PROD.*", "ML.PROD.B")
+    assert [one.text for one in settings.services] == ["ML.PROD.A", "ML.PROD.*", "ML.PROD.B"]
     assert settings.wait == 60
 
 
@@ -137,7 +138,21 @@ def test_services_are_lines_and_what_was_picked_each_once() -> None:
 def test_services_come_as_a_list_or_as_text_by_the_api(field: str, listed: Any) -> None:
     """Who calls DSS's API has no form that makes a list of one field and a text of the other."""
     settings = read_operate({"snowflakeConnection": "S", field: listed})
-    assert settings.services == ("ML.PROD.A", "ML.PROD.B")
+    assert [one.text for one in settings.services] == ["ML.PROD.A", "ML.PROD.B"]
+
+
+@pytest.mark.parametrize("name", ["*", "A*", "A\nML.PROD.B\nC", "#", 'A"*"', "A\u2028B"])
+def test_a_service_that_was_chosen_is_no_other(name: str) -> None:
+    """Whoever may create a service chooses its name, and an operator chooses it in the list."""
+    chosen = QualifiedName("ML", "PROD", name)
+    (pattern,) = read_operate({"snowflakeConnection": "S", "listedServices": [chosen.sql]}).services
+    assert pattern.fits(chosen)
+    assert not any(pattern.fits(QualifiedName("ML", "PROD", other)) for other in ("AB", "A", "B", "C", "A*B"))
+
+
+def test_a_star_without_quotes_is_no_name() -> None:
+    (pattern,) = read_operate({"snowflakeConnection": "S", "listedServices": ["ML.PROD.A*"]}).services
+    assert pattern.fits(QualifiedName("ML", "PROD", "AB"))
 
 
 @pytest.mark.parametrize("services", [None, "", " \n ", "# nothing"])

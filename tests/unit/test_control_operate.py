@@ -72,14 +72,14 @@ class Account:
         self.states[name.split(".")[-1]] = "SUSPENDING" if verb == "SUSPEND" else "PENDING"
         return rows("status", "Statement executed successfully.")
 
-    def operate(self, verb: Verb, *patterns: str, **how: Any) -> Operation:
+    def operate(self, verb: Verb, *patterns: str | Pattern, **how: Any) -> Operation:
         def sleep(seconds: float) -> None:
             self.slept += seconds
 
         return operate(
             self.session,
             verb,
-            patterns or ("*.*.*",),
+            [one if isinstance(one, Pattern) else Pattern.read(one) for one in patterns or ("*.*.*",)],
             price_list(),
             sleep=sleep,
             clock=lambda: self.slept,
@@ -129,6 +129,13 @@ def test_stars_stand_for_any_characters(pattern: str, name: str) -> None:
 def test_a_pattern_of_many_stars_takes_no_longer_than_the_name_is() -> None:
     pattern = Pattern.read(f"D.S.{'*A' * 100}*B")
     assert not pattern.fits(QualifiedName("D", "S", "A" * 255))
+
+
+def test_a_service_named_like_a_pattern_is_suspended_alone() -> None:
+    account = Account(CHAT, "ML|PROD|*|RUNNING|GPU|false|1")
+    told = account.operate(Verb.SUSPEND, Pattern.of(QualifiedName("ML", "PROD", "*")))
+    assert [one.name for one in told.services] == ['ML.PROD."*"']
+    assert account.altered == ['ALTER SERVICE ML.PROD."*" SUSPEND']
 
 
 def test_a_dry_run_changes_nothing_and_says_what_it_would() -> None:

@@ -109,7 +109,8 @@ def test_the_readmes_scenario_runs_a_macro_that_is_there_with_a_form_that_it_rea
     plugin = json.loads((ROOT / "plugin.json").read_text())["id"]
     assert step["params"]["runnableType"] == f"pyrunnable_{plugin}_spcs-llm-suspend"
     settings = read_operate(step["params"]["config"])
-    assert (settings.dry_run, settings.wait, settings.services) == (False, 300, ("ML.PROD.*",))
+    assert (settings.dry_run, settings.wait) == (False, 300)
+    assert [pattern.text for pattern in settings.services] == ["ML.PROD.*"]
 
 
 def test_the_readmes_trigger_is_the_one_that_the_client_makes() -> None:

@@ -69,7 +69,10 @@ class Listed:
 def with_chosen(found: list[Choice], chosen: Iterable[str]) -> list[Choice]:
     """Puts what is chosen already, and was not found, before what was found."""
     names = {choice.get("value") for choice in found}
-    return [*({"value": name, "label": f"{name} (chosen)"} for name in chosen if name not in names), *found]
+    return [
+        *({"value": name, "label": plain(f"{name} (chosen)")} for name in chosen if name not in names),
+        *found,
+    ]
 
 
 def form_values(payload: Any, config: Any) -> dict[str, Any]:

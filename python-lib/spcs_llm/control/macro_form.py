@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
 from spcs_llm.control.identifiers import NotAName, typed
+from spcs_llm.control.service_patterns import Pattern
 from spcs_llm.form_fields import (
     ChoiceField,
     Field,
@@ -65,7 +66,7 @@ class OptionalNumberField(Field["float | None"]):
 class LinesField(Field["tuple[str, ...] | None"]):
     """Texts: a list, or one text with one on each line."""
 
-    kinds: ClassVar[tuple[str, ...]] = ("TEXTAREA", "MULTISELECT")
+    kinds: ClassVar[tuple[str, ...]] = ("TEXTAREA",)
 
     def _parsed(self, value: Any) -> tuple[str, ...]:
         texts = texts_in(value if isinstance(value, list) else [value])
@@ -73,6 +74,17 @@ class LinesField(Field["tuple[str, ...] | None"]):
             raise Unfit("must be text")
         lines = [line.strip() for text in texts for line in text.splitlines()]
         return tuple(line for line in lines if line)
+
+
+@dataclass(frozen=True)
+class ChoicesField(LinesField):
+    """What was chosen of a list; a name in it may have a line end. Callers of DSS's API give one text as well."""
+
+    kinds: ClassVar[tuple[str, ...]] = ("MULTISELECT",)
+
+    def _parsed(self, value: Any) -> tuple[str, ...]:
+        texts = texts_in(value)
+        return super()._parsed(value) if texts is None else tuple(texts)
 
 
 class MacroFields:
@@ -85,7 +97,7 @@ class MacroFields:
     database = NameField("database", "Database", None)
     schema = NameField("schema", "Schema", None)
     services = LinesField("services", "Services", None)
-    listed_services = LinesField("listedServices", "Services found", None)
+    listed_services = ChoicesField("listedServices", "Services found", None)
     dry_run = FlagField("dryRun", "Only show what would be done", True)
     wait = NumberField("waitSeconds", "Wait", 0.0, most=7200, unit=" seconds")
     days = WholeField[int]("days", "Days", 30, most=365)
@@ -147,13 +159,13 @@ class OperateSettings:
     """The form of the macros *Suspend services* and *Resume services*.
 
     Attributes:
-        services: The patterns, as they were typed.
+        services: Which services are meant.
         dry_run: Whether nothing is to be changed.
         wait: Seconds to wait until the services are in their new state; 0 for not at all.
     """
 
     sign_in: SignInSettings
-    services: tuple[str, ...]
+    services: tuple[Pattern, ...]
     dry_run: bool
     wait: float
 
@@ -288,10 +300,12 @@ def _scope(form: FormValues) -> Scope:
     return Scope(None if scope == ACCOUNT else database, schema if scope == SCHEMA else None)
 
 
-def _services(form: FormValues) -> tuple[str, ...]:
-    """The lines of the field, and what was picked in the list beside it."""
-    lines = (*(MacroFields.services.read(form) or ()), *(MacroFields.listed_services.read(form) or ()))
-    found = tuple(dict.fromkeys(line for line in lines if not line.startswith("#")))
+def _services(form: FormValues) -> tuple[Pattern, ...]:
+    """The lines of the field, and what was chosen of the list beside it."""
+    typed_lines, chosen = MacroFields.services.read(form) or (), MacroFields.listed_services.read(form) or ()
+    patterns = [Pattern.read(line) for line in typed_lines if not line.startswith("#")]
+    patterns += [Pattern.chosen(text) for text in chosen if not text.startswith("#")]
+    found = tuple(dict.fromkeys(patterns))
     if not found and not form.complaints_about(MacroFields.services):
         form.complain(
             MacroFields.services,

@@ -50,7 +50,7 @@ class Operation:
 def operate(
     session: SqlSession,
     verb: Verb,
-    patterns: Sequence[str],
+    patterns: Sequence[Pattern],
     prices: PriceList,
     *,
     dry_run: bool = True,
@@ -64,7 +64,7 @@ def operate(
     Args:
         session: Runs the statements.
         verb: What to do.
-        patterns: Full names of services, with `*` for any characters.
+        patterns: Which services are meant.
         prices: What a node of each instance family costs.
         dry_run: Whether to change nothing.
         wait: Seconds to wait until the services are in their new state; 0 for not at all.
@@ -76,10 +76,9 @@ def operate(
         What was done.
 
     Raises:
-        SettingsError: If a pattern is not one.
         SpcsError: If the services cannot be listed.
     """
-    wanted = [Pattern.read(pattern) for pattern in dict.fromkeys(patterns)]
+    wanted = list(dict.fromkeys(patterns))
     identity = session.whose()
     services = matching_services(session, wanted)
     changing = [s for s in services if not verb.is_in_place(s.status) and not _is_beyond(verb, s.status)]

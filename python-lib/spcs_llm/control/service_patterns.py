@@ -1,11 +1,11 @@
-"""Which services are meant: full names, in which `*` stands for any characters."""
+"""Which services are meant: full names, in which `*` stands for any characters where a person typed it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from spcs_llm.control.identifiers import NotAName, QualifiedName, parts, typed
+from spcs_llm.control.identifiers import NotAName, QualifiedName, parts, qualified, typed
 from spcs_llm.control.services import Service, listed_services
 from spcs_llm.control.session import SqlSession
 from spcs_llm.errors import SettingsError, SqlError
@@ -53,6 +53,29 @@ class Pattern:
         fixed = [name if "*" not in name else None for name in shown]
         pieces = tuple(tuple(name.split("*")) for name in shown)
         return cls(text, fixed[0], fixed[1] if fixed[0] else None, pieces)
+
+    @classmethod
+    def of(cls, name: QualifiedName) -> Pattern:
+        """The pattern that only one service fits, whatever characters its name has."""
+        return cls(name.sql, name.database, name.schema, tuple((part,) for part in name))
+
+    @classmethod
+    def chosen(cls, text: str) -> Pattern:
+        """Reads what was chosen of a list of names, in which a star in double quotes is a part of the name.
+
+        Args:
+            text: A name as the list has it. Whoever calls DSS's API may give a pattern instead.
+
+        Returns:
+            The pattern.
+
+        Raises:
+            SettingsError: As `read`.
+        """
+        try:
+            return cls.of(qualified(text))
+        except NotAName:
+            return cls.read(text)
 
     def fits(self, name: QualifiedName) -> bool:
         """Whether a service has such a name."""

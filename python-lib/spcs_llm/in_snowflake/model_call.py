@@ -11,6 +11,7 @@ from spcs_llm.control.families import PriceList
 from spcs_llm.control.identifiers import QualifiedName, grantee
 from spcs_llm.control.operate import operate
 from spcs_llm.control.operated import Outcome, Verb
+from spcs_llm.control.service_patterns import Pattern
 from spcs_llm.control.services import Service, named_service
 from spcs_llm.control.session import SqlSession
 from spcs_llm.errors import ServiceStarting, SettingsError, SqlError
@@ -158,7 +159,7 @@ def make_ready(
     done = operate(
         session,
         Verb.RESUME,
-        [name.sql],
+        [Pattern.of(name)],
         prices,
         dry_run=False,
         wait=COLD_START_SECONDS,

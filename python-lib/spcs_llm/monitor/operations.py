@@ -13,6 +13,7 @@ from spcs_llm.control.families import PriceList
 from spcs_llm.control.identifiers import QualifiedName
 from spcs_llm.control.operate import Operation, operate
 from spcs_llm.control.operated import Outcome, Verb
+from spcs_llm.control.service_patterns import Pattern
 from spcs_llm.control.session import SqlSession
 from spcs_llm.errors import SettingsError, SpcsError
 from spcs_llm.monitor.overview import Price
@@ -137,9 +138,4 @@ class Operations:
         }
 
     def _operated(self, verb: Verb, service: QualifiedName, *, dry_run: bool) -> Operation:
-        if any("*" in part for part in service):
-            raise SettingsError(
-                f"The name of {service.sql} has a star in it, which stands for other services as well.",
-                f"Ask a Snowflake administrator to {verb.value} it.",
-            )
-        return operate(self._open_session(), verb, [service.sql], self._prices, dry_run=dry_run)
+        return operate(self._open_session(), verb, [Pattern.of(service)], self._prices, dry_run=dry_run)
