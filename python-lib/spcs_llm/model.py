@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any, Callable, NoReturn
@@ -32,11 +31,12 @@ from spcs_llm.mesh.query import Text, chat_request, embedding_settings, embeddin
 from spcs_llm.protocols.base import Pieces, ServiceProtocol, pieces_of
 from spcs_llm.query_context import QueryContext
 from spcs_llm.ranking import ranking_of
+from spcs_llm.server_text.log_lines import one_line_logger
 from spcs_llm.settings import Settings, read_settings
 from spcs_llm.sharing.learned import Learned
 from spcs_llm.usage import chat_bytes, chat_usage, ranking_usage, said_in, text_bytes, text_usage
 
-logger = logging.getLogger(__name__)
+logger = one_line_logger(__name__)
 
 _CHAT_ROWS = 1
 _ROWS = 64

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any, Callable
 
 from spcs_llm.errors import QueryTimeout, SpcsError
+from spcs_llm.server_text.log_lines import one_line_logger
 
 # One logger for all steps of all queries: to follow a query, turn on this one and filter by its number.
-logger = logging.getLogger("spcs_llm.query")
+logger = one_line_logger("spcs_llm.query")
 _numbers = itertools.count(1)
 
 

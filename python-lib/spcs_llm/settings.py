@@ -8,7 +8,6 @@ from DSS 14.5 on, something to refresh it by under `__credentials` (Dataiku docu
 from __future__ import annotations
 
 import functools
-import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Callable, Union
@@ -27,6 +26,7 @@ from spcs_llm.form_fields import (
     WholeField,
 )
 from spcs_llm.protocol_choices import AUTOMATIC, OPENAI, PREDICT, PROTOCOLS
+from spcs_llm.server_text.log_lines import one_line_logger
 from spcs_llm.urls import (
     DSS_VARIABLE,
     HAS_VARIABLE,
@@ -37,7 +37,7 @@ from spcs_llm.urls import (
     parse_endpoint_url,
 )
 
-logger = logging.getLogger(__name__)
+logger = one_line_logger(__name__)
 
 OAUTH, KEY_PAIR, PROGRAMMATIC_ACCESS_TOKEN = "OAUTH", "KEY_PAIR", "PROGRAMMATIC_ACCESS_TOKEN"
 CUSTOM_TEMPLATE = "TEXT_GENERATION_CUSTOM"

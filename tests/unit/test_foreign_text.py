@@ -8,8 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spcs_llm.control.families import price_list
+from spcs_llm.control.identifiers import QualifiedName
+from spcs_llm.control.operated import Verb
+from spcs_llm.control.session import Identity
 from spcs_llm.errors import ModelError, ServiceDown, SettingsError
+from spcs_llm.monitor.operations import Operations
+from spcs_llm.monitor.overview import Price
 from spcs_llm.server_text.foreign_text import error_code, plain, request_id, without_markup
+from spcs_llm.server_text.log_lines import one_line_logger
+from tests.unit.test_control_operate import Account
 
 ODD = ("Cc", "Cf", "Zl", "Zp", "Cs")
 
@@ -97,3 +105,37 @@ def test_an_id_of_a_request_has_one_form(value: object, known: bool) -> None:
 )  # fmt: skip
 def test_a_code_is_a_number_of_few_digits(value: object, code: str | None) -> None:
     assert error_code(value) == code
+
+
+HOSTILE = "A\n2026-11-27 [INFO] admin logged in\r\x1b[2K\u202egnp\u2028B"
+ON_ONE_LINE = "A 2026-11-27 [INFO] admin logged in gnp B"
+
+
+def test_a_record_is_one_line_whatever_it_names(caplog: pytest.LogCaptureFixture) -> None:
+    """Snowflake documentation, "Identifier requirements": in double quotes, a name may have any character."""
+    logger = one_line_logger("spcs_llm.any")
+    assert one_line_logger("spcs_llm.any") is logger
+    with caplog.at_level("INFO", "spcs_llm.any"):
+        logger.info("Service %s of %s has 100%% of %d.", HOSTILE, "M\u00fcller", 2)
+        logger.info("plain %s", "and\u00a0wide")
+        logger.info(HOSTILE)
+    assert caplog.messages == [
+        f"Service {ON_ONE_LINE} of M\u00fcller has 100% of 2.",
+        "plain and wide",
+        ON_ONE_LINE,
+    ]
+    assert len(logger.filters) == 1
+
+
+def test_the_log_of_operators_is_one_line_for_each_change(caplog: pytest.LogCaptureFixture) -> None:
+    account = Account(f"ML|PROD|{HOSTILE}|RUNNING|GPU|false|1")
+    account.session.answers["ALTER SERVICE"] = []
+    account.session.identity = Identity(HOSTILE, HOSTILE, None)
+    operations = Operations(lambda: account.session, price_list())
+    service = QualifiedName("ML", "PROD", HOSTILE)
+    asked = operations.preview(HOSTILE, Verb.SUSPEND, service, Price(3.0, "USD", "as entered"))
+    with caplog.at_level("INFO", "spcs_llm"):
+        operations.confirm(HOSTILE, asked["confirmation"])
+    (message,) = caplog.messages
+    assert message.isprintable()
+    assert message.count("admin logged in") == 4

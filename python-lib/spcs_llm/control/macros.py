@@ -5,7 +5,6 @@ What DSS shows is made of that in `python-runnables/<macro>/runnable.py`, which 
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any, Callable
@@ -23,9 +22,10 @@ from spcs_llm.control.operation_table import operation_table, raise_for_failures
 from spcs_llm.control.plugin_estimates import plugin_estimates
 from spcs_llm.control.session import Identity
 from spcs_llm.control.table import Table
+from spcs_llm.server_text.log_lines import one_line_logger
 from spcs_llm.settings import FIELDS
 
-logger = logging.getLogger(__name__)
+logger = one_line_logger(__name__)
 
 Progress = Callable[[float], object]  # takes a number from 0 to 100
 

@@ -5,16 +5,16 @@ A socket's timeout is about silence only: a server that sends a byte a minute ne
 
 from __future__ import annotations
 
-import logging
 import math
 import threading
 import time
 from typing import Protocol
 
 from spcs_llm.errors import SpcsError
+from spcs_llm.server_text.log_lines import one_line_logger
 from spcs_llm.sharing.after_fork import renew_in_child
 
-logger = logging.getLogger(__name__)
+logger = one_line_logger(__name__)
 
 
 class Watched(Protocol):

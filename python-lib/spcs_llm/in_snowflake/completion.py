@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 
 from spcs_llm.control import cells
@@ -17,8 +16,9 @@ from spcs_llm.in_snowflake.questions import Questions
 from spcs_llm.in_snowflake.refused_slices import without_values
 from spcs_llm.in_snowflake.session import JobSession
 from spcs_llm.in_snowflake.work_tables import FINISHED, WorkTables, drop
+from spcs_llm.server_text.log_lines import one_line_logger
 
-logger = logging.getLogger(__name__)
+logger = one_line_logger(__name__)
 
 _OTHER_TYPE = "Expression type does not match column data type"  # Snowflake's words of code 002023
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 from spcs_llm.control import cells, statements
 from spcs_llm.control.identifiers import grantee, literal
 from spcs_llm.control.session import SqlSession
@@ -14,8 +12,9 @@ from spcs_llm.in_snowflake.inference_job import InferenceJobs, is_live
 from spcs_llm.in_snowflake.job_engine import JobEngine, unfit_place
 from spcs_llm.in_snowflake.service_engine import ServiceEngine
 from spcs_llm.in_snowflake.work import Work
+from spcs_llm.server_text.log_lines import one_line_logger
 
-logger = logging.getLogger(__name__)
+logger = one_line_logger(__name__)
 
 # From here on the start of a job is a small part of its time: ten minutes, where 100,000 chats take nearly three hours
 # at ten a second, as do 1,000,000 vectors at a hundred a second. Both rates are assumptions.

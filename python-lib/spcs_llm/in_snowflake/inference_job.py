@@ -10,7 +10,6 @@ of snowflake-ml-python 2.6.0, which read columns by names in small letters, and 
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,8 +23,9 @@ from spcs_llm.in_snowflake.insertion import answers_of
 from spcs_llm.in_snowflake.refused_slices import told
 from spcs_llm.in_snowflake.work import Work
 from spcs_llm.in_snowflake.work_tables import unanswered
+from spcs_llm.server_text.log_lines import one_line_logger
 
-logger = logging.getLogger(__name__)
+logger = one_line_logger(__name__)
 
 BYTES_AT_ONCE = 256 * 2**20  # of results in one statement, so that it ends in time on a small warehouse
 FILES_AT_ONCE = 200

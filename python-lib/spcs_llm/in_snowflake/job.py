@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 from spcs_llm.errors import SqlError
 from spcs_llm.in_snowflake.completion import Completion
 from spcs_llm.in_snowflake.engine import Answered, Engine
@@ -12,8 +10,9 @@ from spcs_llm.in_snowflake.preparation import Preparation
 from spcs_llm.in_snowflake.questions import Questions
 from spcs_llm.in_snowflake.report import Report, tell
 from spcs_llm.in_snowflake.work import Work
+from spcs_llm.server_text.log_lines import one_line_logger
 
-logger = logging.getLogger(__name__)
+logger = one_line_logger(__name__)
 
 
 def run_job(work: Work) -> Report:

@@ -6,7 +6,6 @@ goes on, and the next run takes its results. If the recipe fails or is stopped, 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -22,8 +21,9 @@ from spcs_llm.in_snowflake.refused_slices import Remedy, remedy, told
 from spcs_llm.in_snowflake.registry_model import Unavailable, find_model, find_pool
 from spcs_llm.in_snowflake.signature import Form, Sampling
 from spcs_llm.in_snowflake.work import Superseded, Work
+from spcs_llm.server_text.log_lines import one_line_logger
 
-logger = logging.getLogger(__name__)
+logger = one_line_logger(__name__)
 
 JOBS_FOR_A_ROW = 2  # after which a row without a result is a failure
 STARTS = 8  # of one job, while its image is built: each statement has nine minutes

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 
 from spcs_llm.control import statements
@@ -16,8 +15,9 @@ from spcs_llm.in_snowflake.inference_job import InferenceJobs, JobName, is_live
 from spcs_llm.in_snowflake.refused_slices import Remedy, remedy, told
 from spcs_llm.in_snowflake.report import duration
 from spcs_llm.in_snowflake.work import Work
+from spcs_llm.server_text.log_lines import one_line_logger
 
-logger = logging.getLogger(__name__)
+logger = one_line_logger(__name__)
 
 PENDING_SECONDS = 1800.0  # snowflake-ml-python's own tests give a job half an hour
 PROGRESS_SECONDS = 300.0  # between two counts of rows, which need a warehouse

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 from typing import Any
@@ -29,8 +28,9 @@ from spcs_llm.in_snowflake.signature import (
     read_functions,
     user_functions,
 )
+from spcs_llm.server_text.log_lines import one_line_logger
 
-logger = logging.getLogger(__name__)
+logger = one_line_logger(__name__)
 
 COLD_START_SECONDS = 1800.0
 MOST_AT_ONCE = 8

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -16,8 +15,9 @@ from spcs_llm.in_snowflake.questions import Questions, job_key, plan_questions
 from spcs_llm.in_snowflake.session import JobSession
 from spcs_llm.in_snowflake.settings_table import create_statements
 from spcs_llm.in_snowflake.work_tables import FINISHED, WorkTables, create_answers, drop, unanswered
+from spcs_llm.server_text.log_lines import one_line_logger
 
-logger = logging.getLogger(__name__)
+logger = one_line_logger(__name__)
 
 
 class Preparation:

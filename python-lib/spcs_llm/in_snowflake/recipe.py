@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,8 +17,9 @@ from spcs_llm.in_snowflake.report import Report
 from spcs_llm.in_snowflake.session import Executor, JobSession
 from spcs_llm.in_snowflake.stopping import ends_on_termination
 from spcs_llm.in_snowflake.work import Work
+from spcs_llm.server_text.log_lines import one_line_logger
 
-logger = logging.getLogger(__name__)
+logger = one_line_logger(__name__)
 
 INPUT, OUTPUT, FAILURES = "input", "output", "failures"
 _LABELS = {INPUT: "Input", OUTPUT: "Output", FAILURES: "Failed rows"}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-logger = logging.getLogger(__name__)
+from spcs_llm.server_text.log_lines import one_line_logger
+
+logger = one_line_logger(__name__)
 
 
 @dataclass(frozen=True)

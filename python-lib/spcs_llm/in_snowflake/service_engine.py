@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -26,8 +25,9 @@ from spcs_llm.in_snowflake.signature import Call
 from spcs_llm.in_snowflake.slice_runner import LOADING_WAITS, SliceRunner
 from spcs_llm.in_snowflake.work import Work
 from spcs_llm.in_snowflake.work_tables import HASHES, Slice, unanswered
+from spcs_llm.server_text.log_lines import one_line_logger
 
-logger = logging.getLogger(__name__)
+logger = one_line_logger(__name__)
 
 PROBE_ROWS, SAMPLE_ROWS = 4, 16
 LOADING_PAUSE = 10.0  # seconds

@@ -8,7 +8,6 @@ answered.
 
 from __future__ import annotations
 
-import logging
 import random
 import threading
 from collections import Counter, deque
@@ -26,8 +25,9 @@ from spcs_llm.in_snowflake.refused_slices import (
 )
 from spcs_llm.in_snowflake.work import Work
 from spcs_llm.in_snowflake.work_tables import HASHES, Slice
+from spcs_llm.server_text.log_lines import one_line_logger
 
-logger = logging.getLogger(__name__)
+logger = one_line_logger(__name__)
 
 SLICE_SECONDS = 75.0  # what a statement should take
 LEAST_SECONDS = 5.0  # the same, on a warehouse that ends statements early

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from dataclasses import dataclass
 from typing import Callable, Generic, TypeVar
 
 from spcs_llm.errors import SpcsError, SqlError, place_in_code
+from spcs_llm.server_text.log_lines import one_line_logger
 
-logger = logging.getLogger(__name__)
+logger = one_line_logger(__name__)
 
 T = TypeVar("T")
 _LONG_SECONDS = 60.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import secrets
 import threading
 import time
@@ -17,8 +16,9 @@ from spcs_llm.control.service_patterns import Pattern
 from spcs_llm.control.session import SqlSession
 from spcs_llm.errors import SettingsError, SpcsError
 from spcs_llm.monitor.overview import Price
+from spcs_llm.server_text.log_lines import one_line_logger
 
-logger = logging.getLogger(__name__)
+logger = one_line_logger(__name__)
 
 _MINUTES_TO_CONFIRM = 3
 _KEPT = 200

@@ -6,7 +6,6 @@ them, and are not logged. Nobody but the viewer who sent a prompt sees it.
 
 from __future__ import annotations
 
-import logging
 import secrets
 import threading
 import time
@@ -18,8 +17,9 @@ from spcs_llm.errors import QueryError, ServiceBusy, SpcsError, place_in_code
 from spcs_llm.monitor.as_viewer import AsViewer, Carry
 from spcs_llm.monitor.mesh_models import custom_id
 from spcs_llm.monitor.timeline import is_footer, timeline, usage_of
+from spcs_llm.server_text.log_lines import one_line_logger
 
-logger = logging.getLogger(__name__)
+logger = one_line_logger(__name__)
 
 MAX_PROMPT, MAX_ANSWER, _MAX_TOKENS = 8000, 200_000, 1024
 LEFT_SECONDS = 150.0  # browsers let a page in the background ask once a minute, answered or not

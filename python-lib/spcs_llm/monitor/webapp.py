@@ -6,7 +6,6 @@ the operator groups, by DSS's own identity of the browser, and a token that anot
 
 from __future__ import annotations
 
-import logging
 import secrets
 from collections.abc import Mapping
 from typing import Any
@@ -23,8 +22,9 @@ from spcs_llm.monitor.monitor import NOT_YET, Monitor, Surroundings
 from spcs_llm.monitor.overview import KINDS, SORTS, Selection, selected, sums_of
 from spcs_llm.monitor.service_page import service_page
 from spcs_llm.monitor.viewers import Viewers
+from spcs_llm.server_text.log_lines import one_line_logger
 
-logger = logging.getLogger(__name__)
+logger = one_line_logger(__name__)
 
 _HEADERS = {
     "Cache-Control": "no-store",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from dataclasses import replace
@@ -15,6 +14,7 @@ from spcs_llm.protocols.base import ServiceProtocol
 from spcs_llm.protocols.probe import Probe
 from spcs_llm.protocols.registry import protocol_class, protocol_for
 from spcs_llm.query_context import QueryContext
+from spcs_llm.server_text.log_lines import one_line_logger
 from spcs_llm.sharing.discovery import Discovery
 from spcs_llm.sharing.learned import Learned
 
@@ -26,7 +26,7 @@ _KINDS = {"chat": "chat", "embed": "embeddings", "rerank": "reranking"}
 _MAX_SECONDS = 15.0
 _SECONDS_BETWEEN_FAILED_LOOKS = 15.0
 
-logger = logging.getLogger(__name__)
+logger = one_line_logger(__name__)
 
 
 class AutomaticProtocol(ServiceProtocol):

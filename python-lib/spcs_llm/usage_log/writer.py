@@ -9,17 +9,18 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
-import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
+
+from spcs_llm.server_text.log_lines import one_line_logger
 
 try:
     import fcntl
 except ImportError:  # not on Windows, where DSS does not run
     fcntl = None  # type: ignore[assignment]
 
-logger = logging.getLogger(__name__)
+logger = one_line_logger(__name__)
 
 MAX_BYTES = 20_000_000
 KEPT = 9

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,10 +18,11 @@ from spcs_llm.control.open_session import Dss, open_session
 from spcs_llm.control.session import SqlSession
 from spcs_llm.errors import SettingsError
 from spcs_llm.form_fields import ChoiceField, FlagField, FormValues, TextField, WholeField
+from spcs_llm.server_text.log_lines import one_line_logger
 from spcs_llm.settings import FIELDS, CredentialSettings
 from spcs_llm.urls import is_snowflakes
 
-logger = logging.getLogger(__name__)
+logger = one_line_logger(__name__)
 
 FIND_OUT = "AUTOMATIC"
 _SQL_SECONDS = 50.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,8 +18,9 @@ from spcs_llm.errors import (
     place_in_code,
 )
 from spcs_llm.query_context import QueryContext
+from spcs_llm.server_text.log_lines import one_line_logger
 
-logger = logging.getLogger(__name__)
+logger = one_line_logger(__name__)
 
 _GRACE_SECONDS = 2.0  # that a step has to tell by itself that its time is up
 

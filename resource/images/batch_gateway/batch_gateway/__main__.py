@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import socket
 import sys
@@ -14,8 +13,9 @@ from batch_gateway.app import Gateway
 from batch_gateway.logs import fields, log_as_json
 from batch_gateway.settings import GatewaySettings, read_settings
 from spcs_llm.errors import SettingsError
+from spcs_llm.server_text.log_lines import one_line_logger
 
-logger = logging.getLogger("batch_gateway")
+logger = one_line_logger("batch_gateway")
 
 _KEEP_ALIVE_SECONDS = 120
 _MOST_BYTES_OF_HEADERS = 1 << 20  # a context header can hold the text of a whole statement

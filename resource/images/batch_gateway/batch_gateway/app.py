@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import logging
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, MutableMapping
@@ -29,8 +28,9 @@ from batch_gateway.rows import BadBatch
 from batch_gateway.settings import GatewaySettings
 from batch_gateway.tasks import Task
 from spcs_llm.errors import ServiceBusy
+from spcs_llm.server_text.log_lines import one_line_logger
 
-logger = logging.getLogger(__name__)
+logger = one_line_logger(__name__)
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]

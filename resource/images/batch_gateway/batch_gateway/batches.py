@@ -23,8 +23,9 @@ from batch_gateway.rows import Row, read_rows, write_rows
 from batch_gateway.settings import Limits
 from batch_gateway.tasks import Answer
 from spcs_llm.errors import ServiceDown, SpcsError
+from spcs_llm.server_text.log_lines import one_line_logger
 
-logger = logging.getLogger(__name__)
+logger = one_line_logger(__name__)
 
 Key = tuple[str, str]  # path, id
 _OVERHEAD = 2048  # bytes of a batch besides its rows and answers, about

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -21,10 +20,11 @@ from spcs_llm.http.token_source import NoToken
 from spcs_llm.http.transport import Transport
 from spcs_llm.model import Model
 from spcs_llm.query_context import QueryContext
+from spcs_llm.server_text.log_lines import one_line_logger
 from spcs_llm.snowflake.ingress import IngressErrors
 from spcs_llm.snowflake.login_errors import SignInKind
 
-logger = logging.getLogger(__name__)
+logger = one_line_logger(__name__)
 
 _HEALTH_SECONDS = 5.0
 

@@ -42,7 +42,7 @@ def log_as_json(level: str) -> None:
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    logging.getLogger("asyncio").setLevel(logging.WARNING)
+    logging.getLogger("asyncio").setLevel(logging.WARNING)  # noqa: TID251 - nothing is logged by it here
 
 
 def fields(**facts: Any) -> dict[str, Any]:

@@ -9,7 +9,6 @@ A row's failure is a value, so that it fails no other row and no query.
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NoReturn
@@ -30,9 +29,10 @@ from spcs_llm.errors import (
 )
 from spcs_llm.model import Model
 from spcs_llm.protocols.openai.schema_check import is_of_schema
+from spcs_llm.server_text.log_lines import one_line_logger
 from spcs_llm.whole_characters import whole_characters
 
-logger = logging.getLogger(__name__)
+logger = one_line_logger(__name__)
 
 _OUTAGES = (NetworkError, ServiceBusy, ServiceDown, ServiceStarting)
 _OUTAGE_STATUSES = (429, 502, 503, 504)
