@@ -39,6 +39,7 @@ class _Checker:
     def __init__(self, root: Mapping[str, Any]) -> None:
         self._root = root
         self._steps = 0
+        self._scalars: dict[int, frozenset[Any]] = {}  # by the id of an enumeration: it can be long
 
     def holds(self, value: Any, schema: Any, depth: int) -> bool:
         self._steps += 1
@@ -52,11 +53,24 @@ class _Checker:
             return False
         return (
             _is_of_kind(value, schema)
-            and _is_listed(value, schema)
+            and ("const" not in schema or _is_same(value, schema["const"]))
+            and self._is_listed(value, schema.get("enum"))
             and self._alternatives_hold(value, schema, depth)
             and self._properties_hold(value, schema, depth)
             and self._items_hold(value, schema, depth)
         )
+
+    def _is_listed(self, value: Any, listed: Any) -> bool:
+        if not isinstance(listed, list):
+            return True
+        if isinstance(value, (dict, list)):
+            self._steps += len(listed)
+            return any(_is_same(value, one) for one in listed)
+        scalars = self._scalars.get(id(listed))
+        if scalars is None:
+            scalars = frozenset(_scalar(one) for one in listed if not isinstance(one, (dict, list)))
+            self._scalars[id(listed)] = scalars
+        return _scalar(value) in scalars
 
     def _alternatives_hold(self, value: Any, schema: Mapping[str, Any], depth: int) -> bool:
         for key in ("anyOf", "oneOf"):
@@ -105,8 +119,14 @@ def _is_of_kind(value: Any, schema: Mapping[str, Any]) -> bool:
     return False
 
 
-def _is_listed(value: Any, schema: Mapping[str, Any]) -> bool:
-    if "const" in schema and value != schema["const"]:
-        return False
-    listed = schema.get("enum")
-    return not isinstance(listed, list) or value in listed
+def _is_same(value: Any, other: Any) -> bool:
+    if isinstance(value, list) and isinstance(other, list):
+        return len(value) == len(other) and all(map(_is_same, value, other))
+    if isinstance(value, dict) and isinstance(other, dict):
+        return value.keys() == other.keys() and all(_is_same(item, other[key]) for key, item in value.items())
+    return _scalar(value) == _scalar(other)
+
+
+def _scalar(value: Any) -> tuple[bool, Any]:
+    """The value, so that it can be compared: in JSON, true is not 1."""
+    return isinstance(value, bool), value
