@@ -46,6 +46,39 @@ def test_brackets_in_texts_are_none() -> None:
 Message = MutableMapping[str, Any]
 
 
+def test_ids_of_batches_take_no_more_memory_than_there_is() -> None:
+    """They are headers, of a megabyte at most, and batches without rows are kept as well."""
+    settings = {
+        "LLM_ENDPOINT_URL": "http://127.0.0.1:9",
+        "MAX_BODY_MEGABYTES": "1",
+        "MAX_HELD_MEGABYTES": "8",
+    }
+    gateway = Gateway(read_settings(settings))
+
+    async def ask(number: int) -> None:
+        async def receive() -> Message:
+            return {"type": "http.request", "body": b'{"data":[]}'}
+
+        async def send(message: Message) -> None:
+            pass
+
+        batch_id = b"%d" % number + b"x" * MB
+        headers = [(b"sf-external-function-query-batch-id", batch_id)]
+        await gateway(
+            {"type": "http", "method": "POST", "path": "/complete", "headers": headers}, receive, send
+        )
+
+    async def ask_often() -> None:
+        for number in range(40):
+            await ask(number)
+
+    tracemalloc.start()
+    asyncio.run(ask_often())
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 12 * MB
+
+
 @pytest.mark.parametrize("sent", [b"", b'{"data":'])
 @pytest.mark.parametrize("length", [None, b"33554432"])
 def test_a_body_that_does_not_come_is_given_up(

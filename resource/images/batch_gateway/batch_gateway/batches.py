@@ -104,6 +104,7 @@ class Batch:
         self.is_fetched = False
         self.failure: SpcsError | None = None
         self.running: asyncio.Task[None] | None = None
+        self._overhead = _OVERHEAD + 2 * len(key[1])
         self._size = received.size
 
     @property
@@ -121,8 +122,8 @@ class Batch:
 
     @property
     def size(self) -> int:
-        """Bytes that it holds, about: its rows while it may need them, and its answers."""
-        return _OVERHEAD + (len(self.result) if self.result is not None else self._size)
+        """Bytes that it holds, about: its id, its rows while it may need them, and its answers."""
+        return self._overhead + (len(self.result) if self.result is not None else self._size)
 
     def take(self, place: int, answer: Answer) -> None:
         """Keeps a row's answer.
