@@ -274,6 +274,10 @@ def test_absent_settings_are_left_to_the_service(nothing: Any) -> None:
         {"temperature": True},
         {"temperature": 10**400},
         {"maxOutputTokens": 1.5},
+        {"maxOutputTokens": 1e300},
+        {"seed": -(2**63) - 1},
+        {"seed": "9" * 5000},
+        {"topK": "Infinity"},
         {"logProbs": "yes"},
         {"stopSequences": 3},
         {"logitBias": [1]},
@@ -293,6 +297,13 @@ def test_empty_fields_of_forms_ask_for_nothing() -> None:
         {"messages": [{"role": "user", "content": "x", "parts": "", "toolCalls": ""}]}, empty
     )
     assert request == chat_request({"messages": [{"role": "user", "content": "x"}]}, {})
+
+
+@pytest.mark.parametrize("seed", [2**63 - 1, -(2**53) - 1, 0])
+def test_a_seed_keeps_all_of_its_digits(seed: int) -> None:
+    """Seeds are integers of 64 bits (OpenAI API reference), of which a float has 53."""
+    assert sampling(seed=seed).seed == seed
+    assert sampling(seed=f" {seed} ").seed == seed
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,7 @@ _SETTINGS = frozenset((
 ))  # fmt: skip
 _IS_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 _MAX_UNKNOWN = 16  # names told: what a query calls its settings goes into DSS's log
+_LARGEST_WHOLE = 2**63 - 1  # servers read 64 bits
 _MAX_DEPTH = 100  # of a schema. Writing and comparing nested values takes a part of Python's stack a level.
 
 
@@ -279,11 +280,18 @@ def _number(settings: Mapping[str, Any], name: str) -> float | None:
 
 
 def _whole(settings: Mapping[str, Any], name: str) -> int | None:
-    number = _number(settings, name)
+    value = given_in(settings, name)
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            value = int(value)
+    # A float does not have all digits of a large one, such as a seed.
+    number = value if type(value) is int else _number(settings, name)
     if number is None:
         return None
     if number != int(number):
         raise QueryError(f"The setting {name} must be a whole number.")
+    if abs(number) > _LARGEST_WHOLE:
+        raise QueryError(f"The setting {name} is too large.", f"It must be at most {_LARGEST_WHOLE}.")
     return int(number)
 
 
