@@ -17,7 +17,7 @@ from spcs_llm.control.families import price_list
 from spcs_llm.control.identifiers import QualifiedName, qualified
 from spcs_llm.control.session import Row
 from spcs_llm.control.sql_refusals import sql_error_in_text
-from spcs_llm.errors import NetworkError, SpcsError
+from spcs_llm.errors import NetworkError, QueryError, SpcsError
 from spcs_llm.form_fields import Field
 from spcs_llm.monitor.account import Account
 from spcs_llm.monitor.background import Background
@@ -45,6 +45,26 @@ def test_a_body_that_is_nested_too_deeply_is_none() -> None:
     app = flask.Flask(__name__)
     with app.test_request_context(method="POST", data="[" * 100_000, content_type="application/json"):
         assert _body() == {}
+
+
+@pytest.mark.parametrize("length", [None, 200_001, 10**12])
+def test_a_body_that_is_too_large_is_not_read(length: int | None) -> None:
+    """Any viewer can send one, and the backend is everybody's."""
+    flask = pytest.importorskip("flask")
+    from spcs_llm.monitor.webapp import _body
+
+    class Unread:
+        def read(self, *_: object) -> bytes:
+            raise AssertionError
+
+        readline = readlines = __iter__ = read
+
+    told: dict[str, Any] = {"wsgi.input": Unread(), "CONTENT_TYPE": "application/json"}
+    if length is not None:
+        told["CONTENT_LENGTH"] = str(length)
+    context = flask.Flask(__name__).test_request_context(method="POST", environ_overrides=told)
+    with context, pytest.raises(QueryError, match="too large"):
+        _body()
 
 
 class Town:

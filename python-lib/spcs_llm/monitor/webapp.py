@@ -32,6 +32,7 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
+_MOST_BYTES = 200_000  # of a request: a prompt of the most characters that are taken, each as an escape
 # No status of a gateway: proxies put their own page in place of its body (kubernetes/ingress-nginx#1488).
 BAD_REQUEST, CANNOT_BE_DONE = 400, 422
 _ASKS_AGAIN = (
@@ -41,6 +42,9 @@ _ASKS_AGAIN = (
 
 
 def _body() -> Mapping[str, Any]:
+    length = request.content_length
+    if length is None or length > _MOST_BYTES:
+        raise QueryError("The request is too large.", "Enter a shorter text.")
     try:
         body = request.get_json(silent=True)
     except RecursionError:
