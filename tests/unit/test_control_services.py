@@ -130,6 +130,13 @@ def test_a_job_is_one_however_that_is_written(written: str) -> None:
     assert not the_service({**SERVICE, "is_async_job": written}).serves
 
 
+def test_a_service_that_has_ended_is_still_one_where_snowflake_says_that_it_is_no_job() -> None:
+    """A server that cannot start may end without an error, and its service has to be found to see that."""
+    ended = {**SERVICE, "status": "DONE", "is_async_job": "false"}
+    assert the_service({**ended, "is_job": "false"}).serves
+    assert not the_service({**ended, "is_job": None}).serves
+
+
 @pytest.mark.parametrize("name", ["MODEL_BUILD_1a2b", "MODEL_LOGGING_1a2b", "model_build_x"])
 def test_services_that_build_models_do_not_serve(name: str) -> None:
     assert not the_service({**SERVICE, "name": name}).serves

@@ -88,7 +88,8 @@ class Service:
     @property
     def serves(self) -> bool:
         """Whether it may serve a model: it is neither a job nor one that Snowflake started to build a model."""
-        return self.is_job is not True and self.status != "DONE" and not _HELPERS.match(self.name.name)
+        is_job = self.status == "DONE" if self.is_job is None else self.is_job
+        return not is_job and not _HELPERS.match(self.name.name)
 
 
 @dataclass(frozen=True)
