@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Callable, ClassVar, Generic, TypeVar
 
 from spcs_llm.errors import SettingsError
-from spcs_llm.urls import DSS_VARIABLE, HAS_VARIABLE, BaseUrl, UrlError, parse_hosts
+from spcs_llm.urls import DSS_VARIABLE, HAS_VARIABLE, INVISIBLE, BaseUrl, UrlError, parse_hosts
 
 T = TypeVar("T")
 _ENCRYPTED = "e:AES:"
@@ -139,6 +139,19 @@ class ModelTextField(TextField):
         text = super()._parsed(value)
         if text is not None and DSS_VARIABLE.search(text):
             raise Unfit(HAS_VARIABLE)
+        return text
+
+
+@dataclass(frozen=True)
+class KeyField(TextField):
+    """A key that is sent in a header, without what nobody sees who copies one."""
+
+    def _parsed(self, value: Any) -> str | None:
+        text = INVISIBLE.sub("", _as_text(value)).strip()
+        if not text.isprintable() or max(text, default="") > "\xff":
+            raise Unfit(
+                "has characters that cannot be sent: paste only the key, without quotation marks or line ends"
+            )
         return text
 
 

@@ -18,6 +18,7 @@ from spcs_llm.form_fields import (
     FlagField,
     FormValues,
     HostsField,
+    KeyField,
     ModelTextField,
     NumberField,
     PresetField,
@@ -30,6 +31,7 @@ from spcs_llm.server_text.log_lines import one_line_logger
 from spcs_llm.urls import (
     DSS_VARIABLE,
     HAS_VARIABLE,
+    INVISIBLE,
     BaseUrl,
     is_snowflakes,
     names_another_account,
@@ -103,7 +105,7 @@ class FIELDS:
     model_name = ModelTextField("modelName", "Model name", None)
     method_name = ModelTextField("methodName", "Method name", None)
     input_column = ModelTextField("inputColumn", "Input column", None)
-    service_api_key = TextField("serviceApiKey", "Service API key", None)
+    service_api_key = KeyField("serviceApiKey", "Service API key", None)
     allowed_hosts = HostsField("allowedHosts", "Hosts outside Snowflake", None)
     drop_refused_settings = FlagField("dropRefusedSettings", "Leave out refused settings", False)
     # The connection pool sets aside a place for each.
@@ -443,14 +445,14 @@ def _token(form: FormValues) -> TokenSignIn | None:
     if preset is None:
         return None
     token = preset.get("token")
-    token = token.strip().strip("\"'").strip() if isinstance(token, str) else ""
+    token = INVISIBLE.sub("", token).strip().strip("\"'").strip() if isinstance(token, str) else ""
     if not token:
         form.complain(
             FIELDS.token,
             "does not contain a token: enter yours for the preset under Profile > Credentials in DSS",
         )
         return None
-    if any(character.isspace() for character in token) or not token.isascii():
+    if " " in token or not (token.isascii() and token.isprintable()):
         form.complain(FIELDS.token, "is not a token: paste only the token's secret, as Snowflake showed it")
         return None
     return TokenSignIn(token)

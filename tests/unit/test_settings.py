@@ -49,6 +49,33 @@ def test_a_config_of_the_earlier_plugin_is_enough() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "key", ["\u043a\u043b\u044e\u0447-hidden", "a\nb-hidden", "a\0b-hidden", "\u201cab-hidden\u201d"]
+)
+def test_a_key_that_no_header_can_hold_is_told_by_its_field(key: str) -> None:
+    """It was told as an endpoint that cannot be reached, with advice about firewalls."""
+    with pytest.raises(
+        SettingsError, match="'Service API key' has characters that cannot be sent"
+    ) as refused:
+        read_settings({**EARLIER, "serviceApiKey": key})
+    assert "hidden" not in str(refused.value)
+
+
+@pytest.mark.parametrize("copied", ["sk-abc", " sk-abc\n", "\u200bsk-abc\ufeff", "sk-\u2060abc"])
+def test_a_key_is_read_without_what_nobody_sees(copied: str) -> None:
+    assert read_settings({**EARLIER, "serviceApiKey": copied}).endpoint.service_api_key == "sk-abc"
+
+
+@pytest.mark.parametrize("token", ["a\0b", "a\x7fb", "a\x1bb", "a b", "\u201ca\u201d"])
+def test_a_token_that_no_header_can_hold_is_told_by_its_field(token: str) -> None:
+    mode = "PROGRAMMATIC_ACCESS_TOKEN"
+    assert "'Programmatic access token' is not a token" in complaint(
+        authenticationMode=mode, programmaticAccessToken={"token": token}
+    )
+    made = settings(authenticationMode=mode, programmaticAccessToken={"token": "\ufeffabc-def\u200b"})
+    assert made.credential.sign_in == TokenSignIn("abc-def")
+
+
 REQUIRED = ("oauth", "llmEndpointUrl", "snowflakeAccountUrl")
 OPTIONAL = [name for name in LABELS if name not in REQUIRED]
 
