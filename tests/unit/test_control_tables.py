@@ -16,6 +16,7 @@ from spcs_llm.control.operate import Operation
 from spcs_llm.control.operated import Operated, Outcome, Verb
 from spcs_llm.control.operation_table import operation_table, raise_for_failures
 from spcs_llm.control.pool_effects import PoolEffect
+from spcs_llm.control.table import Table
 from spcs_llm.errors import SpcsError
 
 from .scripted_session import JANE, ScriptedSession, rows
@@ -183,3 +184,19 @@ def test_a_form_does_not_wait_for_a_database_that_hangs() -> None:
     release.set()
     assert [choice["value"] for choice in kept] == SAVED["listedServices"]
     assert "takes too long" in line["label"]
+
+
+def test_cells_are_visible_characters_whatever_names_services_have() -> None:
+    """DSS shows, exports and mails the table of a macro."""
+    shown: list[list[str]] = []
+
+    class ResultTable:
+        def set_name(self, name: str) -> None: ...
+        def add_column(self, *column: str) -> None: ...
+        def add_record(self, record: list[str]) -> None:
+            shown.append(record)
+
+    Table("Services", {"service": "Service"}, [["A\n\x1b[31mred\u202e"], ["x" * 10_000]]).shown_in(
+        ResultTable()
+    )
+    assert shown == [["A red"], ["x" * 10_000]]

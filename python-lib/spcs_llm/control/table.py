@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-MAX_CELL = 2000
+from spcs_llm.server_text.foreign_text import plain
+
+MAX_CELL = 20_000
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Table:
         for column, label in self.columns.items():
             result.add_column(column, label, "STRING")
         for row in self.rows:
-            result.add_record(list(row))
+            result.add_record([plain(cell, MAX_CELL) for cell in row])
         return result
 
 
