@@ -299,6 +299,15 @@ def test_empty_fields_of_forms_ask_for_nothing() -> None:
     assert request == chat_request({"messages": [{"role": "user", "content": "x"}]}, {})
 
 
+def test_a_text_that_is_nested_too_deeply_is_the_querys_mistake() -> None:
+    deep: Any = None
+    for _ in range(100_000):
+        deep = [deep]
+    for content in ([{"type": "text", "text": deep}], [{"type": "text", "text": {"a": deep}}]):
+        with pytest.raises(QueryError, match="nested too deeply"):
+            chat_request({"messages": [{"role": "user", "content": content}]}, {})
+
+
 @pytest.mark.parametrize("seed", [2**63 - 1, -(2**53) - 1, 0])
 def test_a_seed_keeps_all_of_its_digits(seed: int) -> None:
     """Seeds are integers of 64 bits (OpenAI API reference), of which a float has 53."""

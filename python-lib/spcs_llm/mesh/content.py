@@ -44,7 +44,7 @@ def parts_of_content(content: Any, *, has_calls: bool = False) -> tuple[Part, ..
         content = [content]
     if isinstance(content, (list, tuple)):
         return parts_of_blocks(content, has_calls=has_calls)
-    return (TextPart(json.dumps(content, default=str)),)  # a number
+    return (_json(content),)  # a number
 
 
 def parts_of_blocks(blocks: Iterable[Any], *, has_calls: bool = False) -> tuple[Part, ...]:
@@ -118,7 +118,7 @@ def _json(output: Any) -> TextPart:
     try:
         return TextPart(json.dumps(output, ensure_ascii=False, default=str))
     except (ValueError, RecursionError):
-        raise QueryError("A tool output of the query is nested too deeply.") from None
+        raise QueryError("A message of the query has a value that is nested too deeply.") from None
 
 
 def _content_of(output: Mapping[str, Any]) -> list[Any] | tuple[Any, ...]:
@@ -154,9 +154,7 @@ def _part(block: Any, has_calls: bool) -> Part | None:
     name = kind.lower()
     if name in _TEXTS:
         text = block.get("text") if block.get("text") is not None else block.get("refusal")
-        return TextPart(
-            text if isinstance(text, str) else "" if text is None else json.dumps(text, default=str)
-        )
+        return TextPart("") if text is None else _json(text)
     if name.startswith("image") or name == "input_image" or _has_image_type(block):
         return _image(block)
     if name in _THOUGHTS or (has_calls and name in _CALLS):
