@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import tracemalloc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -101,3 +104,22 @@ def test_what_nobody_sees_in_a_name_is_not_part_of_it(invisible: str) -> None:
     assert identifiers.qualified(f"{invisible}ml.prod{invisible}.ch{invisible}at") == ("ML", "PROD", "CHAT")
     assert Pattern.read(f"ml.prod.*{invisible}").fits(QualifiedName("ML", "PROD", "CHAT"))
     assert identifiers.typed(f'"a{invisible}b"') == f"a{invisible}b", "in double quotes a name is as it is"
+
+
+@given(st.text('"a.\0 ', max_size=8))
+def test_names_in_quotes_are_those_of_the_plain_expression(text: str) -> None:
+    plain = re.compile(r'("(?:[^"\x00]|"")+"|[^."\s]+)(?:\.|$)')
+    found, expected = identifiers._PART.match(text), plain.match(text)
+    assert (found and found.span()) == (expected and expected.span())
+    is_quoted = re.fullmatch(r'"(?:[^"\x00]|"")+"', text) is not None
+    assert (identifiers._QUOTED.fullmatch(text) is not None) is is_quoted
+
+
+def test_a_name_without_its_last_quote_takes_no_memory() -> None:
+    """Any viewer of the webapp can send one."""
+    text = 'A.B."' + "x" * 1_000_000
+    tracemalloc.start()
+    assert identifiers.parts(text) == []
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 10_000_000

@@ -14,8 +14,10 @@ from spcs_llm.urls import INVISIBLE
 
 _PLAIN = re.compile(r"[A-Z_][A-Z0-9_$]{0,254}")
 _UNQUOTED = re.compile(r"[A-Za-z_][A-Za-z0-9_$]{0,254}")
-_QUOTED = re.compile(r'"(?:[^"\x00]|"")+"')
-_PART = re.compile(r'("(?:[^"\x00]|"")+"|[^."\s]+)(?:\.|$)')
+# Unrolled: a choice in a repetition takes a hundred bytes for each character.
+_IN_QUOTES = r'"(?=[^"\x00]|"")[^"\x00]*(?:""[^"\x00]*)*"'
+_QUOTED = re.compile(_IN_QUOTES)
+_PART = re.compile(rf'({_IN_QUOTES}|[^."\s]+)(?:\.|$)')
 _RESERVED = re.compile(
     r"ACCOUNT|ALL|ALTER|AND|ANY|AS|BETWEEN|BY|CASE|CAST|CHECK|COLUMN|CONNECT|CONNECTION|CONSTRAINT|"
     r"CREATE|CROSS|CURRENT|CURRENT_DATE|CURRENT_TIME|CURRENT_TIMESTAMP|CURRENT_USER|DATABASE|DELETE|"
