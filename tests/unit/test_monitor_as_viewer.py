@@ -217,6 +217,19 @@ def test_an_answer_comes_with_its_usage_and_its_trace() -> None:
     assert [(span["name"], span["begin"]) for span in seen["trace"]] == [("query", 0), ("SPCS_REQUEST", 10)]
 
 
+def test_nobody_takes_all_of_the_room_for_prompts() -> None:
+    prompts = Prompts(Dss(*WORDS, _footer()).mesh())
+    first = prompts.start("ann", MODEL, "hi", _as_it_is)["run"]
+    _done(prompts, first)
+    for _ in range(60):
+        last = prompts.start("ann", MODEL, "hi", _as_it_is)["run"]
+        _done(prompts, last)
+    assert prompts.start("bob", MODEL, "hi", _as_it_is)["run"]
+    assert prompts.shown("ann", last)["done"]
+    with pytest.raises(SpcsError, match="forgotten"):
+        prompts.shown("ann", first)
+
+
 def test_an_answer_that_ends_at_the_limit_says_so() -> None:
     """A model that thinks may use all tokens for it, and answers nothing."""
     thought = Dss({"text": "", "artifacts": [{}]}, {**_footer(REQUEST), "finishReason": "LENGTH"})

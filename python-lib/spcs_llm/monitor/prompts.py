@@ -23,7 +23,7 @@ logger = one_line_logger(__name__)
 
 MAX_PROMPT, MAX_ANSWER, _MAX_TOKENS = 8000, 200_000, 1024
 LEFT_SECONDS = 150.0  # browsers let a page in the background ask once a minute, answered or not
-_KEPT = 50
+_KEPT, _EACH_KEPT = 50, 5
 
 
 @dataclass
@@ -83,8 +83,7 @@ class Prompts:
         run, one = secrets.token_hex(8), _Try(user, now, now)
         with self._lock:
             self._forget()
-            if len(self._tries) >= _KEPT:
-                raise ServiceBusy(f"{_KEPT} prompts are kept.", "Try again in a minute.", place="webapp")
+            self._make_room(user)
             self._tries[run] = one
         take = carry(lambda: self._take(one, id, prompt))
         threading.Thread(target=take, name="prompt-of-viewer", daemon=True).start()
@@ -140,6 +139,16 @@ class Prompts:
                 place="webapp",
             )
         return one
+
+    def _make_room(self, user: str) -> None:
+        """Forgets a viewer's oldest prompt that has ended, where the viewer has many: nobody takes all of the room."""
+        own = [(run, one) for run, one in self._tries.items() if one.user == user]
+        ended = next((run for run, one in own if one.ended is not None), None)
+        if len(own) >= _EACH_KEPT and ended is not None:
+            del self._tries[ended]
+        elif len(own) >= _EACH_KEPT or len(self._tries) >= _KEPT:
+            most = _EACH_KEPT if len(own) >= _EACH_KEPT else _KEPT
+            raise ServiceBusy(f"{most} prompts are kept.", "Try again in a minute.", place="webapp")
 
     def _forget(self) -> None:
         now = self._clock()
