@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import tracemalloc
 from collections.abc import MutableMapping
 from typing import Any
@@ -77,6 +78,44 @@ def test_ids_of_batches_take_no_more_memory_than_there_is() -> None:
     held, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert held < 12 * MB
+
+
+def test_questions_for_readiness_hold_up_no_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model server that takes connections and says nothing: each look takes a thread, and batches need one, too."""
+    gateway = Gateway(read_settings({"LLM_ENDPOINT_URL": "http://127.0.0.1:9"}))
+    answers, looks = threading.Event(), []
+
+    def is_healthy() -> bool:
+        looks.append(1)
+        return answers.wait(60)
+
+    monkeypatch.setattr(gateway._engine, "is_healthy", is_healthy)
+
+    async def ask(method: str, path: str) -> int:
+        replies: list[Message] = []
+
+        async def receive() -> Message:
+            return {"type": "http.request", "body": b'{"data":[]}'}
+
+        async def send(message: Message) -> None:
+            replies.append(message)
+
+        await gateway({"type": "http", "method": method, "path": path, "headers": []}, receive, send)
+        return int(replies[0]["status"])
+
+    async def ask_all() -> tuple[int, set[int]]:
+        probes = [asyncio.ensure_future(ask("GET", "/ready")) for _ in range(100)]
+        probes[7].cancel()
+        while not looks:
+            await asyncio.sleep(0)
+        try:
+            status = await asyncio.wait_for(ask("POST", "/complete"), 30)
+        finally:
+            answers.set()
+        return status, set(await asyncio.gather(*probes[8:]))
+
+    assert asyncio.run(ask_all()) == (200, {200})
+    assert len(looks) == 1
 
 
 @pytest.mark.parametrize("sent", [b"", b'{"data":'])

@@ -85,6 +85,7 @@ class Gateway:
         self._limits = settings.limits
         self._engine = Engine(settings)
         self._batches = Batches(settings.limits, self._engine.run)
+        self._look: asyncio.Future[bool] | None = None
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -126,7 +127,7 @@ class Gateway:
         if path == "/health":
             return Reply(200, _json(status="ok"))
         if path == "/ready":
-            ready = await asyncio.to_thread(self._engine.is_healthy)
+            ready = await self._is_ready()
             return Reply(
                 200 if ready else 503, _json(status="ready" if ready else "the model server is not ready")
             )
@@ -143,6 +144,12 @@ class Gateway:
         if method != "POST":
             raise Refused(405, "Batches are sent by POST.", ("Allow", "POST, GET"))
         return await self._asked(task, headers, receive)
+
+    async def _is_ready(self) -> bool:
+        """Whether the model server is ready. All that ask at once share a look, which takes a thread."""
+        if self._look is None or self._look.done():
+            self._look = asyncio.ensure_future(asyncio.to_thread(self._engine.is_healthy))
+        return await asyncio.shield(self._look)
 
     async def _asked(self, task: Task, headers: dict[str, str], receive: Receive) -> Reply:
         coding = headers.get("content-encoding", "").strip().lower()
