@@ -32,7 +32,7 @@ HINTS = {
     "out_of_memory": "memory",
     "application_error": "Use an image that contains it",
     "refused_input": "SYSTEM$GET_SERVICE_LOGS",
-    "internal_error": "SHOW SERVICE CONTAINERS",
+    "internal_error": "contact Snowflake Support",
 }
 
 
