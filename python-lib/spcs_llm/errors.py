@@ -25,7 +25,8 @@
     └── SqlError             SQL        Snowflake refuses a statement of the control plane
 
 Every text is safe to show and to log. What no error may hold is taken out when its texts are set: credentials that
-this process has sent, control characters, markup, line ends. Users' texts are masked by whoever quotes a server.
+this process has sent, what is certainly one of somebody else's, control characters, markup, line ends. Users' texts are
+masked by whoever quotes a server.
 """
 
 from __future__ import annotations
@@ -108,7 +109,7 @@ class SpcsError(Exception):
 
     @staticmethod
     def _made_safe(message: str) -> str:
-        return without_markup(_safe(message))
+        return without_markup(without_certain_credentials(_safe(message)))
 
     @property
     def hint(self) -> str:

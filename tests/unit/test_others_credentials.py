@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from spcs_llm.control.sql_refusals import sql_error, sql_error_in_text
 from spcs_llm.errors import BadRequest
+from spcs_llm.monitor.as_viewer import refusal
 from spcs_llm.server_text.others_credentials import without_certain_credentials
 
 URL = "https://upstream.example.com/v1/models/m:generate"
@@ -75,3 +77,19 @@ def test_a_reason_is_shown_without_the_keys_of_others(reason: str, shown: str | 
     error.quote(reason)
     assert error.message == f"It is refused: {shown.rstrip('. :')}."
     assert error.server_text == reason
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"jdbc:snowflake://a.snowflakecomputing.com/?user=u&password={LONG}&db=x",
+        f"Authorization: Bearer {LONG} is refused",
+        f"{{'private_key': '{LONG}'}} is wrong",
+        f"https://u:{LONG}@proxy:3128 is refused",
+    ],
+)
+def test_what_snowflake_and_dss_say_is_shown_without_the_keys_of_others(text: str) -> None:
+    """Messages of drivers quote the address that they connect to, with what is in it."""
+    for error in (sql_error("SELECT 1", text, "000001"), sql_error_in_text("SELECT 1", text), refusal(text)):
+        assert "…" in str(error)
+        assert LONG not in str(error)
