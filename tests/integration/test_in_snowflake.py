@@ -343,6 +343,7 @@ def test_texts_are_embedded_and_a_row_without_text_is_a_failure(at: Scene, kind:
     assert {row["embedding_error"] for row in at.failures} == {"The text is NULL or empty."}
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("kind", ["ARRAY", "VECTOR"])
 def test_what_is_not_a_vector_is_a_failed_row_and_not_an_answer(at: Scene, kind: str) -> None:
     """huggingface/text-embeddings-inference#644, #51, jundot/omlx#3507: nulls with success; embeddings of tokens.
@@ -473,6 +474,7 @@ def test_words_about_the_data_of_an_output_are_in_no_error(at: Scene, said: str)
     assert "by its query tag" in told
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("params", [PROMPT, EMBEDDING], ids=["chat", "embedding"])
 def test_a_service_that_returns_null_while_it_starts_loses_no_row(at: Scene, params: dict[str, Any]) -> None:
     """snowflakedb/snowflake-ml-python, tests of AI_EMBED: RUNNING, and ENCODE is NULL for up to two minutes.
@@ -494,17 +496,25 @@ def test_rows_of_a_batch_that_is_null_are_asked_again(at: Scene) -> None:
     assert at.sf.tables.batches.faults[0].times == 0
 
 
-def test_rows_that_are_always_null_fail_and_a_service_that_is_stops_the_job(at: Scene) -> None:
+def test_rows_that_are_always_null_fail(at: Scene) -> None:
     at.fill([(i, f"t{i} {'VOID' if i % 3 == 0 else ''}") for i in range(120)])
     at.sf.tables.batches.null_if = "VOID"
     try:
         report = at.here(PROMPT)
-        assert (report.answered, report.failed) == (80, 40)
-        assert {row["answer_error"] for row in at.failures} == {
-            "The service returned NULL: it failed, or took too long."
-        }
-        at.sf.tables.batches.null_if = ""
-        at.fill([(i, f"t{i}") for i in range(120)])
+    finally:
+        at.sf.tables.batches.null_if = None
+    assert (report.answered, report.failed) == (80, 40)
+    assert {row["answer_error"] for row in at.failures} == {
+        "The service returned NULL: it failed, or took too long."
+    }
+
+
+@pytest.mark.exhaustive
+@pytest.mark.long
+def test_a_service_that_is_always_null_stops_the_job(at: Scene) -> None:
+    at.fill([(i, f"t{i}") for i in range(120)])
+    at.sf.tables.batches.null_if = ""
+    try:
         assert "The service refuses every row" in at.refuse(PROMPT)
     finally:
         at.sf.tables.batches.null_if = None
