@@ -11,6 +11,7 @@ ellipsis.
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import re
 from collections.abc import Iterator, Mapping
@@ -47,12 +48,15 @@ class Known(NamedTuple):
     hint: str
 
 
-def known_errors() -> list[Known]:
+@functools.cache
+def known_errors() -> tuple[Known, ...]:
     """The errors of the library, by place and message, each once."""
     found = {known for path in sorted(LIBRARY.rglob("*.py")) for known in _errors_in(path)}
     helped = {known[:2] for known in found if known.hint}
     found = {known for known in found if known.hint or known[:2] not in helped}
-    return sorted(found, key=lambda known: (list(_MEANINGS).index(known.place), known.message, known.hint))
+    return tuple(
+        sorted(found, key=lambda known: (list(_MEANINGS).index(known.place), known.message, known.hint))
+    )
 
 
 class Maker(NamedTuple):

@@ -187,6 +187,7 @@ def test_a_model_that_takes_text_instead_of_parts_is_asked_with_text(at: Scene) 
     assert answers(at) == {i: answer_to(f"t{i}") for i in range(9)}
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("count", ["unknown", {"prompt": 3}, 2.5])
 def test_a_count_of_tokens_that_is_none_stops_no_job(at: Scene, count: Any) -> None:
     """labscommunity/cascadia#55, mudler/LocalAI#9927: servers count tokens in ways of their own."""
@@ -277,6 +278,7 @@ def test_an_answer_that_breaks_the_schema_is_a_failed_row_with_its_reason(
     assert failure["answer_error"].startswith(reason)
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     ("answer", "text"),
     [
@@ -315,6 +317,7 @@ def test_an_answer_that_is_all_thoughts_was_cut(at: Scene) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     "around",
     ["{}", "<think>\n</think>\n\n{}", "```json\n{}\n```", "<think>Hm.</think>\n```\n{}\n```\n", "  {}\n"],
@@ -455,6 +458,7 @@ def test_a_table_without_rows_gives_outputs_without_rows(at: Scene, params: dict
 # -- faults ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     "said",
     [
