@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import io
-import signal
 import sys
 import time
 
 from rich.console import Console
 
+from sandbox import interrupts
 from sandbox.demo import demo, started
 from sandbox.furniture import furnish
 from sandbox.instance import PROJECT, VIEWER
@@ -60,7 +60,7 @@ def main() -> int:
     if len(sys.argv) != 2 or sys.argv[1] not in commands:
         print(__doc__)
         return 2
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    interrupts.install()
     bypass_proxies()
     try:
         commands[sys.argv[1]](plain_console())

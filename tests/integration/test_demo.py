@@ -60,6 +60,7 @@ def sandbox(
         left = not _has_ended(process)
         if left:
             os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
         if process.stdout is not None:
             process.stdout.close()
         assert not left
