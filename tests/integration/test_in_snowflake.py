@@ -788,6 +788,7 @@ def test_a_recipe_that_is_killed_goes_on_where_it_stopped(at: Scene) -> None:
     assert run.failure == "Aborted"
     at.sf.statement_faults.clear()
     at.sf.executor.close()
+    wait_for(lambda: at.sf.executor.running == 0)
     before = sum(asked)
     report = at.here(PROMPT)
     assert (report.answered, report.failed) == (400, 0)
