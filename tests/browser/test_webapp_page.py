@@ -925,8 +925,13 @@ def test_the_page_needs_no_storage_and_no_clipboard_of_the_browser(tab: Any) -> 
     )
     one.page.reload()
     one.open(f"#/service/{CHAT}")
-    one.page.get_by_role("button", name="Copy LLM endpoint URL").click()
-    one.page.get_by_text("Copied").first.wait_for()
+
+    def is_copied() -> bool:
+        """Tries again, since a click may find its button drawn anew between press and release."""
+        one.page.get_by_role("button", name="Copy LLM endpoint URL").click()
+        return one.page.get_by_text("Copied").count() > 0
+
+    wait_for(is_copied)
 
 
 @pytest.mark.exhaustive
