@@ -1163,7 +1163,7 @@ def test_what_is_printed_is_not_cut_at_the_edge_of_a_box(tab: Any) -> None:
     assert boxes.count() > 1
     # All at one moment: what the page has renewed in between has no style.
     cut = "e => getComputedStyle(e).overflowX !== 'visible' || getComputedStyle(e).maxHeight !== 'none'"
-    assert boxes.evaluate_all(f"all => all.filter({cut}).length") == 0
+    wait_for(lambda: boxes.evaluate_all(f"all => all.filter({cut}).length") == 0)
     assert not page.get_by_role("button", name="Diagnose").is_visible(), "paper has no buttons"
     one.open("#/services")
     page.get_by_role("link", name="CHAT").wait_for()
