@@ -39,9 +39,8 @@ def _imports(frame: FrameType | None) -> bool:
 
 
 def _try_again() -> None:
-    signal.setitimer(
-        signal.ITIMER_REAL, _PAUSE
-    )  # not a thread, whose start needs locks that this one may hold
+    # A timer's thread would need locks to start, which this thread may hold.
+    signal.setitimer(signal.ITIMER_REAL, _PAUSE)
 
 
 def _told(unraisable: Any) -> None:

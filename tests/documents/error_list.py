@@ -39,7 +39,7 @@ _MEANINGS = {
     "webapp": "A request of the webapp *Model services*. The page shows these messages without the brackets.",
     "plugin": "The plugin itself.",
 }
-_MESSAGE = "message"  # stands for one that a function is given
+_MESSAGE = "\0message"  # stands for one that a function is given
 
 
 class Known(NamedTuple):
@@ -133,7 +133,7 @@ def _makers(functions: list[ast.FunctionDef], names: Mapping[str, object]) -> di
 
 
 def _made_error(node: ast.Call, names: Mapping[str, object], makers: Mapping[str, Maker]) -> Known | None:
-    called = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
+    called = _called(node)
     maker = makers.get(called)
     if maker is None or len(node.args) <= maker.position:
         return None
@@ -180,8 +180,12 @@ def _is_error(value: object) -> bool:
     return isinstance(value, type) and issubclass(value, errors.SpcsError)
 
 
+def _called(node: ast.Call) -> str:
+    return node.func.id if isinstance(node.func, ast.Name) else str(getattr(node.func, "attr", ""))
+
+
 def _error_in(node: ast.Call, names: Mapping[str, object]) -> Known | None:
-    called = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
+    called = _called(node)
     texts = [_text(argument, names) for argument in node.args]
     if called == "error" and len(texts) == 3 and isinstance(node.args[0], ast.Name):
         return _told_error(names.get(node.args[0].id), texts[1], _hints(node.args[2], names))

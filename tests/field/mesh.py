@@ -151,7 +151,7 @@ class Field:
         made.answer["errors"] = [row.get("errorMessage") for row in rows]
         made.answer["trace"] = {"children": [row.get("trace") or {} for row in rows]}
         if all("embedding" not in row for row in rows):
-            # The first text is asked by itself. What others had of the server's words, they share, and are not told.
+            # The first text is sent by itself. Texts that share a request are not told the server's words.
             made.error = max((row.get("errorMessage") or "" for row in rows), key=len)
         if len(rows) == 1:
             made.answer.update((name, rows[0][name]) for name in _COUNTS if name in rows[0])

@@ -673,7 +673,8 @@ def test_fifty_viewers_cost_no_more_statements_than_one(at: Scene) -> None:
             """A look that takes long has statements more, of what is looked at from time to time."""
             found = round(statements_of_looks(viewers))
             for _ in range(2):
-                found = min(found, round(statements_of_looks(viewers))) if found > 2 else found
+                if found > 2:
+                    found = min(found, round(statements_of_looks(viewers)))
             return found
 
         assert fewest(1) == fewest(50) == 2

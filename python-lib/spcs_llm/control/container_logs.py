@@ -19,10 +19,8 @@ _QUOTES_A_REQUEST = re.compile(
     re.IGNORECASE,
 )
 
-_KEY_BEGINS, _KEY_ENDS = (
-    re.compile(r"-----BEGIN [A-Z ]{0,40}-----"),
-    re.compile(r"-----END [A-Z ]{0,40}-----"),
-)
+_KEY_BEGINS = re.compile(r"-----BEGIN [A-Z ]{0,40}-----")
+_KEY_ENDS = re.compile(r"-----END [A-Z ]{0,40}-----")
 _IN_A_KEY = re.compile(r"(?:^|\s)[A-Za-z0-9+/]{16,}={0,2}$|(?:Proc-Type|DEK-Info): ")
 
 

@@ -78,7 +78,7 @@ class LinesField(Field["tuple[str, ...] | None"]):
 
 @dataclass(frozen=True)
 class ChoicesField(LinesField):
-    """What was chosen of a list; a name in it may have a line end. Callers of DSS's API give one text as well."""
+    """What was chosen from a list; a name in it may have a line end. Callers of DSS's API give one text as well."""
 
     kinds: ClassVar[tuple[str, ...]] = ("MULTISELECT",)
 
@@ -301,7 +301,7 @@ def _scope(form: FormValues) -> Scope:
 
 
 def _services(form: FormValues) -> tuple[Pattern, ...]:
-    """The lines of the field, and what was chosen of the list beside it."""
+    """The lines of the field, and what was chosen from the list beside it."""
     typed_lines, chosen = MacroFields.services.read(form) or (), MacroFields.listed_services.read(form) or ()
     patterns = [Pattern.read(line) for line in typed_lines if not line.startswith("#")]
     patterns += [Pattern.chosen(text) for text in chosen if not text.startswith("#")]

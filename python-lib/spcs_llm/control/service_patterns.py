@@ -61,7 +61,7 @@ class Pattern:
 
     @classmethod
     def chosen(cls, text: str) -> Pattern:
-        """Reads what was chosen of a list of names, in which a star in double quotes is a part of the name.
+        """Reads what was chosen from a list of names, in which a star in double quotes is a part of the name.
 
         Args:
             text: A name as the list has it. Whoever calls DSS's API may give a pattern instead.

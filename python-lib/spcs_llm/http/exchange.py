@@ -249,9 +249,9 @@ class Exchange:
             self._response.close()
 
     def _is_clean(self) -> bool:
-        whole = self._drained and not (self._broken or self.cut or self.sent_in_part)
-        whole = whole and self.status != MISDIRECTED
-        return whole and isinstance(self._response, HttpResponse) and self._response.reusable
+        is_whole = self._drained and not (self._broken or self.cut or self.sent_in_part)
+        is_for_it = self.status != MISDIRECTED
+        return is_whole and is_for_it and isinstance(self._response, HttpResponse) and self._response.reusable
 
     def _drop_handle(self) -> None:
         if self._handle is not None:

@@ -122,9 +122,10 @@ class ServiceEngine(Engine):
                 error = self._tried(form, part)
                 if error is None:
                     return form
-                if remedy(error) is Remedy.DIVIDE:
+                helps = remedy(error)
+                if helps is Remedy.DIVIDE:
                     continue
-                if remedy(error) is Remedy.STOP:
+                if helps is Remedy.STOP:
                     raise error
                 self._ready()
                 break

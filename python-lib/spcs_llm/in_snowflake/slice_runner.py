@@ -38,9 +38,8 @@ WAITS = 20  # for a service that is away, of up to half a minute each
 NULL_WAITS = (
     10  # of a run, for a service that returns NULL: one that has just started does so for two minutes
 )
-LOADING_WAITS = (
-    60  # of a run, for a model that loads; an answer that still says so is taken for one about rows
-)
+# Of a run, for a model that loads: an answer that still says so is then taken for one about rows.
+LOADING_WAITS = 60
 _PAUSE, _LONGEST_PAUSE = 2.0, 30.0
 _NULL = "The service returned NULL: it failed, or took too long."
 

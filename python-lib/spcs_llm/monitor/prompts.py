@@ -143,12 +143,13 @@ class Prompts:
     def _make_room(self, user: str) -> None:
         """Forgets a viewer's oldest prompt that has ended, where the viewer has many: nobody takes all of the room."""
         own = [(run, one) for run, one in self._tries.items() if one.user == user]
-        ended = next((run for run, one in own if one.ended is not None), None)
-        if len(own) >= _EACH_KEPT and ended is not None:
+        if len(own) >= _EACH_KEPT:
+            ended = next((run for run, one in own if one.ended is not None), None)
+            if ended is None:
+                raise _no_room(_EACH_KEPT)
             del self._tries[ended]
-        elif len(own) >= _EACH_KEPT or len(self._tries) >= _KEPT:
-            most = _EACH_KEPT if len(own) >= _EACH_KEPT else _KEPT
-            raise ServiceBusy(f"{most} prompts are kept.", "Try again in a minute.", place="webapp")
+        elif len(self._tries) >= _KEPT:
+            raise _no_room(_KEPT)
 
     def _forget(self) -> None:
         now = self._clock()
@@ -213,3 +214,7 @@ def _outcome(one: _Try) -> dict[str, Any]:
         **usage_of(one.footer),
         "trace": timeline(one.footer.get("trace")),
     }
+
+
+def _no_room(most: int) -> ServiceBusy:
+    return ServiceBusy(f"{most} prompts are kept.", "Try again in a minute.", place="webapp")

@@ -1,8 +1,7 @@
-"""Errors that servers of the OpenAI API tell inside of a success, in a body or a stream, and envelopes of both."""
+"""Errors that servers of the OpenAI API tell inside of a success: in a body, or in the middle of a stream."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Any
 
 from spcs_llm.errors import (
@@ -18,12 +17,7 @@ from spcs_llm.errors import (
     ServiceError,
 )
 from spcs_llm.http.asked_wait import wait_for_limit
-from spcs_llm.server_text.container_errors import (
-    ENVELOPES,
-    ContainerError,
-    read_error,
-    read_error_in_success,
-)
+from spcs_llm.server_text.container_errors import ContainerError, read_error, read_error_in_success
 from spcs_llm.server_text.redaction import without_private_text
 from spcs_llm.server_text.refusal_hints import (
     CHECK_PROTOCOL,
@@ -135,23 +129,3 @@ def vectors_of_tokens() -> ModelError:
         "The service returned an embedding for each token instead of one for the text.",
         "Deploy a sentence embedding model, which pools them.",
     )
-
-
-def opened(body: Any, names: Collection[str]) -> Any:
-    """An answer that a gateway hands on as the output of a job, as RunPod and DashScope do.
-
-    Args:
-        body: The response's JSON.
-        names: What the answer has, if it is the answer itself.
-
-    Returns:
-        What the envelope holds, with the counts that may be beside it; the JSON itself if it is not an envelope.
-    """
-    if not isinstance(body, dict) or not body.keys().isdisjoint(names):
-        return body
-    for envelope in ENVELOPES:
-        within = body.get(envelope)
-        within = within[0] if isinstance(within, list) and len(within) == 1 else within
-        if isinstance(within, dict) and not within.keys().isdisjoint(names):
-            return {"usage": body.get("usage"), **within}
-    return body

@@ -67,7 +67,7 @@ def read_usage(folder: Path, since: datetime, kept: int = KEPT) -> Iterator[Usag
 
 
 def _opened(path: Path) -> BinaryIO | None:
-    """The file of this name; None if there is no such file, or if the name is that of something else."""
+    """Opens a regular file. Returns None if nothing has this name, or something else, such as a pipe."""
     try:
         file = os.open(path, _FLAGS)
     except FileNotFoundError:

@@ -13,7 +13,7 @@ from spcs_llm.errors import ModelError, NetworkError, QueryTimeout, ServiceError
 from spcs_llm.http.event_stream import LastEvent, events
 from spcs_llm.http.json_body import is_dense, parse_json
 from spcs_llm.protocols.openai.answer_end import AnswerEnd
-from spcs_llm.protocols.openai.choices import unwrapped
+from spcs_llm.protocols.openai.envelopes import unwrapped
 from spcs_llm.protocols.openai.finish_reasons import ERROR
 from spcs_llm.protocols.openai.frames import DONE, BrokenFrame, decoded_again, frames, is_heartbeat
 from spcs_llm.protocols.openai.growing_answer import UNWATCHED, GrowingAnswer, Watch

@@ -44,7 +44,7 @@ class AnswerEnd:
 
         Raises:
             UselessStream: If a stream was asked for and does not contain an answer.
-            ModelError: If there is no answer.
+            ModelError: If the service did not send an answer that can be used.
         """
         yield from self._answer.handing_on(self._message.flushed())
         self.calls = self._message.calls.finished(
@@ -155,9 +155,9 @@ class AnswerEnd:
         """An agent must not take an answer for its end that is nothing but a call which the server did not find."""
         if not self.says_nothing or not self._message.has_call_in_thoughts:
             return
-        lost = ModelError(
+        kind = UselessStream if self._answer.as_stream else ModelError
+        raise kind(
             "The model calls a tool within its reasoning, where the service does not find it, and says nothing else.",
             "Try again. If this happens again, ask whoever runs the service to update the server, or to turn off the"
             " model's thinking.",
         )
-        raise UselessStream(lost.message, lost.hint) if self._answer.as_stream else lost

@@ -12,9 +12,8 @@ from spcs_llm.protocols.openai.call_markup import OPENING
 from spcs_llm.tool_arguments import is_whole
 
 TOKENS: Final = ("DSML",)  # in a prompt that speaks of the marks which are taken off values
-_BEFORE: Final = re.compile(
-    r"[\s\ufeff]{0,16}\[ARGS\]|\ufeff"
-)  # Mistral's mark behind the name, and a mark of bytes
+# Mistral's mark behind the name, and a mark of bytes.
+_BEFORE: Final = re.compile(r"[\s\ufeff]{0,16}\[ARGS\]|\ufeff")
 # DeepSeek's tag at the end of a value, whole or without its last characters.
 _VALUE_END: Final = re.compile(r"</(?:\uff5c{1,2}|\|{1,2})DSML(?:\uff5c|\|)[^<>\"\\]{0,40}>?\s{0,8}\Z")
 _TAG: Final = re.compile(r"<[^<>]{1,40}>")

@@ -31,18 +31,6 @@ def the_choice(choices: Sequence[Choice]) -> Choice:
     return {**chosen, "message": {**message, "tool_calls": calls}}
 
 
-def unwrapped(body: Any) -> Any:
-    """The answer that a gateway puts into another object; the body if it is not such an object."""
-    if not isinstance(body, Mapping) or body.get("choices"):
-        return body
-    held = [
-        value
-        for value in body.values()
-        if isinstance(value, Mapping) and isinstance(value.get("choices"), list) and value["choices"]
-    ]
-    return held[0] if len(held) == 1 else body
-
-
 def failure_in(choice: Mapping[str, Any], reason: Any) -> dict[str, Any] | None:
     """What a choice says of its failure, as an error's body: beside the finish reason, or in it as SGLang has it."""
     within = reason.get("error") if isinstance(reason, Mapping) else None

@@ -16,10 +16,11 @@ from spcs_llm.domain import RankedDocument, Ranking, Usage
 from spcs_llm.errors import ModelError, NotFound, ServiceError, SpcsError
 from spcs_llm.http.request import HttpRequest
 from spcs_llm.lenient_json import read_index
+from spcs_llm.protocols.openai.envelopes import opened
 from spcs_llm.protocols.openai.refusal_words import is_of_other_kind, may_be_a_refusal, reason_of
 from spcs_llm.protocols.openai.server import Server
 from spcs_llm.protocols.openai.usage import usage_of
-from spcs_llm.protocols.reply_errors import error_within, opened, unexpected_reply
+from spcs_llm.protocols.reply_errors import error_within, unexpected_reply
 from spcs_llm.query_context import QueryContext
 from spcs_llm.server_text.refusal_hints import TOO_LONG
 from spcs_llm.sharing.learned import Learned

@@ -48,8 +48,10 @@ def usage_of(usage: Any, *, has_answer: bool = False) -> Usage:
 
 def usage_within(body: Mapping[str, Any]) -> Any:
     """The usage in an event's field of the server's own, such as Groq's `x_groq`; None if there is none."""
-    fields = (value for name, value in body.items() if name.startswith("x_") and isinstance(value, dict))
-    return next((value["usage"] for value in fields if value.get("usage")), None)
+    for name, value in body.items():
+        if name.startswith("x_") and isinstance(value, Mapping) and value.get("usage"):
+            return value["usage"]
+    return None
 
 
 def with_later(before: Any, usage: Any) -> Any:
