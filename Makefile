@@ -1,5 +1,5 @@
 # make demo | serve | test | test-unit | test-browser | test-exhaustive | coverage | test-all | test-real | soak
-#      bench | peers | lint | audit | plugin | release-check | licences | lock | clean
+#      bench | peers | lint | audit | plugin | release-check | documents | licences | lock | clean
 
 PYTHON ?= $(shell for p in python3.12 python3.11 python3.13 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
@@ -27,7 +27,7 @@ CHROMIUM ?= $(shell command -v chromium || command -v google-chrome || command -
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo serve test test-python test-beside test-unit test-browser test-exhaustive coverage test-all test-real soak \
-	bench peers lint audit plugin release-check licences lock clean
+	bench peers lint audit plugin release-check documents licences lock clean
 
 demo: .venv-demo/installed  ## every kind of query against real models, and the macros, on this machine
 	@$(DEMO) -m sandbox demo
@@ -106,6 +106,10 @@ release-check:  ## TAG=v1.2.3 is the version of plugin.json, and CHANGELOG.md da
 	@test "$(TAG)" = "v$(VERSION)" || { echo "The tag is '$(TAG)', the version in plugin.json $(VERSION)."; exit 1; }
 	@grep -qE '^## \[$(VERSION)\] - [0-9]{4}-[0-9]{2}-[0-9]{2}$$' CHANGELOG.md || \
 		{ echo "CHANGELOG.md has no dated section for $(VERSION)."; exit 1; }
+
+documents: .venv/installed  ## writes docs/errors.md, and the runbook in docs/operations.md
+	PYTHONPATH=python-lib $(DEV) -m tests.documents.error_list
+	PYTHONPATH=python-lib $(DEV) -m tests.documents.runbook
 
 licences: .venv/installed  ## writes docs/licences.md
 	$(DEV) -m tests.supply_chain.licences

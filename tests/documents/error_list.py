@@ -1,6 +1,6 @@
 """The errors that the plugin can raise, read from its source, and the page that lists them.
 
-    python -m tests.documents.error_list      writes docs/errors.md
+    make documents      writes docs/errors.md
 
 An error is a call of a class of `errors.py`, or of one of the functions below that make one of a message, or of a
 function of the same module that does. The class may be one that the function has just chosen, or one that always says
@@ -253,7 +253,7 @@ def page() -> str:
         "origin, with what to do about each. An ellipsis stands for a value, such as a host, a status or a name.",
         "Where a service gives a reason of its own, the message quotes it.",
         "",
-        "The page is generated from the source by `python -m tests.documents.error_list`.",
+        "The page is generated from the source by `make documents`.",
     ]
     place = ""
     for known in known_errors():

@@ -1,6 +1,6 @@
 """The runbook of docs/operations.md: symptoms, and what the diagnosis itself says of each.
 
-    python -m tests.documents.runbook      writes the tables into docs/operations.md
+    make documents      writes the tables into docs/operations.md
 
 Each symptom stands for a row of the table of faults: the fault is armed, the diagnosis is run, and its step and its hint
 are what the runbook says. So no entry can differ from what a person will read in DSS.

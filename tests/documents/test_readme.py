@@ -32,7 +32,7 @@ def rows(text: str) -> list[list[str]]:
 
 
 def test_the_list_of_errors_is_current() -> None:
-    assert PAGE.read_text(encoding="utf-8") == page(), "run: python -m tests.documents.error_list"
+    assert PAGE.read_text(encoding="utf-8") == page(), "run: make documents"
 
 
 def test_every_symptom_is_a_text_that_the_plugin_can_say() -> None:

@@ -16,4 +16,4 @@ def test_each_entry_of_the_runbook_is_the_hint_of_the_diagnosis(
 ) -> None:
     short_back_offs()
     made = runbook.page_with(runbook.section())
-    assert runbook.PAGE.read_text(encoding="utf-8") == made, "run: python -m tests.documents.runbook"
+    assert runbook.PAGE.read_text(encoding="utf-8") == made, "run: make documents"
