@@ -313,6 +313,29 @@ def _held_at_least(page: Any, routes: list[Any], count: int) -> None:
 
 
 @pytest.mark.exhaustive
+def test_news_between_press_and_release_do_not_lose_the_click(tab: Any) -> None:
+    """A button that is drawn anew in between is not the one that was pressed."""
+    page = tab(OPERATOR).page
+    button = page.get_by_role("button", name=f"Suspend {CHAT}")
+    button.wait_for()
+    held = _held(page, "**/api/overview?*")
+    _held_at_least(page, held, 1)
+    news = held[0].fetch().json()
+    news["notes"] = ["What was not known at the press."]
+    for row in news["rows"]:
+        row["credits"] = 17
+    button.hover()
+    page.mouse.down()
+    with page.expect_response("**/api/overview?*"):
+        held[0].fulfill(json=news)
+    page.wait_for_timeout(300)
+    page.mouse.up()
+    page.get_by_role("dialog").get_by_text("Suspend").first.wait_for()
+    page.get_by_text("What was not known at the press.").wait_for()
+    page.keyboard.press("Escape")
+
+
+@pytest.mark.exhaustive
 def test_a_late_preview_does_not_replace_that_of_another_service(tab: Any, at: Scene) -> None:
     """Whoever is about to confirm would suspend what the dialog showed a moment before."""
     page = tab(OPERATOR).page

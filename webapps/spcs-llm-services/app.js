@@ -4,6 +4,7 @@
   "use strict";
 
   const LIST_SECONDS = 10, SERVICE_SECONDS = 5, SOON_SECONDS = 1, AWAY_SECONDS = 15, OLD_SECONDS = 90, PAGE_ROWS = 25, NOT_YET = 409;
+  const PRESS_MS = 50; // how often the page looks whether the mouse is still pressed
   const PATIENCE_SECONDS = 60, LONG_SECONDS = 300; // for answers from memory, and for those that others are asked for
   const SVG = "http://www.w3.org/2000/svg";
   const backend = (path) => window.getWebAppBackendUrl("/api/" + path);
@@ -167,7 +168,17 @@
       if (patience.signal.aborted) throw new Refused("The webapp's backend does not answer.", IF_IT_LASTS);
       if (await isSentElsewhere()) throw new Refused("DSS, or a proxy before it, sends the page to another address instead of answering.", signIn(isAction));
       throw new Refused("The webapp's backend cannot be reached.", "Check your connection to DSS. If this lasts, ask a DSS administrator to start the webapp's backend.");
-    } finally { clearTimeout(alarm); }
+    } finally {
+      clearTimeout(alarm);
+      await released();
+    }
+  }
+
+  /* A click is lost where its button is drawn anew between press and release: until then, no answer is shown. A release
+     outside the page may stay unknown, so that the wait has an end. */
+  let pressedAt = null;
+  async function released() {
+    while (pressedAt !== null && performance.now() - pressedAt < LIST_SECONDS * 1000) await new Promise((done) => setTimeout(done, PRESS_MS));
   }
 
   const signIn = (isAction) => (isAction ? SIGN_IN_AND_REPEAT : SIGN_IN);
@@ -911,6 +922,8 @@
     byId("skip").addEventListener("click", (event) => { event.preventDefault(); main().focus(); });
     document.addEventListener("click", followOwnLinks);
     window.addEventListener("hashchange", () => { route(); main().focus({ preventScroll: true }); window.scrollTo(0, 0); });
+    window.addEventListener("pointerdown", () => { pressedAt = performance.now(); }, true);
+    for (const name of ["pointerup", "pointercancel"]) window.addEventListener(name, () => { pressedAt = null; }, true);
     window.addEventListener("pagehide", leaveTrial);
     window.addEventListener("pageshow", (event) => { if (event.persisted) route(); });
     window.addEventListener("focus", () => { if (signedOutPause) poll(true); });
