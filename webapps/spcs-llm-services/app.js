@@ -174,11 +174,11 @@
     }
   }
 
-  /* A click is lost where its button is drawn anew between press and release: until then, no answer is shown. A release
+  /* A click is lost if its button is drawn anew between press and release: until then, no answer is shown. A release
      outside the page may stay unknown, so that the wait has an end. */
-  let pressedAt = null;
+  let pressedAt = -Infinity;
   async function released() {
-    while (pressedAt !== null && performance.now() - pressedAt < LIST_SECONDS * 1000) await new Promise((done) => setTimeout(done, PRESS_MS));
+    while (performance.now() - pressedAt < LIST_SECONDS * 1000) await new Promise((done) => setTimeout(done, PRESS_MS));
   }
 
   const signIn = (isAction) => (isAction ? SIGN_IN_AND_REPEAT : SIGN_IN);
@@ -923,7 +923,7 @@
     document.addEventListener("click", followOwnLinks);
     window.addEventListener("hashchange", () => { route(); main().focus({ preventScroll: true }); window.scrollTo(0, 0); });
     window.addEventListener("pointerdown", () => { pressedAt = performance.now(); }, true);
-    for (const name of ["pointerup", "pointercancel"]) window.addEventListener(name, () => { pressedAt = null; }, true);
+    for (const name of ["pointerup", "pointercancel"]) window.addEventListener(name, () => { pressedAt = -Infinity; }, true);
     window.addEventListener("pagehide", leaveTrial);
     window.addEventListener("pageshow", (event) => { if (event.persisted) route(); });
     window.addEventListener("focus", () => { if (signedOutPause) poll(true); });
