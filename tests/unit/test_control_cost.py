@@ -75,6 +75,16 @@ def test_the_bill_is_the_pools_and_what_is_attributed_is_never_added() -> None:
     assert made.attributed == {"GPU": 30.0}
 
 
+def test_many_days_add_up_to_what_snowflake_shows() -> None:
+    days = rows(
+        "day pool credits until",
+        *(f"2026-11-{day:02}|GPU|7.41|2026-11-{day + 1:02}T00:00:00Z" for day in range(1, 16)),
+    )
+    made = report(account(**{POOL_HISTORY: days}), days=30)
+    assert (made.credits, made.by_pool) == (111.15, {"GPU": 111.15})
+    assert "111.2 credits" in cost_report_page(made)
+
+
 def test_a_month_is_calculated_from_complete_days() -> None:
     made = report()
     assert made.complete_days == [date(2026, 11, 23), date(2026, 11, 24), date(2026, 11, 25)]
