@@ -6,8 +6,9 @@ Unknown keys are refused: a misspelt one would be an expectation that nobody che
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -79,10 +80,10 @@ class Report:
         return f"{self.kind}/{self.path.stem}"
 
 
-def all_reports() -> Iterator[Report]:
+@cache
+def all_reports() -> tuple[Report, ...]:
     """Every report of the folder, by kind and name. Raises BadReport."""
-    for path in sorted(FOLDER.glob("*/*.yaml")):
-        yield read_report(path)
+    return tuple(read_report(path) for path in sorted(FOLDER.glob("*/*.yaml")))
 
 
 def read_report(path: Path) -> Report:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import sqlglot
@@ -85,6 +86,12 @@ def _marked_method(piece: re.Match[str]) -> str:
 
 def parse(text: str) -> exp.Expression:
     """One statement; unquoted names in capitals. Raises `SqlError`."""
+    return _parsed(text).copy()  # what asks for it changes it
+
+
+# A statement is parsed to know what it is about, and again to run it.
+@lru_cache(maxsize=16)
+def _parsed(text: str) -> exp.Expression:
     try:
         (tree,) = sqlglot.parse(_METHODS.sub(_marked_method, text), dialect="snowflake")
     except (SqlglotError, ValueError):
