@@ -26,8 +26,8 @@ CHROMIUM ?= $(shell command -v chromium || command -v google-chrome || command -
 # What tests are made of is compiled once, and not by each of the programs that they start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo serve test test-python test-beside test-unit test-browser test-exhaustive coverage test-all test-real soak \
-	bench peers lint audit plugin release-check documents licences lock clean
+.PHONY: demo serve test test-installed test-python test-beside test-unit test-browser test-exhaustive coverage test-all \
+	test-real soak bench peers lint audit plugin release-check documents licences lock clean
 
 demo: .venv-demo/installed  ## every kind of query against real models, and the macros, on this machine
 	@$(DEMO) -m sandbox demo
@@ -37,6 +37,8 @@ serve: .venv-demo/installed  ## the same, kept running for your own calls
 
 test:  ## the proof that it works: each behaviour once
 	@$(MAKE) --no-print-directory -j2 test-python test-beside
+
+test-installed: .venv/compiled $(if $(CHROMIUM),.venvs/browser/installed)  ## what both install, before they run
 
 test-exhaustive:  ## what takes long for what it adds to `make test`
 	@$(MAKE) --no-print-directory -j2 test-python test-beside ONLY=exhaustive
