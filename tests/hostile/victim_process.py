@@ -159,7 +159,8 @@ def _done(job: Json, models: dict[str, Model], make: Callable[[Json], Model]) ->
         return _together(job, [model_of(query) for query in job["queries"]])
     outcomes: list[Json | None] = []
     for query in job["queries"]:
-        watch = Watch() if job.get("measure") else None  # before the model: its template is read with it
+        # Before the model: its template is read with it.
+        watch = Watch(collecting=job.get("collecting", True)) if job.get("measure") else None
         outcomes.append(_asked(model_of(query), query, job, watch))
     return outcomes
 
@@ -324,13 +325,16 @@ def _held(error: Exception, secrets: Sequence[str]) -> Iterator[str]:
 class Watch:
     """Memory at its highest, CPU of all threads, and the longest time in which no other thread ran.
 
-    Memory is counted from the process's least so far: what an earlier query left behind may serve the next.
+    Memory is counted from the process's least so far: what an earlier query left behind may serve the next. Not
+    collecting, it counts no garbage collector, which looks at everything anew where a quarter has been added.
     """
 
     least = 1 << 62
 
-    def __init__(self) -> None:
+    def __init__(self, *, collecting: bool = True) -> None:
         gc.collect()
+        if not collecting:
+            gc.disable()
         Watch.least = min(Watch.least, _memory("VmRSS"))
         with open("/proc/self/clear_refs", "w") as file:  # noqa: PTH123 - forgets the peak so far
             file.write("5")
@@ -347,6 +351,7 @@ class Watch:
 
     def seen(self) -> dict[str, float]:
         cpu, seconds, peak = time.process_time() - self._cpu, time.monotonic() - self._began, _memory("VmHWM")
+        gc.enable()
         self._over.set()
         self._thread.join()
         return {
