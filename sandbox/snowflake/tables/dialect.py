@@ -86,12 +86,12 @@ def _marked_method(piece: re.Match[str]) -> str:
 
 def parse(text: str) -> exp.Expression:
     """One statement; unquoted names in capitals. Raises `SqlError`."""
-    return _parsed(text).copy()  # what asks for it changes it
+    return parse_to_read(text).copy()
 
 
-# A statement is parsed to know what it is about, and again to run it.
 @lru_cache(maxsize=16)
-def _parsed(text: str) -> exp.Expression:
+def parse_to_read(text: str) -> exp.Expression:
+    """The same, for who changes nothing in it: a statement is looked at before it is run."""
     try:
         (tree,) = sqlglot.parse(_METHODS.sub(_marked_method, text), dialect="snowflake")
     except (SqlglotError, ValueError):
@@ -107,8 +107,13 @@ def unknown(what: str) -> SqlError:
 
 
 def duckdb_sql(tree: exp.Expression) -> str:
-    """A statement for duckdb. Raises `SqlError` for what is not known."""
-    return str(_translated(tree.copy()).sql(dialect="duckdb", identify=True))
+    """A statement for duckdb, into which the tree is changed. Raises `SqlError` for what is not known."""
+    return text_of(translated(tree))
+
+
+def text_of(translated: exp.Expression) -> str:
+    """The SQL of what is duckdb's already."""
+    return str(translated.sql(dialect="duckdb", identify=True))
 
 
 def duckdb_type(kind: exp.DataType) -> str:
@@ -123,8 +128,8 @@ def duckdb_type(kind: exp.DataType) -> str:
     return _TYPES[name]
 
 
-def _translated(node: exp.Expression) -> exp.Expression:
-    """The node, or the one that it becomes, with all that is in it."""
+def translated(node: exp.Expression) -> exp.Expression:
+    """The node, or the one that it becomes, with all that is in it: both are changed. Raises `SqlError`."""
     change = _CHANGES.get(type(node))
     new = node if change is None else change(node)
     if isinstance(new, exp.Anonymous) and new is node and not str(node.this).startswith("sf_"):
@@ -132,7 +137,7 @@ def _translated(node: exp.Expression) -> exp.Expression:
     if not isinstance(new, (*ALIKE, Raw)):
         raise unknown(type(new).__name__)
     for child in list(new.iter_expressions()):
-        other = _translated(child)
+        other = translated(child)
         if other is not child:
             child.replace(other)
     return new

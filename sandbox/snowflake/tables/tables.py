@@ -15,7 +15,15 @@ from sandbox.snowflake.catalog.grants import Securable
 from sandbox.snowflake.sql.errors import SqlError, does_not_exist, insufficient, unknown_function
 from sandbox.snowflake.sql.results import Column, Result, done, listing
 from sandbox.snowflake.sql.run import Run
-from sandbox.snowflake.tables.dialect import METHOD, duckdb_sql, parse, unknown
+from sandbox.snowflake.tables.dialect import (
+    METHOD,
+    duckdb_sql,
+    parse,
+    parse_to_read,
+    text_of,
+    translated,
+    unknown,
+)
 from sandbox.snowflake.tables.functions import ServiceFunction, method
 from sandbox.snowflake.tables.inference_jobs import InferenceJobs
 from sandbox.snowflake.tables.service_calls import Batches, call_service
@@ -124,7 +132,7 @@ class Tables:
         if " FROM " not in upper or "TABLE(" in upper or ("$1" in text and "@" not in text):
             return False
         try:
-            tree = parse(text)
+            tree = parse_to_read(text)
         except SqlError:
             return False
         tables = list(tree.find_all(exp.Table))
@@ -151,9 +159,11 @@ class Tables:
         run.require_warehouse()
 
         def work(cursor: Any) -> int:
-            self._stage_calls(tree, cursor, run, query_id)
-            self._check_types(tree, cursor)
-            cursor.execute(duckdb_sql(tree))
+            own = tree.copy()  # once more after a conflict, which undoes the tables that are made for it
+            self._stage_calls(own, cursor, run, query_id)
+            made = translated(own)
+            self._check_types(made, cursor)
+            cursor.execute(text_of(made))
             (count,) = cursor.fetchone()
             return int(count)
 
@@ -161,15 +171,15 @@ class Tables:
         verb = {exp.Insert: "inserted", exp.Update: "updated", exp.Delete: "deleted"}[type(tree)]
         return listing((Column(f"number of rows {verb}", "fixed", False),), [[count]], INSERTED)
 
-    def _check_types(self, tree: exp.Expression, cursor: Any) -> None:
+    def _check_types(self, made: exp.Expression, cursor: Any) -> None:
         """Arrays, objects and vectors do not become text by themselves. (A VARIANT would; here it is one of them.)"""
-        if not isinstance(tree, exp.Insert) or not isinstance(tree.this, exp.Schema):
+        if not isinstance(made, exp.Insert) or not isinstance(made.this, exp.Schema):
             return
-        target = tree.find(exp.Table)
+        target = made.find(exp.Table)
         assert target is not None
         kinds = self.known[self._key_of(target, None)].columns
-        cursor.execute(f"DESCRIBE {duckdb_sql(tree.expression)}")
-        for column, (_, found, *_) in zip(tree.this.expressions, cursor.fetchall()):
+        cursor.execute(f"DESCRIBE {text_of(made.expression)}")
+        for column, (_, found, *_) in zip(made.this.expressions, cursor.fetchall()):
             if kinds.get(column.name) == "TEXT" and (found == "JSON" or found.endswith("]")):
                 text = (
                     "Expression type does not match column data type, expecting VARCHAR(16777216) but got ARRAY for "
@@ -202,10 +212,12 @@ class Tables:
             self._stage_calls(tree, cursor, run, query_id)
             cursor.execute(duckdb_sql(tree))
 
+        kinds = {
+            column.name: _shown_type(column.args["kind"].sql(dialect="snowflake"))
+            for column in tree.find_all(exp.ColumnDef)
+        }
         self.store.define(run.session, work)
-        table = self._register(key, run.session.role)
-        for column in tree.find_all(exp.ColumnDef):
-            table.columns[column.name] = _shown_type(column.args["kind"].sql(dialect="snowflake"))
+        self._register(key, run.session.role).columns.update(kinds)
         return done(f"Table {key[2]} successfully created.")
 
     def drop_table(self, run: Run, text: str) -> Result:
