@@ -251,6 +251,33 @@ def test_a_batch_that_fails_aborts_or_gives_null(
             run(select)
 
 
+def test_a_call_is_run_anew_after_a_conflict(
+    sf: Snowflake, container: FunctionService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from duckdb import TransactionException
+
+    run, check = session(sf, 110), sf.tables._check_types
+    run(
+        f"CREATE OR REPLACE FUNCTION {PLACE}.ASK(PROMPT VARCHAR) RETURNS VARIANT SERVICE = {PLACE}.BOX ENDPOINT = api "
+        "AS '/quick'"
+    )
+    run(f"CREATE OR REPLACE TABLE {PLACE}.ANSWERS (ID NUMBER, ANSWER VARCHAR)")
+    conflicts = iter([TransactionException("Conflict on update!")])
+
+    def meets_another(*arguments: Any) -> None:
+        check(*arguments)
+        for conflict in conflicts:
+            raise conflict
+
+    monkeypatch.setattr(sf.tables, "_check_types", meets_another)
+    run(
+        f"INSERT INTO {PLACE}.ANSWERS (ID, ANSWER) SELECT T.ID, {PLACE}.ASK(T.TEXT):answer::VARCHAR "
+        f"FROM {PLACE}.T AS T WHERE T.ID = 1"
+    )
+    assert run(f"SELECT A.ANSWER AS X FROM {PLACE}.ANSWERS AS A") == [{"X": answer_to("a")}]
+    assert next(conflicts, None) is None
+
+
 def test_each_translation_is_one_statement_of_duckdb() -> None:
     assert (
         duckdb_sql(parse("SELECT T.A AS X FROM D.S.T AS T"))
