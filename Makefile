@@ -38,7 +38,7 @@ serve: .venv-demo/installed  ## the same, kept running for your own calls
 test:  ## the proof that it works: each behaviour once
 	@$(MAKE) --no-print-directory -j2 test-python test-beside
 
-test-installed: .venv/compiled $(if $(CHROMIUM),.venvs/browser/installed)  ## what both install, before they run
+test-installed: .venv/compiled $(if $(CHROMIUM),.venvs/browser/installed)  ## installs what the tests above and below need
 
 test-exhaustive:  ## what takes long for what it adds to `make test`
 	@$(MAKE) --no-print-directory -j2 test-python test-beside ONLY=exhaustive

@@ -379,6 +379,6 @@ def test_every_reader_is_linear(victim: Victim, name: str) -> None:
             attempts = max(1, len(server.of(surface.path)))
         return 60.0 if outcome.died else outcome.cpu / attempts
 
-    # Two doublings: what is larger than a cache of the processor costs more, which is one step, not a growth.
+    # Two doublings, whose mean a single measurement that is too high changes less.
     ratio = grows(cost, size // 2, 0.02, doublings=2)
     judge({f"reader of {name}": f"{ratio:.1f} times for twice {size}" if ratio > MOST else ""})

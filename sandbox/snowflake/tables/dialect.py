@@ -111,9 +111,9 @@ def duckdb_sql(tree: exp.Expression) -> str:
     return text_of(translated(tree))
 
 
-def text_of(translated: exp.Expression) -> str:
-    """The SQL of what is duckdb's already."""
-    return str(translated.sql(dialect="duckdb", identify=True))
+def text_of(tree: exp.Expression) -> str:
+    """The SQL of what has been translated."""
+    return str(tree.sql(dialect="duckdb", identify=True))
 
 
 def duckdb_type(kind: exp.DataType) -> str:

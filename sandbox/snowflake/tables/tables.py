@@ -212,6 +212,7 @@ class Tables:
             self._stage_calls(tree, cursor, run, query_id)
             cursor.execute(duckdb_sql(tree))
 
+        # Before `work`, which changes them into duckdb's.
         kinds = {
             column.name: _shown_type(column.args["kind"].sql(dialect="snowflake"))
             for column in tree.find_all(exp.ColumnDef)
