@@ -35,6 +35,18 @@ def compiled_expressions() -> dict[str, re.Pattern[Any]]:
     return found
 
 
+def is_only_matched(name: str) -> bool:
+    """Whether nothing but `match` and `fullmatch` is asked of an expression of `compiled_expressions`.
+
+    They try one place, where a search or a substitution tries each.
+    """
+    module, _, variable = name.rpartition(".")
+    if not variable.startswith("_") or not variable.isidentifier():
+        return False  # others may import it, or a loop takes it from its table
+    source = Path(str(sys.modules[module].__file__)).read_text(encoding="utf-8")
+    return len(re.findall(rf"\b{variable}\b(?!\.(?:full)?match\()", source)) == 1  # where it is made
+
+
 def _kept_in(value: Any, name: str) -> Iterator[tuple[str, re.Pattern[Any]]]:
     """The expressions that a variable holds, also those of a table."""
     if isinstance(value, re.Pattern):
@@ -111,7 +123,7 @@ def attacks_on(pattern: re.Pattern[Any], ends: Iterable[str]) -> Iterator[tuple[
     tree = _parser.parse(pattern.pattern, pattern.flags & ~re.UNICODE if is_bytes else pattern.flags)
     seen: set[tuple[str, str, str]] = set()
     for before, body in _repetitions(tree):
-        for pumped in {body, body[:1], f"{body} ", " "}:
+        for pumped in (body, body[:1], f"{body} ", " "):
             for after in ends:
                 attack = (before, pumped or "a", after)
                 if attack not in seen:

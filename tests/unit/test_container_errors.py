@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import time
-import timeit
 from typing import Any
 
 import pytest
@@ -16,6 +14,7 @@ from spcs_llm.server_text.container_errors import (
     read_error_in_success,
     telling_line,
 )
+from tests.growth import cpu_seconds
 
 PYDANTIC = (
     "2 validation errors for ChatCompletionRequest\ntemperature\n  Input should be less than or equal to 2"
@@ -231,7 +230,7 @@ def test_no_text_takes_long_to_read(name: str) -> None:
 
     def seconds(text: str, repeat: int) -> float:
         read = functools.partial(read_error, {"error": text})
-        return min(timeit.repeat(read, timer=time.thread_time, number=1, repeat=repeat))
+        return min(cpu_seconds(read) for _ in range(repeat))
 
     attack = ATTACKS[name]
     few = seconds(attack[:32_768], 5)
