@@ -94,6 +94,8 @@ class RawServer:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
+            # As servers do: what waits for the client's word on the packet before is lost with a reset.
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.connections += 1
             serve, arguments = self._serve, (connection, self.connections)
             threading.Thread(target=serve, args=arguments, name=self._name, daemon=True).start()

@@ -85,6 +85,15 @@ def test_many_days_add_up_to_what_snowflake_shows() -> None:
     assert "111.2 credits" in cost_report_page(made)
 
 
+def test_the_pools_of_a_day_add_up_to_what_snowflake_shows() -> None:
+    credits = {"A": 0.105, "B": 0.125, "C": 0.215}
+    days = rows(
+        "day pool credits until",
+        *(f"2026-11-25|{pool}|{used}|2026-11-26T00:00:00Z" for pool, used in credits.items()),
+    )
+    assert "0.45 credits" in cost_report_page(report(account(**{POOL_HISTORY: days})))
+
+
 def test_a_month_is_calculated_from_complete_days() -> None:
     made = report()
     assert made.complete_days == [date(2026, 11, 23), date(2026, 11, 24), date(2026, 11, 25)]

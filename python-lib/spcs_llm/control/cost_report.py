@@ -129,7 +129,7 @@ class CostReport:
         rates = [one.rate.credits_per_hour for one in self.running if one.rate.nodes]
         if not self.running or any(rate is None for rate in rates):
             return None
-        return sum(rate for rate in rates if rate is not None)
+        return fsum(rate for rate in rates if rate is not None)
 
     @property
     def idle_nodes_now(self) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import date
 from html import escape
+from math import fsum
 
 from spcs_llm.control.cost_report import CostReport, PoolNow
 from spcs_llm.control.families import HOURS_PER_MONTH
@@ -118,7 +119,7 @@ def _by_day(report: CostReport) -> str:
     for entry in report.pool_days:
         of_day = credits.setdefault(entry.day, {})
         of_day[entry.pool] = of_day.get(entry.pool, 0.0) + max(0.0, entry.credits)
-    most = max(sum(of_day.values()) for of_day in credits.values()) or 1.0
+    most = max(fsum(of_day.values()) for of_day in credits.values()) or 1.0
     days = report.days[-_MAX_BARS:]
     rows = "".join(_bar(report, day, credits.get(day, {}), most, colours) for day in days)
     return (
@@ -136,7 +137,7 @@ def _bar(
         for pool, value in sorted(credits.items(), key=lambda item: list(colours).index(item[0]))
     )
     weekend = ";color:#6e7781" if day.weekday() >= 5 else ""
-    total = sum(credits.values())
+    total = fsum(credits.values())
     name = f"{day:%a %d %b}{_still_open(report, day)}"
     return (
         f'<tr><td style="padding:1px 12px 1px 0;white-space:nowrap{weekend}">{name}</td>'
@@ -264,7 +265,7 @@ def _estimates(report: CostReport) -> str:
     """What the plugin itself estimated for queries: the part of the bill in which somebody waited for an answer."""
     if report.estimates is None:
         return ""
-    total = sum(
+    total = fsum(
         value for day, value in report.estimates.items() if report.first_day <= day <= report.last_day
     )
     text = (

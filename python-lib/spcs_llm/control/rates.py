@@ -7,6 +7,7 @@ and while it is up, with or without a service.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import fsum
 
 from spcs_llm.control import statements
 from spcs_llm.control.families import PriceList
@@ -75,7 +76,7 @@ def rate_of(pool: Pool, nodes: list[Node], prices: PriceList, region: str = "") 
     own = prices.family(pool.family, region)
     families = [prices.family(node.family, region) for node in nodes] or [own] * pool.nodes
     known = [family for family in families if family is not None]
-    credits = sum(family.credits_per_hour for family in known)
+    credits = fsum(family.credits_per_hour for family in known)
     gpu = ""
     if own is not None and own.gpus:
         gpu = f"{own.gpus} {own.gpu} ({own.gpu_memory} GB)"
