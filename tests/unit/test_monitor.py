@@ -233,8 +233,8 @@ def test_what_was_dropped_is_forgotten() -> None:
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("hours", [3, 12])
-def test_hours_of_looking_take_no_more_memory_than_one(hours: int) -> None:
+def test_hours_of_looking_take_no_more_memory_than_one() -> None:
+    hours = 12
     town = Town(20)
     town.watched = [name_of(3)]
 

@@ -187,7 +187,8 @@ class SliceRunner:
     def _attempt(self, part: Slice) -> list[Slice]:
         """Answers a slice, or says into which it is to be divided."""
         course = _Course()
-        while (rows := self._asked_for(part)) > 0:
+        rows = self._work.pending(part)
+        while rows > 0:
             began = self._work.clock()
             try:
                 self._work.session.change(self._answer(part))
@@ -198,14 +199,14 @@ class SliceRunner:
                 if left < rows:
                     self._count(rows - left, self._work.clock() - began)
                     course.some = True
-                    if left:
-                        continue
-                    return []
+                    rows = left
+                    continue
                 found = self._after_null(part, rows, course)
             if found is not None:
                 return found
             longest = min(_LONGEST_PAUSE, _PAUSE * 2 ** (course.tries + course.waits))
             self._work.sleep(random.uniform(0, longest))  # noqa: S311 - not used for security
+            rows = self._work.pending(part)
         return []
 
     def _after_failure(
@@ -233,7 +234,6 @@ class SliceRunner:
 
     def _after_null(self, part: Slice, rows: int, course: _Course) -> list[Slice] | None:
         """The same, where none of the rows has an answer. It is their own fault if others of the slice have answers."""
-        self._work.check_turn()  # another run lets a statement of this one do nothing
         logger.info("The service returned NULL for %d rows.", rows)
         if course.some and course.tries:
             self._fail(part, rows, _NULL)
@@ -257,10 +257,6 @@ class SliceRunner:
             seconds = max(LEAST_SECONDS, min(shared.seconds, taken / 2))
             shared.width = max(1.0, shared.width * seconds / shared.seconds)
             shared.seconds = seconds
-
-    def _asked_for(self, part: Slice) -> int:
-        self._work.check_turn()
-        return self._work.pending(part)
 
     def _wait(self, waits: int, error: SpcsError) -> None:
         if waits > WAITS:

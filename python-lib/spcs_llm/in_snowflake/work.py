@@ -9,6 +9,7 @@ from typing import Any, Callable
 
 from spcs_llm.control import cells
 from spcs_llm.control.families import PriceList
+from spcs_llm.control.session import Row
 from spcs_llm.errors import SpcsError, SqlError
 from spcs_llm.in_snowflake.form import JobSettings
 from spcs_llm.in_snowflake.place import Place
@@ -68,13 +69,30 @@ class Work:
 
     def total(self) -> int:
         """How many questions there are, answered or not."""
-        return self._count(f"{self.tables.questions} AS Q")
+        rows = self.session.rows(f'SELECT COUNT(*) AS "rows" FROM {self.tables.questions} AS Q')
+        return cells.whole(rows[0], "rows") or 0
 
     def pending(self, part: Slice = _ALL) -> int:
-        """How many questions of a slice are unanswered."""
-        return self._count(
-            f"{self.tables.questions} AS Q WHERE {part.condition} AND {unanswered(self.tables)}"
+        """Counts the unanswered questions of a slice, and makes sure that no other run has begun.
+
+        One statement for both, which goes before and after each slice.
+
+        Args:
+            part: The slice.
+
+        Returns:
+            How many.
+
+        Raises:
+            Superseded: If another run has begun.
+        """
+        rows = self.session.rows(
+            'SELECT S.RUN_ID AS "run", C.PENDING AS "rows" FROM '
+            f"{self.tables.settings} AS S CROSS JOIN (SELECT COUNT(*) AS PENDING FROM {self.tables.questions} AS Q "
+            f"WHERE {part.condition} AND {unanswered(self.tables)}) AS C"
         )
+        self._check_turn(rows)
+        return cells.whole(rows[0], "rows") or 0
 
     def sample(self, rows: int, after: int = 0) -> Slice | None:
         """The slice of the first unanswered questions from a hash on; None if there are none."""
@@ -115,9 +133,8 @@ class Work:
             if not error.is_absent:
                 raise
             rows = []
+        self._check_turn(rows)
+
+    def _check_turn(self, rows: Sequence[Row]) -> None:
         if not rows or rows[0].get("run") != self.run_id:
             raise Superseded
-
-    def _count(self, source: str) -> int:
-        rows = self.session.rows(f'SELECT COUNT(*) AS "rows" FROM {source}')
-        return (cells.whole(rows[0], "rows") or 0) if rows else 0
