@@ -43,6 +43,9 @@ _NOT_READ_ON = (
     socket.timeout,
 )
 _SECONDS_FOR_AN_EARLY_ANSWER = 0.1
+# Bytes. A server that answers before it has read a body may take the rest of it for the next request, and answer that,
+# too. Where the kernel holds the rest, nothing shows it: after a body that is larger, one more handshake is cheap.
+_LARGEST_TO_BE_USED_AFTER = 1 << 20
 
 _current = threading.local()
 
@@ -81,12 +84,13 @@ class _ObservedConnection:
         exchange = getattr(_current, "exchange", None)
         if exchange is not None:
             exchange.on_wire(self.sock, self._used)
+            exchange.may_be_unread = len(data) > _LARGEST_TO_BE_USED_AFTER
         self._used = True
         try:
             self.sock.sendall(data)
         except OSError as error:
             if exchange is not None:
-                exchange.sent_in_part = True
+                exchange.may_be_unread = True
             if not isinstance(error, _NOT_READ_ON):
                 raise
             if isinstance(error, socket.timeout):

@@ -52,7 +52,7 @@ class Exchange:
     Attributes:
         until: When the watchdog cuts it, on the monotonic clock.
         sent: Whether there was a connection to send the request on.
-        sent_in_part: Whether sending it failed.
+        may_be_unread: Whether the server may answer before it has read all of it: sending it failed, or it is large.
         reused_connection: Whether the connection had served an earlier request.
     """
 
@@ -67,7 +67,7 @@ class Exchange:
     ) -> None:
         self.until = time.monotonic() + seconds
         self.sent = False
-        self.sent_in_part = False
+        self.may_be_unread = False
         self.reused_connection = False
         self.cut = False
         self.status = 0
@@ -249,7 +249,7 @@ class Exchange:
             self._response.close()
 
     def _is_clean(self) -> bool:
-        is_whole = self._drained and not (self._broken or self.cut or self.sent_in_part)
+        is_whole = self._drained and not (self._broken or self.cut or self.may_be_unread)
         is_for_it = self.status != MISDIRECTED
         return is_whole and is_for_it and isinstance(self._response, HttpResponse) and self._response.reusable
 
