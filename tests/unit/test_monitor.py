@@ -74,6 +74,7 @@ class Town:
         self.names = [f"S{number:04}" for number in range(services)]
         self.status = dict.fromkeys(self.names, "RUNNING")
         self.container = dict.fromkeys(self.names, "READY|Running|0")
+        self.resumed = "2026-11-01 00:00:00"
         self.answers: dict[str, Any] = {
             "SHOW SERVICES": self._services,
             "SHOW COMPUTE POOLS": lambda _: rows(
@@ -97,10 +98,10 @@ class Town:
         self.lookout = Lookout(lambda: self.session, price_list(), lambda: self.watched, self.clock)
 
     def _services(self, _: str) -> list[Row]:
-        head = "name status database_name schema_name compute_pool owner current_instances target_instances created_on"
-        return rows(
-            head, *(f"{n}|{self.status[n]}|DB|SC|POOL|OWNER|1|1|2026-11-01 00:00:00" for n in self.names)
-        )
+        where = "database_name schema_name compute_pool owner"
+        head = f"name status {where} current_instances target_instances created_on resumed_on"
+        begun = f"2026-11-01 00:00:00|{self.resumed}"
+        return rows(head, *(f"{n}|{self.status[n]}|DB|SC|POOL|OWNER|1|1|{begun}" for n in self.names))
 
     def _containers(self, statement: str) -> list[Row]:
         name = statement.rpartition(".")[2]
@@ -171,7 +172,10 @@ def test_logs_events_and_metrics_are_asked_for_only_while_a_page_is_open() -> No
     assert (len(asked), dict(account.closer)) == (2, {})
 
 
-def test_a_log_that_was_refused_is_asked_for_again_when_its_container_is_another_one() -> None:
+@pytest.mark.parametrize("looks_the_same", [False, True])
+def test_a_log_that_was_refused_is_asked_for_again_when_its_container_is_another_one(
+    looks_the_same: bool,
+) -> None:
     """A page that is open while its service is resumed: the container whose log is asked for is gone by then."""
     gone = ("001003", "42601", "Invalid argument: the service has no instance with id 0.")
     town = Town(1, **{"SELECT SYSTEM$GET_SERVICE_LOGS": gone})
@@ -179,7 +183,10 @@ def test_a_log_that_was_refused_is_asked_for_again_when_its_container_is_another
     assert town.look()[0].closer[name_of(0)].notes["logs"]
     assert not any("LOGS" in statement for statement in town.look()[1])
     town.answers["SELECT SYSTEM$GET_SERVICE_LOGS"] = rows("log", "INFO: ready")
-    town.container["S0000"] = "READY|Running|1"
+    if looks_the_same:
+        town.resumed = "2026-11-02 00:00:00"
+    else:
+        town.container["S0000"] = "READY|Running|1"
     account, _ = town.look()
     assert account.closer[name_of(0)].logs == {"main": ("INFO: ready",)}
 

@@ -282,7 +282,8 @@ class Lookout:
                     _asking(
                         session, partial(statements.logs, name, container.name, _LOG_LINES, first), _read_log
                     ),
-                    container,  # the log of one that has ended is refused, and is not that of the next one
+                    # The log of one that has ended is refused, and is not that of the next one, which looks the same.
+                    (container, service.resumed_on),
                     _CLOSER,
                     True,
                     lambda error: error,
