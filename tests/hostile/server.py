@@ -74,6 +74,7 @@ class Server:
                 sock, _ = self._listener.accept()
             except OSError:
                 return
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.connections += 1
             thread = threading.Thread(target=self._serve, args=(sock, self.connections), daemon=True)
             self._threads.append(thread)
@@ -81,7 +82,6 @@ class Server:
 
     def _serve(self, sock: Any, number: int) -> None:
         try:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._tls is not None:
                 sock = self._tls.wrap_socket(sock, server_side=True)
             with self._lock:
