@@ -61,13 +61,16 @@ def started(at: Scene) -> Iterator[Any]:
 @pytest.fixture
 def running(at: Scene, started: Any) -> Any:
     """The same, as soon as it has seen that what other tests changed is as it was."""
-    browser = at.browser(started, OPERATOR)
+    browser, seen = at.browser(started, OPERATOR), list[Any]()
 
     def is_as_it_was() -> bool:
-        rows = at.known(browser, services=2)["rows"]
-        return [(row["kind"], row["credits"]) for row in rows] == [("running", rate) for rate in RATES]
+        seen[:] = [(row["kind"], row["credits"]) for row in at.known(browser, services=2)["rows"]]
+        return seen == [("running", rate) for rate in RATES]
 
-    wait_for(is_as_it_was)
+    try:
+        wait_for(is_as_it_was)
+    except AssertionError:
+        pytest.fail(f"the webapp still sees {seen}")
     return started
 
 

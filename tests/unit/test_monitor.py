@@ -81,7 +81,7 @@ class Town:
                 "name state instance_family min_nodes max_nodes active_nodes idle_nodes num_services num_jobs",
                 f"POOL|ACTIVE|GPU_NV_S|1|4|2|1|{len(self.names)}|0",
             ),
-            "SHOW NODES": rows("instance_family", "GPU_NV_S", "GPU_NV_S"),
+            "SHOW NODES": rows("instance_family", "GPU_NV_S", "GPU_NV_S", "GPU_NV_S"),
             "SHOW SERVICE CONTAINERS": self._containers,
             "SHOW ENDPOINTS": rows(
                 "name port protocol is_public ingress_url", "api|80|HTTP|true|a-b.snowflakecomputing.app"
@@ -189,6 +189,16 @@ def test_a_log_that_was_refused_is_asked_for_again_when_its_container_is_another
         town.container["S0000"] = "READY|Running|1"
     account, _ = town.look()
     assert account.closer[name_of(0)].logs == {"main": ("INFO: ready",)}
+
+
+def test_nodes_that_came_and_went_between_two_looks_are_not_billed_for_minutes() -> None:
+    town = Town(1)
+    three = town.answers["SHOW NODES"]
+    town.answers["SHOW NODES"] = [*three, *three]
+    assert town.look()[0].rates["POOL"].nodes == 6
+    town.answers["SHOW NODES"] = three
+    assert town.look()[0].rates["POOL"].nodes == 3
+    assert not any("NODES" in statement for statement in town.look()[1])
 
 
 def test_an_open_page_comes_before_a_thousand_others() -> None:
@@ -382,11 +392,11 @@ def test_kinds_shares_and_sums() -> None:
     account, _ = town.look()
     found = rows_of(account, PRICE)
     assert [row["kind"] for row in found] == ["running", "starting", "failed", "suspended"]
-    assert [row["credits"] for row in found] == [pytest.approx(1.14 / 3)] * 3 + [0.0]
+    assert [row["credits"] for row in found] == [pytest.approx(0.57)] * 3 + [0.0]
     assert "Raise the memory" in found[2]["trouble"]
     sums = sums_of(account, found, PRICE)
     assert (sums["services"], sums["failed"], sums["nodes"], sums["idleNodes"]) == (4, 1, 3, 1)
-    assert sums["credits"] == pytest.approx(1.14), "a pool counts once, however many services are on it"
+    assert sums["credits"] == pytest.approx(3 * 0.57), "a pool counts once, however many services are on it"
     assert selected(found, Selection(kind="failed"))["found"] == 1
 
 

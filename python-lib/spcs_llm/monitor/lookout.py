@@ -243,11 +243,14 @@ class Lookout:
     ) -> Iterator[_Question]:
         for name, pool in pools.items():
             if pool.nodes:
+                nodes = self._value("nodes", name)
+                # Another number was listed before or after a change of which the pool itself shows nothing any more.
+                agrees = nodes is None or len(nodes) == pool.nodes
                 yield _Question(
                     ("nodes", name),
                     _asking(session, partial(statements.show_nodes, name), read_nodes),
                     (pool.state, pool.nodes),
-                    _SETTLED,
+                    _SETTLED if agrees else _UNSETTLED,
                     refused=lambda error: (),
                 )
 
