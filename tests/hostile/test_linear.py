@@ -94,8 +94,12 @@ def _not_linear(pattern: re.Pattern[Any], ends: tuple[str, ...], searches: bool)
             for size in (400, 10_000):
                 if cost(2 * size) < 0.004:
                     continue
-                ratio = growth(cost, size, 2, most=MOST)
-                if ratio > MOST:
+                # Where memory comes from elsewhere from a size on, one doubling costs more, and not the next ones.
+                for at_least in (size, 2 * size, 4 * size):
+                    ratio = growth(cost, at_least, 2, most=MOST)
+                    if ratio <= MOST:
+                        break
+                else:
                     return f"{ratio:.1f} times for twice {pumped!r} after {before!r} ({size} characters)"
                 break
     return ""
