@@ -85,6 +85,7 @@ READ = {
     "managing_object_domain": "managing_domain",
     "managing_object_name": "managing_name",
     "created_on": "created_on",
+    "updated_on": "updated_on",
 }
 
 

@@ -74,7 +74,9 @@ class Town:
         self.names = [f"S{number:04}" for number in range(services)]
         self.status = dict.fromkeys(self.names, "RUNNING")
         self.container = dict.fromkeys(self.names, "READY|Running|0")
-        self.resumed = "2026-11-01 00:00:00"
+        self.resumed = self.updated = "2026-11-01 00:00:00"
+        self.instances = 1
+        self.model = ""
         self.answers: dict[str, Any] = {
             "SHOW SERVICES": self._services,
             "SHOW COMPUTE POOLS": lambda _: rows(
@@ -99,14 +101,16 @@ class Town:
 
     def _services(self, _: str) -> list[Row]:
         where = "database_name schema_name compute_pool owner"
-        head = f"name status {where} current_instances target_instances created_on resumed_on"
-        begun = f"2026-11-01 00:00:00|{self.resumed}"
+        managed = "managing_object_domain managing_object_name"
+        head = f"name status {where} current_instances target_instances created_on resumed_on updated_on {managed}"
+        begun = f"2026-11-01 00:00:00|{self.resumed}|{self.updated}|MODEL|{self.model}"
         return rows(head, *(f"{n}|{self.status[n]}|DB|SC|POOL|OWNER|1|1|{begun}" for n in self.names))
 
     def _containers(self, statement: str) -> list[Row]:
         name = statement.rpartition(".")[2]
         return rows(
-            "instance_id container_name status message restart_count", f"0|main|{self.container[name]}"
+            "instance_id container_name status message restart_count",
+            *(f"{number}|main|{self.container[name]}" for number in range(self.instances)),
         )
 
     def look(self, seconds: float = 20.0) -> tuple[Account, list[str]]:
@@ -199,6 +203,41 @@ def test_nodes_that_came_and_went_between_two_looks_are_not_billed_for_minutes()
     town.answers["SHOW NODES"] = three
     assert town.look()[0].rates["POOL"].nodes == 3
     assert not any("NODES" in statement for statement in town.look()[1])
+
+
+def test_instances_that_came_and_went_between_two_looks_are_not_shown_for_minutes() -> None:
+    town = Town(1)
+    town.instances = 2
+    assert len(town.look()[0].services[name_of(0)].containers or ()) == 2
+    town.instances = 1
+    assert len(town.look()[0].services[name_of(0)].containers or ()) == 1
+    assert not any("CONTAINERS" in statement for statement in town.look()[1])
+
+
+def test_a_service_that_was_altered_is_asked_for_its_endpoints_again() -> None:
+    town = Town(2)
+    town.look()
+    head = "name port protocol is_public ingress_url"
+    town.answers["SHOW ENDPOINTS"] = rows(head, "chat|8000|HTTP|true|c-d.snowflakecomputing.app")
+    town.updated = "2026-11-02 00:00:00"
+    account, _ = town.look()
+    assert [e.name for e in account.services[name_of(1)].endpoints or ()] == ["chat"]
+    assert len(town.look()[1]) == 2
+
+
+@pytest.mark.parametrize("known", ["OTHER", "CHAT"])
+def test_the_version_that_a_new_service_serves_is_known_at_the_next_look(known: str) -> None:
+    columns, versions = "name database_name schema_name", "name inference_services"
+    town = Town(
+        1, **{"SHOW MODELS": rows(columns, f"{known}|DB|SC"), "SHOW VERSIONS": rows(versions, "V1|[]")}
+    )
+    assert town.look()[0].models == {}
+    town.model = "DB.SC.CHAT"
+    town.answers["SHOW MODELS"] = rows(columns, "CHAT|DB|SC", "OTHER|DB|SC")
+    town.answers["SHOW VERSIONS IN MODEL DB.SC.CHAT"] = rows(versions, 'V1|["DB.SC.S0000"]')
+    account, _ = town.look()
+    assert account.models[name_of(0)].version == "V1"
+    assert len(town.look()[1]) == 2
 
 
 def test_an_open_page_comes_before_a_thousand_others() -> None:

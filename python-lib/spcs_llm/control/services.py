@@ -49,6 +49,7 @@ class Service:
         suspended_on: When it was suspended last.
         resumed_on: When it was resumed last.
         created_on: When it was created.
+        updated_on: When it was altered last.
     """
 
     name: QualifiedName
@@ -68,6 +69,7 @@ class Service:
     suspended_on: datetime | None = None
     resumed_on: datetime | None = None
     created_on: datetime | None = None
+    updated_on: datetime | None = None
 
     @property
     def is_suspended(self) -> bool:
@@ -273,6 +275,7 @@ def _service(row: Row, database: str | None, schema: str | None) -> Service | No
         cells.moment(row, "suspended_on"),
         cells.moment(row, "resumed_on"),
         cells.moment(row, "created_on"),
+        cells.moment(row, "updated_on"),
     )
 
 

@@ -183,7 +183,7 @@ class Lookout:
         questions = [
             *self._about_services(session, identity, services, set(watched)),
             *self._about_pools(session, services, pools),
-            *self._about_models(session, bool(services)),
+            *self._about_models(session, services),
             *(q for name in watched for q in self._closer(session, identity, services[name])),
         ]
         ranked = [(not q.urgent, -self._overdue(q), q) for q in questions]
@@ -215,13 +215,20 @@ class Lookout:
         watched: set[QualifiedName],
     ) -> Iterator[_Question]:
         for name, service in services.items():
-            state = (service.status, service.current_instances, service.target_instances, service.resumed_on)
+            version = (service.created_on, service.updated_on)
+            state = (
+                service.status,
+                service.current_instances,
+                service.target_instances,
+                service.resumed_on,
+                version,
+            )
             if not service.is_suspended:
                 yield _Question(
                     ("containers", name),
                     _asking(session, partial(statements.show_containers, name), read_containers),
                     state,
-                    _UNSETTLED if name in watched or not self._is_settled(name) else _SETTLED,
+                    _UNSETTLED if name in watched or not self._is_settled(service) else _SETTLED,
                     name in watched,
                     partial(_why_no_containers, name, identity),
                 )
@@ -230,12 +237,10 @@ class Lookout:
             yield _Question(
                 ("endpoints", name),
                 _asking(session, partial(statements.show_endpoints, name), read_endpoints),
-                service.created_on,
+                version,
                 _TELEMETRY if provisioning else _LASTING,
                 name in watched,
-                lambda error: (
-                    f"Its endpoints cannot be listed: the role needs USAGE on the service. {error.message}"
-                ),
+                _why_no_endpoints,
             )
 
     def _about_pools(
@@ -254,13 +259,20 @@ class Lookout:
                     refused=lambda error: (),
                 )
 
-    def _about_models(self, session: SqlSession, has_services: bool) -> Iterator[_Question]:
-        if not has_services:
+    def _about_models(
+        self, session: SqlSession, services: Mapping[QualifiedName, Service]
+    ) -> Iterator[_Question]:
+        if not services:
             return
+        serving: dict[str, list[object]] = {}
+        for service in services.values():
+            if service.managing_domain == "MODEL":
+                model_name = (service.managing_name or "").rpartition(".")[2].strip('"')
+                serving.setdefault(model_name, []).append((service.name, service.created_on))
         yield _Question(
             ("models",),
             _asking(session, partial(statements.show_models, statements.scope()), read_models),
-            None,
+            sorted(serving),
             _REFUSED,
             refused=lambda error: (),
         )
@@ -268,7 +280,7 @@ class Lookout:
             yield _Question(
                 ("versions", model),
                 _asking(session, partial(statements.show_versions, model), partial(read_versions, model)),
-                None,
+                serving.get(model.name),
                 2 * _LASTING,
                 refused=lambda error: (),
             )
@@ -306,9 +318,13 @@ class Lookout:
         kept = self._kept.get(key)
         return kept.value if kept is not None else None
 
-    def _is_settled(self, name: QualifiedName) -> bool:
-        containers = self._value("containers", name)
-        return isinstance(containers, str) or (bool(containers) and all(c.is_ready for c in containers))
+    def _is_settled(self, service: Service) -> bool:
+        containers = self._value("containers", service.name)
+        if not isinstance(containers, tuple):
+            return isinstance(containers, str)
+        # Instances that came and went between two looks are among the containers, and not in the service's row.
+        agrees = service.current_instances in (None, len({c.instance_id for c in containers}))
+        return bool(containers) and agrees and all(c.is_ready for c in containers)
 
     def _forget(
         self,
