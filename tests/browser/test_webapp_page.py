@@ -19,7 +19,16 @@ playwright = pytest.importorskip(
 )
 axe = pytest.importorskip("axe_playwright_python", reason="axe is in requirements/browser.txt only")
 
-from tests.integration.webapp_scene import CHAT, EMBED, OPERATOR, STRANGER, Quick, Scene, scene  # noqa: E402
+from tests.integration.webapp_scene import (  # noqa: E402
+    CHAT,
+    EMBED,
+    OPERATOR,
+    STRANGER,
+    Quick,
+    Scene,
+    scene,
+    wait_for_what_was_begun,
+)
 from tests.waiting import wait_for  # noqa: E402
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
@@ -116,6 +125,8 @@ class Tab:
 @pytest.fixture
 def tab(chromium: Any, at: Scene, running: Any) -> Iterator[Any]:
     tabs: list[Tab] = []
+    browser = at.browser(running, OPERATOR)
+    wait_for(lambda: [row["kind"] for row in at.known(browser, services=2)["rows"]] == ["running"] * 2)
 
     def opened(user: str | None = STRANGER, of: Any = running, **context: Any) -> Tab:
         tabs.append(Tab(chromium, at, of, user, **context))
@@ -129,6 +140,7 @@ def tab(chromium: Any, at: Scene, running: Any) -> Iterator[Any]:
         for service in at.sf.world.catalog.services.values():
             service.fall_into(None)
             service.resume(now)
+    wait_for_what_was_begun()
 
 
 @pytest.mark.exhaustive

@@ -23,6 +23,7 @@ from tests.integration.webapp_scene import (
     STRANGER,
     Scene,
     scene,
+    wait_for_what_was_begun,
 )
 from tests.waiting import wait_for
 
@@ -86,6 +87,7 @@ def all_run(at: Scene) -> Iterator[None]:
         now = catalog.settle()
         for service in catalog.services.values():
             service.resume(now)
+    wait_for_what_was_begun()
 
 
 def test_dss_finds_the_backend_alive(at: Scene) -> None:

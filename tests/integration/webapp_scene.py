@@ -210,6 +210,12 @@ class Scene:
         return seen
 
 
+def wait_for_what_was_begun() -> None:
+    """Diagnoses and prompts outlive the test that began them, and another test's page would show them."""
+    begun = [one for one in threading.enumerate() if one.name in ("diagnosis-of-service", "prompt-of-viewer")]
+    wait_for(lambda: not any(thread.is_alive() for thread in begun), 60)
+
+
 @contextlib.contextmanager
 def scene() -> Iterator[Scene]:
     with contextlib.ExitStack() as undo:
