@@ -76,7 +76,7 @@ class Scene:
 
     def __init__(self, sf: Snowflake, dss: Dss, url: str) -> None:
         self.sf, self.dss, self.url = sf, dss, url
-        self._talkers = 0
+        self._talkers, self._quick = 0, list[Quick]()
         durations = sf.world.catalog.durations
         durations.suspending = durations.container_start = durations.model_loading = durations.node_start = (
             0.0
@@ -138,8 +138,10 @@ class Scene:
         thread.start()
         port, running.port = running.port, server.server_port
         try:
-            yield Quick(shared, asked)
+            self._quick.append(Quick(shared, asked))
+            yield self._quick[-1]
         finally:
+            self._quick.pop()
             running.port = port
             server.shutdown()
             thread.join(10)
@@ -181,6 +183,11 @@ class Scene:
         try:
             yield Talker(model, f"DATAIKU_SPCS.PUBLIC.{name.upper()}")
         finally:
+            # A query whose service is gone waits for it to start again, in one of its viewer's few places.
+            for quick in self._quick:
+                for one in list(quick.monitor.prompts._tries.values()):
+                    one.is_cancelled = True
+            wait_for_what_was_begun()
             self.dss.delete_connection("snow")
             self.drop(name.upper())
 
