@@ -144,7 +144,7 @@ def _ready(one: FoundService) -> str:
 def _model(model: ModelVersion | None, one: FoundService) -> str:
     if model is not None:
         return f"{model.model.sql} version {model.version}"
-    return one.service.managing_name or "" if one.service.managing_domain == "MODEL" else ""
+    return one.service.managing_model
 
 
 def _row(**cells: str) -> list[str]:

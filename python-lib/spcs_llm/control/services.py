@@ -75,6 +75,11 @@ class Service:
     def is_suspended(self) -> bool:
         return self.status in SUSPENDED
 
+    @property
+    def managing_model(self) -> str:
+        """The model of the registry that it belongs to, as SHOW SERVICES names it; empty if it belongs to none."""
+        return self.managing_name or "" if self.managing_domain == "MODEL" else ""
+
     def has_enough(self, containers: Iterable[Container]) -> bool:
         """Whether it answers already, though other instances may lack a node for days, or crash.
 

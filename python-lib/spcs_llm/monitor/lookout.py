@@ -216,13 +216,8 @@ class Lookout:
     ) -> Iterator[_Question]:
         for name, service in services.items():
             version = (service.created_on, service.updated_on)
-            state = (
-                service.status,
-                service.current_instances,
-                service.target_instances,
-                service.resumed_on,
-                version,
-            )
+            instances = (service.current_instances, service.target_instances)
+            state = (service.status, instances, service.resumed_on, version)
             if not service.is_suspended:
                 yield _Question(
                     ("containers", name),
@@ -264,11 +259,11 @@ class Lookout:
     ) -> Iterator[_Question]:
         if not services:
             return
-        serving: dict[str, list[object]] = {}
+        serving: dict[str, set[object]] = {}
         for service in services.values():
-            if service.managing_domain == "MODEL":
-                model_name = (service.managing_name or "").rpartition(".")[2].strip('"')
-                serving.setdefault(model_name, []).append((service.name, service.created_on))
+            if service.managing_model:
+                model_name = service.managing_model.rpartition(".")[2].strip('"')
+                serving.setdefault(model_name, set()).add((service.name, service.created_on))
         yield _Question(
             ("models",),
             _asking(session, partial(statements.show_models, statements.scope()), read_models),
