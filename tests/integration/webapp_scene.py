@@ -137,9 +137,10 @@ class Scene:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         port, running.port = running.port, server.server_port
+        quick = Quick(shared, asked)
+        self._quick.append(quick)
         try:
-            self._quick.append(Quick(shared, asked))
-            yield self._quick[-1]
+            yield quick
         finally:
             self._quick.pop()
             running.port = port
