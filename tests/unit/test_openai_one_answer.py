@@ -567,7 +567,7 @@ def test_a_server_that_gives_a_finish_reason_in_each_event_is_read_to_its_end() 
     endpoint = ScriptedEndpoint([delta("stop", content=text) for text in ("One ", "two ", "three")])
     answer = OpenAIProtocol(endpoint).chat(ChatRequest((USER,)), QueryContext(10))
     assert answer.text == "One two three"
-    assert endpoint.streams[0].graces == [2.0, float("inf")]
+    assert endpoint.streams[0].graces == [30.0, float("inf")]
 
 
 def test_the_querys_time_is_kept_while_bytes_are_there() -> None:

@@ -47,10 +47,11 @@ class AnswerEnd:
             ModelError: If the service did not send an answer that can be used.
         """
         yield from self._answer.handing_on(self._message.flushed())
-        self.calls = self._message.calls.finished(
-            cut_short=self._answer.finish_reason == "length" or self._used_up_its_tokens(),
-            forced=None if self._answer.may_come_whole else self._only_tool(),
-        )
+        if not self._has_a_stub_only():
+            self.calls = self._message.calls.finished(
+                cut_short=self._answer.finish_reason == "length" or self._used_up_its_tokens(),
+                forced=None if self._answer.may_come_whole else self._only_tool(),
+            )
         self._drop_forbidden_calls()
         yield from self._json_in_a_call()
         self._refuse_nothing()
@@ -75,11 +76,18 @@ class AnswerEnd:
         tokens = usage_of(self._answer.usage).completion_tokens
         return limit is not None and tokens is not None and tokens >= limit
 
+    def _has_a_stub_only(self) -> bool:
+        """Whether a call that says nothing stands beside a text, which is then the answer: LM Studio sends such."""
+        return self._message.calls.say_nothing and bool(self._message.text.strip())
+
     def _only_tool(self) -> str | None:
         """The tool that the model had to call, or the only one that it could."""
         choice, tools = self._request.tool_choice, self._request.tools
         if choice is not None and choice.mode == "tool":
             return choice.name
+        has_to_call = choice is not None and choice.mode == "required"
+        if self._message.calls.say_nothing and self._ended_by_itself and not has_to_call:
+            return None
         return tools[0].name if len(tools) == 1 else None
 
     def _drop_forbidden_calls(self) -> None:

@@ -19,6 +19,9 @@ _VALUE_END: Final = re.compile(r"</(?:\uff5c{1,2}|\|{1,2})DSML(?:\uff5c|\|)[^<>\
 _TAG: Final = re.compile(r"<[^<>]{1,40}>")
 _BETWEEN: Final = " \t\r\n`"  # two calls, in a fence or without one
 _MOST_TAGS: Final = 8
+_BRACKETS: Final = re.compile(r'"(?:[^"\\]|\\.)*"|["{}\[\]]', re.DOTALL)
+_ENDS: Final = {"{": "}", "[": "]"}
+_MOST_LOST_BRACKETS: Final = 8
 
 
 def behind_mark(text: str) -> str:
@@ -55,6 +58,28 @@ def with_its_end(text: str) -> str:
     tag = _VALUE_END.search(text, max(0, len(text) - 64))
     ended = f'{text[: tag.start()]}"}}' if tag else text
     return ended if is_whole(ended) else text
+
+
+def with_lost_brackets(text: str) -> str:
+    """Closes what engines leave open that take the end of an inner object for the end of the arguments.
+
+    Args:
+        text: The arguments.
+
+    Returns:
+        A JSON object's text; the arguments if they do not end behind an inner object or list.
+    """
+    if not text.rstrip().endswith(("}", "]")):
+        return text
+    lost: list[str] = []
+    for found in _BRACKETS.finditer(text):
+        mark = found[0]
+        if mark in _ENDS:
+            lost.append(_ENDS[mark])
+        elif mark in _ENDS.values() and (not lost or lost.pop() != mark):
+            return text
+    closed = text + "".join(reversed(lost[:_MOST_LOST_BRACKETS]))
+    return closed if is_whole(closed) else text
 
 
 def without_marks(arguments: str, schema: Mapping[str, Any] | None, *, may_quote: bool) -> str:

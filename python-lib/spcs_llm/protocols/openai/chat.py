@@ -33,6 +33,8 @@ Read = tuple[ChatAnswer, Optional[str]]  # and what it lacks that the whole answ
 
 _PATH: Final = "/v1/chat/completions"
 _MOST_ATTEMPTS: Final = 8
+# Behind a finish reason that may be one of many. A server that thinks on for longer than this has lost its answer.
+_LONG_GRACE_SECONDS: Final = 30.0
 
 
 class Chats:
@@ -227,7 +229,10 @@ def _reader(
         http_request.payload or {},
         ignored_settings(request, dialect),
         watch=Watch(
-            finished=stream.expect_end, goes_on=lambda: stream.expect_end(math.inf), check_time=check_time
+            finished=stream.expect_end,
+            may_be_finished=lambda: stream.expect_end(_LONG_GRACE_SECONDS),
+            goes_on=lambda: stream.expect_end(math.inf),
+            check_time=check_time,
         ),
         holds_to_request=True,
         as_stream=dialect.asks_for_stream,

@@ -26,6 +26,8 @@ class Watch:
 
     Attributes:
         finished: Called once, when the finish reason is there: what follows is only counts.
+        may_be_finished: Called instead if neither a text nor a call came before the reason: some servers give one in
+            each event.
         goes_on: Called once, if text follows all the same: some servers give a finish reason in each event.
         check_time: Called once in 64 events, and with each chunk of blanks before the answer. It raises QueryTimeout
             when the query's time is up: bytes that are here already are read without waiting, so that nothing else
@@ -33,6 +35,7 @@ class Watch:
     """
 
     finished: Callable[[], None] = lambda: None
+    may_be_finished: Callable[[], None] = lambda: None
     goes_on: Callable[[], None] = lambda: None
     check_time: Callable[[], None] = lambda: None
 
@@ -177,7 +180,8 @@ class GrowingAnswer:
         if not self.is_finished:
             self.is_finished = True
             if known != ERROR:
-                self._watch.finished()
+                has_answer = self.message.text or self.message.calls
+                (self._watch.finished if has_answer else self._watch.may_be_finished)()
 
     def _read_choices(self, event: dict[str, Any], choices: Any) -> list[ChatDelta | None]:
         if not choices:

@@ -72,6 +72,8 @@ class GrowingMessage:
         self._texts: list[str] = []
         self._reasoning: list[str] = []
         self._in_both_fields: list[str] = []
+        self._thoughts_in_text: list[str] = []
+        self._thinks_in_its_field = False
         self._blanks = 0
 
     @property
@@ -156,6 +158,7 @@ class GrowingMessage:
             if text and text == reasoning and not whole:
                 self._in_both_fields.append(text)  # gateways write thoughts into the field of the text, too
                 text = ""
+            self._thinks_in_its_field = self._thinks_in_its_field or bool(reasoning)
         tokens = tokens_of(log_probs) if log_probs else ()
         if tokens:
             self.log_probs.extend(tokens)
@@ -182,9 +185,9 @@ class GrowingMessage:
         """Returns what waited for more to come, when nothing more comes."""
         deltas = [self._delta(self._said.flush(), self._thought.flush())]
         if self._thoughts_before is not None:
-            text, reasoning = self._thoughts_before.flush()
+            text, thoughts = self._thoughts_before.flush()
             self._thoughts_before = None
-            deltas.append(self._delta(text, reasoning))
+            deltas.append(self._delta(text, self._not_told_twice(thoughts)))
         if not self._texts and not self.calls:
             deltas.append(self._delta("".join(self._in_both_fields), ""))
         rest = self._markup.flush(is_called=bool(self.calls)) if self._markup is not None else ""
@@ -249,7 +252,7 @@ class GrowingMessage:
         if self._thoughts_before is not None and text:
             self._thoughts_before.is_behind_thoughts |= bool(self._reasoning or reasoning)
             text, thoughts = self._thoughts_before.part(text)
-            reasoning += thoughts
+            reasoning += self._not_told_twice(thoughts)
             if self._thoughts_before.is_over:
                 self._thoughts_before = None
         if text and self._markup is not None and ("<" in text or "[" in text or self._markup.is_waiting):
@@ -269,6 +272,17 @@ class GrowingMessage:
             self.began = True
             return ChatDelta(text, reasoning, heads, tokens)
         return None
+
+    def _not_told_twice(self, thoughts: str) -> str:
+        """The thoughts within the text, at their end and unless they came in the field of the reasoning as well."""
+        if not self._thinks_in_its_field:
+            return thoughts
+        self._thoughts_in_text.append(thoughts)
+        if self._thoughts_before is not None and not self._thoughts_before.is_over:
+            return ""
+        # llama.cpp's --reasoning-format deepseek-legacy sends both.
+        all_thoughts = "".join(self._thoughts_in_text)
+        return "" if all_thoughts.split() == self._thought.so_far.split() else all_thoughts
 
     def _count_blanks(self, text: str) -> None:
         at_end = len(text) - len(text.rstrip())

@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from spcs_llm.domain import ChatRequest, ToolCall, Usage
 from spcs_llm.protocols.openai.images import are_read_as_text
-from spcs_llm.protocols.openai.opening import THOUGHT_ENDS
-from spcs_llm.protocols.openai.repeated_json import written_again
+from spcs_llm.protocols.openai.opening import DASHES, THOUGHT_ENDS
+from spcs_llm.protocols.openai.repeated_json import written_again, written_once
 from spcs_llm.protocols.openai.schema_check import is_of_schema
 
 _NOTHING: Final = object()
@@ -114,11 +114,12 @@ def json_behind_thoughts(text: str) -> tuple[str, str]:
 
 
 def fenced_json(text: str) -> str:
-    """The JSON that a text holds in its only fence of Markdown or behind its own beginning, or else the text."""
+    """The JSON that a text holds in its only fence, behind its own beginning or more than once, or else the text."""
     if is_json(text):
         return text
+    text = DASHES.sub("", text, count=1)
     fences = list(_FENCED.finditer(text))
     if len(fences) != 2:
-        return written_again(text)
+        return written_once(written_again(text))
     within = text[fences[0].end() : fences[1].start()].strip()
     return within if is_json(within) else text

@@ -57,6 +57,7 @@ STRAYS: Final = ("<|begin_of_box|>", "<|end_of_box|>", "]<]minimax[>[")
 _QUOTES: Final = "`'\""
 _BLANKS: Final = re.compile(r"\s+")
 _FENCE: Final = "```"
+DASHES: Final = re.compile(r"\A\s{0,8}-{3,8}\s{0,8}(?=[{\[`])")
 _LONGEST_LANGUAGE: Final = 20
 _LONGEST_WAIT: Final = 1024  # characters; blanks without end must not be looked through again with each piece
 
@@ -291,7 +292,10 @@ class Strays:
 
 
 class JsonFence:
-    """Takes the fence of Markdown off an answer that was to be JSON and is nothing but a fenced block."""
+    """Takes the fence of Markdown off an answer that was to be JSON and is nothing but a fenced block.
+
+    The dashes that vLLM leaves of the mark of Gemma's thoughts are taken off before it, too.
+    """
 
     def __init__(self) -> None:
         self._waiting = ""
@@ -311,9 +315,11 @@ class JsonFence:
         text = self._waiting + piece
         self._waiting = ""
         if self._state == "before":
+            text = DASHES.sub("", text, count=1)
             head = text.lstrip()
             if not head.startswith(_FENCE):
-                if _FENCE.startswith(head) and len(text) < _LONGEST_WAIT:
+                may_go_on = _FENCE.startswith(head) or not head.strip("- \t\r\n")
+                if may_go_on and len(text) < _LONGEST_WAIT:
                     self._waiting = text
                     return ""
                 self._state = "none"

@@ -1,13 +1,22 @@
-"""JSON that an engine begins, and then writes from its beginning to its end."""
+"""JSON that an engine writes more than once: begun and then whole, or whole again and again."""
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Final
 
 from spcs_llm.tool_arguments import is_whole
 
+_decoder: Final = json.JSONDecoder(strict=False)
 _FIRST_KEY: Final = re.compile(r'\{\s*("[^"\\]{0,200}")\s*:')
+
+
+def last_beginning(text: str) -> int:
+    """Where a text last has the beginning of its object, a brace and the first name; 0 if it has none."""
+    first = _FIRST_KEY.match(text.lstrip())
+    beginnings = re.finditer(r"\{\s*" + re.escape(first[1]) + r"\s*:", text) if first else ()
+    return max((found.start() for found in beginnings), default=0)
 
 
 def written_again(text: str) -> str:
@@ -20,11 +29,32 @@ def written_again(text: str) -> str:
         The whole object at the end of the text, if nothing but that object's beginning comes before, blanks aside; the
         text otherwise.
     """
-    first = _FIRST_KEY.match(text.lstrip())
-    beginnings = re.finditer(r"\{\s*" + re.escape(first[1]) + r"\s*:", text) if first else ()
-    at = max((found.start() for found in beginnings), default=0)
+    at = last_beginning(text)
     before, rest = text[:at], text[at:]
     if before.rstrip().endswith((":", "[")):
         return text  # a value of the object may begin here, which then lacks its own end
     is_beginning = not before.isspace() and "".join(rest.split()).startswith("".join(before.split()))
     return rest if before and is_beginning and not is_whole(before) and is_whole(rest) else text
+
+
+def written_once(text: str) -> str:
+    """Finds the object that a text repeats, up to its end or up to the token limit.
+
+    Args:
+        text: A text that is not a whole object.
+
+    Returns:
+        The first object, if nothing but that object, or its beginning at last, comes behind it, blanks aside; the text
+        otherwise.
+    """
+    begin = text.lstrip()
+    if not begin.startswith("{"):
+        return text
+    try:
+        _, end = _decoder.raw_decode(begin)
+    except (ValueError, RecursionError):
+        return text
+    first = "".join(begin[:end].split())
+    rest = "".join(begin[end:].split())
+    times = -(-len(rest) // len(first))
+    return begin[:end] if (first * times).startswith(rest) else text

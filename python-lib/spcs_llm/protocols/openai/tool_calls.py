@@ -19,10 +19,11 @@ from spcs_llm.lenient_json import read_index
 from spcs_llm.protocols.openai.argument_litter import (
     behind_mark,
     with_its_end,
+    with_lost_brackets,
     without_marks,
     without_next_call,
 )
-from spcs_llm.protocols.openai.repeated_json import written_again
+from spcs_llm.protocols.openai.repeated_json import last_beginning, written_again
 from spcs_llm.protocols.openai.tool_names import OfferedTools, readable_name
 from spcs_llm.protocols.openai.useless_streams import NamelessCall
 from spcs_llm.tool_arguments import arguments_text, is_whole, with_declared_kinds
@@ -104,6 +105,11 @@ class _Call:
     def is_whole(self) -> bool:
         """Whether its arguments are a whole value by their brackets and quotes."""
         return self._is_closed or (self.length < 10 and self.arguments.strip() == "null")
+
+    @property
+    def says_nothing(self) -> bool:
+        """Whether it has neither id nor name nor arguments."""
+        return self.id is None and self.name is None and not self.has_arguments
 
     def add(self, arguments: str) -> None:
         if not arguments:
@@ -243,6 +249,11 @@ class ToolCalls:
                 call.pieces = [piece.arguments]
                 call.has_arguments = True
 
+    @property
+    def say_nothing(self) -> bool:
+        """Whether there is a call, and none that has an id, a name or arguments."""
+        return bool(self._calls) and all(call.says_nothing for call in self._calls)
+
     def finished(self, *, cut_short: bool, forced: str | None = None) -> tuple[ToolCall, ...]:
         """Ends the answer.
 
@@ -271,7 +282,7 @@ class ToolCalls:
                     f"The answer reached its token limit in the middle of a call{which}.",
                     "Raise the query's maximum of output tokens.",
                 )
-            arguments = self._arguments(call, self._schemas.get(name))
+            arguments = self._arguments(call, self._schemas.get(name), cut_short=cut_short)
             within = [] if call.is_told else self._calls_within(name, arguments)
             if within:
                 finished.extend(within)
@@ -281,13 +292,15 @@ class ToolCalls:
             finished.append(ToolCall(call_id, name, arguments))
         return tuple(finished[:MAX_CALLS])
 
-    def _arguments(self, call: _Call, schema: Mapping[str, Any] | None) -> str:
+    def _arguments(self, call: _Call, schema: Mapping[str, Any] | None, *, cut_short: bool) -> str:
         """The text of a JSON object for a call's arguments; notes whether a part of them is lost."""
         came = behind_mark(_text_of(call.pieces))
         text = with_its_end(without_next_call(came))
         begins = text.lstrip().startswith(("{", "[", '"{', "`"))
         ends = call.is_whole or is_whole(text) if begins else not text.rstrip().endswith("}")
         self.lost_a_part = self.lost_a_part or not ends or text != came
+        if begins and not ends and not cut_short:
+            text = _closed(text, schema)
         arguments = without_marks(arguments_text(text), schema, may_quote=self.may_quote_marks)
         return with_declared_kinds(arguments, schema)
 
@@ -402,10 +415,12 @@ class ToolCalls:
         return more if more.startswith(name) or self.offered.meant_by(more) is not None else name + more
 
     def _without_strays(self) -> list[_Call]:
-        """The calls but those that are none: pieces that lost their call, names that were said once too often."""
+        """The calls but those that are none: pieces that lost their call, names that were said too often, and stubs."""
         calls: list[_Call] = []
         for call in self._calls:
             before = calls[-1] if calls else None
+            if call.says_nothing and not self.say_nothing:
+                continue
             if before is not None and call.name is None and not before.is_whole:
                 before.add(call.arguments)
             elif (
@@ -442,6 +457,16 @@ def _text_of(pieces: list[str]) -> str:
         length += len(piece)
     grown = "".join(parts)
     return grown if is_whole(grown) else written_again(joined)
+
+
+def _closed(text: str, schema: Mapping[str, Any] | None) -> str:
+    """The arguments with the brackets that they lack, unless they lack a value that the schema requires, too."""
+    closed = text if last_beginning(text.lstrip()) else with_lost_brackets(text)
+    required = schema.get("required") if schema is not None else None
+    if closed == text or not isinstance(required, list):
+        return closed
+    values = json.loads(closed, strict=False)
+    return closed if all(name in values for name in required) else text
 
 
 def _free_id(wanted: str | None, taken: Collection[str]) -> str:
