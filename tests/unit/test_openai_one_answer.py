@@ -191,6 +191,8 @@ TRUE_REPETITIONS = [
     ["x", "xy", "z"],
     ["哈", "哈", "哈哈"],
     ["Yes", "", "Yes"],
+    ["I will not talk.\n", "I will not talk.\nI will not talk.\n", "I will not talk.\n"],
+    ["-" * 16, "-" * 32, "\n"],
 ]
 
 

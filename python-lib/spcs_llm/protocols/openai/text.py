@@ -74,6 +74,7 @@ class GrowingText:
         self._half = ""
         self._held = ""
         self._comes_as_snapshots = False
+        self._holds_likely_snapshot = False
 
     @property
     def so_far(self) -> str:
@@ -116,6 +117,8 @@ class GrowingText:
     def flush(self) -> str:
         """Ends the text, and returns what was held back."""
         rest, self._held = self._held, ""
+        if rest and self._holds_likely_snapshot:
+            rest = rest[self._length :]
         if self._half:
             rest, self._half, self.has_halves = rest + _REPLACEMENT, "", True
         return self._appended(rest)
@@ -138,7 +141,8 @@ class GrowingText:
     def _compared(self, piece: str, is_last: bool) -> str:
         if self._held:
             held, self._held = self._held, ""
-            if len(piece) > len(held) and piece.startswith(held):
+            most, self._holds_likely_snapshot = len(piece) + self._holds_likely_snapshot, False
+            if most > len(held) and piece.startswith(held):
                 self._comes_as_snapshots = True
                 return self._appended(piece[self._length :])
             return self._appended(held) + self.add(piece, is_last=is_last)
@@ -153,6 +157,10 @@ class GrowingText:
             self._held = piece  # a line that is said twice, or the text so far: the next piece tells
             return ""
         if self._is_snapshot(piece, so_far, is_last):
+            if self._count == 1 and not is_last and not _runs_on(so_far):
+                self._held = piece  # a line, and then the line twice: a piece that does not begin like it tells
+                self._holds_likely_snapshot = True
+                return ""
             self._comes_as_snapshots = True
             return self._appended(piece[self._length :])
         if not is_last and any(map(str.isalpha, so_far)):
@@ -173,6 +181,9 @@ class GrowingText:
     def _is_snapshot(self, piece: str, so_far: str, is_last: bool) -> bool:
         if self._length >= _NO_CHANCE or (is_last and self._count > 1 and self._length >= _A_WORD):
             return True
-        # Words that run into each other ("HelloHello world") are no text; words with blanks between them may be.
-        runs_on = so_far[0].isalpha() and so_far[-1].isalpha()
-        return runs_on and self._length >= _A_WORD and len(set(so_far)) > 2
+        return _runs_on(so_far) and self._length >= _A_WORD and len(set(so_far)) > 2
+
+
+def _runs_on(text: str) -> bool:
+    """Whether a text cannot follow itself: words that run into each other ("HelloHello") are no text."""
+    return text[0].isalpha() and text[-1].isalpha()
