@@ -48,6 +48,8 @@ _BARE: Final = re.compile(r'\s{0,64}(?:\[\s{0,8})?\{\s{0,8}"(?:name|function|typ
 _MAY_BE_BARE: Final = re.compile(r'\s{0,64}(?:(?:\[\s{0,8})?\{\s{0,8}(?:"[a-z]{0,8}"?\s{0,8})?|\[\s{0,8})?')
 _FUNCTOOLS: Final = "functools"  # Phi-4 mini writes this word before the JSON
 _MOST_BLANKS: Final = 64
+# Kimi K2, which may forget the tool's name before it
+_BEFORE_ARGUMENTS: Final = "<|tool_call_argument_begin|>"
 OPENING: Final = re.compile("|".join(map(re.escape, _ENDS)))
 
 
@@ -127,7 +129,7 @@ class CallMarkup:
             until = len(text) if end < 0 else end
             past = until if end < 0 else end + len(_ENDS[found[0]])
             block = text[found.end() : until]
-            is_call = any(name in block for name in self.names)
+            is_call = _is_call(block, self.names)
             kept.append(text[at : found.start()])
             if is_call and not is_called:
                 self.has_call = True
@@ -183,6 +185,10 @@ def holds_call(thoughts: str, names: Collection[str]) -> bool:
         end = thoughts.find(_ENDS[found[0]], found.end())
         at = len(thoughts) if end < 0 else end
         block = thoughts[found.end() : at]
-        if any(name in block for name in names) and (end >= 0 or "{" in block or "<" in block):
+        if _is_call(block, names) and (end >= 0 or "{" in block or "<" in block):
             return True
     return False
+
+
+def _is_call(block: str, names: Collection[str]) -> bool:
+    return _BEFORE_ARGUMENTS in block or any(name in block for name in names)

@@ -158,7 +158,8 @@ class GrowingText:
             return ""
         if self._is_snapshot(piece, so_far, is_last):
             if self._count == 1 and not is_last and not _runs_on(so_far):
-                self._held = piece  # a line, and then the line twice: a piece that does not begin like it tells
+                # It may be a line, and then that line twice: the next piece tells.
+                self._held = piece
                 self._holds_likely_snapshot = True
                 return ""
             self._comes_as_snapshots = True
@@ -185,5 +186,5 @@ class GrowingText:
 
 
 def _runs_on(text: str) -> bool:
-    """Whether a text cannot follow itself: words that run into each other ("HelloHello") are no text."""
+    """Whether a text cannot follow itself, because its last word would run into its first."""
     return text[0].isalpha() and text[-1].isalpha()
