@@ -394,6 +394,20 @@ def test_a_schema_that_is_refused_in_any_form_is_explained() -> None:
         formats(JsonFormat(SCHEMA), NO_SCHEMA, NO_SCHEMA)
 
 
+def test_a_setting_that_changes_nothing_is_left_out_and_others_are_not() -> None:
+    """The next query may have one that changes something."""
+    endpoint = ScriptedEndpoint(
+        refusal("presence_penalty: Extra inputs are not permitted"),
+        said("a"),
+        refusal("presence_penalty: Extra inputs are not permitted"),
+    )
+    protocol = OpenAIProtocol(endpoint)
+    assert ask(protocol, sampling=Sampling(presence_penalty=0)).ignored_settings == ("presencePenalty",)
+    with pytest.raises(BadRequest, match="'presencePenalty'"):
+        ask(protocol, sampling=Sampling(presence_penalty=1))
+    assert ["presence_penalty" in payload for payload in endpoint.payloads] == [True, False, True]
+
+
 def test_a_format_is_dropped_where_it_is_wanted_only_if_supported() -> None:
     answer, sent = formats(JsonFormat(SCHEMA, if_supported=True), NO_SCHEMA, NO_SCHEMA, said("text"))
     assert sent[2] is None

@@ -21,8 +21,15 @@ _OTHER_KIND = re.compile(
     r"|^score: input should be a valid number",  # SGLang, of its own response with a vector as the score
     re.IGNORECASE,
 )
+# Of the range of a sampling setting, which a server may call its input or count in tokens (TGI: `top_n_tokens`).
+_RANGE_OF_A_SETTING = re.compile(
+    r"(?<![A-Za-z_])(temperature|(top|min|typical)_?[pk]|top_n_tokens|(top_?)?log_?probs|logit_bias|best_of|seed"
+    r"|(frequency|presence|repetition)[ _]?penalty)(?![A-Za-z_])"
+    r".{0,20}\b(must|should|exceed\w*|cannot|can only|out of)\b",
+    re.IGNORECASE,
+)
 # Of a prompt, or of a prompt and the tokens that were asked for.
-TOO_LONG = re.compile(
+_LENGTHS = re.compile(
     r"context (length|size|window)|maximum (context|model|input|sequence|prompt)"
     r"|exceed\w* (\w+ ){0,6}(max_\w{0,20})?(context|token|len|limit|maximum)(?!\w* queue)"
     r"|\b(prompt|sequence) (has|length)\b.{0,40}\b(larger|greater|longer) than\b"  # MLC-LLM, mistral.rs
@@ -30,6 +37,8 @@ TOO_LONG = re.compile(
     r"|(tokens?|inputs?|length)\W.{0,60}(<=|<|must be|must have) ?.{0,20}\d|n_ctx|reduce the length"
     r"|longer than allowed|length should be \[?\d|at most \d+ (characters|tokens)|allowed token size"
     r"|tokens must be .{0,30}\bgot -\d|too big compared to kv"
+    # LightLLM compares a sum with the limit, TensorRT-LLM says what is left of it.
+    r"|\b(prompt|input|tokens?|sequence)[ _](len|length|tokens?)\b.{0,60}\d ?>=? ?\d{2}|default_max_tokens\W{1,3}-\d"
     # Of PyTorch, where a text has more tokens than the model has positions: a power of two, with RoBERTa two more.
     r"|size of (the )?tensor( \w)? \(\d{3,6}\) must match the (existing size|size of tensor b)"
     r" \((512|514|1024|1026|2048|2050|4096|4098|8192|8194)\)",
@@ -78,6 +87,7 @@ _NO_MODEL = re.compile(
     r"|\binvalid model name\b",
     re.IGNORECASE,
 )
+_CHANGE = "Change or remove what the service names."
 _SHORTER = "Send a shorter prompt, ask for fewer tokens, or serve the model with a longer context."
 _HINTS = tuple(
     (re.compile(pattern, re.IGNORECASE), hint)
@@ -102,6 +112,10 @@ _HINTS = tuple(
             _OTHER_KIND.pattern,
             "Give the 'LLM endpoint URL' or 'Model name' of a model for this kind of query, or ask whoever runs the"
             " service to enable it.",
+        ),
+        (
+            _RANGE_OF_A_SETTING.pattern,
+            _CHANGE,
         ),
         (
             r"context[ _](length|window|size)|maximum context|too long|exceeds? the (model|maximum)|max_input_length"
@@ -207,7 +221,7 @@ _HINTS = tuple(
             _NO_MODEL.pattern,
             "Correct 'Model name', or leave it empty for the first that the server lists.",
         ),
-        (TOO_LONG.pattern, _SHORTER),
+        (_LENGTHS.pattern, _SHORTER),
         (
             r"field required|missing field|not a valid (list|dict)|json decode|unknown (column|path)"
             r"|one of the input fields",  # MLflow
@@ -221,7 +235,7 @@ _HINTS = tuple(
         (
             r"unsupported|not (supported|permitted|allowed|known)|unrecogni[sz]ed|unexpected\b|unknown|no such option"
             r"|extra inputs|input should be|must be\b|out of range",
-            "Change or remove what the service names.",
+            _CHANGE,
         ),
     )
 )
@@ -277,10 +291,15 @@ def says_no_model(reason: str) -> bool:
     return _says(_NO_MODEL, reason)
 
 
+def is_about_length(reason: str) -> bool:
+    """Whether a server says that a text is too long, or leaves no room for an answer, in whatever words."""
+    return _LENGTHS.search(reason) is not None and not _says(_RANGE_OF_A_SETTING, reason)
+
+
 def no_other_form_helps(reason: str) -> bool:
     """Whether a server refuses a query in any form: for its length, its history, its prompt, or its price."""
     final = (_RESULT_IS_MISSING, _ANSWER_IS_MISSING, _FILTERED, _USED_UP)
-    return TOO_LONG.search(reason) is not None or any(_says(what, reason) for what in final)
+    return is_about_length(reason) or any(_says(what, reason) for what in final)
 
 
 def says_output_is_unreadable(reason: str) -> bool:
@@ -332,5 +351,5 @@ def says_loading(reason: str, status: int | None = None) -> bool:
     reason = reason[:300]
     if status in (502, 503) and _NOBODY_LISTENS.search(reason):
         return True
-    other = _FAILED.search(reason) or TOO_LONG.search(reason)
+    other = _FAILED.search(reason) or _LENGTHS.search(reason)
     return other is None and _LOADING.search(reason) is not None

@@ -27,7 +27,7 @@ from spcs_llm.protocols.openai.server import Server
 from spcs_llm.protocols.openai.usage import usage_of
 from spcs_llm.protocols.reply_errors import ZEROS_HINT, error_within, unexpected_reply, vectors_of_tokens
 from spcs_llm.query_context import QueryContext
-from spcs_llm.server_text.refusal_hints import TOO_LONG
+from spcs_llm.server_text.refusal_hints import is_about_length
 from spcs_llm.sharing.learned import Learned
 
 Row = Union[Embedding, SpcsError]
@@ -230,7 +230,7 @@ class Embedder:
         text = reason_of(error)
         if is_of_other_kind(error) or _PACKS_BITS.search(text):
             return None  # in numbers, packed bits would pass for a vector
-        if TOO_LONG.search(text):
+        if is_about_length(text):
             if not truncates or form.is_of_tei(truncates=truncates):
                 return None
             return (
@@ -273,7 +273,7 @@ def _at_another_path(form: EmbeddingForm, error: NotFound) -> EmbeddingForm | No
 
 
 def _told(error: ServiceError, form: EmbeddingForm, *, truncates: bool) -> SpcsError:
-    if not TOO_LONG.search(reason_of(error)):
+    if not is_about_length(reason_of(error)):
         return error
     told = error.again()
     told.hint = "Send shorter texts, or smaller chunks of the documents."

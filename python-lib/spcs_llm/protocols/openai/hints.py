@@ -20,7 +20,7 @@ from spcs_llm.protocols.openai.refusal_words import (
     refuses_format,
     refuses_tool_schema,
 )
-from spcs_llm.server_text.refusal_hints import CHECK_PROTOCOL, SEE_LOGS, TOO_LONG
+from spcs_llm.server_text.refusal_hints import CHECK_PROTOCOL, SEE_LOGS, is_about_length
 
 _MOST_MAPS: Final = 5
 _WORD_JSON: Final = re.compile(r"the word .{0,2}json", re.IGNORECASE)
@@ -56,7 +56,7 @@ def explained(
         return error
     text = reason_of(error)
     told = error.again()
-    if TOO_LONG.search(text):
+    if is_about_length(text):
         if are_read_as_text(payload, max(map(int, _COUNT.findall(text)), default=0)):
             told.hint = "Use a model that reads images: the server reads the image as text."
         return told

@@ -126,18 +126,19 @@ SAYS_NOTHING: Final = re.compile(
 STRICT_MODE: Final = re.compile(
     r"additionalProperties|'required' is required|required.{0,60}every key", re.DOTALL
 )
-# Fields that servers refuse in words instead of by name.
+# Fields that servers refuse in words, or by a name of their own, instead of by name.
 _IN_WORDS: Final = {
     "stop": re.compile(r"\bstop[ _](words?|sequences?|strings?)\b", _I),
     "frequency_penalty": re.compile(r"\bfrequency penalty\b", _I),
     "presence_penalty": re.compile(r"\bpresence penalty\b", _I),
     "logit_bias": re.compile(r"\blogit bias(es)?\b", _I),
+    "top_logprobs": re.compile(r"\btop_n_tokens\b"),  # TGI
 }
 _FEATURE_WORDS: Final = {
     "tools": re.compile(r"\btools?\b|functions?\b|tool.?(use|call)", _I),
     "tool_choice": re.compile(r"tool.?choice", _I),
     "logprobs": re.compile(r"(?<!top_)\blog.?prob", _I),
-    "top_logprobs": re.compile(r"top_?log.?prob", _I),
+    "top_logprobs": re.compile(r"top_?log.?prob|top_n_tokens", _I),
     "response_format": _ABOUT_FORMAT,
     "images": re.compile(r"image|vision|multi.?modal", _I),
 }

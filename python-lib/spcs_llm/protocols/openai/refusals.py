@@ -27,6 +27,7 @@ from spcs_llm.server_text.refusal_hints import (
 )
 
 _BLIND_TRIES: Final = 2
+_NEUTRAL: Final = {"top_p": 1, "frequency_penalty": 0, "presence_penalty": 0}
 
 
 @dataclass(frozen=True)
@@ -244,11 +245,12 @@ class Refusals:
         return _step(dialect, {"tool_choice": False}, frozenset({"tool_choice"}))
 
     def _without(self, setting: str, dialect: Dialect, payload: dict[str, Any], text: str) -> Step | None:
-        if not self.drops_settings:
+        if not self.drops_settings and not _changes_nothing(setting, payload[setting]):
             return None
         lesson = None
         is_about_value = words.VALUE_REFUSED.search(text) is not None or words.quotes(text, payload[setting])
-        if words.FIELD_REFUSED.search(text) and not is_about_value:
+        # Another query may have a value of this setting that is not neutral.
+        if self.drops_settings and words.FIELD_REFUSED.search(text) and not is_about_value:
             others = words.mentioned(text, payload) - {setting}
             if not any(words.names(text, name) for name in payload if name in SETTINGS and name != setting):
                 lesson = Lesson({"left_out": frozenset({setting})}, others)
@@ -296,6 +298,11 @@ class Refusals:
         if self._asks_for_strict_tool(dialect) and (changes or is_refusal):
             changes["strict_tools"] = False
         return changes
+
+
+def _changes_nothing(setting: str, value: Any) -> bool:
+    """Whether a sampling setting is what servers do without it, which some refuse to be told (TGI: a `top_p` of 1)."""
+    return setting in _NEUTRAL and value == _NEUTRAL[setting]
 
 
 def has_null_content(payload: Mapping[str, Any]) -> bool:

@@ -22,7 +22,7 @@ from spcs_llm.protocols.openai.server import Server
 from spcs_llm.protocols.openai.usage import usage_of
 from spcs_llm.protocols.reply_errors import error_within, unexpected_reply
 from spcs_llm.query_context import QueryContext
-from spcs_llm.server_text.refusal_hints import TOO_LONG
+from spcs_llm.server_text.refusal_hints import is_about_length
 from spcs_llm.sharing.learned import Learned
 
 _MOST_ATTEMPTS: Final = 6
@@ -159,7 +159,7 @@ def _another(form: RankingForm, error: ServiceError, *, is_known: bool) -> Ranki
             return _OF_TEI
         # NIM says so itself. Where the gateway may hide a refusal behind its 404, each path costs a token, too.
         return _OF_NIM if form == _OF_TEI and not is_known and error.place == "service" else None
-    if TOO_LONG.search(text):
+    if is_about_length(text):
         return replace(form, truncates=True) if not form.truncates else None
     if form.truncates and "truncat" in text:
         return replace(form, truncates=False)
@@ -181,7 +181,7 @@ def _has_no_such_path(error: ServiceError) -> bool:
 
 
 def _told(error: ServiceError) -> SpcsError:
-    if not TOO_LONG.search(reason_of(error)):
+    if not is_about_length(reason_of(error)):
         return error
     told = error.again()
     told.hint = "Send shorter documents, or smaller chunks of them."

@@ -10,7 +10,7 @@ from spcs_llm.protocols.openai.lessons import Lessons
 from spcs_llm.protocols.openai.models import Kind, ServedModels
 from spcs_llm.protocols.openai.refusal_words import is_of_other_kind, reason_of
 from spcs_llm.query_context import QueryContext
-from spcs_llm.server_text.refusal_hints import TOO_LONG, says_no_model
+from spcs_llm.server_text.refusal_hints import is_about_length, says_no_model
 
 _FOR_UNKNOWN_MODELS: Final = (400, 403, 422, 500)  # besides 404
 T = TypeVar("T")
@@ -88,7 +88,7 @@ class Server:
 def _may_be_about_model(error: SpcsError) -> bool:
     """Whether the service itself, and not what is before it, refuses something for a reason that may be the model."""
     is_of_service = isinstance(error, ServiceError) and error.status in _FOR_UNKNOWN_MODELS
-    return is_of_service and not TOO_LONG.search(reason_of(error))
+    return is_of_service and not is_about_length(reason_of(error))
 
 
 def _gone(error: ServiceError, model: str | None) -> NotFound | None:
