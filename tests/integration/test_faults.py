@@ -306,6 +306,11 @@ CUT: dict[str, Any] = {
     "slept": BACKOFF,
 }
 NO_HTTP: dict[str, Any] = {**UNREACHED, "words": "something that is not HTTP"}
+TOO_MANY_HEADERS: dict[str, Any] = {
+    "sees": NetworkError,
+    "words": "too large, or too many",
+    "hint": "to send fewer headers",
+}
 TIME_IS_UP: dict[str, Any] = {
     "sees": QueryTimeout,
     "words": f"No answer within the {QUERY_SECONDS:g} s",
@@ -368,9 +373,12 @@ NETWORK = [
 HTTP = [
     Fault("garbage", serve(then_close(b"\x16\x03\x01 not HTTP at all\r\n\r\n")), **NO_HTTP),
     Fault("another protocol", serve(then_close(b"SSH-2.0-OpenSSH_9.6\r\n")), **NO_HTTP),
-    Fault("a header line of 100 kB", serve(then_close(b"HTTP/1.1 200 OK\r\nx: " + b"y" * 100_000 + b"\r\n\r\n")), **NO_HTTP),
-    Fault("a header without end", serve(endless(b"HTTP/1.1 200 OK\r\nx: ", b"y" * 4096)), **NO_HTTP),
-    Fault("headers without end", serve(endless(b"HTTP/1.1 200 OK\r\n", b"x: y\r\n")), **NO_HTTP),
+    Fault("a header line of 100 kB", serve(then_close(b"HTTP/1.1 200 OK\r\nx: " + b"y" * 100_000 + b"\r\n\r\n")), **TOO_MANY_HEADERS),
+    Fault("a header without end", serve(endless(b"HTTP/1.1 200 OK\r\nx: ", b"y" * 4096)), **TOO_MANY_HEADERS),
+    Fault("headers without end", serve(endless(b"HTTP/1.1 200 OK\r\n", b"x: y\r\n")), **TOO_MANY_HEADERS),
+    Fault("large headers without end", serve(endless(b"HTTP/1.1 200 OK\r\n", b"x: " + b"y" * 60_000 + b"\r\n")), **TOO_MANY_HEADERS),
+    Fault("large early hints without end", serve(endless(b"", b"HTTP/1.1 103 Early Hints\r\nx: " + b"y" * 60_000 + b"\r\n\r\n")), **TOO_MANY_HEADERS),
+    Fault("900 headers", serve(reply().replace(b"\r\n", b"\r\nx: " + b"\r\nx: y" * 900 + b"\r\n", 1)), answer=OK),
     Fault("two lengths", serve(then_close(reply(content_length="9\r\ncontent-length: 8"))), **NO_HTTP),
     Fault("a length that is none", serve(then_close(reply(content_length="many"))), answer=OK),
     Fault("HTTP 1.0", serve(then_close(b'HTTP/1.0 200 OK\r\n\r\n{"ok": 1}')), answer=OK),

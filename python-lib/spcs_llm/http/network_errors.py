@@ -15,6 +15,7 @@ import requests
 import urllib3
 
 from spcs_llm.errors import NetworkError, TlsError
+from spcs_llm.http.response import HeadTooLarge
 
 LLM_ENDPOINT_URL, SNOWFLAKE_ACCOUNT_URL = "LLM endpoint URL", "Snowflake account URL"  # as the form has them
 # Gateways end what is silent for 30 s or longer, Snowflake's for 90 s. What took that long would take as long again.
@@ -125,6 +126,12 @@ def _failure_of_exchange(
         if silence >= LONG_SILENCE_SECONDS:
             return _closed_in_silence(host)
         return NetworkError(f"{host} closed the connection before it answered.", reset=True)
+    if _any(causes, HeadTooLarge):
+        return NetworkError(
+            f"The headers of an answer from {host} are too large, or too many.",
+            "Ask whoever runs the service, or the gateway in front of it, to send fewer headers.",
+            transient=False,
+        )
     malformed = (http.client.HTTPException, urllib3.exceptions.InvalidHeader)
     if _any(causes, *malformed) and not _any(causes, http.client.InvalidURL):
         return NetworkError(f"{host} answered with something that is not HTTP.", reach)

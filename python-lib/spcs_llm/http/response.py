@@ -21,12 +21,19 @@ _LENGTH = re.compile(r"[0-9]{1,18}")
 _CHUNK_SIZE = re.compile(rb"([0-9a-fA-F]{1,15})[ \t]*(?:;[^\r\n]*)?\r?\n")
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _MAX_LINE = 65536
-_MAX_HEADERS = 100
+# Of a head, with all informational responses before it, and of a trailer. Some servers send more than the 100 lines
+# that http.client takes (python/cpython#131724). curl takes as many bytes (its lib/http.h).
+_MAX_HEAD = 300 * 1024
+_MAX_HEAD_LINES = 1000
 # Some servers send one every few seconds while they work (electric-sql/electric#4106).
 _MAX_INFORMATIONAL = 1000
 _LINE_END = (b"\r\n", b"\n")
 _NO_MAIL = http.client.HTTPMessage()
 _NO_BODY = (http.client.NO_CONTENT, http.client.RESET_CONTENT, http.client.NOT_MODIFIED)
+
+
+class HeadTooLarge(http.client.HTTPException):
+    """The headers are more than any server has use for. They will be so again."""
 
 
 class HttpResponse(http.client.HTTPResponse):
@@ -46,6 +53,7 @@ class HttpResponse(http.client.HTTPResponse):
     _connection: Any = None
     _pool: Any = None
     _method: str
+    _head_left = _MAX_HEAD  # bytes
     _framed = False
     _has_odd_names = False
     _ended_clean = False
@@ -84,7 +92,8 @@ class HttpResponse(http.client.HTTPResponse):
         """Reads the status and the headers.
 
         Raises:
-            http.client.HTTPException: when they are none, or without end.
+            HeadTooLarge: when they are more than is read.
+            http.client.HTTPException: when they are none.
         """
         if getattr(self, "headers", None) is not None:
             return
@@ -120,8 +129,9 @@ class HttpResponse(http.client.HTTPResponse):
         lines = 0  # and not fields: one field may go on over any number of lines
         while (line := self._line(_MAX_LINE + 1)) and line not in _LINE_END:
             lines += 1
-            if len(line) > _MAX_LINE or lines > _MAX_HEADERS:
-                raise http.client.HTTPException("headers without end")
+            self._head_left -= len(line)
+            if len(line) > _MAX_LINE or lines > _MAX_HEAD_LINES or self._head_left < 0:
+                raise HeadTooLarge("headers without end")
             text = line.decode("latin-1").rstrip("\r\n")
             name, colon, value = text.partition(":")
             if "\r" in text:  # some servers and proxies take it for the end of a line, others do not
@@ -185,13 +195,15 @@ class HttpResponse(http.client.HTTPResponse):
         return self.chunk_left
 
     def _read_trailer(self) -> None:
-        # As many lines as a head may have: without end, they would keep a query whose answer is there until its time
-        # is up, because something always comes.
-        for _ in range(_MAX_HEADERS + 1):
+        # As much as a head may have: without end, it would keep a query whose answer is there until its time is up,
+        # because something always comes.
+        left = _MAX_HEAD
+        for _ in range(_MAX_HEAD_LINES + 1):
             line = self._line(_MAX_LINE)
             if line in _LINE_END:
                 return
-            if not line.endswith(b"\n") or b":" not in line:
+            left -= len(line)
+            if not line.endswith(b"\n") or b":" not in line or left < 0:
                 break
         raise http.client.IncompleteRead(b"")
 
