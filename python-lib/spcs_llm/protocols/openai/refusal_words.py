@@ -54,9 +54,11 @@ VALUE_REFUSED: Final = re.compile(
 )
 ABOUT_ROLES: Final = re.compile(
     r"\broles?\b|alternat|system (message|prompt|instruction)s?|must (be|start with|begin with) .{0,20}(user|system)"
-    r"|first message",
+    r"|first message|\bu/a/u\b|\bmessages must be an odd number\b",  # the last two are LLaMA-Factory's and Qianfan's
     _I,
 )
+# Of LLaMA-Factory, which has a place for a system message before the turns.
+ABOUT_TURNS_ONLY: Final = re.compile(r"\bonly supports u/a/u", _I)
 ABOUT_IMAGES_OF_OTHERS: Final = re.compile(r"\bonly allowed for .{0,30}\buser\b", _I)
 ABOUT_IDS: Final = re.compile(
     r"tool.?call.?id.{0,400}(length of 9|a-z)|length of 9"

@@ -350,7 +350,8 @@ def _other_roles(dialect: Dialect, payload: Mapping[str, Any], text: str) -> Ste
     changes: dict[str, Any] = {}
     if not dialect.joins_turns:
         changes["joins_turns"] = True
-    if has_system and not dialect.folds_system:
+    is_about_turns_only = "joins_turns" in changes and words.ABOUT_TURNS_ONLY.search(text) is not None
+    if has_system and not dialect.folds_system and not is_about_turns_only:
         changes["folds_system"] = True
     return _step(dialect, changes, words.mentioned(text, payload) & {"images"}) if changes else None
 
