@@ -121,6 +121,8 @@ _WHERE = re.compile(
     r"While executing\b|at (?:row|line)\b", re.IGNORECASE
 )  # minja's and llama.cpp's templates
 _EXCEPTION = re.compile(r"(?:[\w.]{0,120}(?:Error|Exception)): ?\S|Jinja Exception: ?\S", re.IGNORECASE)
+# FastChat's, whatever the reason is, which follows in brackets.
+_BANNER = re.compile(r"\s{0,8}\*\*[^a-z\n*]{10,200}\*\*\s{1,8}\((?=[^\s)])")
 _HEADING = re.compile(r"[\w ]{1,40}:")
 _SENTENCE = re.compile(r"[A-Z][a-z]{1,20}(?: [a-z]{1,20}){2}\b")  # and no line of a template or of a dump
 
@@ -436,7 +438,7 @@ def telling_line(text: str) -> str:
     Returns:
         The line; "" when there is none.
     """
-    text = text[:_MAX_TEXT]
+    text = _without_banner(text[:_MAX_TEXT])
     lines = [line for line in text.splitlines() if any(map(str.isalnum, line))]
     if not lines:
         return ""
@@ -458,6 +460,12 @@ def telling_line(text: str) -> str:
         told = [_without_input(line.strip()) for line in (first, *problems[: _MAX_PROBLEMS - 1])]
         return "; ".join(dict.fromkeys(told))
     return _DUMP.sub("", _SOURCE.sub("", _without_input(first))).rstrip(" :;,") or first
+
+
+def _without_banner(text: str) -> str:
+    """What stands in brackets behind a line in bold capitals, which is the same for all errors."""
+    banner = _BANNER.match(text)
+    return text if banner is None else text[banner.end() :].rstrip().removesuffix(")")
 
 
 def _is_alike(line: str, other: str) -> bool:
