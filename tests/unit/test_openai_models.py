@@ -166,6 +166,35 @@ KINDS = {
         {"id": "ranker", "capabilities": ["rerank", "classify"]},
         {"id": "embedder", "capabilities": ["embed", "image_embed"]},
     ],
+    "llama-stack": [
+        {"id": "embedder", "custom_metadata": {"model_type": "embedding", "embedding_dimension": 384}},
+        {"id": "ranker", "custom_metadata": {"model_type": "rerank"}},
+        {"id": "chat", "custom_metadata": {"model_type": "llm"}},
+    ],
+    "Lemonade": [
+        {"id": "painter", "labels": ["image"]},
+        {"id": "listener", "labels": ["audio", "transcription"]},
+        {"id": "embedder", "labels": ["embeddings"]},
+        {"id": "ranker", "labels": ["reranking"]},
+        {"id": "chat", "labels": ["reasoning", "tool-calling"]},
+    ],
+    "GPUStack": [
+        {"id": "speaker", "categories": ["text_to_speech"]},
+        {"id": "embedder", "categories": ["embedding"]},
+        {"id": "ranker", "categories": ["reranker"]},
+        {"id": "chat", "categories": ["llm"]},
+    ],
+    "Together": [
+        {"id": "painter", "type": "image"},
+        {"id": "embedder", "type": "embedding"},
+        {"id": "ranker", "type": "rerank"},
+        {"id": "chat", "type": "chat"},
+    ],
+    "Azure": [
+        {"id": "embedder", "capabilities": {"chat_completion": False, "embeddings": True}},
+        {"id": "ranker", "task": "text-ranking"},
+        {"id": "chat", "capabilities": {"chat_completion": True, "embeddings": False}},
+    ],
 }
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Callable, Final, Literal
 
@@ -17,8 +18,21 @@ from spcs_llm.sharing.discovery import Discovery
 
 Kind = Literal["chat", "embed", "rerank"]
 
-# What a model is for, in Xinference's `model_type` and Infinity's `capabilities`. Other servers do not say.
-_KINDS: Final[dict[str, Kind]] = {"llm": "chat", "embedding": "embed", "embed": "embed", "rerank": "rerank"}
+# Where lists say what a model is for: `model_type` of Xinference, `capabilities` of Infinity, `labels` of Lemonade,
+# `categories` of GPUStack, and `type` of Together's API. Other servers do not say.
+_FIELDS: Final = ("model_type", "capabilities", "labels", "categories", "type", "task")
+_NESTED: Final = ("custom_metadata", "metadata")  # llama-stack's by its API of models, and by its own
+_OTHER: Final = "other"
+_KINDS: Final[dict[str, str]] = {
+    **dict.fromkeys(("llm", "vlm", "chat", "completion", "chat-completion", "completion-chat"), "chat"),
+    **dict.fromkeys(("text-generation", "text2text-generation", "image-text-to-text"), "chat"),
+    **dict.fromkeys(("embed", "embedding", "embeddings", "text-embedding", "text-embeddings"), "embed"),
+    **dict.fromkeys(("feature-extraction", "sentence-similarity"), "embed"),
+    **dict.fromkeys(("rerank", "reranker", "reranking", "text-ranking"), "rerank"),
+    **dict.fromkeys(("image", "image-generation", "text-to-image", "moderation"), _OTHER),
+    **dict.fromkeys(("transcription", "speech-to-text", "automatic-speech-recognition"), _OTHER),
+    **dict.fromkeys(("tts", "text-to-speech"), _OTHER),
+}
 _MAX_NAMES = 10
 _MAX_NAME = 100
 _MAX_LIST = 4 << 20  # bytes; the longest lists known, of gateways with thousands of models, have a tenth
@@ -30,11 +44,12 @@ class _Served:
 
     Attributes:
         name: The model's name.
-        kinds: The kinds of queries that the model takes; empty if the server does not say.
+        kinds: The kinds of queries that the model takes, of which one stands for all that the plugin does not ask for,
+            such as images; empty if the server does not say.
     """
 
     name: str
-    kinds: frozenset[Kind]
+    kinds: frozenset[str]
 
 
 class ServedModels:
@@ -185,12 +200,20 @@ def _served_in(entries: list[Any]) -> tuple[_Served, ...]:
     return tuple(_Served(name, _kinds_of(entry)) for name, entry in named if isinstance(name, str) and name)
 
 
-def _kinds_of(entry: dict[str, Any]) -> frozenset[Kind]:
-    told = entry.get("capabilities") or entry.get("model_type")
+def _kinds_of(entry: Mapping[str, Any]) -> frozenset[str]:
+    """What a model is for, as far as its entry says by words that are known."""
+    told = [entry, *(entry[name] for name in _NESTED if isinstance(entry.get(name), Mapping))]
+    words = itertools.chain.from_iterable(_words_in(part.get(name)) for part in told for name in _FIELDS)
+    plain = (word.lower().replace("_", "-") for word in words)
+    return frozenset(_KINDS[word] for word in plain if word in _KINDS)
+
+
+def _words_in(told: Any) -> list[str]:
+    """The words of a text, of a list, or of an object that has true beside them (Mistral's and Azure's APIs)."""
+    if isinstance(told, Mapping):
+        told = [word for word, is_so in told.items() if is_so is True]
     words = told if isinstance(told, list) else [told]
-    return frozenset(
-        _KINDS[word.lower()] for word in words if isinstance(word, str) and word.lower() in _KINDS
-    )
+    return [word for word in words if isinstance(word, str)]
 
 
 def _first(served: Sequence[_Served], kind: Kind) -> str | None:
