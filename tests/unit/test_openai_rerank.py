@@ -42,6 +42,26 @@ def test_usage_is_told_where_the_service_tells_it() -> None:
     assert rerank({"results": RESULTS, "usage": {"total_tokens": 7}}).usage == Usage(total_tokens=7)
 
 
+@pytest.mark.parametrize(
+    ("meta", "usage"),
+    [
+        (
+            {"tokens": {"input_tokens": 55, "output_tokens": 0}, "billed_units": {"search_units": 1}},
+            Usage(55, 0, 55),
+        ),
+        ({"tokens": None, "billed_units": {"search_units": 1, "total_tokens": 56}}, Usage(total_tokens=56)),
+        ({"api_version": {"version": "2"}, "billed_units": {"search_units": 1}}, Usage()),
+        ("none", Usage()),
+    ],
+    ids=["SiliconFlow", "LiteLLM", "Cohere", "not an object"],
+)
+def test_usage_may_be_told_as_cohere_has_it(meta: Any, usage: Usage) -> None:
+    assert rerank({"results": RESULTS, "meta": meta}).usage == usage
+    assert rerank({"results": RESULTS, "usage": {"total_tokens": 7}, "meta": meta}).usage == Usage(
+        total_tokens=7
+    )
+
+
 def test_documents_of_one_score_keep_their_order() -> None:
     tied = [{"index": 0, "score": 1}, {"index": 1, "score": 1}]
     assert [d.index for d in rerank(tied).documents] == [0, 1]

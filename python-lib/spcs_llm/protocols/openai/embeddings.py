@@ -24,7 +24,7 @@ from spcs_llm.lenient_json import read_index
 from spcs_llm.protocols.openai.envelopes import opened
 from spcs_llm.protocols.openai.refusal_words import is_of_other_kind, may_be_a_refusal, reason_of
 from spcs_llm.protocols.openai.server import Server
-from spcs_llm.protocols.openai.usage import usage_of
+from spcs_llm.protocols.openai.usage import usage_of_answer
 from spcs_llm.protocols.reply_errors import ZEROS_HINT, error_within, unexpected_reply, vectors_of_tokens
 from spcs_llm.query_context import QueryContext
 from spcs_llm.server_text.refusal_hints import is_about_length
@@ -340,7 +340,7 @@ def read_embeddings(body: Any, count: int, payload: dict[str, Any]) -> list[Row]
             ModelError("The service returned embeddings of different lengths for one request.")
             for _ in vectors
         ]
-    usage = usage_of(body.get("usage"))  # it tells the tokens of the whole request
+    usage = usage_of_answer(body)  # it tells the tokens of the whole request
     tokens = usage.prompt_tokens or usage.total_tokens if count == 1 else None
     return [Embedding(vector, tokens) if isinstance(vector, list) else vector for vector in vectors]
 

@@ -19,7 +19,7 @@ from spcs_llm.lenient_json import read_index
 from spcs_llm.protocols.openai.envelopes import opened
 from spcs_llm.protocols.openai.refusal_words import is_of_other_kind, may_be_a_refusal, reason_of
 from spcs_llm.protocols.openai.server import Server
-from spcs_llm.protocols.openai.usage import usage_of
+from spcs_llm.protocols.openai.usage import usage_of_answer
 from spcs_llm.protocols.reply_errors import error_within, unexpected_reply
 from spcs_llm.query_context import QueryContext
 from spcs_llm.server_text.refusal_hints import is_about_length
@@ -227,7 +227,7 @@ def read_ranking(body: Any, count: int, payload: Any) -> Ranking:
             "Ask whoever runs the service for a reranker that was converted with its head.",
         )
     documents.sort(key=lambda document: -document.score)
-    usage = usage_of(body.get("usage")) if isinstance(body, dict) else Usage()
+    usage = usage_of_answer(body) if isinstance(body, dict) else Usage()
     return Ranking(tuple(documents), usage)
 
 

@@ -46,6 +46,23 @@ def usage_of(usage: Any, *, has_answer: bool = False) -> Usage:
     )
 
 
+def usage_of_answer(body: Mapping[str, Any]) -> Usage:
+    """Reads what an answer with embeddings or a ranking counts.
+
+    Args:
+        body: The answer's JSON.
+
+    Returns:
+        The token counts of `usage`, or those that Cohere's API, and LiteLLM in its form, have under `meta`.
+    """
+    told = [body.get("usage")]
+    meta = body.get("meta")
+    if isinstance(meta, Mapping):
+        told += [meta.get("tokens"), meta.get("billed_units")]
+    usages = (usage_of(each) for each in told)
+    return next((usage for usage in usages if usage.prompt_tokens or usage.total_tokens), Usage())
+
+
 def usage_within(body: Mapping[str, Any]) -> Any:
     """The usage in an event's field of the server's own, such as Groq's `x_groq`; None if there is none."""
     for name, value in body.items():
