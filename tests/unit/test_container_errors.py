@@ -10,8 +10,10 @@ import pytest
 
 from spcs_llm.server_text.container_errors import (
     ContainerError,
+    fields_in_xml,
     read_error,
     read_error_in_success,
+    reason_in_text,
     telling_line,
 )
 from tests.growth import cpu_seconds
@@ -88,6 +90,37 @@ FORMS: list[tuple[Any, str]] = [
                 "value": {"error_message": '{"error":{"message":"too long"}}'}}}, "too long"),
     ({"error": {"message": "Error", "value": "my dog"}}, "Error"),
 ]  # fmt: skip
+
+
+WSO2 = (
+    '<am:fault xmlns:am="http://wso2.org/apimanager"><am:code>404</am:code><am:type>Status report</am:type>'
+    "<am:message>{}</am:message><am:description>no &lt;such&gt; path</am:description></am:fault>"
+)
+SOAP = (
+    "<?xml version='1.0' encoding='UTF-8'?>\n<soapenv:Envelope xmlns:soapenv='http://schemas.xmlsoap.org/soap/'>"
+    "\n<soapenv:Body><soapenv:Fault><faultcode>Server</faultcode><faultstring>too long</faultstring>"
+    "</soapenv:Fault></soapenv:Body></soapenv:Envelope>"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (WSO2.format("too long"), "too long"),
+        (WSO2.format("Runtime Error"), "no <such> path"),
+        (SOAP, "too long"),
+        ('<?xml version="1.0"?><Error><Code>Bad</Code><Message><![CDATA[too long]]></Message></Error>', "too long"),
+        ("<problem xmlns='urn:ietf:rfc:7807'><title>Bad Request</title><detail>too long</detail></problem>",
+         "too long"),
+        (f"<Error><Message>too long</Message>{'<a>' * 9999}", "too long"),
+        (json.dumps({"error": WSO2.format("too long")}), "too long"),
+        ("<!DOCTYPE a [<!ENTITY b 'too long'>]><Error><Message>&b;</Message></Error>", None),
+        ("<html><title>too long</title></html>", None),
+    ],
+)  # fmt: skip
+def test_the_reason_is_found_in_xml(text: str, reason: str | None) -> None:
+    assert reason_in_text(text) == (reason or text)
+    assert bool(fields_in_xml(text)) is (reason is not None and text[0] == "<")
 
 
 @pytest.mark.parametrize(("body", "reason"), FORMS, ids=lambda value: str(value)[:50])

@@ -3,15 +3,16 @@
 Forms: OpenAI's `error` object, which vLLM, llama.cpp, Ollama, SGLang and LiteLLM have as well; a text instead
 (TGI, Text Embeddings Inference, Ollama); vLLM's earlier `{"object": "error", "message"}`; FastAPI's `detail`, a text,
 an object or a list of validation problems; problem details (RFC 7807, RFC 9457; NIM); FastChat's `error_code` beside a
-`text`; `fault` (Apigee, WSO2); a gateway's JSON within a text within JSON. The texts in them are tracebacks, validation
-errors of pydantic, templates and dumped requests, of which one line says something. A code says less than the sentence
-beside it, but it goes with a sentence that is not in English.
+`text`; `fault` (Apigee, WSO2); a gateway's JSON within a text within JSON; XML (WSO2, Amazon S3, SOAP). The texts in
+them are tracebacks, validation errors of pydantic, templates and dumped requests, of which one line says something. A
+code says less than the sentence beside it, but it goes with a sentence that is not in English.
 
 What is read here is the server's own: nothing is masked, and nothing may be shown before it is.
 """
 
 from __future__ import annotations
 
+import html
 import itertools
 import json
 import re
@@ -76,7 +77,7 @@ _WELL = (*_NOTHING, "false", "0", "ok", "success")
 _GENERIC = re.compile(
     r"(?:error from provider:?\s*)?(?:\[?\d{3}\]?:?\s*)?"
     r"(?:error|bad request|bad_request|badrequesterror|unprocessable (?:entity|content)|"
-    r"validation error|"
+    r"validation error|runtime error|"
     r"internal (?:server )?error|server[_ ]error|internalservererror|invalid_request_error|invalid request|not found|"
     r"notfounderror|unauthorized|forbidden|service unavailable|bad gateway|gateway timeout|conflict|too many requests|"
     r"the given data was invalid|one or more validation errors occurred|validation failed|invalid input|"
@@ -85,6 +86,16 @@ _GENERIC = re.compile(
     r"all target providers failed|exception|failed|failure|fail|true|"
     r"(?:error from provider:?\s*)?provider returned (?:an )?error)[.!:]?",
     re.IGNORECASE,
+)
+# The first element of an error in XML. Of pages, and of what has a document type, nothing is read.
+_XML = re.compile(
+    r"\s{0,100}(?:<\?xml[^<>]{0,200}>\s{0,100})?<(?:[\w.-]{1,40}:)?"
+    r"(?:fault|errors?|error_?response|envelope|exception|exceptionreport|problem|response|result)[\s>]",
+    re.IGNORECASE,
+)
+# An element that holds a text only.
+_XML_FIELD = re.compile(
+    r"<(?:[\w.-]{1,40}:)?([A-Za-z]\w{0,40})(?:\s[^<>]{0,300})?>(?:\s{0,100}<!\[CDATA\[)?([^<]{1,2000})</"
 )
 # A word for programs, such as `MAINTENANCE_MODE`.
 _CODE = re.compile(r"[A-Za-z0-9]{1,40}(?:[_.-][A-Za-z0-9]{1,40}){1,6}")
@@ -326,10 +337,29 @@ def _problem(item: Any, depth: int) -> str:
     return ": ".join(part for part in (place, reason) if part)
 
 
+def fields_in_xml(text: str) -> dict[str, str]:
+    """Finds the texts of an error in XML, without a parser: nothing is expanded or looked up.
+
+    Args:
+        text: The body of a response; only its first 16,384 characters are read.
+
+    Returns:
+        The first text of each element's name, without the name's prefix; nothing if it is not XML or no error.
+    """
+    text = text[:_MAX_TEXT]
+    fields: dict[str, str] = {}
+    if _XML.match(text):
+        for found in _XML_FIELD.finditer(text):
+            fields.setdefault(found[1], html.unescape(found[2]).replace("]]>", "").strip())
+    return fields
+
+
 def _reason_in_text(text: str, depth: int) -> str:
     text = text.strip()[:_MAX_TEXT]
     if text.lower() in _NOTHING:
         return ""
+    if text[0] == "<":
+        return _reason(fields_in_xml(text), depth + 1) or telling_line(text)
     if text[0] in "{[":
         try:
             within = json.loads(text)

@@ -35,7 +35,13 @@ from spcs_llm.errors import (
 )
 from spcs_llm.http.asked_wait import wait_for_limit, wait_in_headers
 from spcs_llm.http.event_stream import events
-from spcs_llm.server_text.container_errors import ContainerError, read_error, reason_in_text, telling_line
+from spcs_llm.server_text.container_errors import (
+    ContainerError,
+    fields_in_xml,
+    read_error,
+    reason_in_text,
+    telling_line,
+)
 from spcs_llm.server_text.foreign_text import error_code, request_id
 from spcs_llm.server_text.redaction import without_secrets
 from spcs_llm.server_text.refusal_hints import (
@@ -211,7 +217,7 @@ class IngressErrors:
     service_key: bool = False
 
     def __call__(self, status: int, headers: Mapping[str, str], body: bytes) -> SpcsError:
-        """The error behind a response. Of a web page nothing is quoted, of any other text what gives the reason."""
+        """The error behind a response. Of a web page nothing is quoted, of other texts what gives the reason."""
         reply = _json(body)
         told = _read_reply(status, headers, body, reply)
         if self.sign_in is SignInKind.NONE:  # no gateway of Snowflake is on the way
@@ -221,7 +227,7 @@ class IngressErrors:
         error.code = error.code or told.code
         error.retry_after = wait_in_headers(headers)
         if error.retry_after is None and isinstance(error, ServiceBusy):
-            error.retry_after = wait_for_limit(headers, reply, told.reason)
+            error.retry_after = wait_for_limit(headers, reply or fields_in_xml(_page(body)), told.reason)
         if isinstance(reply, dict):
             error.request_id = _request_id(reply.get("requestId"))
         return error
@@ -376,9 +382,13 @@ def _is_foreign(location: str) -> bool:
     return host is not None and _SNOWFLAKES_HOST.search(host[1]) is None
 
 
+def _page(body: bytes) -> str:
+    return body[:_MAX_PAGE].decode("utf-8", "replace")
+
+
 def _read_reply(status: int, headers: Mapping[str, str], body: bytes, reply: Any) -> _ErrorReply:
     location = headers.get("Location") or "" if 300 <= status < 400 else ""
-    text = body[:_MAX_PAGE].decode("utf-8", "replace")
+    text = _page(body)
     if isinstance(reply, dict) and "responseType" in reply:
         detail = reply.get("detail")
         detail = detail if isinstance(detail, str) else ""
@@ -393,7 +403,8 @@ def _read_reply(status: int, headers: Mapping[str, str], body: bytes, reply: Any
             status, told.reason, "", container=True, location=location, provider_status=provider_status
         )
     if "html" in headers.get("Content-Type", "").lower() or text.lstrip()[:1] == "<":
-        return _ErrorReply(status, "", text.lower(), location=location)
+        told = read_error(fields_in_xml(text))  # whoever wrote it: a gateway, a firewall or the container
+        return _ErrorReply(status, told.reason if told is not None else "", text.lower(), location=location)
     if reply is not None and not isinstance(reply, str):
         return _ErrorReply(status, "", text.lower(), location=location)  # JSON that says nothing
     return _ErrorReply(status, reason_in_text(reply or text), text.lower(), location=location)
