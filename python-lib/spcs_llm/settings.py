@@ -151,7 +151,7 @@ class KeyPairSignIn:
         user: The user's name in Snowflake.
         private_key: The private key as it was pasted: PEM, or the base64 of PKCS#8.
         passphrase: Opens the private key, where it is encrypted.
-        role: The role that may use the service; None for the user's default role.
+        role: The role that may use the service, as SHOW ROLES lists it; None for the user's default role.
         account_identifier: `<org>-<account>`; None takes it from the account's URL.
     """
 
@@ -435,7 +435,7 @@ def _key_pair(form: FormValues) -> KeyPairSignIn | None:
         user,
         private_key,
         passphrase if isinstance(passphrase, str) and passphrase else None,
-        _stripped(preset.get("role")),
+        _as_listed(_stripped(preset.get("role"))),
         _stripped(preset.get("accountIdentifier")),
     )
 
@@ -463,6 +463,13 @@ _SIGN_INS: dict[str, Callable[[FormValues], SignIn | None]] = {
     KEY_PAIR: _key_pair,
     PROGRAMMATIC_ACCESS_TOKEN: _token,
 }
+
+
+def _as_listed(role: str | None) -> str | None:
+    """Takes the double quotes of SQL off a role. Nothing puts it into capitals: SHOW ROLES lists it as it is."""
+    if role is not None and len(role) > 2 and role[0] == role[-1] == '"':
+        return role[1:-1].replace('""', '"')
+    return role
 
 
 def _stripped(value: Any) -> str | None:

@@ -110,9 +110,7 @@ def test_a_renewal_is_authorised_by_the_master_token_and_names_the_old_session()
         ("MY_ROLE$1", "session:role:MY_ROLE$1 chat.example"),
         (None, "chat.example"),
         ("AUTH SNOWFLAKE", "session:role-encoded:AUTH%20SNOWFLAKE chat.example"),
-        ('"my role"', "session:role-encoded:my%20role chat.example"),
-        ('"a ""b"" c"', "session:role-encoded:a%20%22b%22%20c chat.example"),
-        ('"PLAIN"', "session:role:PLAIN chat.example"),
+        ('a "b" c', "session:role-encoded:a%20%22b%22%20c chat.example"),
         ("Rôle/é", "session:role-encoded:R%C3%B4le%2F%C3%A9 chat.example"),
     ],
 )

@@ -59,7 +59,7 @@ def test_each_preset_signs_in(config: dict[str, Any], kind: type) -> None:
     sign_in = read_discover(config).sign_in
     assert sign_in.credential is not None
     assert isinstance(sign_in.credential.sign_in, kind)
-    assert sign_in.role == ("ROBOT_ROLE" if kind is KeyPairSignIn else None)
+    assert sign_in.role == ("robot_role" if kind is KeyPairSignIn else None)
 
 
 def test_the_forms_role_wins_over_the_presets() -> None:

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+from spcs_llm.control.diagnosis import macro
 from spcs_llm.control.diagnosis.diagnosis import Diagnosis
 from spcs_llm.control.diagnosis.macro import DIAGNOSE_FIELDS, DiagnoseMacro, Surroundings
 from spcs_llm.control.diagnosis.report import COLUMNS, ProblemsFound
 from spcs_llm.control.diagnosis.subject import Subject
+from spcs_llm.control.macro_form import SignInSettings
 from spcs_llm.control.open_session import Dss
 from spcs_llm.form_fields import Field
 
@@ -106,6 +108,25 @@ def test_a_wrong_field_of_the_macro_is_named(field: str, value: Any, told: str) 
     rows = DiagnoseMacro(config, OUTSIDE).run()
     assert rows[0][1] == "failed"
     assert told in rows[0][2]
+
+
+def test_the_state_of_the_service_is_asked_for_with_the_role_of_the_key_pair(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    opened: list[SignInSettings] = []
+    monkeypatch.setattr(macro, "open_session", lambda settings, *others: opened.append(settings))
+    diagnosed = DiagnoseMacro(
+        {
+            "authenticationMode": "KEY_PAIR",
+            "keyPair": {"user": "SVC", "privateKey": "PEM", "role": "my-role"},
+            "snowflakeAccountUrl": "http://127.0.0.1:9",
+            "llmEndpointUrl": "http://127.0.0.1:9",
+        },
+        OUTSIDE,
+    )
+    diagnosed._subject.read()
+    diagnosed._open_sql()
+    assert opened[0].role == "my-role"
 
 
 def test_a_failure_that_is_asked_for_has_the_findings_in_its_text() -> None:

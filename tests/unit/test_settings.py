@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from spcs_llm.connections import Connections
+from spcs_llm.control.macro_form import read_discover
 from spcs_llm.errors import SettingsError
 from spcs_llm.settings import (
     LABELS,
@@ -237,6 +238,32 @@ def test_a_key_pair_needs_a_user_and_a_key() -> None:
     assert "does not contain a private key" in text
     made = settings(authenticationMode="KEY_PAIR", keyPair={"user": " SVC ", "privateKey": "PEM", "role": ""})
     assert made.credential.sign_in == KeyPairSignIn("SVC", "PEM")
+
+
+@pytest.mark.parametrize(
+    ("pasted", "role"),
+    [
+        ("MY_ROLE", "MY_ROLE"),
+        ("MyRole", "MyRole"),
+        (" my-role ", "my-role"),
+        ('"my role"', "my role"),
+        ('"a ""b"" c"', 'a "b" c'),
+        ('""', '""'),
+        ("", None),
+    ],
+)
+def test_the_role_of_a_key_pair_is_spelled_as_show_roles_lists_it(pasted: str, role: str | None) -> None:
+    """Queries and macros: a name of SQL would be another role for the one than for the other."""
+    preset = {"user": "SVC", "privateKey": "PEM", "role": pasted}
+    form = {
+        "authenticationMode": "KEY_PAIR",
+        "keyPair": preset,
+        "snowflakeAccountUrl": EARLIER["snowflakeAccountUrl"],
+    }
+    signed_in = settings(**form).credential.sign_in
+    assert isinstance(signed_in, KeyPairSignIn)
+    assert signed_in.role == role
+    assert read_discover(form).sign_in.role == role
 
 
 def test_a_token_alone_needs_no_account_url() -> None:

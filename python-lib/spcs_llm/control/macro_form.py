@@ -269,9 +269,13 @@ def read_sign_in_settings(form: FormValues) -> SignInSettings:
         )
     if sign_in is None or account is None:
         return SignInSettings(None, None, role, warehouse)
-    if role is None and isinstance(sign_in, KeyPairSignIn) and sign_in.role:
-        role = _role_of_preset(form, sign_in.role)
-    return SignInSettings(None, CredentialSettings(sign_in, account), role, warehouse)
+    credential = CredentialSettings(sign_in, account)
+    return SignInSettings(None, credential, role or role_of(credential), warehouse)
+
+
+def role_of(credential: CredentialSettings) -> str | None:
+    """The role that the sign-in itself names; None for the user's default role, or that of the token."""
+    return credential.sign_in.role if isinstance(credential.sign_in, KeyPairSignIn) else None
 
 
 def _read(config: Any, read: Callable[[FormValues], T]) -> T:
@@ -280,14 +284,6 @@ def _read(config: Any, read: Callable[[FormValues], T]) -> T:
     if form.complaints:
         raise form.error()
     return settings
-
-
-def _role_of_preset(form: FormValues, text: str) -> str | None:
-    try:
-        return typed(text)
-    except NotAName as problem:
-        form.complain(FIELDS.key_pair, f"has a 'Role' that {problem}")
-        return None
 
 
 def _scope(form: FormValues) -> Scope:

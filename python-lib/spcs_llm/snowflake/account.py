@@ -205,8 +205,6 @@ def error_from_response(status: int, headers: Mapping[str, str], body: bytes) ->
 
 def _role_scope(role: str) -> str:
     """The scope of a role; one whose name needs quotes in SQL is encoded (Snowflake documentation, "Scopes")."""
-    if len(role) > 2 and role[0] == role[-1] == '"':
-        role = role[1:-1].replace('""', '"')  # as SQL has it
     return (
         f"session:role:{role}"
         if _PLAIN_ROLE.fullmatch(role)

@@ -13,7 +13,7 @@ from spcs_llm.control.diagnosis.query_steps import CHAT, EMBED, RERANK
 from spcs_llm.control.diagnosis.record import as_text, record
 from spcs_llm.control.diagnosis.subject import Subject
 from spcs_llm.control.identifiers import NotAName, QualifiedName, qualified
-from spcs_llm.control.macro_form import SignInSettings
+from spcs_llm.control.macro_form import SignInSettings, role_of
 from spcs_llm.control.open_session import Dss, open_session
 from spcs_llm.control.session import SqlSession
 from spcs_llm.errors import SettingsError
@@ -112,7 +112,8 @@ class DiagnoseMacro:
         if self._connection is not None:
             settings = SignInSettings(self._connection, None, None, None)
         else:
-            settings = SignInSettings(None, self._own_credential(), None, None)
+            credential = self._own_credential()
+            settings = SignInSettings(None, credential, role_of(credential), None)
         return open_session(settings, self._surroundings.dss, _SQL_SECONDS)
 
     def _own_credential(self) -> CredentialSettings:
