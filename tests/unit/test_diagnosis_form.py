@@ -27,6 +27,17 @@ def no_executor(connection: str) -> Any:
 OUTSIDE = Surroundings(Dss(no_executor))
 
 
+TOKEN = {
+    "programmaticAccessToken": {"token": "abc"},
+    "authenticationMode": "PROGRAMMATIC_ACCESS_TOKEN",
+    "llmEndpointUrl": "http://127.0.0.1:9",
+}
+
+
+def by_step(rows: list[list[str]]) -> dict[str, list[str]]:
+    return {row[0]: row for row in rows}
+
+
 def params(path: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = json.loads((ROOT / path).read_text(encoding="utf-8"))["params"]
     return found
@@ -38,7 +49,14 @@ OWN = {field.name: field for field in vars(DIAGNOSE_FIELDS).values() if isinstan
 
 
 def test_the_fields_of_a_model_are_those_of_its_form_to_the_letter() -> None:
-    assert MACRO[len(MACRO) - len(MODEL) :] == MODEL
+    """A model asks the account's URL for a sign-in only. A diagnosis asks it for the state of the service as well."""
+    theirs = {each["name"]: each for each in MODEL}
+    ours = {each["name"]: each for each in MACRO[len(MACRO) - len(MODEL) :]}
+    model, macro = theirs.pop("snowflakeAccountUrl"), ours.pop("snowflakeAccountUrl")
+    assert list(ours.items()) == list(theirs.items())
+    assert (macro["label"], macro["type"]) == (model["label"], model["type"])
+    assert macro["description"].startswith(model["description"])
+    assert macro["visibilityCondition"] == f"{model['visibilityCondition']} || !model.snowflakeConnection"
 
 
 def test_the_other_fields_are_those_that_the_code_reads() -> None:
@@ -98,16 +116,51 @@ def test_whatever_the_form_leaves_there_is_a_table(config: Any) -> None:
         ("snowflakeConnection", ["SNOW"], "'Snowflake connection' must be text"),
     ],
 )
-def test_a_wrong_field_of_the_macro_is_named(field: str, value: Any, told: str) -> None:
-    config = {
-        "programmaticAccessToken": {"token": "abc"},
-        "authenticationMode": "PROGRAMMATIC_ACCESS_TOKEN",
-        "llmEndpointUrl": "http://127.0.0.1:9",
-        field: value,
-    }
-    rows = DiagnoseMacro(config, OUTSIDE).run()
-    assert rows[0][1] == "failed"
-    assert told in rows[0][2]
+def test_a_wrong_field_of_the_macro_is_named_and_ends_nothing(field: str, value: Any, told: str) -> None:
+    """No query reads it. The fields of the model are in the DSS connection, and this one is not."""
+    rows = DiagnoseMacro({**TOKEN, "snowflakeConnection": "SNOW", field: value}, OUTSIDE).run()
+    assert rows[0][1] == "warning"
+    assert f"Not used: {told}" in rows[0][2]
+    assert rows[0][3] == "Correct the fields that are named here, in the form of this macro."
+    assert by_step(rows)["TCP (endpoint)"][1] == "failed"  # nothing listens there
+
+
+def test_what_is_wrong_with_both_forms_is_said_at_once() -> None:
+    form = {**TOKEN, "llmEndpointUrl": "", "capability": "SINGING"}
+    (_, result, seen, hint, _), *_ = DiagnoseMacro(form, OUTSIDE).run()
+    assert result == "failed"
+    assert "'LLM endpoint URL' is empty" in seen
+    assert "'Capability' must be one of" in seen
+    assert "in its settings of the DSS connection, the others in the form of this macro" in hint
+
+
+@pytest.mark.parametrize(("field", "value"), [("serviceName", "just_a_name"), ("logLines", -1)])
+@pytest.mark.parametrize("connection", [None, ""])
+def test_fields_that_the_form_hides_without_a_connection_are_not_read(
+    field: str, value: Any, connection: str | None
+) -> None:
+    rows = DiagnoseMacro({**TOKEN, "snowflakeConnection": connection, field: value}, OUTSIDE).run()
+    assert rows[0][1] == "ok"
+    assert "select a 'Snowflake connection'" in by_step(rows)["Log"][2]
+
+
+@pytest.mark.parametrize(
+    ("account", "seen", "hint"),
+    [
+        (None, "Not asked: 'Snowflake account URL' is empty", "enter 'Snowflake account URL'"),
+        ("a b", "Not asked: 'Snowflake account URL' is not a URL", "select a 'Snowflake connection'"),
+        ("https://evil.example.com", "Not asked: 'Snowflake account URL' does not name a host", "select a"),
+    ],
+)
+def test_nobody_is_said_to_lack_a_right_where_snowflake_was_not_asked(
+    account: str | None, seen: str, hint: str
+) -> None:
+    macro = DiagnoseMacro({**TOKEN, "snowflakeAccountUrl": account}, OUTSIDE)
+    state = by_step(macro.run())["Service state"]
+    assert state[1] == "skipped"
+    assert seen in state[2]
+    assert hint in state[3]
+    assert "SQL" not in macro._subject.facts.errors
 
 
 def test_the_state_of_the_service_is_asked_for_with_the_role_of_the_key_pair(

@@ -26,6 +26,10 @@ logger = one_line_logger(__name__)
 
 FIND_OUT = "AUTOMATIC"
 _SQL_SECONDS = 50.0
+_ENTER_ACCOUNT = (
+    "To see it with the rights of your token, enter 'Snowflake account URL'. Or select a 'Snowflake connection' whose"
+    " role has MONITOR on the service and on its compute pool."
+)
 _KINDS = {"CHAT": CHAT, "EMBEDDING": EMBED, "RERANKING": RERANK}
 
 
@@ -66,8 +70,11 @@ class DiagnoseMacro:
         form = FormValues(self._config)
         capability = DIAGNOSE_FIELDS.capability.read(form)
         self._connection = DIAGNOSE_FIELDS.connection.read(form)
-        service = _service(form)
-        log_lines = DIAGNOSE_FIELDS.log_lines.read(form)
+        has_connection = (
+            self._connection is not None
+        )  # without one, the form hides these, and DSS keeps their values
+        service = _service(form) if has_connection else None
+        log_lines = DIAGNOSE_FIELDS.log_lines.read(form) if has_connection else 0
         self._fails = DIAGNOSE_FIELDS.fail_on_problem.read(form)
         self._subject = Subject(
             self._config,
@@ -117,10 +124,14 @@ class DiagnoseMacro:
         return open_session(settings, self._surroundings.dss, _SQL_SECONDS)
 
     def _own_credential(self) -> CredentialSettings:
-        credential = self._subject.settings.credential
-        account = credential.account or FIELDS.account.read(FormValues(self._config))
+        credential, form = self._subject.settings.credential, FormValues(self._config)
+        account = credential.account or FIELDS.account.read(form)
+        if account is None and form.get(FIELDS.account.name) is not None:
+            raise form.error()
         if account is None:
-            raise SettingsError("'Snowflake account URL' is empty, and so is 'Snowflake connection'.")
+            raise SettingsError(
+                "'Snowflake account URL' is empty, and so is 'Snowflake connection'.", _ENTER_ACCOUNT
+            )
         if not is_snowflakes(account):
             raise SettingsError("'Snowflake account URL' does not name a host of Snowflake.")
         return replace(credential, account=account)

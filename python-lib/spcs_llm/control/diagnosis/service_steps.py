@@ -15,7 +15,7 @@ from spcs_llm.control.identifiers import quoted as in_sql
 from spcs_llm.control.services import GIVEN_UP, Container, Service, read_containers, read_pools, read_services
 from spcs_llm.control.session import Row, SqlSession
 from spcs_llm.control.start_failures import start_failures
-from spcs_llm.errors import ModelError, NotFound, SpcsError, SqlError
+from spcs_llm.errors import ModelError, NotFound, SettingsError, SpcsError, SqlError
 from spcs_llm.query_context import QueryContext
 from spcs_llm.server_text.foreign_text import without_markup
 
@@ -49,6 +49,8 @@ class ServiceSteps:
             return skipped(_NO_SQL, _SELECT)
         try:
             self._state = self._described(context)
+        except SettingsError as error:
+            return skipped(f"Not asked: {error.message}", error.hint or _SELECT)
         except SpcsError as error:
             self._subject.facts.errors["SQL"] = error
             if self._subject.sql_is_the_callers:
@@ -192,7 +194,10 @@ class ServiceSteps:
         wanted = min(self._subject.log_lines, _LOG_LINES)
         service = self._subject.facts.service
         if wanted <= 0:
-            return skipped("Not asked for: enter the number of lines as 'Log lines'.")
+            with_connection = (
+                "select a 'Snowflake connection', and " if self._subject.sql_is_the_callers else ""
+            )
+            return skipped(f"Not asked for: {with_connection}enter the number of lines as 'Log lines'.")
         if self._session is None or service is None or not self._containers:
             return skipped("The service does not have a container whose log can be read.")
         shown: list[str] = []

@@ -6,13 +6,18 @@ import contextlib
 
 from spcs_llm.control.diagnosis.finding import Outcome, ok, warning
 from spcs_llm.control.diagnosis.subject import Subject
-from spcs_llm.errors import NetworkError
+from spcs_llm.errors import NetworkError, SettingsError, SpcsError
 from spcs_llm.protocol_choices import PROTOCOLS
 from spcs_llm.query_context import QueryContext
 from spcs_llm.settings import FIELDS, Settings, TokenSignIn
 from spcs_llm.urls import BaseUrl, is_loopback, is_private_link, is_snowflakes
 
 _INGRESS_SECONDS = 90.0
+_MACROS_FORM = "Correct the fields that are named here, in the form of this macro."
+_BOTH_FORMS = (
+    "Correct the fields that are named here: those of a model in its settings of the DSS connection, the others in the"
+    " form of this macro."
+)
 _RESOLVES_PRIVATELY = (
     "This is a private link host: DSS must resolve it by a private DNS zone. SYSTEM$GET_PRIVATELINK_CONFIG() lists"
     " the names that the zone needs."
@@ -21,15 +26,26 @@ _RESOLVES_PRIVATELY = (
 
 def settings(subject: Subject, context: QueryContext) -> Outcome:
     """Whether the form can be used, its key and its chat template included."""
-    read = subject.read()
-    if subject.problem is not None:
-        raise subject.problem
+    try:
+        read = subject.read()
+    except SettingsError as error:
+        raise _with_problem(error, subject.problem) from None
     with contextlib.suppress(NetworkError):  # the proxy or the CA bundle: the steps of the network say so
         _ = subject.connection
     protocol = PROTOCOLS[read.protocol.name].title
     seen = f"{_sign_in(subject)}, protocol {protocol}, {_times(read)}."
-    problem = _impatient(read)
-    return warning(seen, problem) if problem else ok(seen)
+    hint = _impatient(read)
+    if subject.problem is not None:  # no query reads these fields
+        seen = f"{seen} Not used: {subject.problem.message}"
+        return warning(seen, f"{_MACROS_FORM} {hint}".strip(), subject.problem)
+    return warning(seen, hint) if hint else ok(seen)
+
+
+def _with_problem(error: SettingsError, problem: SpcsError | None) -> SettingsError:
+    """The error of the model's settings, with what is wrong with the other fields: all is said at once."""
+    if problem is None:
+        return error
+    return SettingsError(f"{error.message} {problem.message}", error.hint or _BOTH_FORMS)
 
 
 def _sign_in(subject: Subject) -> str:

@@ -88,7 +88,7 @@ class Subject:
         capability: The kind of query to ask: `chat`, `embed` or `rerank`; None finds it out by asking.
         log_lines: How many lines of the containers' logs to show.
         sql_is_the_callers: Whether the session for SQL is of the user who calls the service.
-        problem: What is wrong with the fields that a model does not have, if anything is.
+        problem: What is wrong with the fields that a model does not have, if anything is. They are left out.
         observations: What came back on all connections.
         facts: What the steps have found out.
     """
