@@ -41,6 +41,7 @@ class FormValues:
 
     def __init__(self, values: Any) -> None:
         self._values: Mapping[str, Any] = values if isinstance(values, Mapping) else {}
+        self._left_out: set[str] = set()
         self.complaints: list[str] = []
 
     def get(self, name: str) -> Any:
@@ -52,25 +53,32 @@ class FormValues:
         Returns:
             The value as it is; None for text that is blank, and for a field that is missing.
         """
-        value = self._values.get(name)
+        value = None if name in self._left_out else self._values.get(name)
         return None if isinstance(value, str) and not value.strip() else value
 
+    def leave_out(self, *fields: Field[Any]) -> None:
+        """Reads fields as empty that other fields make needless: the form hides them, and DSS keeps their values."""
+        self._left_out.update(field.name for field in fields)
+
     def complain(self, field: Field[Any], problem: str) -> None:
-        """Adds a complaint.
+        """Adds a complaint, once however often the field is read.
 
         Args:
             field: The field, which the complaint names by its label.
-            problem: What is wrong, to follow the label.
+            problem: What is wrong, to follow the label, without a full stop.
         """
-        self.complaints.append(f"'{field.label}' {problem}.")
+        complaint = f"'{field.label}' {problem}."
+        if complaint not in self.complaints:
+            self.complaints.append(complaint)
 
     def error(self) -> SettingsError:
         """The error that holds every complaint."""
         return SettingsError(" ".join(self.complaints))
 
-    def complaints_about(self, field: Field[Any]) -> list[str]:
-        """What is wrong with a field so far."""
-        return [complaint for complaint in self.complaints if complaint.startswith(f"'{field.label}' ")]
+    def complaints_about(self, *fields: Field[Any]) -> list[str]:
+        """What is wrong with fields so far. One that is wrong is not empty as well."""
+        beginnings = tuple(f"'{field.label}' " for field in fields)
+        return [complaint for complaint in self.complaints if complaint.startswith(beginnings)]
 
 
 @dataclass(frozen=True)
@@ -269,7 +277,7 @@ class HostsField(Field["tuple[str, ...] | None"]):
         try:
             return parse_hosts(_as_text(value))
         except UrlError as error:
-            raise Unfit(f"must be host names separated by commas: one {error}") from None
+            raise Unfit(f"must be host names separated by commas, and {error}") from None
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from spcs_llm.form_fields import (
     UrlField,
     WholeField,
 )
-from spcs_llm.protocol_choices import AUTOMATIC, OPENAI, PREDICT, PROTOCOLS
+from spcs_llm.protocol_choices import AUTOMATIC, MODEL_SERVING, OPENAI, PREDICT, PROTOCOLS
 from spcs_llm.server_text.log_lines import one_line_logger
 from spcs_llm.urls import (
     DSS_VARIABLE,
@@ -125,6 +125,12 @@ class FIELDS:
     nodes = WholeField[int]("nodeCount", "Number of nodes", 1, most=10_000)
 
 
+# What a protocol does not read, and the form hides for it.
+_NEEDLESS: Mapping[str, tuple[Field[Any], ...]] = {
+    OPENAI: (FIELDS.handling_mode, FIELDS.chat_template, FIELDS.method_name, FIELDS.input_column),
+    PREDICT: (FIELDS.model_name, FIELDS.method_name, FIELDS.drop_refused_settings),
+    MODEL_SERVING: (FIELDS.drop_refused_settings,),
+}
 LABELS = {field.name: field.label for field in vars(FIELDS).values() if isinstance(field, Field)}
 
 
@@ -335,7 +341,8 @@ def read_sign_in(form: FormValues) -> SignIn | None:
     Returns:
         The sign-in; None after a complaint.
     """
-    return _SIGN_INS[FIELDS.sign_in.read(form)](form)
+    mode = FIELDS.sign_in.read(form)
+    return None if form.complaints_about(FIELDS.sign_in) else _SIGN_INS[mode](form)
 
 
 def _check_destination(form: FormValues, address: UrlField, url: BaseUrl, allowed: Collection[str]) -> None:
@@ -371,17 +378,22 @@ def _tell_destination(label: str, host: str) -> None:
 
 
 def _protocol_settings(form: FormValues) -> ProtocolSettings:
+    protocol = FIELDS.protocol.read(form)
+    form.leave_out(*_NEEDLESS.get(protocol, ()))
+    handling_mode = FIELDS.handling_mode.read(form)
+    if handling_mode != CUSTOM_TEMPLATE:
+        form.leave_out(FIELDS.chat_template)
     settings = ProtocolSettings(
-        FIELDS.protocol.read(form),
-        FIELDS.handling_mode.read(form),
+        protocol,
+        handling_mode,
         FIELDS.chat_template.read(form),
         FIELDS.model_name.read(form),
         FIELDS.method_name.read(form),
         FIELDS.input_column.read(form),
         FIELDS.drop_refused_settings.read(form),
     )
-    needs_template = settings.handling_mode == CUSTOM_TEMPLATE and settings.name != OPENAI
-    if needs_template and settings.chat_template is None:
+    lacks_template = settings.chat_template is None and not form.complaints_about(FIELDS.chat_template)
+    if handling_mode == CUSTOM_TEMPLATE and lacks_template:
         form.complain(
             FIELDS.chat_template,
             "is empty: paste the model's Jinja template, or choose another handling mode",

@@ -16,6 +16,7 @@ HAS_VARIABLE = (
     " presets: enter the value itself"
 )
 INVISIBLE = re.compile("[\u200b-\u200f\u2060\ufeff]")
+_MAX_QUOTED = 100
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _ACCOUNT_DOMAINS = (".snowflakecomputing.com", ".snowflakecomputing.cn")
 _ENDPOINT_DOMAINS = (".snowflakecomputing.app", ".snowflake.app")
@@ -279,6 +280,13 @@ def parse_hosts(text: str) -> tuple[str, ...]:
         The names in lower case, without their ports.
 
     Raises:
-        UrlError: If one of them is not a usable host.
+        UrlError: If one of them is not a usable host. It says which.
     """
-    return tuple(parse_base_url(item).host for item in re.split(r"[\s,;]+", text) if item)
+    hosts: list[str] = []
+    for item in filter(None, re.split(r"[\s,;]+", text)):
+        try:
+            hosts.append(parse_base_url(item).host)
+        except UrlError as error:
+            error.args = (f"'{item[:_MAX_QUOTED]}' {error}",)
+            raise
+    return tuple(hosts)

@@ -10,7 +10,6 @@ from spcs_llm.control.executor_session import ExecutorSession
 from spcs_llm.control.identifiers import QualifiedName
 from spcs_llm.control.macro_form import read_cost, read_discover, read_operate
 from spcs_llm.control.open_session import Dss, open_session
-from spcs_llm.control.service_patterns import Pattern
 from spcs_llm.control.sql_api import SqlApiSession
 from spcs_llm.errors import SettingsError
 from spcs_llm.settings import KeyPairSignIn, OAuthSignIn, TokenSignIn
@@ -116,9 +115,51 @@ def test_an_odd_dry_run_is_refused(value: Any) -> None:
 
 def test_services_on_one_line_are_told_to_be_on_several() -> None:
     """Lists of hosts, in the same forms, are parted by commas."""
+    with pytest.raises(SettingsError, match="one on each line"):
+        read_operate({"snowflakeConnection": "S", "services": "ML.PROD.CHAT, ML.PROD.EMBED"})
+
+
+def test_all_complaints_about_a_macro_are_made_at_once() -> None:
+    form = {
+        "snowflakeConnection": "S",
+        "services": "foo\nA.B.C;\n" + "\n".join("abcde"),
+        "listedServices": "bar",
+        "waitSeconds": -1,
+        "dryRun": "maybe",
+    }
     with pytest.raises(SettingsError) as refused:
-        Pattern.read("ML.PROD.CHAT, ML.PROD.EMBED")
-    assert "one on each line" in refused.value.hint
+        read_operate(form)
+    told = str(refused.value)
+    assert "'Services' has what is not a full name: 'foo', 'A.B.C;', 'a', 'b', 'c' and 2 more. Write" in told
+    assert "'Services found' has what is not a full name: 'bar'. Write" in told
+    assert "'Wait' must be" in told
+    assert "'Only show what would be done' must be" in told
+
+
+@pytest.mark.parametrize(
+    ("read", "form", "told"),
+    [
+        (
+            read_operate,
+            {"snowflakeConnection": {"name": "x"}, "services": "A.B.C"},
+            "'Snowflake connection' must be text.",
+        ),
+        (
+            read_operate,
+            {"snowflakeConnection": "S", "listedServices": {"name": "x"}},
+            "'Services found' must be text.",
+        ),
+        (
+            read_discover,
+            {**OAUTH, "authenticationMode": "OAUTH2"},
+            "'Sign-in' must be one of OAUTH, KEY_PAIR, PROGRAMMATIC_ACCESS_TOKEN.",
+        ),
+    ],
+)
+def test_what_is_wrong_is_neither_said_twice_nor_called_empty(read: Any, form: Any, told: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        read(form)
+    assert refused.value.message == told
 
 
 def test_services_are_lines_and_what_was_picked_each_once() -> None:

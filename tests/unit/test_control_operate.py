@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spcs_llm.control.families import price_list
-from spcs_llm.control.identifiers import QualifiedName
+from spcs_llm.control.identifiers import NotAName, QualifiedName
 from spcs_llm.control.operate import Operation, operate
 from spcs_llm.control.operated import Outcome, Verb
 from spcs_llm.control.service_patterns import Pattern
-from spcs_llm.errors import LoginError, NetworkError, SettingsError, SqlError
+from spcs_llm.errors import LoginError, NetworkError, SqlError
 
 from .scripted_session import ABSENT, NO_PRIVILEGE, ScriptedSession, rows
 
@@ -112,7 +112,7 @@ JOB, BUILD = "ML|PROD|NIGHTLY|RUNNING|GPU|true|1", "ML|PROD|MODEL_BUILD_1|RUNNIN
 )
 def test_a_pattern_means_full_names(pattern: str, fits: Any, not_: Any) -> None:
     if fits is None:
-        with pytest.raises(SettingsError, match="'Services'"):
+        with pytest.raises(NotAName):
             Pattern.read(pattern)
         return
     read = Pattern.read(pattern)

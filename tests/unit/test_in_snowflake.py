@@ -494,6 +494,32 @@ def test_the_fields_are_those_of_the_form() -> None:
         assert "required" not in param
 
 
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (
+            {"service": None},
+            "'Service' is empty: enter the full name of a service, DATABASE.SCHEMA.SERVICE, or select one of"
+            " 'Services found'. With engine JOB, enter a model and a compute pool instead.",
+        ),
+        (
+            {"service": None, "engine": "SERVICE"},
+            "'Service' is empty: enter the full name of a service, DATABASE.SCHEMA.SERVICE, or select one of"
+            " 'Services found'.",
+        ),
+        ({"service": None, "listedService": {}}, "'Services found' must be text."),
+        ({"promptTemplate": {}}, "'Prompt' must be text."),
+        ({"task": "EMBEDDING", "textColumn": {}}, "'Text column' must be text."),
+    ],
+)
+def test_a_complaint_is_one_sentence_and_what_is_wrong_is_not_called_empty(
+    changes: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(SettingsError) as refused:
+        read_settings({**CHAT, **changes})
+    assert refused.value.message == told
+
+
 @pytest.mark.parametrize("empty", [None, "", "  ", []])
 def test_empty_fields_mean_what_absent_ones_mean(empty: Any) -> None:
     names = [field.name for field in vars(RecipeFields).values() if hasattr(field, "kinds")]

@@ -228,6 +228,25 @@ def test_choices_are_listed_when_none_is_made() -> None:
     )
 
 
+def test_a_wrong_choice_is_told_once_and_no_preset_is_missed_for_it() -> None:
+    assert complaint(authenticationMode="OAUTH2", oauth=None) == (
+        "[settings] 'Sign-in' must be one of OAUTH, KEY_PAIR, PROGRAMMATIC_ACCESS_TOKEN."
+    )
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"), [("*.a.example", "is not a URL"), ("${hosts}", "contains a DSS variable")]
+)
+def test_a_wrong_host_in_a_list_is_quoted(wrong: str, why: str) -> None:
+    told = complaint(allowedHosts=f"b.example, {wrong}")
+    assert f"'Hosts outside Snowflake' must be host names separated by commas, and '{wrong}' {why}" in told
+
+
+def test_a_template_that_is_no_text_is_not_called_empty() -> None:
+    told = complaint(modelHandlingMode="TEXT_GENERATION_CUSTOM", chatTemplate=["x"])
+    assert told == "[settings] 'Chat template' must be text."
+
+
 def test_a_custom_template_must_be_there() -> None:
     assert "'Chat template' is empty" in complaint(modelHandlingMode="TEXT_GENERATION_CUSTOM")
 

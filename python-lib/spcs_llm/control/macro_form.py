@@ -6,7 +6,7 @@ in no defaults: what a field means when it is absent stands here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
@@ -26,6 +26,7 @@ from spcs_llm.form_fields import (
 from spcs_llm.settings import FIELDS, CredentialSettings, KeyPairSignIn, read_sign_in
 from spcs_llm.urls import is_snowflakes
 
+_MAX_NAMED = 5
 ACCOUNT, DATABASE, SCHEMA = "ACCOUNT", "DATABASE", "SCHEMA"
 
 T = TypeVar("T")
@@ -104,6 +105,12 @@ class MacroFields:
     credit_price = OptionalNumberField("creditPrice", "Cost of a credit", None, most=10_000)
 
 
+# What a scope does not read, and the form hides for it.
+_NEEDLESS: Mapping[str, tuple[Field[Any], ...]] = {
+    ACCOUNT: (MacroFields.database, MacroFields.schema),
+    DATABASE: (MacroFields.schema,),
+    SCHEMA: (),
+}
 SIGN_IN_FIELDS: tuple[Field[Any], ...] = (
     MacroFields.connection,
     FIELDS.sign_in,
@@ -253,7 +260,7 @@ def read_sign_in_settings(form: FormValues) -> SignInSettings:
     """
     connection = MacroFields.connection.read(form)
     role, warehouse = MacroFields.role.read(form), MacroFields.warehouse.read(form)
-    if connection is not None:
+    if connection is not None or form.complaints_about(MacroFields.connection):
         return SignInSettings(connection, None, role, warehouse)
     if not any(form.get(field.name) for field in (FIELDS.oauth, FIELDS.key_pair, FIELDS.token)):
         form.complain(
@@ -288,23 +295,44 @@ def _read(config: Any, read: Callable[[FormValues], T]) -> T:
 
 def _scope(form: FormValues) -> Scope:
     scope = MacroFields.scope.read(form)
+    form.leave_out(*_NEEDLESS[scope])
     database, schema = MacroFields.database.read(form), MacroFields.schema.read(form)
     if scope != ACCOUNT and form.get(MacroFields.database.name) is None:
         form.complain(MacroFields.database, "is empty: enter the database to look into")
     if scope == SCHEMA and form.get(MacroFields.schema.name) is None:
         form.complain(MacroFields.schema, "is empty: enter the schema to look into")
-    return Scope(None if scope == ACCOUNT else database, schema if scope == SCHEMA else None)
+    return Scope(database, schema)
 
 
 def _services(form: FormValues) -> tuple[Pattern, ...]:
     """The lines of the field, and what was chosen from the list beside it."""
-    typed_lines, chosen = MacroFields.services.read(form) or (), MacroFields.listed_services.read(form) or ()
-    patterns = [Pattern.read(line) for line in typed_lines if not line.startswith("#")]
-    patterns += [Pattern.chosen(text) for text in chosen if not text.startswith("#")]
+    patterns = _patterns(form, MacroFields.services, Pattern.read)
+    patterns += _patterns(form, MacroFields.listed_services, Pattern.chosen)
     found = tuple(dict.fromkeys(patterns))
-    if not found and not form.complaints_about(MacroFields.services):
+    if not found and not form.complaints_about(MacroFields.services, MacroFields.listed_services):
         form.complain(
             MacroFields.services,
             "is empty: enter full names (DATABASE.SCHEMA.SERVICE), one on each line; * stands for any characters",
+        )
+    return found
+
+
+def _patterns(form: FormValues, field: LinesField, read: Callable[[str], Pattern]) -> list[Pattern]:
+    found: list[Pattern] = []
+    unfit: list[str] = []
+    for line in field.read(form) or ():
+        if line.startswith("#"):
+            continue
+        try:
+            found.append(read(line))
+        except NotAName:
+            unfit.append(f"'{line}'")
+    if unfit:
+        more = f" and {len(unfit) - _MAX_NAMED} more" if len(unfit) > _MAX_NAMED else ""
+        form.complain(
+            field,
+            f"has what is not a full name: {', '.join(unfit[:_MAX_NAMED])}{more}. Write DATABASE.SCHEMA.SERVICE, one on"
+            " each line, with each part in double quotes that has other characters than letters, digits and"
+            " underscores. * stands for any characters, as in ML.PROD.*",
         )
     return found

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from spcs_llm.control.identifiers import NotAName, QualifiedName, parts, qualified, typed
 from spcs_llm.control.services import Service, listed_services
 from spcs_llm.control.session import SqlSession
-from spcs_llm.errors import SettingsError, SqlError
+from spcs_llm.errors import SqlError
 
 
 @dataclass(frozen=True)
@@ -38,18 +38,12 @@ class Pattern:
             The pattern.
 
         Raises:
-            SettingsError: If it does not have three parts.
+            NotAName: If it does not have three parts that are names.
         """
         names = parts(text)
         if len(names) != 3:
-            raise SettingsError(
-                f"'Services' has a line that is not a full name: {text}.",
-                "Write DATABASE.SCHEMA.SERVICE, one on each line; * stands for any characters, as in ML.PROD.*.",
-            )
-        try:
-            shown = [_shown(name) for name in names]
-        except NotAName as problem:
-            raise SettingsError(f"'Services' has a line with a part that {problem}: {text}.") from None
+            raise NotAName("must have three parts: DATABASE.SCHEMA.SERVICE")
+        shown = [_shown(name) for name in names]
         fixed = [name if "*" not in name else None for name in shown]
         pieces = tuple(tuple(name.split("*")) for name in shown)
         return cls(text, fixed[0], fixed[1] if fixed[0] else None, pieces)
@@ -70,7 +64,7 @@ class Pattern:
             The pattern.
 
         Raises:
-            SettingsError: As `read`.
+            NotAName: As `read`.
         """
         try:
             return cls.of(qualified(text))

@@ -146,6 +146,30 @@ class RecipeFields:
     retry_failures = FlagField("retryFailures", "Try failed rows again", False)
 
 
+# What a task or an engine does not read, and the form hides for it.
+_NEEDLESS: Mapping[str, tuple[Field[Any], ...]] = {
+    CHAT: (RecipeFields.text_column, RecipeFields.vector_type),
+    EMBEDDING: (
+        RecipeFields.template,
+        RecipeFields.system,
+        RecipeFields.examples,
+        RecipeFields.schema,
+        RecipeFields.temperature,
+        RecipeFields.max_tokens,
+        RecipeFields.stops,
+    ),
+    AUTO: (),
+    SERVICE: (
+        RecipeFields.model,
+        RecipeFields.listed_model,
+        RecipeFields.version,
+        RecipeFields.pool,
+        RecipeFields.listed_pool,
+    ),
+    JOB: (RecipeFields.service, RecipeFields.listed_service),
+}
+
+
 @dataclass(frozen=True)
 class JobSettings:
     """What a job is to do.
@@ -233,12 +257,13 @@ def read_settings(config: Any) -> JobSettings:
     fields = RecipeFields
     task = fields.task.read(form)
     engine = fields.engine.read(form)
+    form.leave_out(*_NEEDLESS[task], *_NEEDLESS[engine])
     service, model, pool = _who_answers(form, engine)
     method, function = _method(form)
     if engine == JOB and function is not None:
         form.complain(fields.method, "is a function of a service, and engine JOB runs a method of a model")
     template, text_column = _content(form, task)
-    schema = fields.schema.read(form) if task == CHAT else None
+    schema = fields.schema.read(form)
     keys = fields.keys.read(form)
     if not keys and not form.complaints_about(fields.keys):
         form.complain(
@@ -255,8 +280,8 @@ def read_settings(config: Any) -> JobSettings:
         "method": method,
         "function": function,
         "template": template,
-        "system": fields.system.read(form) if task == CHAT else None,
-        "examples": fields.examples.read(form) if task == CHAT else (),
+        "system": fields.system.read(form),
+        "examples": fields.examples.read(form),
         "text_column": text_column,
         "keys": keys,
         "kept": fields.kept.read(form),
@@ -300,9 +325,9 @@ def _who_answers(
     model = _full_name(form, fields.model, fields.listed_model)
     pool = fields.pool.read(form) or _listed_pool(form)
     complaints = form.complaints_about
-    lacks_service = service is None and not complaints(fields.service)
-    lacks_model = model is None and not complaints(fields.model)
-    lacks_pool = pool is None and not complaints(fields.pool)
+    lacks_service = service is None and not complaints(fields.service, fields.listed_service)
+    lacks_model = model is None and not complaints(fields.model, fields.listed_model)
+    lacks_pool = pool is None and not complaints(fields.pool, fields.listed_pool)
     if engine == JOB or (engine == AUTO and lacks_service and not (lacks_model and lacks_pool)):
         if lacks_model:
             form.complain(
@@ -316,15 +341,13 @@ def _who_answers(
                 "is empty: enter the compute pool that the job is to run on, or select one of 'Compute pools found'",
             )
     elif lacks_service:
-        or_model = " With engine JOB, enter a model and a compute pool instead." if engine == AUTO else ""
+        or_model = ". With engine JOB, enter a model and a compute pool instead" if engine == AUTO else ""
         form.complain(
             fields.service,
-            "is empty: enter the full name of a service, DATABASE.SCHEMA.SERVICE, or select one of 'Services found'."
-            + or_model,
+            "is empty: enter the full name of a service, DATABASE.SCHEMA.SERVICE, or select one of 'Services found'"
+            f"{or_model}",
         )
-    if engine == SERVICE:
-        return service, None, None
-    return (None if engine == JOB else service), model, pool
+    return service, model, pool
 
 
 def _full_name(form: FormValues, field: Field[Any], listed: Field[Any]) -> QualifiedName | None:
@@ -364,14 +387,15 @@ def _method(form: FormValues) -> tuple[str | None, QualifiedName | None]:
 def _content(form: FormValues, task: str) -> tuple[Template | None, str | None]:
     if task == EMBEDDING:
         column = RecipeFields.text_column.read(form)
-        if column is None:
+        if column is None and not form.complaints_about(RecipeFields.text_column):
             form.complain(RecipeFields.text_column, "is empty: select the column to embed")
         return None, column
     text = RecipeFields.template.read(form)
     if text is None:
-        form.complain(
-            RecipeFields.template, "is empty: write a prompt, with {{column}} where a column is to be put"
-        )
+        if not form.complaints_about(RecipeFields.template):
+            form.complain(
+                RecipeFields.template, "is empty: write a prompt, with {{column}} where a column is to be put"
+            )
         return None, None
     template = read_template(text)
     if not template.columns:
