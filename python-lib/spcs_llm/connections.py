@@ -51,6 +51,7 @@ from spcs_llm.snowflake.token_cache import TokenCache
 from spcs_llm.urls import BaseUrl
 
 _MAX_KEPT = 256
+_HAS_PATH = "'LLM endpoint URL' has a path, which is put before that of each request: remove it unless the service is there."
 _numbers = itertools.count(1)
 
 ReadToken = Callable[[Any], str]
@@ -137,6 +138,7 @@ class EndpointClient:
     Attributes:
         state: What all clients of the endpoint share.
         credential: Whose requests these are.
+        url: The endpoint's URL.
         endpoint: Sends the requests.
         batcher: Joins the rows of several queries into one request.
 
@@ -149,6 +151,7 @@ class EndpointClient:
     def __init__(self, state: EndpointState, credential: Credential, settings: EndpointSettings) -> None:
         self.state = state
         self.credential = credential
+        self.url = settings.url
         tokens = credential.tokens_for(settings.url.netloc)
         if settings.service_api_key is not None:
             tokens = WithServiceKey(tokens, settings.service_api_key)
@@ -218,7 +221,10 @@ class Connection:
         """
         if error.status not in NO_SUCH_PATH or names_its_reason(error):
             return error
-        return self.automatic().explained(error, kind, self.protocol_name, context)
+        explained = self.automatic().explained(error, kind, self.protocol_name, context)
+        if explained is error:
+            name_path(error, self.client.url)
+        return explained
 
     @property
     def batcher(self) -> Batcher:
@@ -227,6 +233,17 @@ class Connection:
     @property
     def credential_id(self) -> str:
         return self.client.credential.id
+
+
+def name_path(error: SpcsError, url: BaseUrl) -> None:
+    """Puts in the hint of an error about a missing path that the endpoint's URL has one, which may be why.
+
+    Args:
+        error: The error, whose hint is changed in place, once.
+        url: The endpoint's URL.
+    """
+    if url.path and _HAS_PATH not in error.hint:
+        error.hint = f"{_HAS_PATH} {error.hint}".rstrip()
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,7 @@ from spcs_llm.urls import (
     names_another_account,
     parse_account_url,
     parse_endpoint_url,
+    without_method,
 )
 
 logger = one_line_logger(__name__)
@@ -301,6 +302,8 @@ def read_settings(config: Any) -> Settings:
     protocol = _protocol_settings(form)
     mode = FIELDS.sign_in.read(form)
     url = FIELDS.endpoint.read(form)
+    if url is not None and protocol.method_name is not None:
+        url = without_method(url, protocol.method_name)
     account = None if mode == PROGRAMMATIC_ACCESS_TOKEN else FIELDS.account.read(form)
     if account and url and names_another_account(account, url):
         form.complain(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 _HOST = re.compile(
@@ -32,12 +32,16 @@ _REGION_OF_SQL = re.compile(
     r"^[a-z0-9-]+\.(aws(-[a-z]+)+-\d|gcp(-[a-z]+)+\d|azure-[a-z]*(north|south|east|west|central|usgov)[a-z]*\d?)(\.|$)"
 )
 _ORGANIZATION_AND_ACCOUNT = re.compile(r"^([a-z0-9]+)\.([a-z][a-z0-9_-]*)$", re.IGNORECASE)
+# What is copied with an address, of which the plugin asks for another path: it is no base of one.
 _ENDPOINT_SUFFIXES = (
     "/predict",
     "/__call__",
     "/--call--",
+    "/encode",
     "/v1/chat/completions",
+    "/v1/chat",
     "/v1/completions",
+    "/v1/responses",
     "/v1/embeddings",
     "/v1/rerank",
     "/v1/ranking",
@@ -46,7 +50,12 @@ _ENDPOINT_SUFFIXES = (
     "/embeddings",
     "/embed",
     "/rerank",
+    "/docs",
+    "/redoc",
+    "/openapi.json",
+    "/health",
 )
+_ONE_MODEL = re.compile(r"(?<=/v1/models)/.*$")  # the name of a model may have slashes
 # Also over private link, by region or by organization and account (SYSTEM$GET_PRIVATELINK_CONFIG).
 _SNOWSIGHT = re.compile(
     r"app\.snowflake\.com|app(\..+|-[^.]+-[^.]+)\.privatelink\.snowflakecomputing\.(com|cn)"
@@ -170,10 +179,27 @@ def parse_endpoint_url(text: str) -> BaseUrl:
         )
     if is_snowsight(url.host) or ("." not in url.host and not is_loopback(url.host)):
         raise UrlError("does not name a service's endpoint: copy ingress_url from SHOW ENDPOINTS IN SERVICE")
-    for suffix in _ENDPOINT_SUFFIXES:
-        if url.path.endswith(suffix):
-            return BaseUrl(url.scheme, url.host, url.port, url.path[: -len(suffix)].rstrip("/"))
-    return url
+    url = replace(url, path=_ONE_MODEL.sub("", url.path))
+    return next((_before(url, suffix) for suffix in _ENDPOINT_SUFFIXES if url.path.endswith(suffix)), url)
+
+
+def without_method(url: BaseUrl, name: str) -> BaseUrl:
+    """A service endpoint's address without a method that was pasted with it, in any of its spellings.
+
+    Args:
+        url: The address.
+        name: The method's name, with or without slashes around it.
+
+    Returns:
+        The address.
+    """
+    name = name.strip("/").replace("-", "_")
+    at_end = f"/{name}"
+    return _before(url, at_end) if name and url.path.replace("-", "_").endswith(at_end) else url
+
+
+def _before(url: BaseUrl, suffix: str) -> BaseUrl:
+    return replace(url, path=url.path[: -len(suffix)].rstrip("/"))
 
 
 def parse_account_url(text: str) -> BaseUrl:

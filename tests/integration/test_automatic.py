@@ -249,3 +249,23 @@ def test_a_model_of_the_other_kind_is_said_to_be_one(
     assert "embedding" in raised.value.message
     assert "chat" in str(raised.value)
     assert "endpoint" in raised.value.hint, "what to do is said"
+
+
+@pytest.mark.parametrize("chosen", ["AUTOMATIC", "PREDICT", "MODEL_SERVING", "OPENAI"])
+def test_a_path_in_the_url_is_named_where_nothing_is_found_below_it(world: World, chosen: str) -> None:
+    service = world.service("OPENAI", "chat")
+    model = world.model(service, chosen, llmEndpointUrl=f"{service.url}/nowhere")
+    for _ in range(2):  # the second finds a failure that is remembered
+        with pytest.raises(SpcsError) as refused:
+            chat(model)
+        assert refused.value.hint.count("'LLM endpoint URL' has a path, which is put before") == 1
+    with pytest.raises(SpcsError) as refused:
+        embed(world.model(world.service("PREDICT", "chat"), "PREDICT"))
+    assert "has a path" not in refused.value.hint
+
+
+def test_a_method_that_was_pasted_with_the_url_is_asked_for_once(world: World) -> None:
+    service = world.service("MODEL_SERVING", "embedding")
+    for pasted in ("/encode", "/docs", "/v1/models/all/of/it"):
+        model = world.model(service, "MODEL_SERVING", llmEndpointUrl=service.url + pasted)
+        assert embed(model) == ANSWERS["embedding"]

@@ -303,10 +303,8 @@ def test_a_method_that_is_nowhere_is_told_with_the_paths_that_were_tried(
     with pytest.raises(NotFound) as caught:
         asked.chat_rows([user()], call())
     assert endpoint.paths == paths
-    assert (
-        caught.value.hint
-        == f"Check 'Method name': the paths {' and '.join(paths)} were tried. Check the URL."
-    )
+    tried = f"the path {paths[0]} was" if len(paths) == 1 else f"the paths {' and '.join(paths)} were"
+    assert caught.value.hint == f"Check 'Method name': {tried} tried. Check the URL."
 
 
 # -- what comes back

@@ -217,6 +217,13 @@ def test_an_endpoint_of_another_account_is_refused() -> None:
     )
 
 
+def test_a_method_that_was_pasted_with_the_url_is_asked_for_once() -> None:
+    pasted = f"{EARLIER['llmEndpointUrl']}/embed-text"
+    made = settings(llmEndpointUrl=pasted, serviceProtocol="MODEL_SERVING", methodName="embed_text")
+    assert made.endpoint.url.path == ""
+    assert settings(llmEndpointUrl=pasted).endpoint.url.path == "/embed-text"
+
+
 def test_a_provisioning_notice_pasted_as_url_is_explained() -> None:
     notice = "Endpoints provisioning in progress... check back in a few minutes"
     assert "still being provisioned" in complaint(llmEndpointUrl=notice)

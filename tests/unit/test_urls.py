@@ -15,6 +15,7 @@ from spcs_llm.urls import (
     parse_base_url,
     parse_endpoint_url,
     parse_hosts,
+    without_method,
 )
 
 HOST = "abc12-myorg-myacct.snowflakecomputing.app"
@@ -53,6 +54,17 @@ HOST = "abc12-myorg-myacct.snowflakecomputing.app"
         f"{HOST}/predict?x=1#top",
         f"https://{HOST}/__call__",  # as guides of model serving write it
         f"https://{HOST}/--call--/",
+        f"{HOST}/encode",
+        # what the other pages of the same servers are at
+        f"{HOST}/docs",
+        f"{HOST}/docs#/",
+        f"{HOST}/redoc",
+        f"{HOST}/openapi.json",
+        f"{HOST}/health",
+        f"{HOST}/v1/chat",
+        f"{HOST}/v1/responses",
+        f"{HOST}/v1/models/qwen",
+        f"{HOST}/v1/models/Qwen/Qwen3-0.6B",
         HOST.replace("-myacct", "_myacct"),
     ],
 )
@@ -63,6 +75,20 @@ def test_every_paste_of_an_endpoint_means_the_same(text: str) -> None:
 def test_a_path_of_the_service_stays() -> None:
     assert str(parse_endpoint_url(f"{HOST}/models/llm/v1/")) == f"https://{HOST}/models/llm"
     assert str(parse_endpoint_url(f"{HOST}/predictions")) == f"https://{HOST}/predictions"
+    assert str(parse_endpoint_url(f"{HOST}/v1/models-a")) == f"https://{HOST}/v1/models-a"
+
+
+@pytest.mark.parametrize("name", ["embed_text", "embed-text", "/embed_text/"])
+@pytest.mark.parametrize("path", ["/embed-text", "/embed_text/", "/base/embed_text"])
+def test_the_method_that_the_form_names_is_no_base_of_itself(name: str, path: str) -> None:
+    url = without_method(parse_endpoint_url(HOST + path), name)
+    assert str(url) == f"https://{HOST}" + ("/base" if "base" in path else "")
+
+
+@pytest.mark.parametrize("name", ["text", "embed", "", "/"])
+def test_another_path_than_the_methods_stays(name: str) -> None:
+    url = parse_endpoint_url(f"{HOST}/embed_text")
+    assert without_method(url, name) == url
 
 
 @pytest.mark.parametrize(

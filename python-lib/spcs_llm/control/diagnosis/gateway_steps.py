@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from spcs_llm.connections import name_path
 from spcs_llm.control.diagnosis.finding import Outcome, ok, quoted, skipped, warning
 from spcs_llm.control.diagnosis.subject import Subject
 from spcs_llm.errors import (
@@ -150,7 +151,9 @@ def _not_found(subject: Subject, context: QueryContext) -> Outcome:
                 " embeddings.",
             )
         )
-    return Outcome.of(error or NotFound("The service's protocol could not be found."))
+    error = error or NotFound("The service's protocol could not be found.")
+    name_path(error, subject.settings.endpoint.url)
+    return Outcome.of(error)
 
 
 def models(subject: Subject, context: QueryContext) -> Outcome:

@@ -66,5 +66,6 @@ class Method:
                 continue
             self._paths.learn([path])
             return body
-        missing.hint = f"Check 'Method name': the paths {' and '.join(paths)} were tried. {missing.hint}"
+        tried = f"the path {paths[0]} was" if len(paths) == 1 else f"the paths {' and '.join(paths)} were"
+        missing.hint = f"Check 'Method name': {tried} tried. {missing.hint}"
         raise missing
