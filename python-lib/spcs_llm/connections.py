@@ -51,7 +51,10 @@ from spcs_llm.snowflake.token_cache import TokenCache
 from spcs_llm.urls import BaseUrl
 
 _MAX_KEPT = 256
-_HAS_PATH = "'LLM endpoint URL' has a path, which is put before that of each request: remove it unless the service is there."
+_HAS_PATH = (
+    "'LLM endpoint URL' has a path, which is put before that of each request: remove it unless the service is"
+    " there."
+)
 _numbers = itertools.count(1)
 
 ReadToken = Callable[[Any], str]

@@ -224,6 +224,23 @@ def test_a_connection_opens_an_executor_and_a_preset_the_sql_api() -> None:
     assert asked == ["S"]
 
 
+def test_a_connection_that_dss_does_not_have_is_named_wherever_dss_says_so() -> None:
+    class Late:
+        def query_to_iter(self, *args: Any, **others: Any) -> Any:
+            raise ValueError("Query failed: Connection not found: SNOW")
+
+    def early(connection: str) -> Any:
+        raise ValueError("Unknown connection: SNOW")
+
+    settings = read_discover({"snowflakeConnection": "SNOW"}).sign_in
+    for executor in (early, lambda connection: Late()):
+        with pytest.raises(
+            SettingsError, match="'Snowflake connection' SNOW does not exist in DSS, or"
+        ) as refused:
+            open_session(settings, Dss(executor)).rows("SELECT 1")
+        assert "ask a DSS administrator to let your group use the connection freely" in refused.value.hint
+
+
 def test_a_connection_that_dss_refuses_is_told() -> None:
     def executor(connection: str) -> Any:
         raise ValueError("secret")

@@ -13,7 +13,7 @@ from spcs_llm.control.executor_session import ExecutorSession
 from spcs_llm.control.snowpark_session import SnowparkSession
 from spcs_llm.control.sql_refusals import sql_error
 from spcs_llm.control.statements import EXACT_NAMES
-from spcs_llm.errors import SqlError
+from spcs_llm.errors import SettingsError, SqlError
 from spcs_llm.in_snowflake.refused_slices import Remedy, remedy
 from spcs_llm.in_snowflake.session import JobSession
 
@@ -140,7 +140,12 @@ def test_a_session_says_whose_it_is(session: Any) -> None:
             "000606",
             "No active warehouse selected",
         ),
-        ("Connection SNOW does not exist", None, "Connection SNOW does not exist"),
+        (
+            "SQL compilation error: Connection SNOW does not exist or not authorized.",
+            "002003",
+            "SQL compilation error: Connection SNOW does not exist or not authorized",
+        ),
+        ("Cannot open a connection: timeout", None, "Cannot open a connection: timeout"),
     ],
 )
 def test_the_code_is_found_in_what_dss_and_snowpark_pass_on(text: str, code: str | None, shown: str) -> None:
@@ -153,6 +158,32 @@ def test_the_code_is_found_in_what_dss_and_snowpark_pass_on(text: str, code: str
         assert refused.value.code == code
         assert refused.value.statement_kind == "SHOW ENDPOINTS"
         assert str(refused.value).startswith(f"[SQL] Snowflake refuses SHOW ENDPOINTS: {shown}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Connection not found: SNOW",
+        "Query failed: Connection 'SNOW' does not exist",
+        "Unknown connection: SNOW",
+        "User bob may not use the connection SNOW",
+        "You are not allowed to freely use connection SNOW",
+    ],
+)
+def test_a_connection_that_dss_refuses_is_no_refusal_of_snowflake(text: str) -> None:
+    def executor() -> Any:
+        return Executor([], [], Exception(text))
+
+    for session, what, who in (
+        (ExecutorSession(executor()), "'Snowflake connection'", "let your group use"),
+        (ExecutorSession(executor(), connection="'C' X", whose="Z"), "'C' X", "to let Z use"),
+        (JobSession(executor), "The connection of the datasets", "let your group use"),
+    ):
+        with pytest.raises(SettingsError) as refused:
+            session.rows("SELECT 1")
+        assert refused.value.message == f"{what} does not exist in DSS, or its use is not allowed."
+        assert who in refused.value.hint
+        assert remedy(refused.value) is Remedy.STOP
 
 
 def test_a_role_or_warehouse_that_cannot_be_used_names_the_fields() -> None:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from spcs_llm.control.identifiers import quoted
 from spcs_llm.control.session import BaseSession, Row
-from spcs_llm.control.sql_refusals import sql_error_in_text
+from spcs_llm.control.sql_refusals import CONNECTION, GROUP, connection_error, sql_error_in_text
 from spcs_llm.control.statements import EXACT_NAMES, kind, with_literals
 
 
@@ -40,10 +40,22 @@ class ExecutorSession(BaseSession):
         executor: A `SQLExecutor2` of the connection.
         role: The role, as SHOW prints it; None for the connection's.
         warehouse: The warehouse, as SHOW prints it; None for the connection's.
+        connection: How an error calls the connection.
+        whose: Who needs the right to use it.
     """
 
-    def __init__(self, executor: Executor, *, role: str | None = None, warehouse: str | None = None) -> None:
+    def __init__(
+        self,
+        executor: Executor,
+        *,
+        role: str | None = None,
+        warehouse: str | None = None,
+        connection: str = CONNECTION,
+        whose: str = GROUP,
+    ) -> None:
         self._executor = executor
+        self._connection = connection
+        self._user = whose
         self._role = role
         self._warehouse = warehouse
 
@@ -56,7 +68,8 @@ class ExecutorSession(BaseSession):
                 return []  # a statement without a result has no schema either
             names = [str(column["name"]).strip('"').lower() for column in reader.get_schema()]
         except Exception as error:  # noqa: BLE001 - DSS's own code, which wraps what the database's driver raises
-            raise sql_error_in_text(statement, str(error)) from None
+            refused = connection_error(str(error), self._connection, self._user)
+            raise refused or sql_error_in_text(statement, str(error)) from None
         # DSS writes NULL as an empty text.
         return [{name: cell_text(cell) or None for name, cell in zip(names, row)} for row in found]
 

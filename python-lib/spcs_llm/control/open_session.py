@@ -10,14 +10,18 @@ from spcs_llm.control.executor_session import Executor, ExecutorSession
 from spcs_llm.control.macro_form import SignInSettings
 from spcs_llm.control.session import SqlSession
 from spcs_llm.control.sql_api import SqlApiSession
+from spcs_llm.control.sql_refusals import CONNECTION, connection_error
 from spcs_llm.errors import SettingsError
 from spcs_llm.http.token_source import TokenSource
+from spcs_llm.server_text.foreign_text import plain, without_markup
 from spcs_llm.settings import CredentialSettings, KeyPairSignIn, OAuthSignIn, TokenSignIn
 from spcs_llm.snowflake.bearer import KeyPairBearer, OAuthBearer, bearer
 from spcs_llm.snowflake.login_errors import SignInKind
 from spcs_llm.snowflake.sign_in import FixedToken
 from spcs_llm.snowflake.token_cache import TokenCache
 from spcs_llm.urls import BaseUrl
+
+_MAX_NAME = 100
 
 
 @dataclass(frozen=True)
@@ -50,14 +54,17 @@ def open_session(settings: SignInSettings, dss: Dss, seconds: float = 300.0, **h
         NetworkError: If the proxy or the CA bundle of the environment cannot be used.
     """
     if settings.connection is not None:
+        connection = f"{CONNECTION} {without_markup(plain(settings.connection, _MAX_NAME))}"
         try:
             executor = dss.executor(settings.connection)
         except Exception as error:  # noqa: BLE001 - DSS's own code
-            raise SettingsError(
+            raise connection_error(str(error), connection) or SettingsError(
                 f"'Snowflake connection' cannot be used ({type(error).__name__}).",
                 "Ask a DSS administrator to let your group use the connection freely.",
             ) from None
-        return ExecutorSession(executor, role=settings.role, warehouse=settings.warehouse)
+        return ExecutorSession(
+            executor, role=settings.role, warehouse=settings.warehouse, connection=connection
+        )
     credential = settings.credential
     if credential is None or credential.account is None:
         raise _without_sign_in()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 
 from spcs_llm.control.statements import kind
-from spcs_llm.errors import SqlError
+from spcs_llm.errors import SettingsError, SqlError
 from spcs_llm.server_text.foreign_text import MAX_TEXT, error_code, plain
 from spcs_llm.snowflake.login_errors import hint_for_refusal
 
@@ -177,6 +177,39 @@ def sql_error(
         sqlstate=state,
         statement_kind=what,
         status=status,
+    )
+
+
+# Of DSS itself, before a statement reaches Snowflake. Its own words are not documented.
+_NO_CONNECTION = re.compile(
+    r"\bconnection not found\b|\b(?:unknown|no such) connection\b"
+    r"|\bconnection\b.{0,200}\b(?:does not|doesn't) exist\b"
+    r"|\b(?:may not|cannot|can't|allowed to|authorized to|permissions? to|rights? to) (?:freely )?use\b"
+    r".{0,60}\bconnection\b",
+    re.I,
+)
+CONNECTION = "'Snowflake connection'"
+GROUP = "your group"
+
+
+def connection_error(text: str, what: str = CONNECTION, whose: str = GROUP) -> SettingsError | None:
+    """The error of a connection that DSS does not have, or does not let somebody use.
+
+    Args:
+        text: The text of an exception of DSS.
+        what: How the error calls the connection.
+        whose: Who needs the right to use it.
+
+    Returns:
+        The error; None if the text is about something else. Snowflake has objects called connections as well.
+    """
+    text = plain(text, 4 * MAX_TEXT)
+    if _CODE.search(text) or "SQL compilation error" in text or not _NO_CONNECTION.search(text):
+        return None
+    return SettingsError(
+        f"{what} does not exist in DSS, or its use is not allowed.",
+        "Correct its name, in which capital letters count, or ask a DSS administrator to let"
+        f" {whose} use the connection freely.",
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from enum import Enum
 
-from spcs_llm.errors import SpcsError, SqlError
+from spcs_llm.errors import SettingsError, SpcsError, SqlError
 from spcs_llm.server_text.container_errors import reason_in_text
 from spcs_llm.server_text.foreign_text import plain
 from spcs_llm.server_text.refusal_hints import says_busy, says_loading
@@ -52,6 +52,8 @@ def remedy(error: SpcsError) -> Remedy:
     Returns:
         The remedy.
     """
+    if isinstance(error, SettingsError):
+        return Remedy.STOP
     if not isinstance(error, SqlError):
         return Remedy.REPEAT
     if error.is_about_rights or error.lacks_warehouse:

@@ -11,6 +11,7 @@ from spcs_llm.control.executor_session import ExecutorSession
 from spcs_llm.control.families import price_list
 from spcs_llm.control.identifiers import NotAName, QualifiedName, qualified
 from spcs_llm.control.session import SqlSession
+from spcs_llm.control.sql_refusals import connection_error
 from spcs_llm.errors import QueryError, SettingsError, SpcsError
 from spcs_llm.monitor import account_steps, mesh_steps
 from spcs_llm.monitor.account import Account
@@ -30,6 +31,7 @@ from spcs_llm.settings import FIELDS
 
 LOOK_SECONDS, COST_SECONDS, COST_RETRY_SECONDS = 20.0, 3600.0, 300.0
 NOT_YET = 409  # HTTP: what is asked for is not known yet
+_RUN_AS_USER = "the webapp's run-as user"
 _ASSUMED = "an assumption: enter 'Cost of a credit' in the webapp's settings"
 
 
@@ -101,11 +103,13 @@ class Monitor:
         try:
             executor = self._surroundings.executor(name)
         except Exception as error:  # noqa: BLE001 - DSS's own code
-            raise SettingsError(
+            raise connection_error(str(error), whose=_RUN_AS_USER) or SettingsError(
                 f"'Snowflake connection' cannot be used ({type(error).__name__}).",
                 "Ask a DSS administrator to let the webapp's run-as user use the connection freely.",
             ) from None
-        return ExecutorSession(executor, role=self.settings.role, warehouse=self.settings.warehouse)
+        return ExecutorSession(
+            executor, role=self.settings.role, warehouse=self.settings.warehouse, whose=_RUN_AS_USER
+        )
 
     def price(self, cost: Cost | None) -> Price:
         """What a credit costs: as entered, or in the contract, or else an assumption."""

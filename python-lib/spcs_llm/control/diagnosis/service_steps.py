@@ -49,9 +49,9 @@ class ServiceSteps:
             return skipped(_NO_SQL, _SELECT)
         try:
             self._state = self._described(context)
-        except SettingsError as error:
-            return skipped(f"Not asked: {error.message}", error.hint or _SELECT)
         except SpcsError as error:
+            if isinstance(error, SettingsError) and self._subject.sql_is_the_callers:
+                return skipped(f"Not asked: {error.message}", error.hint or _SELECT)
             self._subject.facts.errors["SQL"] = error
             if self._subject.sql_is_the_callers:
                 return skipped(f"{_NOT_SEEN} ({error.message})", _SELECT)
