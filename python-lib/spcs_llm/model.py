@@ -27,7 +27,14 @@ from spcs_llm.mesh.answer import (
     trace_ignored_settings,
     trace_unranked_documents,
 )
-from spcs_llm.mesh.query import Text, chat_request, embedding_settings, embedding_texts, reranking_query
+from spcs_llm.mesh.query import (
+    Text,
+    chat_request,
+    embedding_settings,
+    embedding_texts,
+    reranking_query,
+    unknown_settings,
+)
 from spcs_llm.protocols.base import Pieces, ServiceProtocol, pieces_of
 from spcs_llm.query_context import QueryContext
 from spcs_llm.ranking import ranking_of
@@ -103,7 +110,7 @@ class Model:
         with self._context("chat", trace) as context:
             request = chat_request(query, settings)
             answer = self._chat(request, context)
-            self._tell_ignored((*request.unknown_settings, *answer.ignored_settings), trace)
+            self._tell_ignored(answer.ignored_settings, request.unknown_settings, trace)
             usage = chat_usage(answer.usage, request, said_in(answer))
             return completion_response(answer, usage, self._cost(context))
 
@@ -132,7 +139,7 @@ class Model:
                         yield from writer.chunks(piece)
                         continue
                     yield from writer.end()
-                    self._tell_ignored((*request.unknown_settings, *piece.ignored_settings), trace)
+                    self._tell_ignored(piece.ignored_settings, request.unknown_settings, trace)
                     usage = chat_usage(piece.usage, request, "".join(texts))
                     yield stream_footer(piece, usage, self._cost(context))
 
@@ -153,7 +160,7 @@ class Model:
         """
         with self._context("embed", trace) as context:
             texts, are_several = embedding_texts(query)
-            rows = self._embedded(texts, embedding_settings(settings), context, trace)
+            rows = self._embedded(texts, settings, context, trace)
             if are_several:
                 return {"responses": [failed_row(row) if isinstance(row, SpcsError) else row for row in rows]}
             (row,) = rows
@@ -175,7 +182,7 @@ class Model:
             SpcsError: If the model's settings are wrong.
         """
         with self._context("embed", None) as context:
-            rows = self._embedded(texts, embedding_settings(settings), context, None)
+            rows = self._embedded(texts, settings, context, None)
             for row in rows:
                 if isinstance(row, SpcsError):
                     row.forget_server_text()
@@ -186,7 +193,7 @@ class Model:
 
         Args:
             query: LLM Mesh's dict, with the query's text and `documents`.
-            settings: LLM Mesh's dict, which is not read.
+            settings: LLM Mesh's dict, of which nothing has an effect.
             trace: DSS's span of the query, which is told what was done; None for none.
 
         Returns:
@@ -199,6 +206,7 @@ class Model:
             question, documents = reranking_query(query)
             ranking, unranked = self._rank(question, documents, context)
             trace_unranked_documents(trace, unranked)
+            self._tell_ignored((), unknown_settings("rerank", settings), trace)
             return ranking_response(ranking, self._cost(context))
 
     # -- how each kind of query is put to the service -------------------------------------------------------
@@ -246,11 +254,11 @@ class Model:
         return [text if isinstance(text, SpcsError) else next(rows) for text in texts]
 
     def _embedded(
-        self, texts: Sequence[Text], settings: EmbeddingSettings, context: QueryContext, trace: Any
+        self, texts: Sequence[Text], settings: Any, context: QueryContext, trace: Any
     ) -> list[dict[str, Any] | SpcsError]:
         """LLM Mesh's dict or the error of each text. The texts share the cost evenly."""
-        rows = self._of_one_length(self._embeddings(texts, settings, context))
-        self._tell_ignored(_ignored_by(rows), trace)
+        rows = self._of_one_length(self._embeddings(texts, embedding_settings(settings), context))
+        self._tell_ignored(_ignored_by(rows), unknown_settings("embed", settings), trace)
         cost = self._cost(context) / max(1, len(rows))
         return [
             self._connection.explained(row, "embed", context)
@@ -333,18 +341,31 @@ class Model:
     def _cost(self, context: QueryContext) -> float:
         return self._settings.rate.cost(context.busy_seconds)
 
-    def _tell_ignored(self, names: Sequence[str], trace: Any) -> None:
-        if not names:
-            return
-        trace_ignored_settings(trace, names)
-        news = [name for name in names if name not in self._ignored_so_far]
-        if news:
-            self._ignored_so_far.update(news)
+    def _tell_ignored(self, ignored: Sequence[str], unknown: Sequence[str], trace: Any) -> None:
+        """Names settings that had no effect: all in the trace, and each once in the log.
+
+        Args:
+            ignored: Those that the service cannot be given, or did not obey.
+            unknown: Those that the plugin does not know.
+            trace: DSS's span of the query; None for none.
+        """
+        if ignored or unknown:
+            trace_ignored_settings(trace, (*unknown, *ignored))
+        if news := self._not_told(ignored):
             logger.warning(
-                "The service at %s cannot be given these settings of queries, which are ignored: %s",
+                "The service at %s was not given these settings of queries, or did not obey them: %s",
                 self._settings.endpoint.url.host,
-                ", ".join(news),
+                news,
             )
+        if news := self._not_told(unknown):
+            logger.warning(
+                "The plugin does not know these settings of queries, and does not send them: %s", news
+            )
+
+    def _not_told(self, names: Sequence[str]) -> str:
+        news = [name for name in names if name not in self._ignored_so_far]
+        self._ignored_so_far.update(news)
+        return ", ".join(news)
 
 
 def _raise_without_context(error: SpcsError) -> NoReturn:

@@ -42,9 +42,13 @@ _ROLES = {
 }  # fmt: skip
 # What DSS keeps in a conversation for itself: nothing in them is for the model.
 _ROLES_OF_DSS = ("memoryFragment", "toolValidationRequests", "toolValidationResponses")
-_SETTINGS = frozenset((
-    *SAMPLING_SETTINGS.values(), "tools", "toolChoice", "responseFormat", "context", "guardrails",
-))  # fmt: skip
+_OF_DSS = ("context", "guardrails")
+# The settings that a query of each kind may have.
+_SETTINGS = {
+    "chat": frozenset((*SAMPLING_SETTINGS.values(), "tools", "toolChoice", "responseFormat", *_OF_DSS)),
+    "embed": frozenset(("textOverflowMode", *_OF_DSS)),
+    "rerank": frozenset(_OF_DSS),
+}
 _IS_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 _MAX_UNKNOWN = 16  # names told: what a query calls its settings goes into DSS's log
 _LARGEST_WHOLE = 2**63 - 1  # servers read 64 bits
@@ -76,7 +80,7 @@ def chat_request(query: Any, settings: Any) -> ChatRequest:
         tools=tuple(_tool(tool) for tool in list_in(settings, "tools")),
         tool_choice=_tool_choice(settings.get("toolChoice")),
         json_format=_json_format(settings.get("responseFormat")),
-        unknown_settings=_unknown_settings(settings),
+        unknown_settings=unknown_settings("chat", settings),
     )
 
 
@@ -331,12 +335,22 @@ def _logit_bias(settings: Mapping[str, Any]) -> Mapping[str, float] | None:
     return {token: bias for token, bias in biases.items() if bias is not None}
 
 
-def _unknown_settings(settings: Mapping[str, Any]) -> tuple[str, ...]:
-    """The names of settings that nothing here reads, where they ask for something."""
+def unknown_settings(kind: str, settings: Any) -> tuple[str, ...]:
+    """The names of settings that nothing here reads, where they ask for something.
+
+    Args:
+        kind: The kind of the query: chat, embed or rerank.
+        settings: LLM Mesh's dict.
+
+    Returns:
+        The names, the first of many.
+    """
+    if not isinstance(settings, Mapping):
+        return ()
     names = [
         name
         for name, value in settings.items()
-        if name not in _SETTINGS
+        if name not in _SETTINGS[kind]
         and value not in (None, "", False)
         and value not in ([], {})
         and isinstance(name, str)
