@@ -7,6 +7,7 @@ that. What is wrong with a value is said in a sentence that begins with the fiel
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Callable, ClassVar, Generic, TypeVar
@@ -150,12 +151,24 @@ class ModelTextField(TextField):
         return text
 
 
+_SCHEME = re.compile(r"(?:Authorization:\s*)?Bearer\s", re.IGNORECASE)
+
+
+def bare_secret(text: str) -> str:
+    """A key or a token without what is copied with it: characters that nobody sees, blanks and straight quotes."""
+    return INVISIBLE.sub("", text).strip().strip("\"'").strip()
+
+
 @dataclass(frozen=True)
 class KeyField(TextField):
-    """A key that is sent in a header, without what nobody sees who copies one."""
+    """A key that is sent in a header, without what nobody sees who copies one, and what stands around it in programs."""
 
     def _parsed(self, value: Any) -> str | None:
-        text = INVISIBLE.sub("", _as_text(value)).strip()
+        text = bare_secret(_as_text(value))
+        if not text:
+            raise Unfit("contains only quotation marks: paste the key")
+        if _SCHEME.match(text):
+            raise Unfit("begins with Bearer, which is not a part of the key: paste only the key")
         if not text.isprintable() or max(text, default="") > "\xff":
             raise Unfit(
                 "has characters that cannot be sent: paste only the key, without quotation marks or line ends"

@@ -25,13 +25,13 @@ from spcs_llm.form_fields import (
     TextField,
     UrlField,
     WholeField,
+    bare_secret,
 )
 from spcs_llm.protocol_choices import AUTOMATIC, MODEL_SERVING, OPENAI, PREDICT, PROTOCOLS
 from spcs_llm.server_text.log_lines import one_line_logger
 from spcs_llm.urls import (
     DSS_VARIABLE,
     HAS_VARIABLE,
-    INVISIBLE,
     BaseUrl,
     is_snowflakes,
     names_another_account,
@@ -460,7 +460,7 @@ def _token(form: FormValues) -> TokenSignIn | None:
     if preset is None:
         return None
     token = preset.get("token")
-    token = INVISIBLE.sub("", token).strip().strip("\"'").strip() if isinstance(token, str) else ""
+    token = bare_secret(token) if isinstance(token, str) else ""
     if not token:
         form.complain(
             FIELDS.token,

@@ -62,7 +62,29 @@ def test_a_key_that_no_header_can_hold_is_told_by_its_field(key: str) -> None:
     assert "hidden" not in str(refused.value)
 
 
-@pytest.mark.parametrize("copied", ["sk-abc", " sk-abc\n", "\u200bsk-abc\ufeff", "sk-\u2060abc"])
+@pytest.mark.parametrize(
+    ("key", "why"),
+    [
+        ("Bearer hidden", "begins with Bearer"),
+        ('"bearer\thidden"', "begins with Bearer"),
+        ("Authorization: Bearer hidden", "begins with Bearer"),
+        ('""', "contains only quotation marks"),
+    ],
+)
+def test_a_key_with_its_header_is_told_by_its_field(key: str, why: str) -> None:
+    told = complaint(serviceApiKey=key)
+    assert f"'Service API key' {why}" in told
+    assert "hidden" not in told
+
+
+@pytest.mark.parametrize("key", ["bearer-of-news", "Bearer"])
+def test_a_key_may_have_any_letters(key: str) -> None:
+    assert settings(serviceApiKey=key).endpoint.service_api_key == key
+
+
+@pytest.mark.parametrize(
+    "copied", ["sk-abc", " sk-abc\n", "\u200bsk-abc\ufeff", "sk-\u2060abc", '"sk-abc"', " 'sk-abc' "]
+)
 def test_a_key_is_read_without_what_nobody_sees(copied: str) -> None:
     assert read_settings({**EARLIER, "serviceApiKey": copied}).endpoint.service_api_key == "sk-abc"
 
