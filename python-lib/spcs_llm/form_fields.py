@@ -161,7 +161,7 @@ def bare_secret(text: str) -> str:
 
 @dataclass(frozen=True)
 class KeyField(TextField):
-    """A key that is sent in a header, without what nobody sees who copies one, and what stands around it in programs."""
+    """A key that is sent in a header, without what is copied with it."""
 
     def _parsed(self, value: Any) -> str | None:
         text = bare_secret(_as_text(value))

@@ -26,15 +26,17 @@ ROOT = Path(__file__).parents[2]
 LIBRARY = ROOT / "python-lib" / "spcs_llm"
 PAGE = ROOT / "docs" / "errors.md"
 
-_MEANINGS = {
-    "settings": "The model's settings in the DSS connection, or its presets. A DSS administrator can correct them.",
+MEANINGS = {
+    "settings": "The model's settings in the DSS connection, or its presets, which a DSS administrator can correct; or"
+    " the fields of a macro, the recipe or the webapp, which whoever filled them in can correct.",
     "query": "What the query asks. Whoever wrote the prompt or the program can change it.",
     "login": "Signing in to Snowflake.",
     "network": "The way from DSS to Snowflake. Usually a matter for DSS administrators and network teams.",
     "ingress": "Snowflake's gateway in front of the service. Usually a matter for Snowflake administrators.",
     "service": "The container with the model server. Usually a matter for whoever deployed it.",
     "model": "The model answered, but not with an answer that can be used.",
-    "SQL": "A statement of a macro. Usually a matter of privileges, which a Snowflake administrator can grant.",
+    "SQL": "A statement of a macro, the recipe or the webapp. Usually a matter of privileges, which a Snowflake"
+    " administrator can grant.",
     "macro": "A macro that did not do all that it was asked to. The message names what failed and who can help.",
     "webapp": "A request of the webapp *Model services*. The page shows these messages without the brackets.",
     "plugin": "The plugin itself.",
@@ -55,7 +57,7 @@ def known_errors() -> tuple[Known, ...]:
     helped = {known[:2] for known in found if known.hint}
     found = {known for known in found if known.hint or known[:2] not in helped}
     return tuple(
-        sorted(found, key=lambda known: (list(_MEANINGS).index(known.place), known.message, known.hint))
+        sorted(found, key=lambda known: (list(MEANINGS).index(known.place), known.message, known.hint))
     )
 
 
@@ -263,7 +265,7 @@ def page() -> str:
                 "",
                 f"## [{place}]",
                 "",
-                _MEANINGS[place],
+                MEANINGS[place],
                 "",
                 "| Message | What to do |",
                 "| --- | --- |",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sandbox.instance import Instance
 from sandbox.services.scripted import answer_to, vector_of
-from tests.documents.error_list import PAGE, known_errors, page
+from tests.documents.error_list import MEANINGS, PAGE, known_errors, page
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -33,6 +33,11 @@ def rows(text: str) -> list[list[str]]:
 
 def test_the_list_of_errors_is_current() -> None:
     assert PAGE.read_text(encoding="utf-8") == page(), "run: make documents"
+
+
+def test_every_origin_of_an_error_is_in_the_readme() -> None:
+    told = README.partition("begins with its origin in brackets")[2].partition("\n\n")[0]
+    assert set(re.findall(r"`\[(\w+)\]`", told)) == set(MEANINGS)
 
 
 def test_no_error_ends_in_two_full_stops() -> None:

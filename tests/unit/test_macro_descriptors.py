@@ -109,7 +109,18 @@ def test_the_readmes_scenario_runs_a_macro_that_is_there_with_a_form_that_it_rea
     plugin = json.loads((ROOT / "plugin.json").read_text())["id"]
     assert step["params"]["runnableType"] == f"pyrunnable_{plugin}_spcs-llm-suspend"
     settings = read_operate(step["params"]["config"])
-    assert (settings.dry_run, settings.wait) == (False, 300)
+    assert (settings.dry_run, settings.wait) == (
+        False,
+        0,
+    )  # as in the steps by clicks, of which JSON is the same
+    section = (
+        (ROOT / "README.md")
+        .read_text(encoding="utf-8")
+        .partition("two scenarios:")[2]
+        .partition("```json")[0]
+    )
+    (clicked,) = re.findall(r"\*Wait\* set to (\d+)", section)
+    assert f'`"waitSeconds": {clicked}`' in section
     assert [pattern.text for pattern in settings.services] == ["ML.PROD.*"]
 
 

@@ -412,11 +412,34 @@ def test_a_document_that_is_an_image_has_an_error_in_place_of_a_text() -> None:
     assert "image" in str(documents[1])
 
 
-@pytest.mark.parametrize("document", [None, 5, {"parts": [{"type": "AUDIO"}]}, {"parts": "text"}])
+@pytest.mark.parametrize(
+    "document",
+    [
+        None,
+        5,
+        "",
+        " \n",
+        {},
+        {"content": ""},
+        {"parts": None},
+        {"parts": []},
+        {"parts": [{"type": "TEXT", "text": " "}]},
+        {"parts": [{"type": "AUDIO"}]},
+        {"parts": "text"},
+    ],
+)
 def test_a_document_that_cannot_be_read_does_not_fail_the_others(document: Any) -> None:
     _, documents = reranking_query({"query": "q", "documents": ["d", document, "e"]})
     assert documents[::2] == ["d", "e"]
     assert isinstance(documents[1], QueryError)
+
+
+@pytest.mark.parametrize("parts", [None, []])
+def test_a_message_without_a_part_is_told_what_to_add(parts: Any) -> None:
+    """As LangChain's adapter leaves it, and as the client's own `new_multipart_message().add()`."""
+    with pytest.raises(QueryError) as refused:
+        chat_request({"messages": [{"role": "user", "parts": parts}]}, {})
+    assert refused.value.hint.startswith("Add a text or an image to the message.")
 
 
 def test_reranking_queries_come_in_two_shapes() -> None:

@@ -197,7 +197,8 @@ def _parts(role: str, message: Mapping[str, Any], *, has_calls: bool) -> tuple[P
         raise QueryError(
             "A user message of the query has no content.",
             # dataiku-api-client 15.2.0, `dataikuapi/dss/langchain/llm.py`
-            "DSS's adapter for LangChain leaves out all parts but those of the types text and image_url: use these."
+            "Add a text or an image to the message. DSS's adapter for LangChain leaves out all parts but those of the"
+            " types text and image_url."
             if "parts" in message
             else "In a recipe, the input has an empty cell: fill it, or filter such rows out first.",
         )
@@ -232,7 +233,10 @@ def _embedding_text(row: Any) -> str:
 
 def _document(document: Any) -> Text:
     try:
-        return _ranked_text(document, "parts", "content")
+        text = _ranked_text(document, "parts", "content")
+        if not text.strip():  # a model scores it all the same, and servers refuse it with all others
+            raise QueryError("A document of the reranking query has no text.")
+        return text
     except QueryError as error:
         return error
 
