@@ -447,6 +447,19 @@ def test_a_limit_of_rows_runs_as_many(at: Scene) -> None:
     assert len(at.output) == 5
 
 
+def test_words_about_the_data_of_an_input_are_in_no_error(at: Scene) -> None:
+    """The input may be a view that cannot be read to its end."""
+    at.fill([(1, "a")])
+
+    def unreadable(statement: str) -> None:
+        if statement.startswith("CREATE") and "AS PROMPT_KEY" in statement:
+            raise RuntimeError("Query failed: SnowflakeSQLException: Numeric value 'canary 391234' is odd")
+
+    told = at.refuse(PROMPT, on_statement=unreadable)
+    assert "canary" not in told
+    assert "Numeric value '…' is odd" in told
+
+
 @pytest.mark.sample(1)
 @pytest.mark.parametrize("params", [PROMPT, EMBEDDING], ids=["chat", "embedding"])
 def test_a_table_without_rows_gives_outputs_without_rows(at: Scene, params: dict[str, Any]) -> None:

@@ -146,6 +146,17 @@ def test_a_session_says_whose_it_is(session: Any) -> None:
             "SQL compilation error: Connection SNOW does not exist or not authorized",
         ),
         ("Cannot open a connection: timeout", None, "Cannot open a connection: timeout"),
+        # A code before the words says more than the words do.
+        (
+            "NotebookSQLException: 390201: The requested warehouse does not exist or not authorized.",
+            "390201",
+            "The requested warehouse does not exist or not authorized (code 390201)",
+        ),
+        (
+            "Cannot perform SHOW. This session does not have a current database. Call 'USE DATABASE'.",
+            "090105",
+            "Cannot perform SHOW.",
+        ),
     ],
 )
 def test_the_code_is_found_in_what_dss_and_snowpark_pass_on(text: str, code: str | None, shown: str) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from spcs_llm.control.families import price_list
 from spcs_llm.control.identifiers import QualifiedName
 from spcs_llm.control.session import Identity
-from spcs_llm.control.sql_refusals import sql_error_in_text
+from spcs_llm.control.sql_refusals import sql_error, sql_error_in_text
 from spcs_llm.errors import NetworkError, SettingsError, SpcsError, SqlError
 from spcs_llm.in_snowflake import form, job_statement
 from spcs_llm.in_snowflake.answer_fields import UnfitSchema, read_fields
@@ -675,6 +675,13 @@ def refused(message: str, code: str | None = None) -> SqlError:
             Remedy.DIVIDE,
         ),
         (refused("remote service error: 500 'Internal error: is the service starting?'"), Remedy.DIVIDE),
+        # Both forms of Snowflake documentation, "Troubleshooting external functions".
+        (refused("Request failed for external function F. Error: 503 'no healthy upstream'"), Remedy.WAIT),
+        (refused('Request failed for external function F. Error: 429 \'{"message": "busy"}\''), Remedy.WAIT),
+        (refused("Request failed for external function F. Error: 401 'no key'"), Remedy.DIVIDE),
+        (refused("Request failed for external function F. Error: Timeout was reached"), Remedy.SHORTEN),
+        # What a service says of one row is not what Snowflake says of all of them.
+        (refused("remote service error: 400 'cannot answer: no hosts in the prompt'"), Remedy.DIVIDE),
         (refused("Timeout was reached"), Remedy.SHORTEN),
         (refused("remote service error: 504 'upstream request timeout'", "100351"), Remedy.SHORTEN),
         (refused("Statement reached its statement timeout", "000630"), Remedy.SHORTEN),
@@ -720,13 +727,78 @@ def test_the_words_of_a_service_are_in_a_rows_reason_and_in_no_log() -> None:
         "Can't parse 'secret' as date with format 'AUTO'",
         'Failed to cast variant value {"a":"secret"} to FIXED',
         "String 'secret' is too long and would be truncated",
+        "Numeric value 'secret' is out of range",
+        "User character length limit (10) exceeded by string 'secret'",
+        "The following string is not a legal hex-encoded value: 'secret'",
+        "DML operation to table T failed on column V with error: secret",
+        "Error parsing XML: unknown tag, pos 3: secret",
+        # Six digits of a user's are no code of Snowflake's, whatever it would mean.
+        "Numeric value 'secret, customer 391234' is not recognized",
+        "Numeric value 'secret 002003 (42S02): x' is not recognized",
+        "Numeric value 'secret: does not exist or not authorized' is not recognized",
+        "String 'secret, file 390318' is too long and would be truncated",
+        'Failed to cast variant value "secret 002003" to FIXED',
     ],
 )
 def test_words_about_data_that_come_without_a_code_are_in_no_error(text: str) -> None:
     """DSS passes on what the driver says, which has no code."""
     error = sql_error_in_text("INSERT INTO T SELECT 1", f"Query failed: SnowflakeSQLException: {text}")
     assert remedy(error) is Remedy.STOP
+    assert (error.code, error.hint) == ("100038", "")
     assert "secret" not in f"{without_values(error)!r} {told(error)}"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Value 'secret 'and' more' is odd", "Snowflake refuses INSERT: Value '…' is odd."),
+        ("Value 'secret 390318' is odd", "Snowflake refuses INSERT: Value '…' is odd."),
+        ('Odd row ["secret", 1] in column 3', "Snowflake refuses INSERT: Odd row […] in column 3."),
+        (f"Value '{'secret ' * 400}' is odd", "Snowflake refuses INSERT: Value '…"),
+        (f"Value 'A' and '{'secret ' * 400}' are odd", "Snowflake refuses INSERT: Value '…"),
+    ],
+)
+def test_what_an_unknown_refusal_quotes_is_in_no_error(text: str, shown: str) -> None:
+    """Snowflake has more sentences about data than are known here."""
+    error = sql_error_in_text("INSERT INTO T SELECT 1", f"SnowflakeSQLException: {text}")
+    assert error.code is None
+    assert without_values(error).message == shown
+    assert told(error) == shown
+
+
+@pytest.mark.parametrize(
+    ("statement", "text"),
+    [
+        ("INSERT INTO T SELECT 1", "SQL compilation error:\nObject 'X' already exists."),
+        ("SHOW COMPUTE POOLS", "Unknown pool 'X'"),
+        ("SELECT 1", "Session 390114 is odd"),
+    ],
+)
+def test_names_in_a_refusal_are_shown(statement: str, text: str) -> None:
+    error = sql_error_in_text(statement, text)
+    assert without_values(error) is error
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        '{"error": "object of model does not exist or not authorized"}',
+        "Insufficient privileges",
+        "invalid identifier in prompt",
+        "statement timeout",
+        "JWT token is invalid",
+        "Order 391111 and 000606 (57P03) failed",
+    ],
+)
+@pytest.mark.parametrize("form", [" with remote service error: 500 '{}'", ". Error: 500 '{}'"])
+def test_what_a_service_says_is_no_refusal_of_snowflakes(form: str, said: str) -> None:
+    """One row whose service answers in Snowflake's words stopped the job of all rows."""
+    text = f"Request failed for external function F{form.replace('{}', said)}"
+    for error in (sql_error_in_text("INSERT", text), sql_error("INSERT", text)):
+        assert (error.code, error.sqlstate, error.hint) == (None, None, "")
+        assert remedy(error) is Remedy.DIVIDE
+        assert told(error) == "The service answers with HTTP status 500."
+        assert row_reason(error).startswith(f"The service refuses the row: 500 '{said}")
 
 
 def test_what_snowflake_says_of_sign_ins_pools_and_images_is_shown() -> None:

@@ -2,7 +2,8 @@
 
 Codes: snowflake-connector-python 4.8.1, and Snowflake documentation, "SQL API: handling responses". DSS and Snowpark
 hand over a text in which a code may stand or not; sentences are matched by their beginning, because Snowflake has
-been adding its own hints behind them.
+been adding its own hints behind them. Only Snowflake's own words are read: neither a value that it quotes, nor what a
+service answered, says why a statement is refused.
 """
 
 from __future__ import annotations
@@ -17,9 +18,25 @@ from spcs_llm.snowflake.login_errors import hint_for_refusal
 _CODE_AND_STATE = re.compile(r"\b(\d{6}) \(([0-9A-Z]{5})\)")
 _CODE = re.compile(r"\b(00[0-9]{4}|39[0-9]{4})\b")
 _STATE = re.compile(r"[0-9A-Z]{5}")
+_CODE_BEFORE = re.compile(r"\b(\d{6})(?: \(([0-9A-Z]{5})\))?: ")
 _NOISE = re.compile(
-    r"^(?:\(\d{4}\): |[0-9a-f-]{36}: |\d{6} \([0-9A-Z]{5}\): |[\w.]{1,100}(?:Exception|Error): |Query failed: ?)+"
+    r"^(?:\(\d{4}\): |[0-9a-f-]{36}: |\d{6}(?: \([0-9A-Z]{5}\))?: |[\w.]{1,100}(?:Exception|Error): |Query failed: ?)+"
 )
+# What a service has answered follows: Snowflake documentation, "Troubleshooting external functions", has both forms.
+_SAID_BY_SERVICE = re.compile(
+    r"remote service error:|\b(?:external|service) function .{1,300}?\. Error:(?=\s{0,4}['`]?\d{3}\b)", re.I
+)
+_QUOTED = re.compile(r"(?<!\w)(?:'[^']*'|\"[^\"]*\"|`[^`]*`)")
+_OPENS_QUOTE, _CLOSE_QUOTES = re.compile(r"(?<!\w)['\"`\[{]"), "'\"`]}"
+# What Snowflake says of data, which it quotes: its documentation, "Conversion functions" and "Data types", and users'
+# reports. Each sentence has its own code, from 100037 on; the one here stands for all of them.
+_ABOUT_DATA = re.compile(
+    r"is not recognized|is too long and would be truncated|exceeded by string|failed to cast|out of representable range"
+    r"|is out of range|error parsing \w|invalid utf-?8|duplicate row detected|can't parse '"
+    r"|not a legal (?:hex|base64)-encoded|\bdml operation to table\b",
+    re.I,
+)
+_DATA = ("100038", "22018")
 # What Snowflake says -> its code and state.
 _SENTENCES = (
     (re.compile(r"does not exist or not authorized", re.I), "002003", "42S02"),
@@ -28,6 +45,7 @@ _SENTENCES = (
     (re.compile(r"unknown (?:user-defined )?function", re.I), "002141", "42601"),
     (re.compile(r"requested role", re.I), "003013", "42501"),
     (re.compile(r"no active warehouse", re.I), "000606", "57P03"),
+    (re.compile(r"does not have a current database", re.I), "090105", "22000"),
     (re.compile(r"syntax error line", re.I), "001003", "42000"),
     (re.compile(r"invalid identifier", re.I), "000904", "42000"),
     (
@@ -40,16 +58,6 @@ _SENTENCES = (
     (re.compile(r"authentication token has expired", re.I), "390114", "08001"),
     (re.compile(r"account is suspended|free trial has ended", re.I), "000666", "57014"),
     (re.compile(r"resource monitor .{0,200}exceeded its quota", re.I), "090073", "22000"),
-    # About data, which they quote.
-    (
-        re.compile(
-            r"is not recognized|is too long and would be truncated|failed to cast|out of representable range"
-            r"|error parsing (?:json|(?:the )?parquet)|invalid utf-?8|duplicate row detected|can't parse '",
-            re.I,
-        ),
-        "100038",
-        "22018",
-    ),
     (re.compile(r"reached its statement or warehouse timeout|statement timeout", re.I), "000630", "57014"),
 )
 _ROLE = (
@@ -162,17 +170,16 @@ def sql_error(
     known = known.zfill(6) if known else None
     state = sqlstate if isinstance(sqlstate, str) and _STATE.fullmatch(sqlstate) else None
     if known is None:
-        for sentence, its_code, its_state in _SENTENCES:
-            if sentence.search(words):
-                known, state = its_code, state or its_state
-                break
+        known, its_state = _code_by_words(said_by_snowflake(words))
+        state = state or its_state
+    reason = _without_values(said_by_snowflake(words))
     told = f" (code {known})" if known and known not in words else ""
     what = kind(statement)
     return SqlError(
         f"Snowflake refuses {what}: {words or 'no reason given'}{told}.",
-        next((hint for said, hint in _HINTS_BY_WORDS if said.search(words)), "")
+        next((hint for said, hint in _HINTS_BY_WORDS if said.search(reason)), "")
         or _HINTS.get(known or "")
-        or hint_for_refusal(known or "", words),
+        or hint_for_refusal(known or "", reason),
         code=known,
         sqlstate=state,
         statement_kind=what,
@@ -224,7 +231,65 @@ def sql_error_in_text(statement: str, text: str) -> SqlError:
         The error, with the code where the text has one.
     """
     text = plain(text, 4 * MAX_TEXT)
-    if match := _CODE_AND_STATE.search(text):
-        return sql_error(statement, _NOISE.sub("", text), match[1], match[2])
-    match = _CODE.search(text)
-    return sql_error(statement, _NOISE.sub("", text), match[0] if match else None)
+    return sql_error(statement, _NOISE.sub("", text), *_code_in(text))
+
+
+def said_by_snowflake(words: str) -> str:
+    """The part of a refusal that is Snowflake's own: what follows is what a service has answered."""
+    answer = _SAID_BY_SERVICE.search(words)
+    return words if answer is None else words[: answer.end()]
+
+
+def said_by_service(words: str) -> str | None:
+    """What a service has answered, where a refusal quotes that; else None."""
+    answer = _SAID_BY_SERVICE.search(words)
+    return None if answer is None else words[answer.end() :].lstrip()
+
+
+def without_quoted(words: str) -> str:
+    """A refusal without what it quotes. A value may have quotes in it, so the last one ends what the first begins.
+
+    Args:
+        words: Snowflake's words.
+
+    Returns:
+        The words, with "…" instead of everything from the first opening quote to the last closing one.
+    """
+    opened = _OPENS_QUOTE.search(words)
+    if opened is None:
+        return words
+    closed = max(words.rfind(quote) for quote in _CLOSE_QUOTES)
+    is_cut = words.rstrip(".").endswith("…")
+    rest = words[closed:] if closed > opened.start() and not is_cut else ""
+    return f"{words[: opened.end()]}…{rest}"
+
+
+def _without_values(words: str) -> str:
+    """The words with each quoted name or value apart, so that those between two names can be read."""
+    return _QUOTED.sub("'…'", words)
+
+
+def _code_in(text: str) -> tuple[str | None, str | None]:
+    """Snowflake's code and state in a text: never from what it quotes, where six digits may be a user's."""
+    words = said_by_snowflake(text)
+    lead = _NOISE.match(words)
+    if lead is not None and (code := _CODE_BEFORE.search(lead[0])) is not None:
+        return code[1], code[2]
+    by_words = _code_by_words(words)
+    if by_words == _DATA:
+        return by_words
+    outside = without_quoted(words)
+    if (code := _CODE_AND_STATE.search(outside)) is not None:
+        return code[1], code[2]
+    if by_words[0] is None and (code := _CODE.search(outside)) is not None:
+        return code[0], None
+    return by_words
+
+
+def _code_by_words(words: str) -> tuple[str | None, str | None]:
+    """The code and the state of what Snowflake says."""
+    if _ABOUT_DATA.search(words):
+        return _DATA
+    reason = _without_values(words)
+    known = ((code, state) for sentence, code, state in _SENTENCES if sentence.search(reason))
+    return next(known, (None, None))

@@ -8,6 +8,7 @@ from spcs_llm.in_snowflake.engine import Answered, Engine
 from spcs_llm.in_snowflake.engine_choice import choose_engine
 from spcs_llm.in_snowflake.preparation import Preparation
 from spcs_llm.in_snowflake.questions import Questions
+from spcs_llm.in_snowflake.refused_slices import without_values
 from spcs_llm.in_snowflake.report import Report, tell
 from spcs_llm.in_snowflake.work import Work
 from spcs_llm.server_text.log_lines import one_line_logger
@@ -16,7 +17,7 @@ logger = one_line_logger(__name__)
 
 
 def run_job(work: Work) -> Report:
-    """Runs a job.
+    """Runs a job. Whatever statement of it fails, no error quotes a cell: the input may be a view that cannot be read.
 
     Args:
         work: What it works on.
@@ -27,6 +28,13 @@ def run_job(work: Work) -> Report:
     Raises:
         SpcsError: If the job cannot be done, or not now. What was answered is kept for the next run.
     """
+    try:
+        return _run(work)
+    except SqlError as error:
+        raise without_values(error) from None
+
+
+def _run(work: Work) -> Report:
     began = work.clock()
     preparation = Preparation(work.settings, work.session, work.place, work.tables)
     logger.info("Statements run as %s.", preparation.whose())

@@ -2,7 +2,8 @@
 
 Texts and codes: Snowflake documentation, "Troubleshooting external functions" and "Service functions"; 100350, 100351
 and 100287 as users report them, with the status in quotes or without. A service's own words may quote a row, so they
-stand in a failed row's reason only, never in a log.
+stand in a failed row's reason only, never in a log; and they decide by the service's status and its busy or loading
+model only, or one row could stop a job.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import re
 from enum import Enum
 
+from spcs_llm.control.sql_refusals import said_by_service, said_by_snowflake, without_quoted
 from spcs_llm.errors import SettingsError, SpcsError, SqlError
 from spcs_llm.server_text.container_errors import reason_in_text
 from spcs_llm.server_text.foreign_text import plain
@@ -21,7 +23,6 @@ _SERVICE_WORDS = re.compile(
     r"remote service error|external function|service function|timeout was reached|batch (?:failed|timed out)",
     re.I,
 )
-_SAID = re.compile(r"remote service error:\s*(.*)", re.I | re.S)
 _ANSWER = re.compile(r"'?(\d{3})\b\s{0,4}['`]?(.*)", re.S)
 _AWAY_STATUSES, _SLOW_STATUSES = (404, 429, 503), (502, 504)
 _AWAY = re.compile(r"no hosts|remote service cannot be reached", re.I)
@@ -30,6 +31,9 @@ _TOO_LONG = "000630"
 # 000604 (canceled) also occurs if nobody canceled the statement. After a session has ended (3901..), DSS opens another.
 _PASSING = ("000603", "000604", "000625", "300010", "390111", "390112", "390114")
 _ABOUT_NO_DATA = ("00", "09", "39")  # how codes begin that are about names, rights, services and sessions
+_READING = ("SELECT", "INSERT", "CREATE", "UPDATE", "DELETE", "MERGE", SqlError.unknown_kind)
+# How Snowflake begins what it says of names and rights, which it quotes as well.
+_ABOUT_NAMES = re.compile(r"\bSQL (?:compilation|access control) error\b", re.I)
 
 
 class Remedy(Enum):
@@ -60,14 +64,15 @@ def remedy(error: SpcsError) -> Remedy:
         return Remedy.STOP
     words = error.server_text
     status, said = _answer(words)
-    if status in _AWAY_STATUSES or _AWAY.search(words):
+    own = words if status is None else said_by_snowflake(words)
+    if status in _AWAY_STATUSES or _AWAY.search(own):
         return Remedy.WAIT
     reason = reason_in_text(said)
     if says_loading(reason, status) or says_busy(reason):
         return Remedy.LOAD
-    if is_too_long(error) or status in _SLOW_STATUSES or _SLOW.search(words):
+    if is_too_long(error) or status in _SLOW_STATUSES or _SLOW.search(own):
         return Remedy.SHORTEN
-    if error.code in _SERVICE_CODES or _SERVICE_WORDS.search(words):
+    if error.code in _SERVICE_CODES or _SERVICE_WORDS.search(without_quoted(own)):
         return Remedy.DIVIDE
     may_pass = error.code is None and not error.hint  # a hint says who has to do something
     return Remedy.REPEAT if may_pass or error.code in _PASSING else Remedy.STOP
@@ -75,8 +80,7 @@ def remedy(error: SpcsError) -> Remedy:
 
 def _answer(words: str) -> tuple[int | None, str]:
     """The HTTP status of the service's answer, and the answer itself, in what Snowflake says."""
-    said = _SAID.search(words)
-    found = _ANSWER.match(said[1]) if said is not None else None
+    found = _ANSWER.match(said_by_service(words) or "")
     return (None, "") if found is None else (int(found[1]), found[2].rstrip("'`"))
 
 
@@ -87,8 +91,7 @@ def is_too_long(error: SpcsError) -> bool:
 
 def row_reason(error: SpcsError) -> str:
     """Why one row failed, for its entry in the failures: with the service's words."""
-    match = _SAID.search(error.server_text)
-    said = plain(match[1] if match else error.server_text, MAX_REASON)
+    said = plain(said_by_service(error.server_text) or error.server_text, MAX_REASON)
     return f"The service refuses the row: {said}"
 
 
@@ -101,14 +104,29 @@ def without_values(error: SpcsError) -> SpcsError:
     Returns:
         The error itself, if it is about names, rights or Snowflake itself; else one without Snowflake's words.
     """
-    if not isinstance(error, SqlError) or error.code is None or error.code.startswith(_ABOUT_NO_DATA):
+    if not isinstance(error, SqlError) or (error.code or "").startswith(_ABOUT_NO_DATA):
         return error
+    if error.code is None:
+        return _without_unknown_values(error)
     return SqlError(
         f"Snowflake stops a statement of the job (code {error.code}).",
         "Look for it in the query history of Snowflake, by its query tag.",
         code=error.code,
         sqlstate=error.sqlstate,
         statement_kind=error.statement_kind,
+    )
+
+
+def _without_unknown_values(error: SqlError) -> SqlError:
+    """The same, where nothing says whether it is about data: of a statement that reads data, what is quoted may be."""
+    words = error.message
+    if not error.statement_kind.startswith(_READING) or _ABOUT_NAMES.search(words):
+        return error
+    safe = without_quoted(words)
+    if safe == words:
+        return error
+    return SqlError(
+        safe, error.hint, sqlstate=error.sqlstate, statement_kind=error.statement_kind, status=error.status
     )
 
 
