@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from spcs_llm.errors import BadRequest, ServiceDown
 from spcs_llm.server_text import redaction
 from spcs_llm.server_text.redaction import SENT_SECRETS, SentSecrets, without_private_text
+from spcs_llm.snowflake.bearer import bearer
 from tests.growth import cpu_seconds, growth
 
 PROMPT = "My name is Ada Lovelace, born 10 Dec 1815"
@@ -299,6 +300,15 @@ def test_a_credential_is_masked_however_it_is_echoed(
         assert form(secret) not in shown
         assert "refused: " in shown
         assert ", see the docs" in shown
+
+
+@pytest.mark.parametrize("kind", ["PROGRAMMATIC_ACCESS_TOKEN", "KEYPAIR_JWT", "OAUTH"])
+def test_the_kind_of_a_token_is_no_secret(kind: str) -> None:
+    secrets = SentSecrets()
+    secrets.add_headers(bearer(KEY, kind))
+    told = f"Create a new programmatic access token: {kind.lower()} {kind} keypair JWT is invalid."
+    assert secrets.masked(told) == told
+    assert KEY not in secrets.masked(f"{told} {KEY}")
 
 
 def test_a_short_credential_is_masked_as_a_word(sent: SentSecrets) -> None:

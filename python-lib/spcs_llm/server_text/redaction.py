@@ -35,6 +35,9 @@ _SHORT = 4
 _FEW_WORDS = 3
 _PART_OF_SECRET = 12
 _MIN_SECRET = 6
+_NO_CREDENTIAL = (
+    "x-snowflake-authorization-token-type",
+)  # which kind of token it is: words of many messages
 _LONGEST_SECRET = 16_384  # characters of one that are looked for, and of all that are kept:
 _MOST_OF_SECRETS = 2_000_000
 _SETTINGS = ("temperature",)  # names of settings that could be words of a text: the others have an underscore
@@ -79,7 +82,9 @@ class SentSecrets:
 
     def add_headers(self, headers: Mapping[str, str]) -> None:
         """Notes the credentials in a request's headers."""
-        for value in headers.values():
+        for name, value in headers.items():
+            if name.lower() in _NO_CREDENTIAL:
+                continue
             secret = self._headers.get(value)
             if secret is None:
                 secret = _in_header(value)
