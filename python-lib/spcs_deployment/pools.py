@@ -9,7 +9,7 @@ from spcs_deployment.catalogue import CatalogueModel
 from spcs_deployment.problems import DeploymentError
 from spcs_deployment.sql import Session, bare, rows
 from spcs_llm.control import cells, statements
-from spcs_llm.control.families import Family, PriceList
+from spcs_llm.control.families import GPU_FAMILIES, Family, PriceList
 from spcs_llm.control.services import read_pools
 
 _SHARE_FOR_WEIGHTS = 0.75  # of a GPU's memory; vLLM takes 0.9 for weights, caches and its own needs
@@ -90,8 +90,10 @@ def lacks_bfloat16(found: Pool) -> bool:
 
 
 def has_gpu(found: Pool) -> bool:
-    """Whether its nodes are known to have a GPU."""
-    return found.family is not None and found.family.gpus > 0
+    """Whether its nodes have a GPU, also where their family is newer than the price list."""
+    if found.family is None:
+        return found.instance_family.upper().startswith(GPU_FAMILIES)
+    return found.family.gpus > 0
 
 
 def doubts(found: Pool, models: Iterable[CatalogueModel]) -> list[str]:

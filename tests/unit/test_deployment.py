@@ -547,7 +547,8 @@ def test_images_are_built_on_a_pool_with_room_and_small_nodes_get_one_worker(
 
 
 @pytest.mark.parametrize(
-    ("family", "gpus"), [("CPU_X64_XS", None), ("GPU_NV_S", "1"), ("GPU_OF_TOMORROW", None)]
+    ("family", "gpus"),
+    [("CPU_X64_XS", None), ("GPU_NV_S", "1"), ("GPU_OF_TOMORROW", "1"), ("FAMILY_OF_TOMORROW", None)],
 )
 def test_an_embedding_model_uses_the_gpu_of_its_pool(family: str, gpus: str | None) -> None:
     """A service that asks for no GPU runs on the processor of the node, and the node is billed with its GPU."""

@@ -10,16 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spcs_llm.control.families import price_list
 from spcs_llm.control.identifiers import QualifiedName
+from spcs_llm.control.services import Pool, read_pools
 from spcs_llm.errors import SettingsError
 from spcs_llm.in_snowflake.engine_choice import missing_privileges
 from spcs_llm.in_snowflake.form import JobSettings, read_settings
 from spcs_llm.in_snowflake.inference_job import BYTES_AT_ONCE, FILES_AT_ONCE, JobName, ResultFile, Results
 from spcs_llm.in_snowflake.job_statement import JobStart, written
-from spcs_llm.in_snowflake.registry_model import RegistryModel
+from spcs_llm.in_snowflake.registry_model import RegistryModel, Unavailable, gpus_of_node
 from spcs_llm.in_snowflake.signature import Form, Function
 from spcs_llm.in_snowflake.work_tables import work_tables
-from tests.unit.scripted_session import ScriptedSession
+from tests.unit.scripted_session import ScriptedSession, rows
 
 yaml = pytest.importorskip("yaml", reason="a development package")
 
@@ -169,6 +171,39 @@ def test_privileges_are_those_of_all_roles_of_the_session(
 def test_each_engine_needs_its_own_fields(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(SettingsError, match=said):
         settings(**changes)
+
+
+LISTED = rows(
+    "name gpu gpu_count", "CPU_X64_S | NULL | 0", "GPU_NV_XL | NVIDIA H100 | 8", "GEN_X64_G3_2 | NULL | 0"
+)
+
+
+@pytest.mark.parametrize(
+    ("family", "listed", "gpus"),
+    [
+        ("GPU_NV_M", {}, 4),
+        ("CPU_X64_S", {}, 0),
+        ("GPU_NV_XL", {"SHOW COMPUTE POOL INSTANCE FAMILIES": LISTED}, 8),
+        ("GEN_X64_G3_2", {"SHOW COMPUTE POOL INSTANCE FAMILIES": LISTED}, 0),
+        ("GEN_X64_G3_2", {}, 0),
+    ],
+)
+def test_the_gpus_of_a_family_that_is_newer_than_the_price_list_are_asked_for(
+    family: str, listed: dict[str, Any], gpus: int
+) -> None:
+    session = ScriptedSession(listed)
+    assert gpus_of_node(session, pool_of(family), price_list()) == gpus
+    assert len(session.asked) == (family not in price_list().families)
+
+
+@pytest.mark.parametrize("listed", [{}, {"SHOW COMPUTE POOL INSTANCE FAMILIES": LISTED}])
+def test_a_job_does_not_run_on_the_cpus_of_nodes_with_gpus(listed: dict[str, Any]) -> None:
+    with pytest.raises(Unavailable, match="how many GPUs a node of instance family GPU_OF_TOMORROW has"):
+        gpus_of_node(ScriptedSession(listed), pool_of("GPU_OF_TOMORROW"), price_list())
+
+
+def pool_of(family: str) -> Pool:
+    return read_pools(rows("name instance_family", f"P | {family}"))[0]
 
 
 def test_engine_job_has_no_service_and_engine_service_no_model() -> None:

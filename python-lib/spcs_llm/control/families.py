@@ -9,6 +9,7 @@ from typing import Any
 
 _FILE = Path(__file__).parents[3] / "resource" / "instance_families.json"
 HOURS_PER_MONTH = 730
+GPU_FAMILIES = "GPU_"  # how the names of all families with GPUs begin, and of no others
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ WHO = (
 # An account may be set to take names in double quotes in capitals (Snowflake documentation, "Identifier requirements").
 EXACT_NAMES = "QUOTED_IDENTIFIERS_IGNORE_CASE = FALSE"
 SHOW_POOLS = "SHOW COMPUTE POOLS"
+SHOW_FAMILIES = "SHOW COMPUTE POOL INSTANCE FAMILIES"
 # Of the metrics that services can report (Snowflake documentation, "Monitoring services", platform metrics).
 SHOWN_METRICS = (
     "container.cpu.usage",

@@ -18,7 +18,7 @@ from spcs_llm.in_snowflake.job_statement import MAX_CHARACTERS, JobStart
 from spcs_llm.in_snowflake.job_watch import JobFailed, Watch
 from spcs_llm.in_snowflake.questions import question_key
 from spcs_llm.in_snowflake.refused_slices import Remedy, remedy, told
-from spcs_llm.in_snowflake.registry_model import Unavailable, find_model, find_pool
+from spcs_llm.in_snowflake.registry_model import Unavailable, find_model, find_pool, gpus_of_node
 from spcs_llm.in_snowflake.signature import Form, Sampling
 from spcs_llm.in_snowflake.work import Superseded, Work
 from spcs_llm.server_text.log_lines import one_line_logger
@@ -55,12 +55,11 @@ class JobEngine(Engine):
             complaints.append(str(problem_of_model))
         try:
             self._pool = find_pool(session, settings.pool)
+            self._gpus = gpus_of_node(session, self._pool, work.prices)
         except Unavailable as problem_of_pool:
             complaints.append(str(problem_of_pool))
         if complaints:
             raise SettingsError(" ".join(complaints), "Correct the settings of the recipe.")
-        family = work.prices.family(self._pool.family, session.whose().region or "")
-        self._gpus = family.gpus if family is not None else 0
         self._takes_parts: bool | None = None  # until a job has results
         self._key = question_key(settings, self.described)[:8].upper()
         logger.info(

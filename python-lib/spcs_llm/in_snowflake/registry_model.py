@@ -1,6 +1,7 @@
 """The model of the registry that an inference job runs, and the compute pool that it runs on.
 
-Columns: Snowflake documentation, "SHOW VERSIONS IN MODEL" and "SHOW FUNCTIONS IN MODEL".
+Columns: Snowflake documentation, "SHOW VERSIONS IN MODEL", "SHOW FUNCTIONS IN MODEL" and "SHOW COMPUTE POOL INSTANCE
+FAMILIES".
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 
 from spcs_llm.control import cells, statements
 from spcs_llm.control.container_messages import hint_for_pool
+from spcs_llm.control.families import GPU_FAMILIES, PriceList
 from spcs_llm.control.identifiers import QualifiedName, grantee, quoted
 from spcs_llm.control.services import Pool, named_pool
 from spcs_llm.control.session import Row, SqlSession
@@ -111,6 +113,43 @@ def find_pool(session: SqlSession, name: str) -> Pool:
             + hint_for_pool(quoted(name), pool.state)
         )
     return pool
+
+
+def gpus_of_node(session: SqlSession, pool: Pool, prices: PriceList) -> int:
+    """How many GPUs a node of a pool has.
+
+    Args:
+        session: Is asked about a family that is newer than the price list.
+        pool: The pool.
+        prices: The families that are known.
+
+    Returns:
+        The number; 0 if the job has to run on CPUs.
+
+    Raises:
+        Unavailable: If the nodes have GPUs, and nothing says how many: the job would run on their CPUs.
+    """
+    family = prices.family(pool.family)
+    if family is not None:
+        return family.gpus
+    listed = _gpus_listed(session, pool.family)
+    if listed is not None:
+        return listed
+    if not pool.family.startswith(GPU_FAMILIES):
+        return 0
+    raise Unavailable(
+        f"'{RecipeFields.pool.label}': the plugin does not know how many GPUs a node of instance family {pool.family}"
+        " has, and SHOW COMPUTE POOL INSTANCE FAMILIES does not list it. Select another pool, or use engine SERVICE."
+    )
+
+
+def _gpus_listed(session: SqlSession, family: str) -> int | None:
+    try:
+        rows = session.rows(statements.SHOW_FAMILIES)
+    except SqlError:
+        return None
+    found = (row for row in rows if (cells.text(row, "name") or "").upper() == family)
+    return next((cells.whole(row, "gpu_count") for row in found), None)
 
 
 def _version(rows: list[Row], wanted: str | None) -> str:
