@@ -9,6 +9,7 @@
     ├── LoginError           login      Snowflake refuses the credential, or its account does not answer as one
     │   └── SessionExpired   login      a session or master token has expired: a new one helps
     ├── IngressError         ingress    Snowflake's gateway in front of the service
+    │   ├── GatewayDown      ingress    it fails by itself: another try may succeed
     │   ├── TokenRefused     ingress    the token is not accepted: a new one may help
     │   ├── AccessDenied     ingress    the token is good, the role or the network is not
     │   │   └── Blocked      ingress    a firewall denies the request, maybe for what it holds
@@ -278,6 +279,10 @@ class IngressError(SpcsError):
     """Snowflake's gateway in front of the service refuses the request."""
 
     place = "ingress"
+
+
+class GatewayDown(IngressError):
+    """Snowflake's gateway fails by itself. Another try may succeed."""
 
 
 class TokenRefused(IngressError):

@@ -170,7 +170,7 @@ INGRESS = [
     at_endpoint("hidden_404", "Gateway", GRANT),
     at_endpoint("host_recreated", "Gateway", "SHOW ENDPOINTS"),
     at_endpoint("access_denied", "Gateway", GRANT),
-    at_endpoint("arrow_500", "Gateway", "connector"),
+    at_endpoint("arrow_500", "Gateway", "status.snowflake.com"),
     at_endpoint("reset", "Gateway", ENDPOINT_URL),
     at_endpoint("close", "Gateway", ENDPOINT_URL),
     at_endpoint("lost_reply", "Gateway", ENDPOINT_URL),

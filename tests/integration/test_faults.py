@@ -27,7 +27,7 @@ import pytest
 from spcs_llm.errors import (
     AccessDenied,
     BadRequest,
-    IngressError,
+    GatewayDown,
     ModelError,
     NetworkError,
     NotFound,
@@ -419,7 +419,7 @@ STATUS = [
     Fault("418", always(418, b"teapot"), ServiceError, "HTTP 418"),
     Fault("429 each time", always(429), ServiceBusy, "HTTP 429", "'Max parallelism'", attempts=4, slept=BACKOFF),
     Fault("500", always(500, b'{"error": "CUDA error: out of memory"}'), ServiceError, "CUDA error: out of memory", "more memory"),
-    Fault("500 of the gateway", gateway(500, "empty data"), IngressError, "gateway fails", "sign in by OAuth"),
+    Fault("500 of the gateway each time", gateway(500, "Internal server error"), GatewayDown, "gateway fails", "status.snowflake.com", attempts=4, slept=BACKOFF),
     Fault("501", always(501), ServiceError, "HTTP 501"),
     *[
         Fault(f"{status} each time", always(status, b"oops"), ServiceDown, f"HTTP {status}", "SYSTEM$GET_SERVICE_LOGS", attempts=4, slept=BACKOFF)

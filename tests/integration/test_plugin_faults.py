@@ -101,7 +101,8 @@ FAULTS = [
     Row("ingress: connect error, then there", once("upstream_connect_error"), asked=1),
     Row("ingress: starting for longer than is waited", always("no_hosts"), "not reachable", "ingress", "Cold start wait", params={"coldStartWaitSeconds": 1}, asked=0),
     Row("ingress: starting, and no wait is wanted", always("no_hosts"), "not reachable", "ingress", params={"coldStartWaitSeconds": 0}, asked=0),
-    Row("ingress: the Arrow session", always("arrow_500"), "500", "ingress", "connector", asked=0),
+    Row("ingress: the gateway fails", always("arrow_500"), "500", "ingress", "status.snowflake.com", asked=0),
+    Row("ingress: the gateway fails once", once("arrow_500"), asked=1),
     Row("ingress: the query's time ends while it starts", always("no_hosts"), "not reachable", "ingress", "Cold start wait", params={"queryTimeoutSeconds": 2}, asked=0),
     # the service
     Row("service: 429, then an answer", once("too_many_requests", retry_after="0.1"), asked=1),

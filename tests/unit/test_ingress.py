@@ -11,6 +11,7 @@ from spcs_llm.errors import (
     AccessDenied,
     BadRequest,
     Blocked,
+    GatewayDown,
     IngressError,
     ModelLoading,
     NotFound,
@@ -128,10 +129,17 @@ def test_a_good_token_without_access_is_told_with_what_to_grant(case: str) -> No
     assert MENDS[case.split(maxsplit=1)[0]] in error.hint
 
 
-def test_a_failure_of_the_gateway_names_the_one_that_is_known() -> None:
-    error = told(500, gateway("empty data"))
-    assert type(error) is IngressError
-    assert "connector" in error.hint
+@pytest.mark.parametrize("detail", ["Internal server error", "empty data", ""])
+def test_a_failure_of_the_gateway_may_pass_and_nobody_is_asked_to_sign_in_otherwise(detail: str) -> None:
+    error = told(500, gateway(detail))
+    assert type(error) is GatewayDown
+    assert error.request_id == REQUEST_ID
+    assert "sign in" not in error.hint
+
+
+@pytest.mark.parametrize("body", [b'{"error": "oops"}', b"oops", b'{"detail": "Internal server error"}'])
+def test_a_failure_of_the_container_is_not_the_gateways(body: bytes) -> None:
+    assert type(told(500, body)) is ServiceError
 
 
 # -- 404: of whom? -------------------------------------------------------------------------------------

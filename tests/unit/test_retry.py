@@ -10,6 +10,7 @@ import pytest
 from spcs_llm.errors import (
     AccessDenied,
     BadRequest,
+    GatewayDown,
     LoginError,
     ModelError,
     NetworkError,
@@ -64,7 +65,9 @@ def test_a_retry_after_beyond_reason_ends_the_call() -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [NetworkError("reset"), TlsError("cut"), ServiceBusy("429"), ServiceDown("503")], ids=repr
+    "error",
+    [NetworkError("reset"), TlsError("cut"), ServiceBusy("429"), ServiceDown("503"), GatewayDown("500")],
+    ids=repr,
 )
 def test_what_may_pass_is_tried_three_times_more(error: SpcsError) -> None:
     assert delays(retries(), *[error] * 4) == [0.5, 1.0, 2.0, None]

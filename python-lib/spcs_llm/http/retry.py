@@ -7,7 +7,7 @@ import threading
 from dataclasses import dataclass
 from typing import Callable
 
-from spcs_llm.errors import NetworkError, ServiceBusy, ServiceDown, ServiceStarting, SpcsError
+from spcs_llm.errors import GatewayDown, NetworkError, ServiceBusy, ServiceDown, ServiceStarting, SpcsError
 from spcs_llm.sharing.after_fork import renew_in_child
 
 MAX_RETRY_AFTER = 65.0  # a limit of a minute ends a little later than in a minute
@@ -128,4 +128,5 @@ class Retries:
 def _is_transient(error: SpcsError) -> bool:
     if isinstance(error, NetworkError):
         return error.transient
-    return isinstance(error, (ServiceBusy, ServiceDown))
+    # Snowflake documentation, "Service network communications": a client is to try 5xx of an ingress endpoint again.
+    return isinstance(error, (GatewayDown, ServiceBusy, ServiceDown))

@@ -21,6 +21,7 @@ from spcs_llm.errors import (
     AccessDenied,
     BadRequest,
     Blocked,
+    GatewayDown,
     IngressError,
     ModelError,
     ModelLoading,
@@ -463,10 +464,10 @@ def _failed(told: _ErrorReply) -> SpcsError:
         return told.error(ServiceDown, "The service does not answer", SEE_LOGS)
     if status >= 500 and told.gateway:
         return told.error(
-            IngressError,
+            GatewayDown,
             "Snowflake's gateway fails",
-            "It does so for sessions that a Snowflake connector made: sign in by OAuth, key pair or programmatic access"
-            " token. If it happens again, contact Snowflake Support.",
+            "Try again later; status.snowflake.com reports outages. If it happens again, ask a Snowflake administrator"
+            " to contact Snowflake Support with the request id.",
         )
     if status >= 500 or status == 424:  # TGI's, where the model fails
         hint = hint_for(told.reason)

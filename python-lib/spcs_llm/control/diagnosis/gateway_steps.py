@@ -8,6 +8,7 @@ from spcs_llm.connections import name_path
 from spcs_llm.control.diagnosis.finding import Outcome, ok, quoted, skipped, warning
 from spcs_llm.control.diagnosis.subject import Subject
 from spcs_llm.errors import (
+    GatewayDown,
     LoginError,
     ModelError,
     NetworkError,
@@ -40,6 +41,7 @@ _PASSING = {
     NetworkError.__name__: "a connection failed",
     ServiceBusy.__name__: "the service had too many requests",
     ServiceDown.__name__: "the service did not answer",
+    GatewayDown.__name__: "Snowflake's gateway failed",
     TokenRefused.__name__: "the gateway refused the token, and accepted the next one",
 }
 _UNSTEADY = (

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from spcs_llm.control.diagnosis.finding import FAILED, WARNING, Finding, Outcome, skipped
 from spcs_llm.errors import (
+    GatewayDown,
     NetworkError,
     QueryTimeout,
     ServiceBusy,
@@ -97,7 +98,7 @@ def _tells_why(error: SpcsError | None) -> bool:
     """Whether the last failure before the time was up is the reason for it."""
     if isinstance(error, NetworkError):
         return not error.silent
-    return isinstance(error, (ServiceBusy, ServiceDown, ServiceStarting))
+    return isinstance(error, (GatewayDown, ServiceBusy, ServiceDown, ServiceStarting))
 
 
 def _overdue(seconds: float) -> str:
