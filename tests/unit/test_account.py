@@ -246,6 +246,24 @@ def test_a_user_who_may_not_sign_in_is_told_whatever_the_code_and_way(
         assert hint in IngressErrors(sign_in)(401, {}, refused).hint
 
 
+@pytest.mark.parametrize(
+    ("sign_in", "hint"),
+    [
+        (SignInKind.OAUTH, "'Scope' of the preset"),
+        (SignInKind.UNKNOWN, "'Scope' of the preset"),
+        (SignInKind.KEY_PAIR, "'Role' of the preset"),
+        (SignInKind.TOKEN, "programmatic access token is restricted"),
+    ],
+)
+def test_a_role_that_is_not_in_the_token_is_told_by_the_way_of_signing_in(
+    sign_in: SignInKind, hint: str
+) -> None:
+    """A key pair and a programmatic access token have neither a scope nor a security integration."""
+    told = login_error("390317", "The role is not listed in the access token.", sign_in=sign_in).hint
+    assert hint in told
+    assert ("ALLOWED_ROLES_LIST" in told) == ("'Scope'" in told)
+
+
 def test_an_assertion_that_has_expired_is_a_matter_of_the_clock() -> None:
     """rinsed-org/rb-snowflake-client#170: each assertion is signed when it is sent."""
     message = "Keypair access token expired. ...VUrmjSFgTw"

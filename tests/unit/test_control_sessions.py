@@ -260,6 +260,13 @@ NOT_SIGNED_IN = {
     # xlang-ai/Spider2#143
     "Failed to authenticate: MFA authentication is required, but none of your current MFA methods are supported for"
     " programmatic authentication.": ("394507", "key pair"),
+    # The same in newer accounts, where a password needs a second factor.
+    "Failed to authenticate: MFA with TOTP is required. To authenticate, provide both your password and a current TOTP"
+    " passcode.": ("394508", "key pair"),
+    "Multi-factor authentication is required for this account. Log in to Snowsight to enroll.": (
+        "390197",
+        "key pair",
+    ),
     # chio-labs/sqlbuild pull 402: sessions of a token that is restricted to a role
     "SQL access control error: USE ROLE not allowed.": (None, "Leave 'Role' empty"),
     # dbt-labs/docs.getdbt.com pull 6433

@@ -142,6 +142,33 @@ def test_a_failure_of_the_container_is_not_the_gateways(body: bytes) -> None:
     assert type(told(500, body)) is ServiceError
 
 
+@pytest.mark.parametrize("status", [401, 403])
+def test_an_address_that_is_not_let_in_is_told_as_that(status: int) -> None:
+    sentence = "Incoming request with IP/Token 192.0.2.7 is not allowed to access Snowflake."
+    error = told(status, gateway(sentence))
+    assert isinstance(error, AccessDenied)
+    assert "network policy" in error.hint
+    assert "It may be the token" not in error.hint
+    assert not isinstance(told(status, {"error": sentence}), AccessDenied), "a container's own words"
+
+
+@pytest.mark.parametrize(
+    ("sentence", "hint"),
+    [
+        ("User access disabled. Contact your local system administrator.", "SET DISABLED = FALSE"),
+        ("Your free trial has ended and all of your virtual warehouses have been suspended.", "billing"),
+        ("Your user account has been temporarily locked.", "MINS_TO_UNLOCK"),
+        (
+            "Authentication attempt rejected by the current authentication policy.",
+            "KEYPAIR to AUTHENTICATION_METHODS",
+        ),
+    ],
+)
+def test_what_the_gateway_says_of_the_user_is_told_with_who_can_change_it(sentence: str, hint: str) -> None:
+    body = json.dumps(gateway(sentence)).encode()
+    assert hint in IngressErrors(SignInKind.KEY_PAIR)(403, {}, body).hint
+
+
 # -- 404: of whom? -------------------------------------------------------------------------------------
 
 

@@ -94,7 +94,10 @@ _HINTS_BY_WORDS = (
         " separate credentials, enter yours again under Profile > Credentials.",
     ),
     (
-        re.compile(r"\bMFA authentication is required", re.I),
+        re.compile(
+            r"\bMFA (?:authentication|with \w{1,20}) is required|\bmulti-?factor authentication is required",
+            re.I,
+        ),
         "Ask a DSS administrator to use a key pair or OAuth instead of a password in the Snowflake connection.",
     ),
     (

@@ -59,7 +59,13 @@ from spcs_llm.server_text.refusal_hints import (
     says_too_long,
     says_used_up,
 )
-from spcs_llm.snowflake.login_errors import ASSIGN_POLICY, NETWORK_POLICY, SignInKind, hint_for_refusal
+from spcs_llm.snowflake.login_errors import (
+    ASSIGN_POLICY,
+    NETWORK_POLICY,
+    SignInKind,
+    hint_for_refusal,
+    names_network_policy,
+)
 
 _TO_GRANT = (
     " a Snowflake administrator to grant the role USAGE on the service's database and schema, and the service role:"
@@ -93,6 +99,7 @@ _ENVOY_LOST_IT = re.compile(
     r"|\btls[ _]error:[|\s\d]{0,20}:ssl routines"  # those of the "system library" are the socket's, and may pass
 )
 _ENVOY_IS_BUSY = re.compile(r"reset reason: overflow\b")
+_ABOUT_NETWORK = re.compile(r"network policy|\bip/token\b")  # words that name no token
 _ABOUT_TOKEN = re.compile(r"\b(token|session|credential|authenticat\w+|expired|revoked)\b")
 # What web filters and firewalls say on the pages that they answer with; Snowflake's pages do not.
 _PROXYS_PAGE = re.compile(
@@ -162,6 +169,13 @@ class _ErrorReply:
 
     def says(self, *phrases: str) -> bool:
         return any(phrase in self.page for phrase in phrases)
+
+    @property
+    def names_network_policy(self) -> bool:
+        """Whether Snowflake does not let the address in."""
+        if self.says("network policy") or self.code in NETWORK_POLICY:
+            return True
+        return self.gateway and names_network_policy(self.reason)
 
     @property
     def title(self) -> str:
@@ -288,14 +302,14 @@ class IngressErrors:
                 f" (HTTP {told.status}).",
                 f"{_CHECK_HOST} Otherwise, ask{_TO_GRANT}",
             )
-        if told.says("network policy") or told.code in NETWORK_POLICY:
+        if told.names_network_policy:
             hint = (
                 "Ask a Snowflake administrator to add the address of this DSS server to the network policy of the user"
                 " or of the security integration; a programmatic access token needs such a policy."
             )
             if hint_for_refusal(told.code or "", told.reason) == ASSIGN_POLICY:
                 hint = ASSIGN_POLICY
-            elif _ABOUT_TOKEN.search(told.page.replace("network policy", "")):
+            elif _ABOUT_TOKEN.search(_ABOUT_NETWORK.sub("", told.page)):
                 hint += f" It may be the token as well: {_TOKEN_HINTS[self.sign_in]}"
             return told.error(kind, "Snowflake refuses the request: the network policy may be why", hint)
         if told.says("contact snowflake support") and not told.container:
@@ -329,6 +343,7 @@ class IngressErrors:
             hint = hint_for_refusal(told.code, told.reason, self.sign_in) or hint
             return told.error(TokenRefused, f"Snowflake refuses the token, code {told.code}", hint)
         if told.gateway:
+            hint = hint_for_refusal("", told.reason, self.sign_in) or hint
             return told.error(TokenRefused, "Snowflake's gateway refuses the token", hint)
         # Nobody can say whose it is.
         return told.error(

@@ -125,19 +125,22 @@ _METHODS = {
     SignInKind.TOKEN: "PROGRAMMATIC_ACCESS_TOKEN",
 }
 _PAY = "Ask a Snowflake administrator to enter billing information for the account."
+_ENROLL = "The user must enroll in multi-factor authentication: sign in to Snowsight once."
 _ROLE_CODES = ("390186", "390189")
+_NOT_IN_TOKEN = "390317"  # a role that the token does not list
 _ROLE_HINTS = {
     SignInKind.OAUTH: _CHECK_ROLE_OF_SCOPE,
     SignInKind.TOKEN: _CHECK_RESTRICTION,
     SignInKind.KEY_PAIR: _CHECK_ROLE,
     SignInKind.UNKNOWN: _CHECK_ROLE,
 }
+_WITHOUT_SCOPE = (SignInKind.KEY_PAIR, SignInKind.TOKEN)
 _TOKEN_ENDED = ("390101", "390110", "390195", "390303", "390318")
 _HINTS = {
     "390100": "Check the user and credential of the preset.",
     "390144": f"{_NO_KEY_OF_USER} {_CHECK_CLOCK}",
     "390198": _CHECK_CLOCK,
-    "390317": _CHECK_SCOPE,
+    _NOT_IN_TOKEN: _CHECK_SCOPE,
     "394300": _NO_KEY_OF_USER,
     "394301": _CHECK_CLOCK,
     "394302": _CHECK_CLOCK,
@@ -162,6 +165,7 @@ _WORDS = (
     (re.compile(r"\bAuthz Server Integration is not enabled\b", re.I), _ENABLE_INTEGRATION),
     (re.compile(r"\bno default role has been assigned\b|\bconfigured default role\b", re.I), _DEFAULT_ROLE),
     (re.compile(r"\bfree trial has ended\b|\baccount is suspended\b", re.I), _PAY),
+    (re.compile(r"\bmulti-?factor authentication is required\b", re.I), _ENROLL),
 )
 _ABOUT_AUTHENTICATION_POLICY = re.compile(r"\bauthentication policy\b", re.I)
 _CODE = re.compile(r"\b39\d{4}\b")
@@ -207,7 +211,7 @@ def hint_for_code(code: str, sign_in: SignInKind = SignInKind.UNKNOWN) -> str:
         return ASSIGN_POLICY if code == _NO_POLICY else _ALLOW_ADDRESS
     if code == _NOT_ALLOWED_BY_POLICY:
         return _ALLOW_METHOD % _METHODS.get(sign_in, "this way of signing in")
-    if code in _ROLE_CODES:
+    if code in _ROLE_CODES or (code == _NOT_IN_TOKEN and sign_in in _WITHOUT_SCOPE):
         return _ROLE_HINTS[sign_in]
     if code == "390303" and sign_in is SignInKind.OAUTH:
         return _CHECK_EXTERNAL_OAUTH
@@ -216,6 +220,11 @@ def hint_for_code(code: str, sign_in: SignInKind = SignInKind.UNKNOWN) -> str:
     if code in ("390100", "390304") and sign_in is SignInKind.OAUTH:
         return _NO_USER_OF_TOKEN
     return _HINTS.get(code, "")
+
+
+def names_network_policy(text: str) -> bool:
+    """Whether Snowflake says that the address of whoever asks is why it refuses: in one of several sentences."""
+    return hint_for_refusal("", text) in (ASSIGN_POLICY, _ALLOW_ADDRESS)
 
 
 def no_account(what: str, status: int | None = None) -> LoginError:
