@@ -339,6 +339,14 @@ def test_services_that_the_role_does_not_see_keep_a_pool_up_too() -> None:
     assert "stays up for 1 other service or job" in told.pools[0].text
 
 
+def test_a_suspended_service_does_not_stand_for_one_that_runs_and_is_not_seen() -> None:
+    account = Account(CHAT, "ML|PROD|OTHER|SUSPENDED|GPU|false|1")
+    account.session.answers["SHOW COMPUTE POOLS"] = [{**POOLS[0], "num_services": "2"}]
+    (effect,) = account.operate(Verb.SUSPEND, "ML.PROD.CHAT").pools
+    assert effect.credits_per_hour == 0
+    assert "stays up for 1 other service or job" in effect.text
+
+
 def test_a_failed_service_cannot_be_resumed() -> None:
     account = Account("ML|PROD|CHAT|FAILED|GPU|false|1")
     told = account.operate(Verb.RESUME)

@@ -81,7 +81,7 @@ class Town:
             "SHOW SERVICES": self._services,
             "SHOW COMPUTE POOLS": lambda _: rows(
                 "name state instance_family min_nodes max_nodes active_nodes idle_nodes num_services num_jobs",
-                f"POOL|ACTIVE|GPU_NV_S|1|4|2|1|{len(self.names)}|0",
+                f"POOL|ACTIVE|GPU_NV_S|1|4|2|1|{sum(s != 'SUSPENDED' for s in self.status.values())}|0",
             ),
             "SHOW NODES": rows("instance_family", "GPU_NV_S", "GPU_NV_S", "GPU_NV_S"),
             "SHOW SERVICE CONTAINERS": self._containers,
@@ -483,6 +483,18 @@ def test_a_share_is_not_guessed_where_services_are_hidden() -> None:
     )
     account, _ = town.look()
     assert [row["credits"] for row in rows_of(account, PRICE)] == [None, None]
+
+
+def test_a_suspended_service_does_not_stand_for_one_that_is_hidden() -> None:
+    town = Town(2)
+    town.status[town.names[1]] = "SUSPENDED"
+    shown = {}
+    for running in (1, 2):
+        town.answers["SHOW COMPUTE POOLS"] = rows(
+            "name state instance_family active_nodes num_services", f"POOL|ACTIVE|GPU_NV_S|2|{running}"
+        )
+        shown[running] = [row["credits"] for row in rows_of(town.look()[0], PRICE)]
+    assert shown == {1: [pytest.approx(1.71), 0.0], 2: [None, 0.0]}
 
 
 def test_bars_name_the_dearest_and_sum_up_the_rest() -> None:

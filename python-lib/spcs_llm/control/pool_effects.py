@@ -83,9 +83,10 @@ def _others(session: SqlSession, pool: Pool, changed: Sequence[Service]) -> int:
     except SqlError:
         on_pool = list(changed)
     names = {service.name for service in changed}
-    running = sum(not s.is_suspended and s.name not in names for s in on_pool)
-    hidden = max(0, (pool.services or 0) - len(on_pool))
-    return running + hidden + (pool.jobs or 0)
+    running = {service.name for service in on_pool if not service.is_suspended}
+    # Snowflake documentation, "DESCRIBE COMPUTE POOL": num_services are those that run.
+    hidden = max(0, (pool.services or 0) - len(running))
+    return len(running - names) + hidden + (pool.jobs or 0)
 
 
 def _saved(pool: Pool, rate: PoolRate, others: int, changed: Sequence[Service]) -> PoolEffect:

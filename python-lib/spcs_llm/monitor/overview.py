@@ -109,8 +109,8 @@ def _instances_by_pool(account: Account) -> dict[str, int]:
     seen: dict[str, int] = {}
     for found in account.services.values():
         service = found.service
-        seen[service.pool] = seen.get(service.pool, 0) + 1
         if not service.is_suspended:
+            seen[service.pool] = seen.get(service.pool, 0) + 1
             counts[service.pool] = counts.get(service.pool, 0) + (service.current_instances or 0)
     for name, pool in account.pools.items():
         if (pool.services or 0) > seen.get(name, 0) or pool.jobs:

@@ -49,7 +49,8 @@ def describe_pool(reader: Reader, run: Run) -> Result:
 
 
 def _row(pool: ComputePool, run: Run) -> list[object]:
-    here = [service for service in run.catalog.services.values() if service.pool is pool]
+    """Services and jobs that run: Snowflake documentation, "DESCRIBE COMPUTE POOL"."""
+    here = [s for s in run.catalog.services.values() if s.pool is pool and s.status != "SUSPENDED"]
     jobs = sum(service.is_job for service in here)
     return [
         pool.name, pool.state, pool.min_nodes, pool.max_nodes, pool.family.name, len(here) - jobs, jobs,
