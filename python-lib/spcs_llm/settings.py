@@ -309,7 +309,8 @@ def read_settings(config: Any) -> Settings:
         form.complain(
             FIELDS.endpoint,
             f"belongs to another Snowflake account than '{FIELDS.account.label}': the token of one account"
-            " is not sent to another. Correct the one that is wrong",
+            f" is not sent to another. Correct the one that is wrong. '{FIELDS.account.label}' must have the account's"
+            " present name, and not that of a connection for Client Redirect",
         )
     allowed = FIELDS.allowed_hosts.read(form) or ()
     for address, destination in ((FIELDS.account, account), (FIELDS.endpoint, url)):

@@ -239,6 +239,14 @@ def test_an_endpoint_of_another_account_is_refused() -> None:
     )
 
 
+def test_the_name_of_a_connection_is_told_from_an_accounts() -> None:
+    said = complaint(
+        llmEndpointUrl="https://abc-myorg-myacct.snowflakecomputing.app",
+        snowflakeAccountUrl="https://myorg-myconnection.snowflakecomputing.com",
+    )
+    assert "Client Redirect" in said and "present name" in said
+
+
 def test_a_method_that_was_pasted_with_the_url_is_asked_for_once() -> None:
     pasted = f"{EARLIER['llmEndpointUrl']}/embed-text"
     made = settings(llmEndpointUrl=pasted, serviceProtocol="MODEL_SERVING", methodName="embed_text")
