@@ -21,6 +21,7 @@ from spcs_llm.in_snowflake.answer_fields import UnfitSchema, read_fields
 from spcs_llm.in_snowflake.estimate import Rate, check_limit, read_rate
 from spcs_llm.in_snowflake.form import RecipeFields, read_settings
 from spcs_llm.in_snowflake.input_columns import InputColumn, key_text
+from spcs_llm.in_snowflake.model_call import find_call
 from spcs_llm.in_snowflake.outputs import Outputs, dimensions
 from spcs_llm.in_snowflake.questions import plan_questions
 from spcs_llm.in_snowflake.refused_slices import Remedy, remedy, row_reason, told, without_values
@@ -616,6 +617,28 @@ def test_a_method_with_three_parts_is_a_function() -> None:
 
 def refused(message: str, code: str | None = None) -> SqlError:
     return SqlError(message, code=code)
+
+
+OVERLOADS = [
+    ("ASK(NUMBER) RETURN VARCHAR", "ASK(VARCHAR) RETURN VARIANT"),
+    ("ASK(VARCHAR) RETURN VARIANT", "ASK(NUMBER) RETURN VARCHAR"),
+]
+
+
+@pytest.mark.parametrize("listed", OVERLOADS)
+@pytest.mark.parametrize("method", ["DB.S.ASK", "ASK"])
+def test_of_functions_with_one_name_the_one_that_fits_is_called(method: str, listed: tuple[str, ...]) -> None:
+    found = [{"name": "ASK", "arguments": arguments} for arguments in listed]
+    session = ScriptedSession({"SHOW USER FUNCTIONS": found, "SHOW FUNCTIONS IN SERVICE": found})
+    call = find_call(session, read_settings({**CHAT, "method": method}), QualifiedName("DB", "S", "SVC"))
+    assert call.form is Form.TEXT
+
+
+def test_functions_with_one_name_that_all_do_not_fit_are_refused() -> None:
+    found = [{"name": "ASK", "arguments": f"ASK({kind}) RETURN VARCHAR"} for kind in ("NUMBER", "DATE")]
+    session = ScriptedSession({"SHOW USER FUNCTIONS": found})
+    with pytest.raises(SettingsError, match="'Method or function' is ASK, which "):
+        find_call(session, read_settings({**CHAT, "method": "DB.S.ASK"}), QualifiedName("DB", "S", "SVC"))
 
 
 @pytest.mark.parametrize(

@@ -81,33 +81,40 @@ def find_call(session: SqlSession, settings: JobSettings, service: QualifiedName
     """
     sampling = Sampling(settings.temperature, settings.max_tokens) if settings.is_chat else None
     if settings.function is not None:
-        function, sql = _user_function(session, settings.function), settings.function.sql
+        known, sql = _user_functions(session, settings.function), settings.function.sql
     else:
-        function = _method(session, settings, service)
-        sql = method_of(service, function.name)
-    try:
-        form = form_of(function, chat=settings.is_chat)
-    except UnfitFunction as problem:
-        raise SettingsError(f"'Method or function' is {function.name}, which {problem}.") from None
+        known = _methods(session, settings, service)
+        sql = method_of(service, known[0].name)
+    form = _form(known, settings)
     return Call(sql, form, sampling, stops=bool(settings.stops), structured=settings.schema is not None)
 
 
-def _method(session: SqlSession, settings: JobSettings, service: QualifiedName) -> Function:
+def _form(known: list[Function], settings: JobSettings) -> Form:
+    """The form of the first function that fits: of one name, there may be some with different arguments."""
+    problems = []
+    for function in known:
+        try:
+            return form_of(function, chat=settings.is_chat)
+        except UnfitFunction as problem:
+            problems.append(problem)
+    raise SettingsError(f"'Method or function' is {known[0].name}, which {problems[0]}.")
+
+
+def _methods(session: SqlSession, settings: JobSettings, service: QualifiedName) -> list[Function]:
     wanted = settings.method or METHODS[settings.is_chat]
     try:
         known = read_functions(session.rows(functions_in_service(service)))
     except SqlError as error:
         logger.info("The methods of %s cannot be listed: %s", service.sql, error.message)
         known = []
-    by_name = {function.name.upper(): function for function in known}
-    if by_name and wanted.upper() not in by_name:
-        raise SettingsError(
-            f"'Method or function' is {wanted}, and {service.sql} has only {', '.join(by_name)}."
-        )
-    return by_name.get(wanted.upper(), Function(wanted, None))
+    fitting = [function for function in known if function.name.upper() == wanted.upper()]
+    if known and not fitting:
+        names = ", ".join(dict.fromkeys(function.name.upper() for function in known))
+        raise SettingsError(f"'Method or function' is {wanted}, and {service.sql} has only {names}.")
+    return fitting or [Function(wanted, None)]
 
 
-def _user_function(session: SqlSession, name: QualifiedName) -> Function:
+def _user_functions(session: SqlSession, name: QualifiedName) -> list[Function]:
     known = [f for f in read_functions(session.rows(user_functions(name))) if f.name == name.name]
     if not known:
         identity = session.whose()
@@ -116,7 +123,7 @@ def _user_function(session: SqlSession, name: QualifiedName) -> Function:
             f"'Method or function': role {identity.said_role} sees no function {name.sql}.",
             f"Correct the name, or ask a Snowflake administrator: {grant}.",
         )
-    return known[0]
+    return known
 
 
 def uses_messages(call: Call) -> bool:
