@@ -9,19 +9,21 @@ import tracemalloc
 from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from spcs_llm.control.cost_report import CostReport
 from spcs_llm.control.families import price_list
 from spcs_llm.control.identifiers import QualifiedName, qualified
 from spcs_llm.control.session import Row
 from spcs_llm.control.sql_refusals import sql_error_in_text
+from spcs_llm.control.usage_views import ServiceDay
 from spcs_llm.errors import NetworkError, QueryError, SpcsError
 from spcs_llm.form_fields import Field
 from spcs_llm.monitor.account import Account
 from spcs_llm.monitor.background import Background
-from spcs_llm.monitor.cost import cost_work, stacked
+from spcs_llm.monitor.cost import Cost, cost_work, stacked
 from spcs_llm.monitor.cost_page import _cell, cost_csv, cost_page
 from spcs_llm.monitor.lookout import STATEMENTS_PER_LOOK, Lookout
 from spcs_llm.monitor.overview import Price, Selection, rows_of, selected, sums_of
@@ -646,6 +648,24 @@ def test_cost_is_told_by_day_for_bars_table_and_csv() -> None:
         "2026-11-02,pool,P,1.5,3.0,USD",
         "2026-11-01,service,DB.SC.S0001,0.5,1.0,USD",
     ]
+
+
+def test_a_day_of_a_service_is_found_by_the_schema_of_its_model() -> None:
+    """The view names the schema of the model: SNOWFLAKE.MODELS, where Snowflake provides it."""
+    day = datetime(2026, 11, 1).date()
+    service, model = QualifiedName("ML", "PROD", "CHAT"), QualifiedName("REG", "MODELS", "QWEN")
+
+    def found(database: str, schema: str, known: QualifiedName | None) -> bool:
+        nothing = cast("CostReport", None)
+        cost = Cost(nothing, (ServiceDay(day, database, schema, "CHAT", 3.5),))
+        return cost.days_of(service, known) == {day: 3.5}
+
+    assert found("ML", "PROD", None) and found("ML", "PROD", model)
+    assert found("SNOWFLAKE", "MODELS", None)
+    assert found("SNOWFLAKE", "MODELS", QualifiedName("SNOWFLAKE", "MODELS", "QWEN"))
+    assert found("REG", "MODELS", model)
+    assert not found("REG", "MODELS", None)
+    assert not found("SNOWFLAKE", "MODELS", model), "of a service with the same name in another schema"
 
 
 def test_without_any_right_to_cost_the_reason_is_kept() -> None:

@@ -17,6 +17,8 @@ from spcs_llm.control.usage_views import ServiceDay
 from spcs_llm.errors import SpcsError, SqlError
 from spcs_llm.settings import FIELDS
 
+_PROVIDED = ("SNOWFLAKE", "MODELS")  # the schema of Snowflake's own models, where nobody may create a service
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -30,11 +32,19 @@ class Cost:
     report: CostReport
     service_days: tuple[ServiceDay, ...] | None
 
-    def days_of(self, service: QualifiedName) -> dict[date, float] | None:
-        """The credits that Snowflake attributes to a service, by day; None if there are none."""
+    def days_of(self, service: QualifiedName, model: QualifiedName | None = None) -> dict[date, float] | None:
+        """The credits that Snowflake attributes to a service, by day.
+
+        Args:
+            service: The service.
+            model: Its model, if that is known.
+
+        Returns:
+            Credits by day; None if there are none.
+        """
         found: dict[date, float] = {}
         for entry in self._by_service.get(service.name, ()):
-            if _may_be(entry, service):
+            if _may_be(entry, service, model):
                 found[entry.day] = found.get(entry.day, 0.0) + entry.credits
         return found or None
 
@@ -46,9 +56,12 @@ class Cost:
         return found
 
 
-def _may_be(day: ServiceDay, service: QualifiedName) -> bool:
+def _may_be(day: ServiceDay, service: QualifiedName, model: QualifiedName | None) -> bool:
     """The view names the schema of the model; services are created in it unless another is asked for."""
-    return not day.database or (day.database, day.schema) == (service.database, service.schema)
+    place = day.database, day.schema
+    if not day.database or place == (service.database, service.schema):
+        return True
+    return place == (_PROVIDED if model is None else (model.database, model.schema))
 
 
 def look_at_cost(

@@ -9,7 +9,7 @@ from spcs_llm.control.container_messages import hint_for_message, hint_for_pool
 from spcs_llm.control.discovery import FoundService
 from spcs_llm.control.discovery_table import form_values
 from spcs_llm.control.identifiers import QualifiedName, quoted
-from spcs_llm.control.services import Endpoint
+from spcs_llm.control.services import Endpoint, ModelVersion
 from spcs_llm.monitor.account import Account, Closer, Series
 from spcs_llm.monitor.cost import Cost
 from spcs_llm.monitor.overview import Price, kind_of
@@ -68,7 +68,7 @@ def service_page(
         else None,
         "metrics": [_series(series) for series in closer.series] if closer.series is not None else None,
         "missing": dict(closer.notes),
-        "cost": _cost(cost, name, service.pool, price),
+        "cost": _cost(cost, name, account.models.get(name), service.pool, price),
         "kind": kind_of(found),
     }
 
@@ -153,11 +153,13 @@ def _series(series: Series) -> dict[str, Any]:
     }
 
 
-def _cost(cost: Cost | None, name: QualifiedName, pool: str, price: Price) -> dict[str, Any] | None:
+def _cost(
+    cost: Cost | None, name: QualifiedName, version: ModelVersion | None, pool: str, price: Price
+) -> dict[str, Any] | None:
     """By day: what Snowflake attributes to the service, or else what its pool costs."""
     if cost is None:
         return None
-    own = cost.days_of(name)
+    own = cost.days_of(name, version.model if version is not None else None)
     days = dict(own or {})
     if own is None:
         for entry in cost.report.pool_days:
