@@ -16,6 +16,7 @@ from spcs_llm.control.services import Container
 from spcs_llm.errors import NetworkError, NotFound, ServiceStarting
 from spcs_llm.query_context import QueryContext
 from spcs_llm.server_text.redaction import SENT_SECRETS
+from spcs_llm.snowflake.ingress import GRANT_GATEWAY
 from tests.unit.scripted_session import ABSENT, NO_PRIVILEGE, ScriptedSession, rows
 
 HOST = "abc-myorg-prod.snowflakecomputing.app"
@@ -58,6 +59,24 @@ def steps(made: ScriptedSession, **options: Any) -> ServiceSteps:
 
 def state(made: ScriptedSession, **options: Any) -> Outcome:
     return steps(made, **options).state(QueryContext(10))
+
+
+def test_the_endpoint_of_a_gateway_is_told_as_that() -> None:
+    """It belongs to no service: a host that no service has is right there."""
+    columns = "name database_name schema_name ingress_url"
+    gateways = rows(columns, "OTHER | ML | PROD | x.y.app", f"GW | ML | PROD | {HOST}")
+    answers = {"SHOW ENDPOINTS IN SERVICE LLM.PUBLIC.QWEN": [], "SHOW GATEWAYS IN ACCOUNT": gateways}
+    outcome = state(session(more=answers))
+    assert outcome.result == OK
+    assert "gateway ML.PROD.GW" in outcome.seen
+    assert with_names(GRANT_GATEWAY, Facts(gateway=QualifiedName("ML", "PROD", "GW"), role="R")).endswith(
+        "GRANT USAGE ON GATEWAY ML.PROD.GW TO ROLE R."
+    )
+    assert with_names(f"Grant. {GRANT_GATEWAY}", Facts(service=QWEN)) == "Grant.", (
+        "the endpoint is the service's"
+    )
+    assert state(session(more={**answers, "SHOW GATEWAYS IN ACCOUNT": gateways[:1]})).result == WARNING
+    assert state(session(more={**answers, "SHOW GATEWAYS IN ACCOUNT": NO_PRIVILEGE})).result == WARNING
 
 
 def test_a_service_that_runs_is_told_with_its_container_and_pool() -> None:

@@ -142,6 +142,14 @@ def test_a_failure_of_the_container_is_not_the_gateways(body: bytes) -> None:
     assert type(told(500, body)) is ServiceError
 
 
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(404, b""), (403, gateway("Could not find the service associated with endpoint abc."))],
+)
+def test_an_endpoint_that_is_not_there_for_the_role_may_be_a_gateways(status: int, body: Any) -> None:
+    assert "GRANT USAGE ON GATEWAY <gateway> TO ROLE <role>" in told(status, body).hint
+
+
 @pytest.mark.parametrize("status", [401, 403])
 def test_an_address_that_is_not_let_in_is_told_as_that(status: int) -> None:
     sentence = "Incoming request with IP/Token 192.0.2.7 is not allowed to access Snowflake."

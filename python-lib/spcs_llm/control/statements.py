@@ -106,6 +106,11 @@ def show_endpoints(service: QualifiedName) -> str:
     return f"SHOW ENDPOINTS IN SERVICE {service.sql}"
 
 
+def show_gateways(within: str) -> str:
+    """The gateways of a scope. It needs USAGE on each."""
+    return f"SHOW GATEWAYS {within}"
+
+
 def show_containers(service: QualifiedName) -> str:
     """The containers of a service, one row with NULLs where there are none. It needs MONITOR on the service."""
     return f"SHOW SERVICE CONTAINERS IN SERVICE {service.sql}"

@@ -81,6 +81,10 @@ _TOKEN_HINTS = {
     " that may call.",
 }
 _CHECK_HOST = "If the service was dropped and created again, its URL is new: SHOW ENDPOINTS IN SERVICE."
+# Snowflake documentation, "Gateway": it splits requests among services, and has its own privilege.
+GRANT_GATEWAY = (
+    "If it is the URL of a gateway, the role needs instead: GRANT USAGE ON GATEWAY <gateway> TO ROLE <role>."
+)
 _SET_SERVICE_KEY = "If the container requires a separate key, enter it as 'Service API key'."
 _MAX_PAGE = 16_384  # bytes, of which known phrases are looked for
 _EVENTS = (b"data:", b"event:", b"id:", b"retry:", b": ")  # how a stream of events begins
@@ -300,7 +304,7 @@ class IngressErrors:
             return AccessDenied(
                 f"Snowflake's gateway cannot find a service at this endpoint that the role may call"
                 f" (HTTP {told.status}).",
-                f"{_CHECK_HOST} Otherwise, ask{_TO_GRANT}",
+                f"{_CHECK_HOST} Otherwise, ask{_TO_GRANT} {GRANT_GATEWAY}",
             )
         if told.names_network_policy:
             hint = (
@@ -363,7 +367,7 @@ class IngressErrors:
         return NotFoundOrDenied(
             "The service does not answer there (HTTP 404): either the URL, path or method is wrong, or the role has no"
             " access, which Snowflake hides behind a 404.",
-            f"Check 'LLM endpoint URL' and 'Service protocol'. {_GRANT} {_CHECK_HOST}",
+            f"Check 'LLM endpoint URL' and 'Service protocol'. {_GRANT} {GRANT_GATEWAY} {_CHECK_HOST}",
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from spcs_llm.control.diagnosis.subject import Facts
 from spcs_llm.control.identifiers import QualifiedName, grantee, quoted
+from spcs_llm.snowflake.ingress import GRANT_GATEWAY
 
 _GRANT = "GRANT SERVICE ROLE <service>!ALL_ENDPOINTS_USAGE TO ROLE <role>"  # as `snowflake.ingress` has it
 
@@ -12,7 +13,7 @@ def with_names(hint: str, facts: Facts, user: str | None = None) -> str:
     """A hint in which names that are known replace those in angle brackets.
 
     Args:
-        hint: The hint, which may name `<service>`, `<role>` and `<user>`.
+        hint: The hint, which may name `<service>`, `<gateway>`, `<role>` and `<user>`.
         facts: What is known of the service and its role.
         user: The user's name as SHOW prints it, if it is known.
 
@@ -22,7 +23,9 @@ def with_names(hint: str, facts: Facts, user: str | None = None) -> str:
     role = grantee(facts.role)
     if facts.service is not None:
         hint = hint.replace(_GRANT, "; ".join(grants(facts.service, role)))
-        hint = hint.replace("<service>", facts.service.sql)
+        hint = hint.replace("<service>", facts.service.sql).replace(f" {GRANT_GATEWAY}", "")
+    if facts.gateway is not None:
+        hint = hint.replace("<gateway>", facts.gateway.sql)
     hint = hint.replace("<role>", role)
     return hint.replace("<user>", quoted(user)) if user else hint
 

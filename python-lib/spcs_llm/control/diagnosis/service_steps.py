@@ -74,6 +74,14 @@ class ServiceSteps:
         if self._subject.sql_is_the_callers:
             self._subject.facts.role = self._subject.facts.role or self._session.whose().role
         service = self._found(context)
+        if service is None and (gateway := self._gateway()) is not None:
+            self._subject.facts.gateway = gateway
+            return Outcome(
+                OK,
+                f"The endpoint is that of gateway {gateway.sql}, which splits requests among services. Their state is"
+                " not looked up.",
+                f"To see which they are, run DESCRIBE GATEWAY {gateway.sql}.",
+            )
         if service is None and self._subject.sql_is_the_callers:
             return skipped(_NOT_SEEN, _SELECT)
         if service is None:
@@ -96,13 +104,12 @@ class ServiceSteps:
             rows = self._rows(statements.show_named_service(named))
             found = read_services(rows, named.database, named.schema)
             return next((service for service in found if service.name == named), None)
-        hosts = {self._subject.settings.endpoint.url.host, self._subject.settings.endpoint.url.netloc}
         for service in read_services(self._rows(statements.show_services(statements.scope())))[
             :_MAX_SEARCHED
         ]:
             if context.remaining() <= 0:
                 return None
-            if service.serves and hosts & set(self._ingresses(service.name)):
+            if service.serves and self._hosts & set(self._ingresses(service.name)):
                 self._subject.facts.service = service.name
                 return service
         return None
@@ -113,8 +120,25 @@ class ServiceSteps:
         except SqlError:
             return  # dropped meanwhile, or not for this role
         for row in rows:
-            for column in ("ingress_url", "privatelink_ingress_url"):
-                yield (text(row, column) or "").lower().replace("_", "-")  # as `urls` reads the form's
+            yield from _hosts_in(row)
+
+    @property
+    def _hosts(self) -> set[str]:
+        url = self._subject.settings.endpoint.url
+        return {url.host, url.netloc}
+
+    def _gateway(self) -> QualifiedName | None:
+        """The gateway whose endpoint the form names: Snowflake documentation, "SHOW GATEWAYS"."""
+        assert self._session is not None  # noqa: S101 - opened by the caller
+        try:
+            rows = self._session.rows(statements.show_gateways(statements.scope()))
+        except SqlError:
+            return None  # an account without gateways may not know the statement
+        for row in rows:
+            parts = [text(row, column) for column in ("database_name", "schema_name", "name")]
+            if self._hosts & set(_hosts_in(row)) and all(parts):
+                return QualifiedName(*(part or "" for part in parts))
+        return None
 
     def _rows(self, statement: str) -> Sequence[Row]:
         assert self._session is not None  # noqa: S101 - opened by the caller
@@ -209,6 +233,11 @@ class ServiceSteps:
             whose = f" of instance {quoted(container.instance_id, 20)}" if several else ""
             shown.append(f"{quoted(container.name, 60)}{whose}: {' | '.join(told) or 'no lines'}")
         return ok(" || ".join(shown))
+
+
+def _hosts_in(row: Row) -> Iterator[str]:
+    for column in ("ingress_url", "privatelink_ingress_url"):
+        yield (text(row, column) or "").lower().replace("_", "-")  # as `urls` reads the form's
 
 
 def _description(container: Container) -> str:

@@ -44,6 +44,7 @@ class Facts:
         renewed: Whether the session could be renewed.
         role: The role that the service is called with.
         service: The service's full name in Snowflake.
+        gateway: The gateway whose endpoint the form names, if it is one.
         refusal: What the endpoint answered when it was asked what it speaks, if that was an error.
         spoken: The protocol that the service speaks, a key of `protocol_choices.PROTOCOLS`.
         kind: The kind of query that the service was asked: `chat`, `embed` or `rerank`.
@@ -64,6 +65,7 @@ class Facts:
     renewed: bool | None = None
     role: str | None = None
     service: QualifiedName | None = None
+    gateway: QualifiedName | None = None
     refusal: SpcsError | None = None
     spoken: str | None = None
     kind: str | None = None
