@@ -607,6 +607,24 @@ def test_a_suspended_service_is_resumed_and_the_log_says_that_it_bills(at: Scene
     assert answers(at) == {1: answer_to("a")}
 
 
+@pytest.mark.parametrize("left", ["no row", "no text", "nothing that was not answered"])
+def test_a_suspended_service_is_not_resumed_where_nothing_is_to_be_asked(at: Scene, left: str) -> None:
+    params, service = (EMBEDDING, EMBED) if left == "no text" else (PROMPT, CHAT)
+    at.fill({"no row": [], "no text": [(1, None)]}.get(left, [(1, "a")]))
+    if left.startswith("nothing"):
+        said = "Numeric value 'a' is not recognized"
+        at.sf.statement_faults.arm("error", '"OUTPUT"', times=1, code="100038", state="22018", message=said)
+        at.refuse(params)
+    at.sf.run_sql(f"ALTER SERVICE {service} SUSPEND")
+    seen = len(at.sf.executor.statements)
+    try:
+        report = at.here(params)
+    finally:
+        at.sf.run_sql(f"ALTER SERVICE {service} RESUME")
+    assert report.asked == 0
+    assert not any(text.endswith(" RESUME") for text in at.sf.executor.statements[seen:-1])
+
+
 def test_a_suspended_service_that_the_role_may_not_resume_is_named_with_its_grant(at: Scene) -> None:
     at.fill([(1, "a")])
     grants, service = at.sf.catalog.grants, at.chat.in_sql.securable

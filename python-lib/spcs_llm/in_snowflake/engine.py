@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from spcs_llm.in_snowflake.estimate import Rate
 
+NOTHING_LEFT = "No row is left to ask the model for."
+
 
 @dataclass(frozen=True)
 class Answered:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from spcs_llm.control.identifiers import grantee, quoted
 from spcs_llm.errors import ModelError, ServiceStarting, SettingsError, SpcsError, SqlError
-from spcs_llm.in_snowflake.engine import Answered, Engine
+from spcs_llm.in_snowflake.engine import NOTHING_LEFT, Answered, Engine
 from spcs_llm.in_snowflake.estimate import Rate, check_limit, read_rate
 from spcs_llm.in_snowflake.inference_job import InferenceJobs, JobName, Results, is_live
 from spcs_llm.in_snowflake.job_statement import MAX_CHARACTERS, JobStart
@@ -86,7 +86,7 @@ class JobEngine(Engine):
             work.session, self._pool.name, work.prices, work.settings.credit_price, nodes=replicas
         )
         if rows == 0:
-            logger.info("Every row has been answered before.")
+            logger.info(NOTHING_LEFT)
             return Answered(0, rate)
         self._tell_cost(rows, rate)
         with self._needs_rights():

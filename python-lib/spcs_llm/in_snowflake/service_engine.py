@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from spcs_llm.control.identifiers import QualifiedName, grantee
 from spcs_llm.errors import SpcsError, SqlError
-from spcs_llm.in_snowflake.engine import Answered, Engine
+from spcs_llm.in_snowflake.engine import NOTHING_LEFT, Answered, Engine
 from spcs_llm.in_snowflake.estimate import Rate, check_limit, read_rate
 from spcs_llm.in_snowflake.inference_job import InferenceJobs
 from spcs_llm.in_snowflake.insertion import answers_of
@@ -60,12 +60,12 @@ class ServiceEngine(Engine):
         """Measures a sample, checks the cost, and answers the rest."""
         work = self._work
         InferenceJobs(work).discard_all()  # a run before may have had the engine JOB
-        self._ready()
-        rate = read_rate(work.session, self._service.pool, work.prices, work.settings.credit_price)
         pending = work.pending()
-        if pending == 0:
-            logger.info("Every row has been answered before.")
-            return Answered(0, rate)
+        if pending == 0:  # before a suspended service is resumed, which would bill for nothing
+            logger.info(NOTHING_LEFT)
+            return Answered(0, self._rate())
+        self._ready()
+        rate = self._rate()
         with self._needs_rights():
             call = self._probed()
         runner = SliceRunner(
@@ -84,6 +84,10 @@ class ServiceEngine(Engine):
                 "Service %s was resumed for this job. It runs, and bills, until it suspends itself or is suspended.",
                 self._name.sql,
             )
+
+    def _rate(self) -> Rate:
+        work = self._work
+        return read_rate(work.session, self._service.pool, work.prices, work.settings.credit_price)
 
     def _ready(self) -> None:
         work = self._work
