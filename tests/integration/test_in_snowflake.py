@@ -865,6 +865,13 @@ def test_a_job_that_would_cost_more_than_the_limit_stops_after_the_sample(at: Sc
     assert at.here(PROMPT).asked == 80
 
 
+@pytest.mark.exhaustive
+def test_a_sample_that_is_refused_does_not_make_the_rest_cost_nothing(at: Scene) -> None:
+    at.fill([(i, f"t{i} {POISON}") for i in range(18)])
+    said = at.refuse({**PROMPT, "costLimit": "0.0000001"})
+    assert "and the 2 rows that are left would cost about USD 0.0" in said
+
+
 # -- bad input -------------------------------------------------------------------------------------
 
 

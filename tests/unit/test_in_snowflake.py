@@ -35,7 +35,7 @@ from spcs_llm.in_snowflake.signature import (
     form_of,
     read_functions,
 )
-from spcs_llm.in_snowflake.slice_runner import SliceRunner
+from spcs_llm.in_snowflake.slice_runner import Progress, SliceRunner
 from spcs_llm.in_snowflake.template import ColumnPiece, UnknownColumn, read_template, resolved
 from spcs_llm.in_snowflake.texts import MAX_BYTES, fill_statements
 from spcs_llm.in_snowflake.work_tables import HASHES, Slice, slices, work_tables
@@ -312,6 +312,14 @@ def test_a_warehouse_that_ends_statements_early_is_not_asked_for_as_much_again(l
     runner.run_all(work.rows)
     assert work.answered >= work.rows
     assert work.lost < 0.05 * work.now
+
+
+@pytest.mark.parametrize(
+    ("done", "seconds"), [((0, 4, 0, 8), 2), ((6, 2, 4, 4), 1), ((8, 0, 4, 0), 0.5), ((), 0)]
+)
+def test_a_row_that_was_refused_costs_as_well(done: tuple[float, ...], seconds: float) -> None:
+    """A sample of rows that were all refused made the rest seem to cost nothing, whatever the limit."""
+    assert Progress(*done).seconds_of_all_per_row == seconds  # type: ignore[arg-type]
 
 
 def test_work_tables_are_beside_the_output_and_found_again() -> None:

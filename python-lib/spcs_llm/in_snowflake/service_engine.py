@@ -74,8 +74,9 @@ class ServiceEngine(Engine):
         sample = work.sample(SAMPLE_ROWS)
         if sample is not None:
             runner.run_slice(sample)
-            self._estimate(runner, rate)
-            runner.run_all(work.total())
+            if (left := work.pending()) > 0:
+                self._estimate(runner, rate, left)
+                runner.run_all(work.total())
         return Answered(pending, rate)
 
     def close(self, *, finished: bool) -> None:
@@ -173,8 +174,9 @@ class ServiceEngine(Engine):
                 place=SqlError.place,
             ) from None
 
-    def _estimate(self, runner: SliceRunner, rate: Rate) -> None:
-        left, per_row = self._work.pending(), runner.progress.seconds_per_row
+    def _estimate(self, runner: SliceRunner, rate: Rate, left: int) -> None:
+        # Refused rows count as well: if the sample had no others, the rest would seem to cost nothing.
+        per_row = runner.progress.seconds_of_all_per_row
         seconds = left * per_row / runner.parallel
         cost = rate.cost(seconds)
         logger.info(

@@ -51,17 +51,25 @@ class Progress:
     Attributes:
         rows: Rows that the statements were for.
         failed: Rows that failed although they had a statement to themselves.
-        busy_seconds: Seconds of all statements together.
+        busy_seconds: Seconds of the statements that answered.
+        refused_seconds: Seconds of those after which a slice was divided, or its rows failed.
     """
 
     rows: int = 0
     failed: int = 0
     busy_seconds: float = 0.0
+    refused_seconds: float = 0.0
 
     @property
     def seconds_per_row(self) -> float:
-        """Seconds of a statement for one row."""
+        """Seconds of a statement for one row that it answers."""
         return self.busy_seconds / self.rows if self.rows else 0.0
+
+    @property
+    def seconds_of_all_per_row(self) -> float:
+        """Seconds of statements for one row, answered or failed: what a row costs."""
+        rows = self.rows + self.failed
+        return (self.busy_seconds + self.refused_seconds) / rows if rows else 0.0
 
 
 @dataclass
@@ -193,16 +201,19 @@ class SliceRunner:
             try:
                 self._work.session.change(self._answer(part))
             except SpcsError as error:
-                found = self._after_failure(error, part, rows, began, course)
+                taken = self._work.clock() - began
+                found = self._after_failure(error, part, rows, taken, course)
             else:
                 left = self._work.pending(part)
+                taken = self._work.clock() - began
                 if left < rows:
-                    self._count(rows - left, self._work.clock() - began)
+                    self._count(rows - left, taken)
                     course.some = True
                     rows = left
                     continue
                 found = self._after_null(part, rows, course)
             if found is not None:
+                self._count_refused(taken)
                 return found
             longest = min(_LONGEST_PAUSE, _PAUSE * 2 ** (course.tries + course.waits))
             self._work.sleep(random.uniform(0, longest))  # noqa: S311 - not used for security
@@ -210,13 +221,13 @@ class SliceRunner:
         return []
 
     def _after_failure(
-        self, error: SpcsError, part: Slice, rows: int, began: float, course: _Course
+        self, error: SpcsError, part: Slice, rows: int, taken: float, course: _Course
     ) -> list[Slice] | None:
         """What to do instead of the slice; None to try it again."""
         helps = remedy(error)
         logger.info("A statement for %d rows failed: %s", rows, told(error))
         if is_too_long(error):
-            self._shorten(self._work.clock() - began)
+            self._shorten(taken)
         if helps is Remedy.LOAD and self._may_wait("loading", LOADING_WAITS):
             course.waits += 1
             self._wait_for_service()
@@ -286,6 +297,10 @@ class SliceRunner:
         self._work.fail(reason, part)
         with self._lock:
             self.progress.failed += rows
+
+    def _count_refused(self, seconds: float) -> None:
+        with self._lock:
+            self.progress.refused_seconds += seconds
 
     def _count(self, rows: int, seconds: float) -> None:
         with self._lock:
