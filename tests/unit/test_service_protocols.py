@@ -245,7 +245,7 @@ def test_a_registered_protocol_is_all_that_a_model_needs() -> None:
         assert [each["chunk"]["text"] for each in chunks if "chunk" in each] == ["HELLO"]
         assert model.embed({"text": "abc."}, {}, None)["embedding"] == [4.0]
         with pytest.raises(SettingsError, match="has no reranking"):
-            model.rerank({"query": "a", "documents": [{"text": "b"}]}, {}, None)
+            model.rerank({"query": "a", "documents": [{"content": "b"}]}, {}, None)
         image = {"role": "user", "parts": [{"type": "IMAGE_INLINE", "inlineImage": "aGk="}]}
         with pytest.raises(QueryError, match="image"):
             model.complete({"messages": [image]}, {}, None)

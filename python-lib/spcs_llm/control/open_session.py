@@ -10,18 +10,15 @@ from spcs_llm.control.executor_session import Executor, ExecutorSession
 from spcs_llm.control.macro_form import SignInSettings
 from spcs_llm.control.session import SqlSession
 from spcs_llm.control.sql_api import SqlApiSession
-from spcs_llm.control.sql_refusals import CONNECTION, connection_error
+from spcs_llm.control.sql_refusals import connection_error, named_connection
 from spcs_llm.errors import SettingsError
 from spcs_llm.http.token_source import TokenSource
-from spcs_llm.server_text.foreign_text import plain, without_markup
 from spcs_llm.settings import CredentialSettings, KeyPairSignIn, OAuthSignIn, TokenSignIn
 from spcs_llm.snowflake.bearer import KeyPairBearer, OAuthBearer, bearer
 from spcs_llm.snowflake.login_errors import SignInKind
 from spcs_llm.snowflake.sign_in import FixedToken
 from spcs_llm.snowflake.token_cache import TokenCache
 from spcs_llm.urls import BaseUrl
-
-_MAX_NAME = 100
 
 
 @dataclass(frozen=True)
@@ -54,7 +51,7 @@ def open_session(settings: SignInSettings, dss: Dss, seconds: float = 300.0, **h
         NetworkError: If the proxy or the CA bundle of the environment cannot be used.
     """
     if settings.connection is not None:
-        connection = f"{CONNECTION} {without_markup(plain(settings.connection, _MAX_NAME))}"
+        connection = named_connection(settings.connection)
         try:
             executor = dss.executor(settings.connection)
         except Exception as error:  # noqa: BLE001 - DSS's own code

@@ -12,7 +12,7 @@ import re
 
 from spcs_llm.control.statements import kind
 from spcs_llm.errors import SettingsError, SqlError
-from spcs_llm.server_text.foreign_text import MAX_TEXT, error_code, plain
+from spcs_llm.server_text.foreign_text import MAX_TEXT, error_code, plain, without_markup
 from spcs_llm.snowflake.login_errors import hint_for_refusal
 
 _CODE_AND_STATE = re.compile(r"\b(\d{6}) \(([0-9A-Z]{5})\)")
@@ -198,8 +198,14 @@ _NO_CONNECTION = re.compile(
     r".{0,60}\bconnection\b",
     re.I,
 )
+_MAX_NAME = 100
 CONNECTION = "'Snowflake connection'"
 GROUP = "your group"
+
+
+def named_connection(name: str) -> str:
+    """How an error calls a connection: by its field, with the name that was selected there."""
+    return f"{CONNECTION} {without_markup(plain(name, _MAX_NAME))}"
 
 
 def connection_error(text: str, what: str = CONNECTION, whose: str = GROUP) -> SettingsError | None:

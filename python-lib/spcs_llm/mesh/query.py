@@ -235,7 +235,7 @@ def _document(document: Any) -> Text:
     try:
         text = _ranked_text(document, "parts", "content")
         if not text.strip():  # a model scores it all the same, and servers refuse it with all others
-            raise QueryError("A document of the reranking query has no text.")
+            raise QueryError("A document of the reranking query is empty.")
         return text
     except QueryError as error:
         return error

@@ -11,7 +11,7 @@ from spcs_llm.control.executor_session import ExecutorSession
 from spcs_llm.control.families import price_list
 from spcs_llm.control.identifiers import NotAName, QualifiedName, qualified
 from spcs_llm.control.session import SqlSession
-from spcs_llm.control.sql_refusals import connection_error
+from spcs_llm.control.sql_refusals import connection_error, named_connection
 from spcs_llm.errors import QueryError, SettingsError, SpcsError
 from spcs_llm.monitor import account_steps, mesh_steps
 from spcs_llm.monitor.account import Account
@@ -100,15 +100,20 @@ class Monitor:
         if self.problem is not None:
             raise self.problem
         name = self.settings.connection
+        connection = named_connection(name)
         try:
             executor = self._surroundings.executor(name)
         except Exception as error:  # noqa: BLE001 - DSS's own code
-            raise connection_error(str(error), whose=_RUN_AS_USER) or SettingsError(
+            raise connection_error(str(error), connection, _RUN_AS_USER) or SettingsError(
                 f"'Snowflake connection' cannot be used ({type(error).__name__}).",
                 "Ask a DSS administrator to let the webapp's run-as user use the connection freely.",
             ) from None
         return ExecutorSession(
-            executor, role=self.settings.role, warehouse=self.settings.warehouse, whose=_RUN_AS_USER
+            executor,
+            role=self.settings.role,
+            warehouse=self.settings.warehouse,
+            connection=connection,
+            whose=_RUN_AS_USER,
         )
 
     def price(self, cost: Cost | None) -> Price:
