@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import random
 import re
 import threading
@@ -558,6 +559,22 @@ def test_only_the_rows_that_the_service_refuses_fail_and_the_others_are_answered
     assert set(answers(at)) == set(range(100)) - poisoned
 
 
+@pytest.mark.parametrize("apart", [True, False], ids=["dataset", "column"])
+def test_the_log_says_where_the_reasons_are_and_what_little_it_cost(
+    at: Scene, caplog: pytest.LogCaptureFixture, apart: bool
+) -> None:
+    caplog.set_level(logging.INFO, "spcs_llm")
+    at.fill([(1, POISON)])
+    at.here(PROMPT, failures=apart)
+    said = "\n".join(caplog.messages)
+    assert "The input has 1 row." in said
+    assert "1 row: 0 answered, 1 failed." in said
+    where = "'Failed rows'" if apart else "the output"
+    assert f"1 row failed, with the reason in column answer_error of {where}." in said
+    assert re.search(r"At USD \d+\.\d\d an hour, that cost about USD 0\.0\d*[1-9]", said)
+    assert not re.search(r"(?<![.\d])1 rows|USD 0\.00\b", said)
+
+
 @pytest.mark.exhaustive
 def test_failed_rows_are_tried_again_only_on_request(at: Scene) -> None:
     at.fill([(1, "good"), (2, f"bad {POISON}")])
@@ -861,7 +878,9 @@ def test_of_two_runs_at_once_the_earlier_one_stops_and_nothing_is_doubled(at: Sc
 def test_a_job_that_would_cost_more_than_the_limit_stops_after_the_sample(at: Scene) -> None:
     at.fill([(i, f"t{i}") for i in range(100)])
     said = at.refuse({**PROMPT, "costLimit": "0.000001"})
-    assert re.search(r"'Cost limit' is USD 0\.00, and the 80 rows that are left would cost about USD", said)
+    assert re.search(
+        r"'Cost limit' is USD 0\.0000010, and the rest, 80 rows, would cost about USD 0\.\d*[1-9]", said
+    )
     assert at.here(PROMPT).asked == 80
 
 
@@ -869,7 +888,7 @@ def test_a_job_that_would_cost_more_than_the_limit_stops_after_the_sample(at: Sc
 def test_a_sample_that_is_refused_does_not_make_the_rest_cost_nothing(at: Scene) -> None:
     at.fill([(i, f"t{i} {POISON}") for i in range(18)])
     said = at.refuse({**PROMPT, "costLimit": "0.0000001"})
-    assert "and the 2 rows that are left would cost about USD 0.0" in said
+    assert "and the rest, 2 rows, would cost about USD 0.0" in said
 
 
 # -- bad input -------------------------------------------------------------------------------------
@@ -880,8 +899,8 @@ def test_a_sample_that_is_refused_does_not_make_the_rest_cost_nothing(at: Scene)
     ("params", "said"),
     [
         ({"keyColumns": []}, "'Key columns' is empty"),
-        ({"keyColumns": ["text"]}, "'Key columns' are text, and 1 rows have no value there."),
-        ({"keyColumns": ["kind"]}, "'Key columns' are kind, and 2 of 3 rows have the key of another row"),
+        ({"keyColumns": ["text"]}, "'Key columns' are text, with NULL in 1 row."),
+        ({"keyColumns": ["kind"]}, "'Key columns' are kind, with the key of another row in 2 of 3 rows"),
         (
             {"keyColumns": ["nope"]},
             "'Key columns' names the column nope, and the input has only id, text, kind",

@@ -19,6 +19,7 @@ from spcs_llm.errors import NetworkError, SettingsError, SpcsError, SqlError
 from spcs_llm.in_snowflake import form, job_statement
 from spcs_llm.in_snowflake.answer_fields import UnfitSchema, read_fields
 from spcs_llm.in_snowflake.estimate import Rate, check_limit, read_rate
+from spcs_llm.in_snowflake.figures import counted, rows_left, usd
 from spcs_llm.in_snowflake.form import RecipeFields, read_settings
 from spcs_llm.in_snowflake.input_columns import InputColumn, key_text
 from spcs_llm.in_snowflake.model_call import find_call
@@ -312,6 +313,22 @@ def test_a_warehouse_that_ends_statements_early_is_not_asked_for_as_much_again(l
     runner.run_all(work.rows)
     assert work.answered >= work.rows
     assert work.lost < 0.05 * work.now
+
+
+@pytest.mark.parametrize(
+    ("amount", "said"),
+    [
+        (0, "USD 0.00"), (0.01, "USD 0.01"), (1234.5, "USD 1,234.50"), (0.0099, "USD 0.0099"), (0.00123, "USD 0.0012"),
+        (1e-6, "USD 0.0000010"),
+    ],
+)  # fmt: skip
+def test_an_amount_below_a_cent_is_not_nothing(amount: float, said: str) -> None:
+    assert usd(amount) == said
+
+
+def test_one_thing_is_one() -> None:
+    assert [counted(count, "row") for count in (0, 1, 1200)] == ["0 rows", "1 row", "1,200 rows"]
+    assert [rows_left(count) for count in (1, 2)] == ["1 row is left", "2 rows are left"]
 
 
 @pytest.mark.parametrize(
@@ -848,7 +865,7 @@ def test_a_cost_is_credits_by_hours_by_price() -> None:
     assert rate.cost(0) == 0
     check_limit(4.72, rate.cost(3600), 10, rate)
     check_limit(None, None, 10, rate)
-    with pytest.raises(SettingsError, match="10 rows that are left would cost"):
+    with pytest.raises(SettingsError, match="the rest, 10 rows, would cost"):
         check_limit(4.70, rate.cost(3600), 10, rate)
 
 

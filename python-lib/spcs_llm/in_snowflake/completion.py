@@ -9,6 +9,7 @@ from spcs_llm.control.session import Row
 from spcs_llm.control.sql_refusals import sql_error_in_text
 from spcs_llm.errors import ModelError
 from spcs_llm.in_snowflake import outputs as output_queries
+from spcs_llm.in_snowflake.figures import counted
 from spcs_llm.in_snowflake.form import VECTOR, JobSettings
 from spcs_llm.in_snowflake.outputs import Outputs
 from spcs_llm.in_snowflake.place import Place
@@ -95,7 +96,7 @@ class Completion:
         missing = counts["rows"] - counts["answered"] - counts["failed"]
         if missing:
             raise ModelError(
-                f"{missing:,} rows have neither an answer nor a failure.",
+                f"There is neither an answer nor a failure for {counted(missing, 'row')}.",
                 "Run the recipe again: it does what is missing.",
             )
         return counts
@@ -123,7 +124,7 @@ class Completion:
             found = cells.whole(rows[0], "rows") if rows else None
             if found != count:
                 raise ModelError(
-                    f"Output {table.sql} has {found} rows, and the job has {count} rows for it.",
+                    f"Output {table.sql} has {counted(found or 0, 'row')}, and the job has {count:,} for it.",
                     "Set the output of the recipe to overwrite instead of append, and run the recipe again: no row is "
                     "asked again.",
                 )

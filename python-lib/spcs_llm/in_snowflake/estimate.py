@@ -15,6 +15,7 @@ from spcs_llm.control.rates import pool_rate
 from spcs_llm.control.services import named_pool
 from spcs_llm.control.session import Row, SqlSession
 from spcs_llm.errors import SettingsError, SqlError
+from spcs_llm.in_snowflake.figures import counted, usd
 
 _SIZES = ("X-SMALL", "SMALL", "MEDIUM", "LARGE", "X-LARGE", *(f"{n}X-LARGE" for n in range(2, 7)))
 _GENERATION_2, _GENERATION_2_ON_AZURE = 1.35, 1.25  # times the credits of generation 1
@@ -59,7 +60,7 @@ class Rate:
             return f"the cost per hour is not known, as what the {missing} costs cannot be seen"
         return (
             f"{self.pool_credits:.2f} credits an hour for the compute pool's nodes and {self.warehouse_credits:.2f} "
-            f"for the warehouse, USD {self.usd_per_hour:,.2f} an hour"
+            f"for the warehouse, {usd(self.usd_per_hour)} an hour"
         )
 
 
@@ -143,6 +144,6 @@ def check_limit(limit: float | None, cost: float | None, rows: int, rate: Rate) 
         )
     if cost > limit:
         raise SettingsError(
-            f"'Cost limit' is USD {limit:,.2f}, and the {rows:,} rows that are left would cost about USD {cost:,.2f}.",
+            f"'Cost limit' is {usd(limit)}, and the rest, {counted(rows, 'row')}, would cost about {usd(cost)}.",
             "Raise 'Cost limit', set 'Row limit', or use fewer tokens. The rows of the sample are kept.",
         )

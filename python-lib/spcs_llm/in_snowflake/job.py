@@ -66,5 +66,5 @@ def _completed(work: Work, questions: Questions, answered: Answered, began: floa
     seconds = work.clock() - began
     cost = answered.rate.cost(seconds)
     report = Report(counts["rows"], counts["answered"], counts["failed"], answered.asked, seconds, cost)
-    tell(report, counts, work.settings.max_tokens, work.tables.answers)
+    tell(report, counts, work, answered.rate)
     return report

@@ -13,6 +13,7 @@ from spcs_llm.control.identifiers import grantee, quoted
 from spcs_llm.errors import ModelError, ServiceStarting, SettingsError, SpcsError, SqlError
 from spcs_llm.in_snowflake.engine import NOTHING_LEFT, Answered, Engine
 from spcs_llm.in_snowflake.estimate import Rate, check_limit, read_rate
+from spcs_llm.in_snowflake.figures import counted, rows_left, usd
 from spcs_llm.in_snowflake.inference_job import InferenceJobs, JobName, Results, is_live
 from spcs_llm.in_snowflake.job_statement import MAX_CHARACTERS, JobStart
 from spcs_llm.in_snowflake.job_watch import JobFailed, Watch
@@ -68,7 +69,7 @@ class JobEngine(Engine):
             self._model.name.sql,
             self._model.form.value,
             quoted(self._pool.name),
-            f"{self._gpus} GPUs in a node" if self._gpus else "CPUs",
+            f"{counted(self._gpus, 'GPU')} in a node" if self._gpus else "CPUs",
         )
 
     @property
@@ -137,13 +138,13 @@ class JobEngine(Engine):
         asked = 0
         while (left := work.pending()) > 0:
             if asked == JOBS_FOR_A_ROW:
-                logger.warning("%s rows have no result after %d inference jobs.", f"{left:,}", asked)
+                logger.warning("%d inference jobs gave no result for %s.", asked, counted(left, "row"))
                 work.fail(_MISSING)
                 return
             number = self._ask(watch, number + 1, replicas)
             if work.pending() == left:
                 raise ModelError(
-                    f"{left:,} rows were given to an inference job, which has ended without an answer to any of them.",
+                    f"An inference job was given {counted(left, 'row')}, and has ended without a single answer.",
                     "Read the log of the job in Snowsight, and correct the model, or use engine SERVICE.",
                 )
             asked += 1
@@ -233,10 +234,10 @@ class JobEngine(Engine):
                 "Shorten them, or use engine SERVICE.",
             )
         logger.info(
-            "Inference job %s is started with %d replicas. The first job of a model waits until its image is built, "
+            "Inference job %s is started with %s. The first job of a model waits until its image is built, "
             "which takes minutes.",
             start.name.sql,
-            start.replicas,
+            counted(start.replicas, "replica"),
         )
         for _ in range(STARTS):
             try:
@@ -290,10 +291,10 @@ class JobEngine(Engine):
     def _tell_cost(self, rows: int, rate: Rate) -> None:
         limit = self._work.settings.cost_limit
         logger.info(
-            "%s rows are left. An inference job cannot be measured before it runs, and takes minutes to start. %s.%s",
-            f"{rows:,}",
+            "%s. An inference job cannot be measured before it runs, and takes minutes to start. %s.%s",
+            rows_left(rows),
             rate.sentence,
-            "" if limit is None else f" It is stopped when it has cost about USD {limit:,.2f}.",
+            "" if limit is None else f" It is stopped when it has cost about {usd(limit)}.",
         )
         check_limit(limit, rate.cost(0), rows, rate)
 

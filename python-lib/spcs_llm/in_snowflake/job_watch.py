@@ -11,6 +11,7 @@ from spcs_llm.control.services import read_pools
 from spcs_llm.control.start_failures import start_failures
 from spcs_llm.errors import ServiceError, ServiceStarting, SettingsError, SpcsError, SqlError
 from spcs_llm.in_snowflake.estimate import Rate
+from spcs_llm.in_snowflake.figures import counted, usd
 from spcs_llm.in_snowflake.inference_job import InferenceJobs, JobName, is_live
 from spcs_llm.in_snowflake.refused_slices import Remedy, remedy, told
 from spcs_llm.in_snowflake.report import duration
@@ -156,15 +157,15 @@ class Watch:
 
     def _tell_progress(self, name: JobName, now: float, ran_since: float | None) -> None:
         cost = self._rate.cost(now - self._began)
-        so_far = "" if cost is None else f" So far this costs about USD {cost:,.2f}."
+        so_far = "" if cost is None else f" So far this costs about {usd(cost)}."
         if ran_since is None or not self._jobs.results(name).files:
             logger.info("Inference job %s has no results yet.%s", name, so_far)
             return
         rows = self._jobs.count(name)
         logger.info(
-            "Inference job %s has results for %s rows, %.1f a second.%s",
+            "Inference job %s has results for %s, %.1f a second.%s",
             name,
-            f"{rows:,}",
+            counted(rows, "row"),
             rows / max(1.0, now - ran_since),
             so_far,
         )
@@ -174,7 +175,7 @@ class Watch:
         cost = self._rate.cost(self._work.clock() - self._began)
         if limit is not None and cost is not None and cost > limit:
             raise SettingsError(
-                f"'Cost limit' is USD {limit:,.2f}, and inference job {name} has cost about that much: it is stopped.",
+                f"'Cost limit' is {usd(limit)}, and inference job {name} has cost about that much: it is stopped.",
                 "Raise 'Cost limit', and run the recipe again: what was answered is kept.",
             )
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from spcs_llm.control import cells
 from spcs_llm.control.identifiers import grantee, quoted
 from spcs_llm.errors import SettingsError, SpcsError, SqlError
+from spcs_llm.in_snowflake.figures import counted
 from spcs_llm.in_snowflake.form import JobSettings, RecipeFields, raise_for
 from spcs_llm.in_snowflake.input_columns import columns_statement, read_columns
 from spcs_llm.in_snowflake.place import Place
@@ -101,15 +102,15 @@ class Preparation:
         names, complaints = ", ".join(column.name for column in questions.keys), []
         label = f"'{RecipeFields.keys.label}'"
         if nulls:
-            complaints.append(f"{label} are {names}, and {nulls:,} rows have no value there.")
+            complaints.append(f"{label} are {names}, with NULL in {counted(nulls, 'row')}.")
         if rows > keys:
             complaints.append(
-                f"{label} are {names}, and {rows - keys:,} of {rows:,} rows have the key of another row: select "
+                f"{label} are {names}, with the key of another row in {rows - keys:,} of {rows:,} rows: select "
                 "columns that together differ in each row."
             )
         raise_for(complaints)
         self.rows = min(rows, questions.row_limit or rows)
-        logger.info("The input has %s rows.", f"{rows:,}")
+        logger.info("The input has %s.", counted(rows, "row"))
 
     def make_tables(self, questions: Questions, described: str, run_id: str) -> None:
         """Makes the job's tables, and keeps what a run before has answered.

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from spcs_llm.in_snowflake.estimate import Rate
+from spcs_llm.in_snowflake.figures import counted, usd
+from spcs_llm.in_snowflake.work import Work
 from spcs_llm.server_text.log_lines import one_line_logger
 
 logger = one_line_logger(__name__)
@@ -31,38 +34,45 @@ class Report:
     cost: float | None
 
 
-def tell(report: Report, counts: Mapping[str, int], max_tokens: int, answers: str) -> None:
+def tell(report: Report, counts: Mapping[str, int], work: Work, rate: Rate) -> None:
     """Writes what became of the rows to the log.
 
     Args:
         report: What became of them.
         counts: What else was counted: tokens, and answers that were cut.
-        max_tokens: The most tokens of an answer.
-        answers: The table that keeps the answers if rows failed.
+        work: What the run has worked on.
+        rate: What ran meanwhile.
     """
+    settings = work.settings
     speed = report.asked / report.seconds if report.seconds > 0 else 0.0
-    cost = "" if report.cost is None else f" At the rate above this costs about USD {report.cost:,.2f}."
+    hourly, spent = rate.usd_per_hour, report.cost
+    cost = (
+        "" if hourly is None or spent is None else f" At {usd(hourly)} an hour, that cost about {usd(spent)}."
+    )
     logger.info(
-        "%s rows: %s answered, %s failed. This run asked for %s in %s, %.1f rows a second.%s",
-        *(f"{number:,}" for number in (report.rows, report.answered, report.failed, report.asked)),
+        "%s: %s answered, %s failed. This run asked for %s in %s, %.1f rows a second.%s",
+        counted(report.rows, "row"),
+        *(f"{number:,}" for number in (report.answered, report.failed, report.asked)),
         duration(report.seconds),
         speed,
         cost,
     )
     if counts["tokens"]:
-        logger.info("The service counted %s tokens.", f"{counts['tokens']:,}")
+        logger.info("The service counted %s.", counted(counts["tokens"], "token"))
     if counts["cut"]:
         logger.warning(
-            "%s answers were cut at 'Maximum output tokens' (%d).",
-            f"{counts['cut']:,}",
-            max_tokens,
+            "'Maximum output tokens' (%d) has cut %s.",
+            settings.max_tokens,
+            counted(counts["cut"], "answer"),
         )
     if report.failed:
         logger.warning(
-            "%s rows failed. Their reasons are in the output. Select 'Try failed rows again' and run the recipe "
-            "again to try them; table %s keeps the answers until then.",
-            f"{report.failed:,}",
-            answers,
+            "%s failed, with the reason in column %s of %s. To ask the model again, select 'Try failed rows again' and "
+            "run the recipe; table %s keeps the answers until then.",
+            counted(report.failed, "row"),
+            settings.error,
+            "the output" if work.place.failures is None else "'Failed rows'",
+            work.tables.answers,
         )
 
 

@@ -10,6 +10,7 @@ from spcs_llm.control.identifiers import QualifiedName, grantee
 from spcs_llm.errors import SpcsError, SqlError
 from spcs_llm.in_snowflake.engine import NOTHING_LEFT, Answered, Engine
 from spcs_llm.in_snowflake.estimate import Rate, check_limit, read_rate
+from spcs_llm.in_snowflake.figures import rows_left, usd
 from spcs_llm.in_snowflake.inference_job import InferenceJobs
 from spcs_llm.in_snowflake.insertion import answers_of
 from spcs_llm.in_snowflake.model_call import (
@@ -180,12 +181,12 @@ class ServiceEngine(Engine):
         seconds = left * per_row / runner.parallel
         cost = rate.cost(seconds)
         logger.info(
-            "%s rows are left. The sample took %.3f s for a row; with %d at once, the rest takes about %s. %s. %s",
-            f"{left:,}",
+            "%s. The sample took %.3f s for a row; with %d at once, the rest takes about %s. %s. %s",
+            rows_left(left),
             per_row,
             runner.parallel,
             duration(seconds),
             rate.sentence,
-            "" if cost is None else f"The rest costs about USD {cost:,.2f}.",
+            "" if cost is None else f"The rest costs about {usd(cost)}.",
         )
         check_limit(self._work.settings.cost_limit, cost, left, rate)

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from spcs_llm.errors import ServiceError, ServiceStarting, SpcsError, SqlError
+from spcs_llm.in_snowflake.figures import counted
 from spcs_llm.in_snowflake.refused_slices import (
     Remedy,
     is_too_long,
@@ -225,7 +226,7 @@ class SliceRunner:
     ) -> list[Slice] | None:
         """What to do instead of the slice; None to try it again."""
         helps = remedy(error)
-        logger.info("A statement for %d rows failed: %s", rows, told(error))
+        logger.info("A statement for %s failed: %s", counted(rows, "row"), told(error))
         if is_too_long(error):
             self._shorten(taken)
         if helps is Remedy.LOAD and self._may_wait("loading", LOADING_WAITS):
@@ -245,7 +246,7 @@ class SliceRunner:
 
     def _after_null(self, part: Slice, rows: int, course: _Course) -> list[Slice] | None:
         """The same, where none of the rows has an answer. It is their own fault if others of the slice have answers."""
-        logger.info("The service returned NULL for %d rows.", rows)
+        logger.info("The service returned NULL for %s.", counted(rows, "row"))
         if course.some and course.tries:
             self._fail(part, rows, _NULL)
             return []
@@ -310,5 +311,9 @@ class SliceRunner:
             done = self.progress.rows + self.progress.failed
         speed = rows / max(seconds, 0.001)
         logger.info(
-            "%d rows in %.1f s, %.1f a second; %d rows in this run so far.", rows, seconds, speed, done
+            "%s in %.1f s, %.1f a second; %s in this run so far.",
+            counted(rows, "row"),
+            seconds,
+            speed,
+            counted(done, "row"),
         )
