@@ -907,6 +907,10 @@ def test_a_sample_that_is_refused_does_not_make_the_rest_cost_nothing(at: Scene)
         ),
         ({"promptTemplate": "{{nope}}"}, "'Prompt' names the column nope"),
         ({"promptTemplate": "no column"}, "'Prompt' does not contain a column"),
+        (
+            {"promptTemplate": "{{text}} in {{kind}"},
+            "'Prompt' has {{ without the name of a column and }} after it",
+        ),
         ({"promptTemplate": None}, "'Prompt' is empty"),
         ({"service": None}, "'Service' is empty"),
         ({"service": None}, "With engine JOB, enter a model and a compute pool instead."),

@@ -66,6 +66,12 @@ def test_a_template_is_texts_and_columns_by_turns() -> None:
 @pytest.mark.parametrize("text", ["{{", "}}", "{{}}", "{{ }}", "{ {a} }", "${x}", "{{a\nb}}", "{{{"])
 def test_braces_without_a_name_are_text(text: str) -> None:
     assert read_template(text).pieces == (text,)
+    assert read_template(text).unread == text.count("{{")
+
+
+def test_what_is_opened_and_not_closed_is_counted_unless_it_is_meant() -> None:
+    assert read_template("{{a}} to {{lang} {{ }} {{}} {{").unread == 4
+    assert read_template("{{{a}}} \\{{ \\{{{ \\{{{{b}} {").unread == 0
 
 
 def test_a_backslash_makes_a_placeholder_text() -> None:

@@ -110,6 +110,12 @@ def _prompt(settings: JobSettings, fitting: _Fitting) -> str:
     if settings.template is None:
         (column,) = fitting.columns(RecipeFields.text_column, (settings.text_column or "",)) or (None,)
         return "" if column is None else column.text("I")
+    if settings.template.unread:
+        fitting.form.complain(
+            RecipeFields.template,
+            "has {{ without the name of a column and }} after it, which would be sent to the model as it is: write "
+            "{{column}}, or \\{{ for {{ itself",
+        )
     pieces, texts = [], 0
     for piece in settings.template.pieces:
         if isinstance(piece, str):

@@ -1,6 +1,7 @@
 """Prompts with `{{column}}` placeholders, as pieces of text and columns.
 
-An unclosed `{{` is text, and so is one behind a backslash. A name may stand in double quotes, as in SQL.
+`{{` behind a backslash is text. Without a name and `}}` it is as well, and is counted: whoever wrote it meant a column.
+A name may stand in double quotes, as in SQL.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 
 _PLACEHOLDER = re.compile(r'(\\?)\{\{[ \t]*(?:"((?:[^"\n]|"")+)"[ \t]*|([^{}"\s][^{}"\n]*))\}\}')
 _ESCAPED = "\\{{"
+_OPENED = re.compile(r"\\?\{\{")
 
 
 @dataclass(frozen=True)
@@ -38,9 +40,11 @@ class Template:
 
     Attributes:
         pieces: The pieces in their order. Neighbouring texts are joined.
+        unread: How many `{{` are in the texts without a backslash before them.
     """
 
     pieces: tuple[str | ColumnPiece, ...] = field(repr=False)
+    unread: int = 0
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -63,21 +67,23 @@ def read_template(text: str) -> Template:
         Its pieces. Every text has some.
     """
     pieces: list[str | ColumnPiece] = []
-    at = 0
+    at = unread = 0
     for match in _PLACEHOLDER.finditer(text):
         if match[1]:
             continue  # escaped: it stays in the text, without its backslash
-        _add_text(pieces, text[at : match.start()])
+        unread += _add_text(pieces, text[at : match.start()])
         quoted, plain = match[2], match[3]
         pieces.append(ColumnPiece(plain.rstrip(" \t") if plain else quoted.replace('""', '"')))
         at = match.end()
-    _add_text(pieces, text[at:])
-    return Template(tuple(pieces))
+    unread += _add_text(pieces, text[at:])
+    return Template(tuple(pieces), unread)
 
 
-def _add_text(pieces: list[str | ColumnPiece], text: str) -> None:
+def _add_text(pieces: list[str | ColumnPiece], text: str) -> int:
+    """Adds a text to the pieces; returns how many `{{` are in it that have no backslash."""
     if text:
         pieces.append(text.replace(_ESCAPED, "{{"))
+    return _OPENED.findall(text).count("{{")
 
 
 def resolved(name: str, columns: Sequence[str]) -> str:
