@@ -566,6 +566,44 @@ def test_no_view_is_wider_than_the_window(tab: Any, at: Scene, width: int) -> No
 
 
 @pytest.mark.exhaustive
+@pytest.mark.parametrize("width", [320, 1280])
+def test_a_dialog_is_within_the_window_and_cuts_no_name(tab: Any, width: int) -> None:
+    """On a telephone, it was wider than the window, and the name of the compute pool was cut at its edge."""
+    page = tab(OPERATOR, viewport={"width": width, "height": 800}).page
+
+    def with_long_names(route: Any) -> None:
+        answer = route.fetch().json()
+        answer["effects"][0]["text"] = f"Compute pool {'P' * 200} stays up."
+        answer["identity"] = f"user {'U' * 200}"
+        route.fulfill(json=answer)
+
+    page.route("**/api/operation/preview", with_long_names)
+    page.get_by_role("button", name=f"Suspend {CHAT}").click()
+    page.get_by_text("Rights used").first.wait_for()
+    page.get_by_role("dialog").get_by_text("stays up").wait_for()
+    left, right, spare = page.evaluate(
+        "() => { const e = document.querySelector('.spcs dialog'), box = e.getBoundingClientRect();"
+        " return [box.left, innerWidth - box.right, e.clientWidth - e.scrollWidth] }"
+    )
+    assert min(left, right) >= 8
+    assert spare >= 0
+
+
+@pytest.mark.exhaustive
+def test_no_sentence_is_wider_than_the_window(tab: Any) -> None:
+    page = tab(viewport={"width": 320, "height": 800}).page
+
+    def with_long_names(route: Any) -> None:
+        answer = route.fetch().json()
+        answer["identity"] = f"user {'U' * 200}"
+        route.fulfill(json=answer)
+
+    page.route("**/api/overview?*", with_long_names)
+    page.get_by_text("U" * 200).wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+
+
+@pytest.mark.exhaustive
 def test_figures_that_were_opened_stay_open_while_the_page_is_renewed(tab: Any, at: Scene) -> None:
     one = tab()
     one.open(f"#/service/{EMBED}")
