@@ -71,7 +71,7 @@ class Limiter:
             turn = _Turn()
             turns = self._waiting.setdefault(context.credential_id, deque())
             (turns.appendleft if ahead else turns.append)(turn)
-        context.log("waits for one of %d slots (%d queries wait)", self._limit, self.waiting)
+        context.log("waits for one of %d slots (queries waiting: %d)", self._limit, self.waiting)
         admitted = False
         try:
             admitted = turn.wait(context.remaining())
