@@ -147,6 +147,22 @@ READERS: dict[str, tuple[Surface, Callable[[int], bytes], int, dict[str, Any]]] 
     "bytes of a line": (OPENAI_CHAT, _stream(b":", b"\n\n" + delta("a", "stop") + surfaces.DONE), 8_000, {}),
     "lines of an event": (OPENAI_STREAM, _stream(b"data:\n", b"\n" + delta("a", "stop")), 8_000, {}),
     "carriage returns": (OPENAI_STREAM, _stream(b": a\r", delta("a", "stop") + surfaces.DONE), 8_000, {}),
+    "ends of turns": (
+        OPENAI_STREAM,
+        lambda count: _events(delta("a" + "<|im_end|>" * count), delta("", "stop")),
+        100_000,
+        {},
+    ),
+    "a message after each piece": (
+        OPENAI_STREAM,
+        lambda count: _events(
+            delta("w" * 500 * count),
+            *[delta("ab") + event({"choices": [{"index": 0, "message": {"content": "x"}}]})] * count,
+            delta("", "stop"),
+        ),
+        4_000,
+        {},
+    ),
     "names of events": (
         OPENAI_STREAM,
         _stream(b"event: a\n", b"\n" + delta("a", "stop") + surfaces.DONE),

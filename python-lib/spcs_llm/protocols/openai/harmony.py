@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from spcs_llm.protocols.openai.text import begins_at
+
 _HEADER: Final = re.compile(
     r"(?:<\|start\|>assistant)?<\|channel\|>(?P<channel>analysis|commentary|final)\b(?P<more>[^<]{0,60})"
     r"(?:<\|constrain\|>[^<]{0,20})?<\|message\|>"
@@ -21,6 +23,7 @@ _BEGINS_HEADER: Final = re.compile(
 _ENDS: Final = ("<|end|>", "<|return|>", "<|call|>")
 _STARTS: Final = ("<|start|>", "<|channel|>")
 _MARKS: Final = (*_ENDS, *_STARTS)
+_MARK: Final = re.compile("|".join(map(re.escape, _MARKS)))
 _GAP: Final = re.compile(r"\s{0,64}")  # between two messages
 
 
@@ -95,21 +98,14 @@ class Harmony:
 
     def _message(self, text: str, at: int, found: dict[bool, list[str]]) -> int | None:
         """Reads on in a message; returns where to go on, or None if what is there waits."""
-        mark_at = text.find("<", at)
-        if mark_at < 0:
-            self._say(text[at:], found)
-            return len(text)
-        self._say(text[at:mark_at], found)
-        for mark in _MARKS:
-            if text.startswith(mark, mark_at):
-                self._is_header = True
-                return mark_at + (len(mark) if mark in _ENDS else 0)
-        rest = text[mark_at : mark_at + len("<|channel|>")]
-        if mark_at + len(rest) == len(text) and any(mark.startswith(rest) for mark in _MARKS):
-            self._waiting = rest
+        mark = _MARK.search(text, at)
+        until = begins_at(text, _MARKS, at) if mark is None else mark.start()
+        self._say(text[at:until], found)
+        if mark is None:
+            self._waiting = text[until:]
             return None
-        self._say("<", found)
-        return mark_at + 1
+        self._is_header = True
+        return mark.end() if mark[0] in _ENDS else until
 
     def _say(self, text: str, found: dict[bool, list[str]]) -> None:
         if text:

@@ -28,6 +28,7 @@ _BEGUN_WITH_WORDS: Final = {"Here are my reasoning steps:": "[BEGIN FINAL RESPON
 THOUGHT_ENDS: Final = (*THOUGHTS.values(), *_BEGUN_WITH_WORDS.values())
 _TAGS: Final = (*THOUGHTS, *THOUGHT_ENDS)  # an end comes first where the template has begun the block
 _MOST_BLOCKS: Final = 2
+_MOST_MARKS: Final = 8  # a role, blocks of thoughts, and what begins the answer
 # What begins the model's turn in a prompt, with and without the tokens that a server leaves out of texts.
 _ROLES: Final = (
     "<|start_header_id|>assistant<|end_header_id|>", "<|im_start|>assistant\n", "<start_of_turn>model\n", "assistant\n",
@@ -84,6 +85,7 @@ class LeadingThoughts:
         self._waiting = ""
         self._end: str | None = None
         self._blocks = 0
+        self._marks = 0
         self._has_thoughts = False
         self._begins_turn = True
         self._strips = False
@@ -133,7 +135,8 @@ class LeadingThoughts:
             tags = (*tags, *WRAPPERS)
         marks = (*tags, *_ANSWERS, *(_ROLES if self._begins_turn else ()))
         mark = next((mark for mark in marks if head.startswith(mark)), None)
-        if mark is not None:
+        if mark is not None and self._marks < _MOST_MARKS:
+            self._marks += 1
             return self._after(mark, head[len(mark) :])
         may_go_on = not head or is_harmony is None or any(_may_become(mark, head) for mark in marks)
         if may_go_on and len(text) < _LONGEST_WAIT:
@@ -242,7 +245,7 @@ class TurnEnd:
     def _begins_turn(self, text: str, at: int) -> bool:
         """Whether another turn begins there, or may begin."""
         self._is_over = text.startswith(_TURN_BEGINS, at)
-        rest = text[at:]
+        rest = text[at : at + _LONGEST_BEGIN]  # and not all: the text may be nothing but ends of turns
         if self._is_over or (rest and any(mark.startswith(rest) for mark in _TURN_BEGINS)):
             self._begun = "" if self._is_over else rest
             return True
