@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from spcs_llm.lenient_json import read_leniently
+from spcs_llm.lenient_json import is_costly, read_leniently
 from spcs_llm.schema_reference import referred
 from spcs_llm.whole_characters import whole_characters
 
@@ -176,6 +176,8 @@ def _kinds(declared: Any, schema: Mapping[str, Any], depth: int = 6) -> set[str]
 
 def is_whole(text: str) -> bool:
     """Whether the text is one JSON object from its beginning to its end, control characters allowed."""
+    if is_costly(text):
+        return False
     try:
         return isinstance(json.loads(text, strict=False), dict)
     except (ValueError, RecursionError):
@@ -183,6 +185,8 @@ def is_whole(text: str) -> bool:
 
 
 def _is_strict(text: str) -> bool:
+    if is_costly(text):
+        return False
     try:
         found = json.loads(text, parse_constant=_refused)
     except (ValueError, RecursionError):
@@ -203,7 +207,9 @@ def _refused(name: str) -> Any:
 
 
 def _read(text: str) -> Any:
-    """The value in the text; 0, which is not an object, when there is none or more than one."""
+    """The value in the text; 0, which is not an object, when there is none or more than one, or it is too costly."""
+    if is_costly(text):
+        return 0
     try:
         return json.loads(text, strict=False)
     except (ValueError, RecursionError):

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from spcs_llm import lenient_json
 from spcs_llm.domain import ChatRequest, Message, Sampling, TextPart, Tool, ToolCall, ToolChoice
 from spcs_llm.errors import ModelError
+from spcs_llm.protocols.openai import tool_calls
 from spcs_llm.protocols.openai.protocol import OpenAIProtocol
 from spcs_llm.protocols.openai.tool_calls import MAX_CALLS, ToolCalls
 from spcs_llm.protocols.openai.tool_names import OfferedTools, is_plain, plain_names
@@ -553,3 +555,43 @@ def test_an_id_of_an_earlier_turn_is_not_given_to_another_call(given: str, wante
     for found in (call.id, *streamed):
         assert found not in before
         assert wanted is None or found == wanted
+
+
+# -- what a hostile server may send ---------------------------------------------------------------------
+
+
+def test_arguments_are_not_kept_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tool_calls, "_MAX_ARGUMENTS", 1000)
+    assert both_ways(piece(0, "c1", "add", "{" + " " * 998 + "}") + END) == [("add", {})]
+    body = (
+        piece(0, "c1", "add", "{")
+        + piece(0, arguments=" " * 100) * 9
+        + piece(0, arguments=" " * 98 + "}")
+        + END
+    )
+    assert both_ways(body) == [("add", {})]
+    body = piece(0, "c1", "add", "{") + piece(0, arguments=" " * 100) * 10 + END
+    with pytest.raises(ModelError, match="longer than arguments can be"):
+        both_ways(body)
+
+
+def test_arguments_of_too_many_parts_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lenient_json, "_MAX_PARTS", 1000)
+    for parts, is_read in ((900, True), (1000, False)):
+        body = piece(0, "c1", "add", '{"a":[' + "[]," * parts + "[]]}") + END
+        ((_, arguments),) = both_ways(body)
+        assert list(arguments) == (["a"] if is_read else [INVALID_ARGUMENTS])
+
+
+def test_stubs_behind_a_long_call_cost_nothing() -> None:
+    def cost(stubs: int) -> float:
+        calls = ToolCalls({"add": None})
+        calls.add({"index": 0, "id": "c1", "function": {"name": "add", "arguments": f"{{{LONG_LIST}}}"}})
+        for at in range(1, stubs):
+            calls.add({"index": at, "function": {"name": "add", "arguments": ""}})
+        return cpu_seconds(lambda: calls.finished(cut_short=False))
+
+    assert growth(cost, 2, 60, most=8.0) <= 8.0
+
+
+LONG_LIST = '"a":[' + "1," * 30_000 + "1]"

@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection
 from typing import Any, Final
 
+from spcs_llm.lenient_json import is_costly
 from spcs_llm.protocols.openai.text import begins_at
 
 # Of the token in the tags of DeepSeek V3.2 and V4, as tokenizers and gateways write it.
@@ -163,6 +164,8 @@ class CallMarkup:
             return True
         if text.startswith(self._lists):
             return text.endswith(")]")
+        if is_costly(text):
+            return False
         try:
             calls = json.loads(text.removeprefix(_FUNCTOOLS))
         except (ValueError, RecursionError):

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from spcs_llm.domain import ChatRequest, ToolCall, Usage
+from spcs_llm.lenient_json import is_costly
 from spcs_llm.protocols.openai.images import are_read_as_text
 from spcs_llm.protocols.openai.opening import DASHES, THOUGHT_ENDS
 from spcs_llm.protocols.openai.repeated_json import written_again, written_once
@@ -89,7 +90,9 @@ def is_json(text: str) -> bool:
 
 
 def json_in(text: str) -> Any:
-    """The value of a text that is JSON; `_NOTHING` for any other."""
+    """The value of a text that is JSON; `_NOTHING` for any other, and for one that it would be too costly to read."""
+    if is_costly(text):
+        return _NOTHING
     try:
         return json.loads(text)
     except (ValueError, RecursionError):

@@ -32,6 +32,8 @@ from spcs_llm.whole_characters import whole_characters
 MAX_CALLS = 128
 _MAX_PIECES_OF_A_NAME = 64
 _LONGEST_ID = 128
+_LONGEST_EMPTY = 64
+_MAX_ARGUMENTS = 16 << 20  # characters of all calls
 _NUMBERED_ID = re.compile(r"([\w.\-]{1,100}):([0-9]{1,6})")
 _NO_ID = ("", "null", "none", "undefined")
 _STRUCTURE = re.compile(r'[\\"{}\[\]]')
@@ -107,6 +109,11 @@ class _Call:
         return self._is_closed or (self.length < 10 and self.arguments.strip() == "null")
 
     @property
+    def is_empty(self) -> bool:
+        """Whether its arguments are an empty object. Long ones, which are not, are not put together for each stub."""
+        return self.length < _LONGEST_EMPTY and _text_of(self.pieces).strip() == "{}"
+
+    @property
     def says_nothing(self) -> bool:
         """Whether it has neither id nor name nor arguments."""
         return self.id is None and self.name is None and not self.has_arguments
@@ -162,6 +169,7 @@ class ToolCalls:
         self._by_id: dict[str, _Call] = {}
         self._told: list[_Call] = []
         self._ids = set(taken_ids)
+        self._room = _MAX_ARGUMENTS
         self.lost_a_part = False
         self.may_quote_marks = False
 
@@ -177,12 +185,18 @@ class ToolCalls:
 
         Raises:
             TypeError: If they are of an unknown shape.
-            ModelError: If there are more than `MAX_CALLS` calls.
+            ModelError: If there are more than `MAX_CALLS` calls, or if their arguments are longer than any can be.
         """
         for each in [pieces] if isinstance(pieces, Mapping) else _list(pieces):
             if each is None:
                 continue
             piece = _Piece.read(each)
+            self._room -= len(piece.arguments)
+            if self._room < 0:
+                raise ModelError(
+                    "The arguments of the answer's tool calls are longer than arguments can be.",
+                    "Lower the query's maximum of output tokens.",
+                )
             call = None if are_calls else self._continued(piece)
             if call is None:
                 self._begin(piece)
@@ -430,7 +444,7 @@ class ToolCalls:
                 and call.name == before.name
                 and call.id in (None, before.id)
                 and before.has_arguments
-                and _text_of(before.pieces).strip() != "{}"
+                and not before.is_empty
             ):
                 continue
             else:
