@@ -53,6 +53,7 @@ def attacks() -> Iterator[Attack]:
     yield from _parser_bombs()
     yield from _on_vectors()
     yield from _on_chats()
+    yield from _on_whole_chats()
 
 
 # -- on every surface -----------------------------------------------------------------------------------------
@@ -311,8 +312,17 @@ def _on_chats() -> Iterator[Attack]:
             ("an event of millions of objects", [b'data: {"a":[' + b'{"":0},' * (2 * MB) + b"0]}\n\n"]),
             ("finish reasons", [many, surfaces.DONE]),
             ("log probs", [_log_probs(100_000), delta("", "stop"), surfaces.DONE]),
+            ("log probs of millions of tokens", [*[_older_log_probs(MB // 4)] * 7, *_END]),
+            ("log probs of lists for bytes", [*[_bytes_of_lists(300_000)] * 14, *_END]),
+            ("choices that wait", [delta("a"), *[_choice_of_lists(5, 300_000)] * 24, *_END]),
+            ("ends of turns", [delta("a" + "<|im_end|>" * (MB // 5)), *_END]),
+            ("beginnings of answers", [delta("<|START_RESPONSE|>" * 3000 + "a"), *_END]),
+            (
+                "words again with other blanks",
+                [delta("ab " * (4 * MB)), delta("ab  " * (4 * MB - 99), "stop")],
+            ),
         ):
-            refused = name not in ("finish reasons", "log probs")
+            refused = name not in _TAKEN
             yield Attack(
                 f"stream: {name}",
                 surface,
@@ -323,6 +333,47 @@ def _on_chats() -> Iterator[Attack]:
                 ),
                 refused,
             )
+
+
+def _on_whole_chats() -> Iterator[Attack]:
+    """Answers that came whole, although they are declared to be streams: a stream may be larger."""
+    answer = b'{"choices":[{"message":{"content":"a"}}],"a":['
+    for name, body in (
+        ("lists of a stream that is none", answer + b"[],  " * (6 * MB) + b"[]]}"),
+        ("pairs of a stream that is none", answer + b'{"":0},   ' * (3 * MB) + b"[]]}"),
+        ("a list of events", b"[" + b'{"choices":[{"index":5}]},' * 600_000 + b"{}]"),
+    ):
+        is_dear = name == "a list of events"
+        yield Attack(f"chat: {name}", OPENAI_CHAT, lambda b=body: OPENAI_CHAT.reply(b), dear=is_dear)  # type: ignore[misc]
+
+
+_END = (delta("", "stop"), surfaces.DONE)
+_TAKEN = (
+    "finish reasons",
+    "log probs",
+    "log probs of lists for bytes",
+    "ends of turns",
+    "beginnings of answers",
+    "words again with other blanks",
+)
+
+
+def _of_lists(choice: str, count: int) -> bytes:
+    """An event with many empty lists, each of which takes 72 bytes in memory. Of 1 MB and less, none is refused."""
+    return f'data: {{"choices":[{choice}]}}\n\n'.replace("LISTS", "[]," * count + "[]").encode()
+
+
+def _choice_of_lists(index: int, count: int) -> bytes:
+    return _of_lists(f'{{"index":{index},"a":[LISTS]}}', count)
+
+
+def _bytes_of_lists(count: int) -> bytes:
+    token = '{"token":"a","bytes":[LISTS]}'
+    return _of_lists(f'{{"delta":{{"content":"a"}},"logprobs":{{"content":[{token}]}}}}', count)
+
+
+def _older_log_probs(count: int) -> bytes:
+    return surfaces.event({"choices": [{"delta": {"content": "a"}, "logprobs": {"tokens": ["a"] * count}}]})
 
 
 def _log_probs(count: int) -> bytes:

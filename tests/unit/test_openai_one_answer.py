@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from spcs_llm import lenient_json
 from spcs_llm.domain import ChatAnswer, ChatDelta, ChatRequest, JsonFormat, Message, Sampling, TextPart, Tool
 from spcs_llm.errors import ModelError, NetworkError, QueryTimeout, SpcsError
+from spcs_llm.protocols.openai import choices, message
 from spcs_llm.protocols.openai.answer import AnswerReader
 from spcs_llm.protocols.openai.protocol import OpenAIProtocol
 from spcs_llm.protocols.openai.text import GrowingText
@@ -764,3 +766,85 @@ def test_reading_takes_linear_time(chunks: Any) -> None:
         return cpu_seconds(read)
 
     assert growth(seconds, 2_000, 8, most=30) <= 30
+
+
+# -- what a hostile server may send ---------------------------------------------------------------------
+
+
+def test_marks_before_an_answer_are_taken_off_a_few_times_only() -> None:
+    """Each was a call within the one before."""
+    mark = "<|START_RESPONSE|>"
+    assert both_ways(delta(content=f"{mark}Hi") + delta("stop") + DONE).text == "Hi"
+    assert both_ways(delta(content=mark * 3000 + "Hi") + delta("stop") + DONE).text.endswith(f"{mark}Hi")
+
+
+def test_ends_of_turns_are_read_in_linear_time() -> None:
+    def cost(count: int) -> float:
+        body = delta(content="a" + "<|im_end|>" * count) + delta("stop") + DONE
+        return cpu_seconds(lambda: both_ways(body))
+
+    assert growth(cost, 20_000, 4, most=7.0) <= 7.0
+
+
+def test_messages_after_pieces_are_read_in_linear_time() -> None:
+    def cost(count: int) -> float:
+        whole = event({"choices": [{"index": 0, "message": {"content": "x"}}]})
+        body = delta(content="w" * 2_000 * count) + (delta(content="ab") + whole) * count + delta("stop")
+        reader = AnswerReader(ChatRequest((USER,)), {}, as_stream=True)
+        return cpu_seconds(lambda: collections.deque(reader.deltas(iter([body])), maxlen=0))
+
+    assert growth(cost, 1_000, 4, most=7.0) <= 7.0
+
+
+@pytest.mark.parametrize("index", [5, 1])
+def test_choices_do_not_wait_without_end(index: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choices, "_MOST_WAITING", 500)
+    waits = event({"choices": [{"index": index, "a": [[]] * 100}]})
+    with pytest.raises(ModelError, match="too many choices"):
+        both_ways(choice(0, "a") + waits * 3 + choice(0, None, "stop") + DONE)
+
+
+@pytest.mark.parametrize(
+    "log_probs",
+    [
+        {"content": [{}] * 50},
+        {"content": [{"token": "a", "top_logprobs": [{}] * 49}]},
+        {"tokens": ["a"] * 50},
+        {"tokens": ["a"], "top_logprobs": [{str(at): -1.0 for at in range(49)}]},
+    ],
+    ids=["tokens", "others", "list of tokens", "list of others"],
+)
+def test_log_probabilities_are_not_kept_without_end(log_probs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(message, "MOST_ENTRIES", 500)
+    piece = event({"choices": [{"delta": {"content": "a"}, "logprobs": log_probs}]})
+    assert both_ways(piece * 10 + delta("stop") + DONE).log_probs
+    with pytest.raises(ModelError, match="log probabilities of more than"):
+        both_ways(piece * 11 + delta("stop") + DONE)
+
+
+@pytest.mark.parametrize("of_token", [[[]], ["a"], [256], [-1], [True], [1.5]])
+def test_bytes_of_a_token_that_are_none_are_left_out(of_token: Any) -> None:
+    for given, kept in (([97, 0, 255], [97, 0, 255]), (None, None), (of_token, None)):
+        log_probs = {"content": [{"token": "a", "logprob": -1.0, "bytes": given}]}
+        piece = event({"choices": [{"delta": {"content": "a"}, "logprobs": log_probs}]})
+        (token,) = both_ways(piece + delta("stop") + DONE).log_probs
+        assert token["bytes"] == kept
+
+
+def test_json_of_too_many_parts_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lenient_json, "_MAX_PARTS", 1000)
+    for parts, is_read in ((900, True), (1000, False)):
+        text = '{"a":[' + "[]," * parts + "[]]}"
+        reader = AnswerReader(
+            ChatRequest((USER,), json_format=JsonFormat({"type": "object"})),
+            {"response_format": {}},
+            holds_to_request=True,
+        )
+        list(reader.deltas(iter([delta(content=text) + delta("stop") + DONE])))
+        assert reader.answer().ignored_settings == (() if is_read else ("responseFormat",))
+
+
+def test_a_body_that_is_declared_to_be_a_stream_is_no_larger_than_others() -> None:
+    reader = AnswerReader(ChatRequest((USER,)), {}, as_stream=True)
+    with pytest.raises(ModelError, match="larger than 16 MB"):
+        list(reader.deltas(iter([b'{"choices":[', *[b" " * (1 << 20)] * 17])))

@@ -147,10 +147,7 @@ class Exchange:
         for chunk in self._decoded(self._raw_chunks()):
             size += len(chunk)
             if size > most:
-                raise ModelError(
-                    f"The answer is larger than {most / (1 << 20):g} MB.",
-                    "Ask for less in one query.",
-                )
+                raise too_large(most)
             yield chunk
 
     def expect_end(self, seconds: float) -> None:
@@ -257,6 +254,11 @@ class Exchange:
         if self._handle is not None:
             self._handle.close()
             self._handle = None
+
+
+def too_large(most: int) -> ModelError:
+    """Makes the error of an answer of more than `most` bytes."""
+    return ModelError(f"The answer is larger than {most / (1 << 20):g} MB.", "Ask for less in one query.")
 
 
 def _inflated(chunks: Iterator[bytes], host: str) -> Iterator[bytes]:

@@ -11,6 +11,7 @@ from typing import Any
 from spcs_llm.domain import ChatAnswer, ChatDelta, ChatEnd, ChatRequest, Usage
 from spcs_llm.errors import ModelError, NetworkError, QueryTimeout, ServiceError, SpcsError
 from spcs_llm.http.event_stream import LastEvent, events
+from spcs_llm.http.exchange import MAX_BODY, too_large
 from spcs_llm.http.json_body import is_dense, parse_json
 from spcs_llm.protocols.openai.answer_end import AnswerEnd
 from spcs_llm.protocols.openai.envelopes import unwrapped
@@ -106,8 +107,11 @@ class AnswerReader:
             SpcsError: If the body is not an answer, or reports an error.
         """
         if isinstance(body, list) and body and all(isinstance(item, dict) for item in body):
-            for item in body:
-                yield from self._deltas_of_object("", item)
+            waiting, body = body[::-1], None
+            while (
+                waiting
+            ):  # an error keeps this frame, and must not keep the objects, while the whole answer is read
+                yield from self._deltas_of_object("", waiting.pop())
             yield from self._last_deltas()
             return
         error = error_within(body, self._private())
@@ -153,7 +157,7 @@ class AnswerReader:
 
     def _whole(self, chunks: Iterable[bytes]) -> Any:
         """The JSON of a body that is not an event stream; a list for several objects, one after the other."""
-        body = b"".join(chunks)
+        body = _joined(chunks)
         if is_dense(body):
             return parse_json(body)  # within its bounds; as several objects, it would take more memory
         try:
@@ -332,6 +336,17 @@ class AnswerReader:
 
     def _private(self) -> dict[str, Any]:
         return {**self._payload, "answer": self._message.so_far}
+
+
+def _joined(chunks: Iterable[bytes]) -> bytes:
+    """A body that is read at once, however many events a stream's may have, which it is declared to be."""
+    pieces, size = [], 0
+    for chunk in chunks:
+        pieces.append(chunk)
+        size += len(chunk)
+        if size > MAX_BODY:
+            raise too_large(MAX_BODY)
+    return b"".join(pieces)
 
 
 def _no_choice() -> ModelError:

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from spcs_llm.lenient_json import read_index
+from spcs_llm.protocols.reply_errors import unexpected_reply
 
 Choice = dict[str, Any]
+_MOST_WAITING = 2_000_000  # parts of choices: an answer of 80,000 tokens has a third
 
 
 def the_choice(choices: Sequence[Choice]) -> Choice:
@@ -73,6 +75,7 @@ class Choices:
         self._number = number
         self._others: set[int] = set()
         self._waiting: list[tuple[int, Choice]] = []
+        self._room = _MOST_WAITING
         self._is_finished = is_finished
         self._counts_events = False
 
@@ -84,6 +87,9 @@ class Choices:
 
         Returns:
             The choices to read now, in order: those that waited and turn out to be the answer's, then this event's.
+
+        Raises:
+            ModelError: If more of them wait than an answer can have.
         """
         numbered = [(_number(choice), choice) for choice in choices]
         if len(numbered) > 1:
@@ -112,7 +118,7 @@ class Choices:
             self._counts_events = True
             return self._released() + self._taken([choice], number)
         if number > self._number:
-            self._waiting.append((number, choice))
+            self._wait(number, choice)
             return []
         self._others.add(number)
         return []
@@ -124,7 +130,7 @@ class Choices:
     def _first(self, number: int, choice: Choice) -> list[Choice]:
         """The first number is not 0: a choice 0 may follow."""
         if not self._waiting:
-            self._waiting.append((number, choice))
+            self._wait(number, choice)
             return []
         before = self._waiting[-1][0]
         if number < before:
@@ -146,6 +152,15 @@ class Choices:
             return self._taken([numbered[0][1]])
         return []
 
+    def _wait(self, number: int, choice: Choice) -> None:
+        """Keeps a choice as it came, which may take many times the memory of its JSON."""
+        self._room -= _parts(choice, self._room)
+        if self._room < 0:
+            raise unexpected_reply(
+                "The service's answer has too many choices of which none can be told to be the answer."
+            )
+        self._waiting.append((number, choice))
+
     def _taken(self, choices: list[Choice], number: int | None = None) -> list[Choice]:
         if number is not None:
             self._number = number
@@ -165,6 +180,17 @@ class Choices:
 
 def _number(choice: Choice) -> int | None:
     return read_index(choice.get("index"), most_digits=5)
+
+
+def _parts(value: Any, most: int) -> int:
+    """Counts the lists and objects in a value, and what is in them; not on when there are more than `most`."""
+    holders, count = [value], 0
+    while holders and count <= most:
+        holder = holders.pop()
+        count += 1 + len(holder)
+        items = holder.values() if isinstance(holder, dict) else holder
+        holders += [item for item in items if isinstance(item, (dict, list))]
+    return count
 
 
 def _opens(choice: Choice) -> bool:

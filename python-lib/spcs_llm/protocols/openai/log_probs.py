@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
+from spcs_llm.errors import ModelError
 from spcs_llm.whole_characters import whole_characters
+
+MOST_ENTRIES: Final = (
+    500_000  # of an answer: a few bytes of JSON become a dict, which is kept to the answer's end
+)
 
 # What OpenAI's own API gives for a token that is too unlikely to have a figure, of which JSON has no infinity.
 _LEAST = -9999.0
@@ -33,6 +38,33 @@ def tokens_of(log_probs: Any) -> tuple[dict[str, Any], ...]:
     return tuple(_token(entry) for entry in content if isinstance(entry, Mapping))
 
 
+def entries_of(log_probs: Any) -> int:
+    """Counts what `tokens_of` would make of the log probabilities of a choice: tokens, and the others in their places.
+
+    Args:
+        log_probs: The choice's `logprobs`.
+
+    Returns:
+        The number of dicts.
+    """
+    if not isinstance(log_probs, Mapping):
+        return 0
+    content, tokens, tops = (log_probs.get(name) for name in ("content", "tokens", "top_logprobs"))
+    entries = content if isinstance(content, list) else []
+    others = [entry.get("top_logprobs") for entry in entries if isinstance(entry, Mapping)]
+    if content is None and isinstance(tokens, list):
+        entries, others = tokens, tops if isinstance(tops, list) else []
+    return len(entries) + sum(len(other) for other in others if isinstance(other, (list, Mapping)))
+
+
+def too_many_entries() -> ModelError:
+    """Makes the error of an answer with more of them than are read."""
+    return ModelError(
+        f"The answer has log probabilities of more than {MOST_ENTRIES:,} tokens.",
+        "Lower 'topLogProbs' or the query's maximum of output tokens.",
+    )
+
+
 def _token(entry: Mapping[str, Any]) -> dict[str, Any]:
     token = _named(entry)
     if isinstance(entry.get("top_logprobs"), list):
@@ -48,8 +80,12 @@ def _named(entry: Mapping[str, Any]) -> dict[str, Any]:
         elif key == "logprob":
             token[key] = _finite(value)
         elif key == "bytes" and (value is None or isinstance(value, list)):
-            token[key] = value
+            token[key] = value if value is None or all(map(_is_byte, value)) else None
     return token
+
+
+def _is_byte(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 255
 
 
 def _finite(value: Any) -> float | None:

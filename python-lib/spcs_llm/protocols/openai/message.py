@@ -10,10 +10,10 @@ from spcs_llm.errors import ModelError
 from spcs_llm.protocols.openai.argument_litter import TOKENS
 from spcs_llm.protocols.openai.call_markup import CallMarkup, holds_call
 from spcs_llm.protocols.openai.content import has_nothing_known, text_and_reasoning
-from spcs_llm.protocols.openai.log_probs import tokens_of
+from spcs_llm.protocols.openai.log_probs import MOST_ENTRIES, entries_of, tokens_of, too_many_entries
 from spcs_llm.protocols.openai.obedience import is_as_formatted, json_behind_thoughts
 from spcs_llm.protocols.openai.opening import STRAYS, WRAPPERS, JsonFence, LeadingThoughts, Strays, TurnEnd
-from spcs_llm.protocols.openai.text import GrowingText
+from spcs_llm.protocols.openai.text import GrowingText, same_words
 from spcs_llm.protocols.openai.tool_calls import ToolCalls, is_nameless
 from spcs_llm.protocols.openai.useless_streams import NamelessCall
 
@@ -54,6 +54,7 @@ class GrowingMessage:
             {call.id for message in request.messages for call in message.tool_calls},
         )
         self.log_probs: list[dict[str, Any]] = []
+        self._entries_of_log_probs = 0
         self.began = False
         self.saw_foreign = False
         self._as_stream = as_stream
@@ -147,6 +148,7 @@ class GrowingMessage:
         Raises:
             NamelessCall: If a stream begins with a tool call without a name.
             EndlessBlanks: If a stream of JSON goes on with blanks only.
+            ModelError: If there are more calls or log probabilities than an answer can have.
         """
         content = piece.get("content")
         heads: tuple[ToolCallDelta, ...] = ()
@@ -159,9 +161,7 @@ class GrowingMessage:
                 self._in_both_fields.append(text)  # gateways write thoughts into the field of the text, too
                 text = ""
             self._thinks_in_its_field = self._thinks_in_its_field or bool(reasoning)
-        tokens = tokens_of(log_probs) if log_probs else ()
-        if tokens:
-            self.log_probs.extend(tokens)
+        tokens = self._add_log_probs(log_probs) if log_probs else ()
         if not (text or reasoning):
             if not self.began and has_nothing_known(piece):
                 self.saw_foreign = True
@@ -241,6 +241,15 @@ class GrowingMessage:
         self.calls.add(calls, are_calls=whole)
         return () if whole or self._forbids_calls else self.calls.heads()
 
+    def _add_log_probs(self, log_probs: Any) -> tuple[dict[str, Any], ...]:
+        """Takes in log probabilities; returns what is new of them."""
+        self._entries_of_log_probs += entries_of(log_probs)
+        if self._entries_of_log_probs > MOST_ENTRIES:
+            raise too_many_entries()
+        tokens = tokens_of(log_probs)
+        self.log_probs.extend(tokens)
+        return tokens
+
     def _delta(
         self,
         text: str,
@@ -282,7 +291,7 @@ class GrowingMessage:
             return ""
         # llama.cpp's --reasoning-format deepseek-legacy sends both.
         all_thoughts = "".join(self._thoughts_in_text)
-        return "" if all_thoughts.split() == self._thought.so_far.split() else all_thoughts
+        return "" if same_words(all_thoughts, self._thought.so_far) else all_thoughts
 
     def _count_blanks(self, text: str) -> None:
         at_end = len(text) - len(text.rstrip())
