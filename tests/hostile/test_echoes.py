@@ -61,6 +61,7 @@ FORMS: dict[str, Callable[[str], str]] = {
     "with blanks doubled": lambda text: text.replace(" ", "  "),
     "without blanks": lambda text: text.replace(" ", ""),
     "URL-encoded": quote,
+    "URL-encoded twice": lambda text: quote(quote(text)),
     "in HTML": lambda text: "".join(
         f"&#{ord(character)};" if character in " -" else character for character in text
     ),

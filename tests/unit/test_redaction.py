@@ -138,6 +138,9 @@ FORMS: dict[str, Callable[[str], str]] = {
     ),
     "JSON escapes": lambda text: "".join(f"\\u{ord(character):04x}" for character in text),
     "JSON escapes twice": lambda text: "".join(f"\\\\u{ord(character):04x}" for character in text),
+    "URL twice": lambda text: quote("".join(f"%{ord(character):02x}" for character in text)),
+    "URL of JavaScript": lambda text: "".join(f"%u{ord(character):04x}" for character in text),
+    "HTML twice": lambda text: html.escape("".join(f"&#{ord(character)};" for character in text)),
     "Python escapes": lambda text: "".join(f"\\x{ord(character):02x}" for character in text),
     "Python escapes of eight digits": lambda text: "".join(f"\\U{ord(character):08x}" for character in text),
     "base64": lambda text: base64.b64encode(text.encode()).decode(),
@@ -284,10 +287,11 @@ def sent() -> SentSecrets:
 
 @pytest.mark.parametrize(
     "form",
-    [str, quote, lambda text: quote(text, safe=""), lambda text: json.dumps(text)[1:-1].replace("/", "\\/"),
+    [str, quote, lambda text: quote(text, safe=""), lambda text: quote(quote(text, safe="")),
+     lambda text: json.dumps(text)[1:-1].replace("/", "\\/"),
      lambda text: base64.b64encode(text.encode()).decode(),
      lambda text: base64.b64encode(f"Bearer {text}".encode()).decode()],
-    ids=["plain", "URL", "URL, all", "JSON", "base64", "base64 of the header"],
+    ids=["plain", "URL", "URL, all", "URL twice", "JSON", "base64", "base64 of the header"],
 )  # fmt: skip
 @pytest.mark.parametrize(
     "secret", [KEY, JWT, JWT[:30], JWT[100:140]], ids=["key", "token", "its head", "a part of it"]

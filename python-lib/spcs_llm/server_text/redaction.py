@@ -50,7 +50,7 @@ _NO_LETTERS_BEYOND_ASCII = re.compile(r"[^\w\x00]+")
 _WORD = re.compile(r"[^\W_](?:[\w-]*[^\W_])?|\w+")
 _ESCAPES = re.compile(
     r"\\{1,8}u[dD][89abAB][0-9a-fA-F]{2}\\{1,8}u[dD][c-fC-F][0-9a-fA-F]{2}"  # two that stand for one character
-    r"|\\{1,8}u[0-9a-fA-F]{4}|\\{1,8}U[0-9a-fA-F]{8}|(?:\\{1,8}x[0-9a-fA-F]{2}){1,12}|(?:\\{1,8}[0-3][0-7]{2}){1,12}|\\{1,8}[nrtbfv0]"
+    r"|\\{1,8}u[0-9a-fA-F]{4}|%u[0-9a-fA-F]{4}|\\{1,8}U[0-9a-fA-F]{8}|(?:\\{1,8}x[0-9a-fA-F]{2}){1,12}|(?:\\{1,8}[0-3][0-7]{2}){1,12}|\\{1,8}[nrtbfv0]"
     r"|(?:%[0-9a-fA-F]{2}){1,12}|&#?[0-9a-zA-Z]{1,8};"
 )
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{11,}")
@@ -276,10 +276,17 @@ def _folded(text: str) -> bytes:
 
 
 def _views(message: str) -> list[_View]:
-    """The message as it is, with its escapes undone, and what its base64 says."""
+    """The message as it is, with its escapes undone, once and twice, and what its base64 says."""
     views = [_ascii_view(message) if message.isascii() else _view(_characters(message))]
-    if "\\" in message or "%" in message or "&" in message:
-        views.append(_view(_unescaped(message)))
+    if _is_escaped(message):
+        meant = [(said, start, end) for each, start, end in _unescaped(message) for said in each]
+        views.append(_view(meant))
+        text = "".join(said for said, _, _ in meant)
+        if text != message and _is_escaped(
+            text
+        ):  # twice, as a gateway does that quotes an address within another
+            twice = ((said, meant[start][1], meant[end - 1][2]) for said, start, end in _unescaped(text))
+            views.append(_view(twice))
     for run in _BASE64.finditer(message):
         for offset in range(4):
             said = _folded(_decoded(run[0][offset:]))
@@ -318,6 +325,10 @@ def _view(characters: Iterable[tuple[str, int, int]]) -> _View:
     return _View(bytes(said), starts, ends)
 
 
+def _is_escaped(message: str) -> bool:
+    return "\\" in message or "%" in message or "&" in message
+
+
 def _unescaped(message: str) -> Iterator[tuple[str, int, int]]:
     done = 0
     for escape in _ESCAPES.finditer(message):
@@ -330,6 +341,8 @@ def _unescaped(message: str) -> Iterator[tuple[str, int, int]]:
 
 
 def _meaning(escape: str) -> str:
+    if escape[:2] == "%u":  # as JavaScript and IIS write it
+        return chr(int(escape[2:], 16))
     if escape[0] == "%":
         return unquote(escape, errors="replace")
     if escape[0] == "&":
