@@ -891,6 +891,39 @@ def test_a_sample_that_is_refused_does_not_make_the_rest_cost_nothing(at: Scene)
     assert "and the rest, 2 rows, would cost about USD 0.0" in said
 
 
+def test_a_sample_without_any_answer_stops_the_job_once(at: Scene) -> None:
+    """A model that does not keep to the schema, or not within the tokens, would answer a million rows in vain."""
+    at.fill([(i, f"t{i}") for i in range(60)])
+    structured = {**PROMPT, "jsonSchema": json.dumps(SCHEMA_OF_TICKETS)}
+    sent = sum(at.sf.tables.batches.sent)
+    said = at.refuse(structured)
+    assert (
+        "None of the first 20 rows has an answer of use, so the others are not asked. The answer is not a JSON"
+        in said
+    )
+    assert sum(at.sf.tables.batches.sent) - sent == 20
+    report = at.here(structured)
+    assert (report.answered, report.failed, report.asked) == (0, 60, 40)
+    assert "None of the first 20 rows" in at.refuse({**structured, "retryFailures": True})
+
+
+def test_rows_without_a_text_are_no_answers_and_not_the_models_fault(at: Scene) -> None:
+    at.fill([(i, f"t{i}" if i % 2 else None) for i in range(60)])
+    assert at.here(EMBEDDING).failed == 30
+    model = at.embed.service.model  # type: ignore[attr-defined]
+
+    async def embed(texts: list[str], *, query: bool = False) -> list[Any]:
+        return [[0.0] * 8 for _ in texts]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model, "embed", embed)
+        said = at.refuse({**EMBEDDING, "outputColumn": "v"})
+    assert (
+        "None of the first 20 rows has an answer of use, so the others are not asked. All elements of the vector"
+        in said
+    )
+
+
 # -- bad input -------------------------------------------------------------------------------------
 
 

@@ -15,7 +15,7 @@ from spcs_llm.in_snowflake.place import Place
 from spcs_llm.in_snowflake.questions import Questions, job_key, plan_questions
 from spcs_llm.in_snowflake.session import JobSession
 from spcs_llm.in_snowflake.settings_table import create_statements
-from spcs_llm.in_snowflake.work_tables import FINISHED, WorkTables, create_answers, drop, unanswered
+from spcs_llm.in_snowflake.work_tables import FINISHED, NO_TEXT, WorkTables, create_answers, drop, unanswered
 from spcs_llm.server_text.log_lines import one_line_logger
 
 logger = one_line_logger(__name__)
@@ -134,7 +134,7 @@ class Preparation:
         if not self._settings.is_chat:
             self._session.change(
                 f"INSERT INTO {tables.answers} (ROW_KEY, PROMPT_KEY, ERROR) "
-                f"SELECT Q.ROW_KEY, Q.PROMPT_KEY, 'The text is NULL or empty.' FROM {tables.questions} AS Q "
+                f"SELECT Q.ROW_KEY, Q.PROMPT_KEY, '{NO_TEXT}' FROM {tables.questions} AS Q "
                 f"WHERE COALESCE(Q.PROMPT, '') = '' AND {unanswered(tables)}"
             )
 

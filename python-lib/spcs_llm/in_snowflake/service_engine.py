@@ -22,6 +22,7 @@ from spcs_llm.in_snowflake.model_call import (
 )
 from spcs_llm.in_snowflake.refused_slices import Remedy, remedy
 from spcs_llm.in_snowflake.report import duration
+from spcs_llm.in_snowflake.sample import check_sample
 from spcs_llm.in_snowflake.signature import Call
 from spcs_llm.in_snowflake.slice_runner import LOADING_WAITS, SliceRunner
 from spcs_llm.in_snowflake.work import Work
@@ -76,6 +77,7 @@ class ServiceEngine(Engine):
         if sample is not None:
             runner.run_slice(sample)
             if (left := work.pending()) > 0:
+                check_sample(work, pending - left)
                 self._estimate(runner, rate, left)
                 runner.run_all(work.total())
         return Answered(pending, rate)

@@ -20,6 +20,7 @@ from spcs_llm.control.identifiers import QualifiedName
 
 PREFIX = "SPCS_LLM_"
 FINISHED = "FINISHED"  # instead of a PROMPT_KEY: the run that has the answers came to its end
+NO_TEXT = "The text is NULL or empty."  # why a row is not embedded
 HASHES = 2**64  # values of MD5_NUMBER_LOWER64
 
 
