@@ -492,6 +492,18 @@ def test_words_about_the_data_of_an_output_are_in_no_error(at: Scene, said: str)
     assert "by its query tag" in told
 
 
+def test_an_output_that_snowflake_refuses_is_said_with_what_to_do_and_costs_no_answer(
+    at: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    """DSS's own error has neither: the table may be another role's, which made it before."""
+    at.fill([(1, "a")])
+    said = "SQL access control error:\nInsufficient privileges to operate on table 'OUTPUT'"
+    at.sf.statement_faults.arm("error", '"OUTPUT"', times=1, code="003001", state="42501", message=said)
+    assert "Ask a Snowflake administrator to grant the role the privilege." in at.refuse(PROMPT)
+    assert any("No row is asked again." in text for text in caplog.messages)
+    assert at.here(PROMPT).asked == 0
+
+
 @pytest.mark.sample(1)
 @pytest.mark.parametrize("params", [PROMPT, EMBEDDING], ids=["chat", "embedding"])
 def test_a_service_that_returns_null_while_it_starts_loses_no_row(at: Scene, params: dict[str, Any]) -> None:

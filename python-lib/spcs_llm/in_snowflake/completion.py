@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from spcs_llm.control import cells
@@ -53,10 +55,24 @@ class Completion:
             ModelError: If a row is missing somewhere, or the vectors do not fit a column. The answers are kept.
         """
         counts = self._counts()
-        self._write(Outputs(self._settings, questions, self._tables, self._dimensions()))
+        with self._kept():
+            self._write(Outputs(self._settings, questions, self._tables, self._dimensions()))
         self._check_outputs(counts)
         self._clean_up(counts["failed"])
         return counts
+
+    @contextmanager
+    def _kept(self) -> Iterator[None]:
+        """Says what a failure to write has not cost: DSS's own words do not."""
+        try:
+            yield
+        except Exception:
+            logger.warning(
+                "The outputs were not written. Table %s keeps the answers: correct what failed, and run the recipe "
+                "again. No row is asked again.",
+                self._tables.answers,
+            )
+            raise
 
     def _write(self, written: Outputs) -> None:
         """DSS makes the tables. Which columns it makes for arrays and vectors is not documented: they may be text."""
@@ -83,7 +99,8 @@ class Completion:
         except Exception as error:
             refusal = sql_error_in_text("INSERT", str(error))
             safe = without_values(refusal)
-            if safe is refusal:
+            # What is not Snowflake's stays as DSS says it, and so does what another way to write helps against.
+            if safe is refusal and (refusal.code is None or _OTHER_TYPE in str(error)):
                 raise
             raise safe from None
 
