@@ -910,7 +910,7 @@ def test_a_sample_without_any_answer_stops_the_job_once(at: Scene) -> None:
     sent = sum(at.sf.tables.batches.sent)
     said = at.refuse(structured)
     assert (
-        "None of the first 20 rows has an answer of use, so the others are not asked. The answer is not a JSON"
+        "None of the first 20 rows has a usable answer, so the others are not asked. The answer is not a JSON"
         in said
     )
     assert sum(at.sf.tables.batches.sent) - sent == 20
@@ -931,7 +931,7 @@ def test_rows_without_a_text_are_no_answers_and_not_the_models_fault(at: Scene) 
         patch.setattr(model, "embed", embed)
         said = at.refuse({**EMBEDDING, "outputColumn": "v"})
     assert (
-        "None of the first 20 rows has an answer of use, so the others are not asked. All elements of the vector"
+        "None of the first 20 rows has a usable answer, so the others are not asked. All elements of the vector"
         in said
     )
 

@@ -34,7 +34,7 @@ def check_sample(work: Work, asked: int) -> None:
     if answered or found > asked or failed < _LEAST:
         return
     raise ModelError(
-        f"None of the first {found:,} rows has an answer of use, so the others are not asked. "
+        f"None of the first {found:,} rows has a usable answer, so the others are not asked. "
         f"{cells.text(rows[0], 'reason')}",
         "Correct the prompt, 'JSON schema', 'Maximum output tokens' or the model, and run the recipe again with 'Try "
         "failed rows again'. To ask for the other rows all the same, run the recipe again without it.",

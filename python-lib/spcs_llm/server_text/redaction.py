@@ -35,9 +35,8 @@ _SHORT = 4
 _FEW_WORDS = 3
 _PART_OF_SECRET = 12
 _MIN_SECRET = 6
-_NO_CREDENTIAL = (
-    "x-snowflake-authorization-token-type",
-)  # which kind of token it is: words of many messages
+# Which kind of token it is: words of many messages.
+_NO_CREDENTIAL = ("x-snowflake-authorization-token-type",)
 _LONGEST_SECRET = 16_384  # characters of one that are looked for, and of all that are kept:
 _MOST_OF_SECRETS = 2_000_000
 _SETTINGS = ("temperature",)  # names of settings that could be words of a text: the others have an underscore
@@ -282,9 +281,8 @@ def _views(message: str) -> list[_View]:
         meant = [(said, start, end) for each, start, end in _unescaped(message) for said in each]
         views.append(_view(meant))
         text = "".join(said for said, _, _ in meant)
-        if text != message and _is_escaped(
-            text
-        ):  # twice, as a gateway does that quotes an address within another
+        # Twice, as a gateway does that quotes an address within another.
+        if text != message and _is_escaped(text):
             twice = ((said, meant[start][1], meant[end - 1][2]) for said, start, end in _unescaped(text))
             views.append(_view(twice))
     for run in _BASE64.finditer(message):

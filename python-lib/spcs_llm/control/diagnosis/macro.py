@@ -70,9 +70,8 @@ class DiagnoseMacro:
         form = FormValues(self._config)
         capability = DIAGNOSE_FIELDS.capability.read(form)
         self._connection = DIAGNOSE_FIELDS.connection.read(form)
-        has_connection = (
-            self._connection is not None
-        )  # without one, the form hides these, and DSS keeps their values
+        # Without a connection, the form hides these fields, and DSS keeps their values.
+        has_connection = self._connection is not None
         service = _service(form) if has_connection else None
         log_lines = DIAGNOSE_FIELDS.log_lines.read(form) if has_connection else 0
         self._fails = DIAGNOSE_FIELDS.fail_on_problem.read(form)

@@ -107,10 +107,9 @@ class AnswerReader:
             SpcsError: If the body is not an answer, or reports an error.
         """
         if isinstance(body, list) and body and all(isinstance(item, dict) for item in body):
+            # An error keeps this frame, and must not keep the objects, while the whole answer is read.
             waiting, body = body[::-1], None
-            while (
-                waiting
-            ):  # an error keeps this frame, and must not keep the objects, while the whole answer is read
+            while waiting:
                 yield from self._deltas_of_object("", waiting.pop())
             yield from self._last_deltas()
             return

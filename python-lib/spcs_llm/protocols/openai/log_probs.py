@@ -9,9 +9,8 @@ from typing import Any, Final
 from spcs_llm.errors import ModelError
 from spcs_llm.whole_characters import whole_characters
 
-MOST_ENTRIES: Final = (
-    500_000  # of an answer: a few bytes of JSON become a dict, which is kept to the answer's end
-)
+# Of an answer: a few bytes of JSON become a dict, which is kept to the answer's end.
+MOST_ENTRIES: Final = 500_000
 
 # What OpenAI's own API gives for a token that is too unlikely to have a figure, of which JSON has no infinity.
 _LEAST = -9999.0

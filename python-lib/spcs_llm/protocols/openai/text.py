@@ -121,9 +121,8 @@ class GrowingText:
         """
         whole = whole_characters(whole)
         held = self.flush()
-        is_more = (
-            len(whole) > self._length
-        )  # or the text so far, which can be long, is put together for nothing
+        # Only then is the text so far, which can be long, put together.
+        is_more = len(whole) > self._length
         rest = whole[self._length :] if is_more and whole.startswith(self.so_far) else ""
         return held + self._appended(rest)
 
