@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -179,6 +180,7 @@ def test_a_containers_state_says_whether_waiting_helps() -> None:
     ]
     assert [c.has_given_up for c in (ready, waiting, crashing, failed)] == [False, False, True, True]
     assert str(crashing) == "main is PENDING: Encountered fatal error, retrying (restarted 3 times)"
+    assert str(replace(waiting, restarts=1)).endswith("port: 8000 (restarted once)")
 
 
 def test_an_endpoint_without_a_host_yet_is_provisioning() -> None:

@@ -145,7 +145,7 @@ class Container:
         if self.message:
             text += f": {self.message}"
         if self.restarts:
-            text += f" (restarted {self.restarts} times)"
+            text += f" (restarted {'once' if self.restarts == 1 else f'{self.restarts} times'})"
         return text
 
 
