@@ -15,6 +15,7 @@ from spcs_llm.errors import ModelError, NetworkError, QueryTimeout, SpcsError
 from spcs_llm.protocols.openai import choices, message
 from spcs_llm.protocols.openai.answer import AnswerReader
 from spcs_llm.protocols.openai.protocol import OpenAIProtocol
+from spcs_llm.protocols.openai.repeated_json import FirstObject
 from spcs_llm.protocols.openai.text import GrowingText
 from spcs_llm.query_context import QueryContext
 from spcs_llm.whole_characters import whole_characters
@@ -848,3 +849,22 @@ def test_a_body_that_is_declared_to_be_a_stream_is_no_larger_than_others() -> No
     reader = AnswerReader(ChatRequest((USER,)), {}, as_stream=True)
     with pytest.raises(ModelError, match="larger than 16 MB"):
         list(reader.deltas(iter([b'{"choices":[', *[b" " * (1 << 20)] * 17])))
+
+
+@pytest.mark.parametrize(
+    ("pieces", "said"),
+    [
+        (['{"a": 1}', '\n{"a"', ": 1}", '\n{"a'], '{"a": 1}'),
+        ([" ", '{"a": {"b": "}"}}{"a": {"b": "}"}}'], ' {"a": {"b": "}"}}'),
+        (['{"a": 1}', "\n", "That is it."], '{"a": 1}\nThat is it.'),
+        (['{"a": 1}{"a": 2}'], '{"a": 1}{"a": 2}'),
+        ([" ", "No {} and no {}."], " No {} and no {}."),
+        (['{"a": 1}}'], '{"a": 1}}'),
+        (['{"a": "\\', '"}"', "}"], '{"a": "\\"}"}'),
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_json_that_is_written_again_is_streamed_once(pieces: list[str], said: str) -> None:
+    first = FirstObject()
+    assert "".join([*(first.part(piece) for piece in pieces), first.flush()]) == said
+    assert first.flush() == ""

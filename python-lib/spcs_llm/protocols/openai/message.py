@@ -13,6 +13,7 @@ from spcs_llm.protocols.openai.content import has_nothing_known, text_and_reason
 from spcs_llm.protocols.openai.log_probs import MOST_ENTRIES, entries_of, tokens_of, too_many_entries
 from spcs_llm.protocols.openai.obedience import is_as_formatted, json_behind_thoughts
 from spcs_llm.protocols.openai.opening import STRAYS, WRAPPERS, JsonFence, LeadingThoughts, Strays, TurnEnd
+from spcs_llm.protocols.openai.repeated_json import FirstObject
 from spcs_llm.protocols.openai.text import GrowingText, same_words
 from spcs_llm.protocols.openai.tool_calls import ToolCalls, is_nameless
 from spcs_llm.protocols.openai.useless_streams import NamelessCall
@@ -70,6 +71,7 @@ class GrowingMessage:
         self._turn_end = TurnEnd(unwraps=unwraps, cuts=not self.is_asked_for(_WORDS_ABOUT_TURNS))
         self._strays = None if self.is_asked_for(STRAYS) else Strays()
         self._fence = JsonFence() if request.json_format is not None else None
+        self._first_object = FirstObject()
         self._texts: list[str] = []
         self._reasoning: list[str] = []
         self._in_both_fields: list[str] = []
@@ -198,7 +200,8 @@ class GrowingMessage:
         if self._turn_end.is_waiting:
             rest += self._turn_end.flush(self.text + rest)
         if self._fence is not None:
-            rest = self._fence.part(rest) + self._fence.flush()
+            rest = self._first_object.part(self._fence.part(rest) + self._fence.flush())
+            rest += self._first_object.flush()
         if rest:
             self.began = True
             self._texts.append(rest)
@@ -272,7 +275,7 @@ class GrowingMessage:
             text = self._turn_end.part(text)
         if self._fence is not None and text:
             self._count_blanks(text)
-            text = self._fence.part(text)
+            text = self._first_object.part(self._fence.part(text))
         if text:
             self._texts.append(text)
         if reasoning:

@@ -7,6 +7,7 @@ import re
 from typing import Final
 
 from spcs_llm.lenient_json import is_costly
+from spcs_llm.protocols.openai.json_depth import JsonDepth
 from spcs_llm.tool_arguments import is_whole
 
 _decoder: Final = json.JSONDecoder(strict=False)
@@ -58,6 +59,43 @@ def written_once(text: str) -> str:
     first, rest = _without_blanks(begin[:end]), _without_blanks(begin[end:])
     times = -(-len(rest) // len(first))
     return begin[:end] if (first * times).startswith(rest) else text
+
+
+class FirstObject:
+    """Hands on the object that a text in pieces begins with, and holds back what follows until the text's end."""
+
+    def __init__(self) -> None:
+        self._json: JsonDepth | None = JsonDepth()
+        self._has_begun = False
+        self._object: list[str] = []
+        self._rest: list[str] = []
+
+    def part(self, piece: str) -> str:
+        """Takes in a piece of the text, and returns what of it is certain."""
+        if self._json is None:
+            return piece
+        if self._rest:
+            self._rest.append(piece)
+            return ""
+        if not self._has_begun and piece.strip():
+            self._has_begun = True
+            if not piece.lstrip().startswith("{"):
+                self._json = None
+                return piece
+        end = self._json.add(piece)
+        if end is None:
+            self._object.append(piece)
+            return piece
+        self._object.append(piece[:end])
+        self._rest.append(piece[end:])
+        return piece[:end]
+
+    def flush(self) -> str:
+        """Ends the text, and returns what was held back, unless it is only the object once more."""
+        first, rest = "".join(self._object), "".join(self._rest)
+        self._rest = []
+        is_again = rest and not rest.isspace() and written_once(first + rest) == first.lstrip()
+        return "" if is_again else rest
 
 
 def _without_blanks(text: str) -> bytes:

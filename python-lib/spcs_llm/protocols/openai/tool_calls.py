@@ -23,6 +23,7 @@ from spcs_llm.protocols.openai.argument_litter import (
     without_marks,
     without_next_call,
 )
+from spcs_llm.protocols.openai.json_depth import JsonDepth
 from spcs_llm.protocols.openai.repeated_json import last_beginning, written_again
 from spcs_llm.protocols.openai.tool_names import OfferedTools, readable_name
 from spcs_llm.protocols.openai.useless_streams import NamelessCall
@@ -36,7 +37,6 @@ _LONGEST_EMPTY = 64
 _MAX_ARGUMENTS = 16 << 20  # characters of all calls
 _NUMBERED_ID = re.compile(r"([\w.\-]{1,100}):([0-9]{1,6})")
 _NO_ID = ("", "null", "none", "undefined")
-_STRUCTURE = re.compile(r'[\\"{}\[\]]')
 _ARGUMENTS = ("arguments", "parameters", "input", "args")
 
 
@@ -84,7 +84,7 @@ class _Piece:
 
 @dataclass
 class _Call:
-    """A call so far. Its `depth` and the like follow the JSON of its arguments, so that each piece is read once."""
+    """A call so far."""
 
     id: str | None
     name: str | None
@@ -94,10 +94,7 @@ class _Call:
     has_arguments: bool = False
     id_changes: bool = False
     is_told: bool = False
-    _depth: int = 0
-    _in_text: bool = False
-    _escapes: bool = False
-    _is_closed: bool = False
+    _json: JsonDepth = field(default_factory=JsonDepth)
 
     @property
     def arguments(self) -> str:
@@ -106,7 +103,7 @@ class _Call:
     @property
     def is_whole(self) -> bool:
         """Whether its arguments are a whole value by their brackets and quotes."""
-        return self._is_closed or (self.length < 10 and self.arguments.strip() == "null")
+        return self._json.is_closed or (self.length < 10 and self.arguments.strip() == "null")
 
     @property
     def is_empty(self) -> bool:
@@ -124,22 +121,7 @@ class _Call:
         self.pieces.append(arguments)
         self.length += len(arguments)
         self.has_arguments = self.has_arguments or not arguments.isspace()
-        escaped_at = 0 if self._escapes else -1
-        self._escapes = False
-        for found in _STRUCTURE.finditer(arguments):
-            at, mark = found.start(), found[0]
-            if at == escaped_at:
-                continue
-            if mark == "\\":
-                if self._in_text:
-                    escaped_at = at + 1
-                    self._escapes = escaped_at == len(arguments)
-            elif mark == '"':
-                self._in_text = not self._in_text
-                self._is_closed = not self._in_text and self._depth == 0
-            elif not self._in_text:
-                self._depth += 1 if mark in "{[" else -1
-                self._is_closed = self._depth <= 0
+        self._json.add(arguments)
 
 
 class ToolCalls:
