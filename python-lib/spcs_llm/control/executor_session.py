@@ -8,12 +8,19 @@ data frame: pandas would take a name such as NA for a missing value, and a versi
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Callable, Protocol
 
+from spcs_llm.control.connection_refusals import (
+    CONNECTION,
+    GROUP,
+    connection_error,
+    named_connection,
+    statement_error,
+)
 from spcs_llm.control.identifiers import quoted
 from spcs_llm.control.session import BaseSession, Row
-from spcs_llm.control.sql_refusals import CONNECTION, GROUP, connection_error, sql_error_in_text
 from spcs_llm.control.statements import EXACT_NAMES, kind, with_literals
+from spcs_llm.errors import SettingsError
 
 
 class QueryReader(Protocol):
@@ -68,8 +75,7 @@ class ExecutorSession(BaseSession):
                 return []  # a statement without a result has no schema either
             names = [str(column["name"]).strip('"').lower() for column in reader.get_schema()]
         except Exception as error:  # noqa: BLE001 - DSS's own code, which wraps what the database's driver raises
-            refused = connection_error(str(error), self._connection, self._user)
-            raise refused or sql_error_in_text(statement, str(error)) from None
+            raise statement_error(statement, error, self._connection, self._user) from None
         # DSS writes NULL as an empty text.
         return [{name: cell_text(cell) or None for name, cell in zip(names, row)} for row in found]
 
@@ -83,6 +89,40 @@ class ExecutorSession(BaseSession):
         elif '"' in statement:
             before.append(f"ALTER SESSION SET {EXACT_NAMES}")
         return before
+
+
+def open_executor_session(
+    executor_of: Callable[[str], Executor],
+    name: str,
+    *,
+    role: str | None,
+    warehouse: str | None,
+    whose: str = GROUP,
+) -> ExecutorSession:
+    """Opens a session over a connection. No statement is sent yet.
+
+    Args:
+        executor_of: Makes the `SQLExecutor2` of a connection by its name.
+        name: The connection's name.
+        role: The role, as SHOW prints it; None for the connection's.
+        warehouse: The warehouse, as SHOW prints it; None for the connection's.
+        whose: Who needs the right to use the connection.
+
+    Returns:
+        The session.
+
+    Raises:
+        SettingsError: If DSS refuses the connection.
+    """
+    connection = named_connection(name)
+    try:
+        executor = executor_of(name)
+    except Exception as error:  # noqa: BLE001 - DSS's own code
+        raise connection_error(str(error), connection, whose) or SettingsError(
+            f"{CONNECTION} cannot be used ({type(error).__name__}).",
+            f"Ask a DSS administrator to let {whose} use the connection freely.",
+        ) from None
+    return ExecutorSession(executor, role=role, warehouse=warehouse, connection=connection, whose=whose)
 
 
 def cell_text(cell: Any) -> str | None:

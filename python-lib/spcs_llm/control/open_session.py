@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import Any, Callable
 
 from spcs_llm.connections import ReadToken, key_pair_of, token_reader
-from spcs_llm.control.executor_session import Executor, ExecutorSession
+from spcs_llm.control.executor_session import Executor, open_executor_session
 from spcs_llm.control.macro_form import SignInSettings
 from spcs_llm.control.session import SqlSession
 from spcs_llm.control.sql_api import SqlApiSession
-from spcs_llm.control.sql_refusals import connection_error, named_connection
 from spcs_llm.errors import SettingsError
 from spcs_llm.http.token_source import TokenSource
 from spcs_llm.settings import CredentialSettings, KeyPairSignIn, OAuthSignIn, TokenSignIn
@@ -51,16 +50,8 @@ def open_session(settings: SignInSettings, dss: Dss, seconds: float = 300.0, **h
         NetworkError: If the proxy or the CA bundle of the environment cannot be used.
     """
     if settings.connection is not None:
-        connection = named_connection(settings.connection)
-        try:
-            executor = dss.executor(settings.connection)
-        except Exception as error:  # noqa: BLE001 - DSS's own code
-            raise connection_error(str(error), connection) or SettingsError(
-                f"'Snowflake connection' cannot be used ({type(error).__name__}).",
-                "Ask a DSS administrator to let your group use the connection freely.",
-            ) from None
-        return ExecutorSession(
-            executor, role=settings.role, warehouse=settings.warehouse, connection=connection
+        return open_executor_session(
+            dss.executor, settings.connection, role=settings.role, warehouse=settings.warehouse
         )
     credential = settings.credential
     if credential is None or credential.account is None:

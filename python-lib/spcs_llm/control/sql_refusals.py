@@ -11,12 +11,12 @@ from __future__ import annotations
 import re
 
 from spcs_llm.control.statements import kind
-from spcs_llm.errors import SettingsError, SqlError
-from spcs_llm.server_text.foreign_text import MAX_TEXT, error_code, plain, without_markup
+from spcs_llm.errors import SqlError
+from spcs_llm.server_text.foreign_text import MAX_TEXT, error_code, plain
 from spcs_llm.snowflake.login_errors import hint_for_refusal
 
 _CODE_AND_STATE = re.compile(r"\b(\d{6}) \(([0-9A-Z]{5})\)")
-_CODE = re.compile(r"\b(00[0-9]{4}|39[0-9]{4})\b")
+CODE = re.compile(r"\b(00[0-9]{4}|39[0-9]{4})\b")
 _STATE = re.compile(r"[0-9A-Z]{5}")
 _CODE_BEFORE = re.compile(r"\b(\d{6})(?: \(([0-9A-Z]{5})\))?: ")
 _NOISE = re.compile(
@@ -190,45 +190,6 @@ def sql_error(
     )
 
 
-# Of DSS itself, before a statement reaches Snowflake. Its own words are not documented.
-_NO_CONNECTION = re.compile(
-    r"\bconnection not found\b|\b(?:unknown|no such) connection\b"
-    r"|\bconnection\b.{0,200}\b(?:does not|doesn't) exist\b"
-    r"|\b(?:may not|cannot|can't|allowed to|authorized to|permissions? to|rights? to) (?:freely )?use\b"
-    r".{0,60}\bconnection\b",
-    re.I,
-)
-_MAX_NAME = 100
-CONNECTION = "'Snowflake connection'"
-GROUP = "your group"
-
-
-def named_connection(name: str) -> str:
-    """How an error calls a connection: by its field, with the name that was selected there."""
-    return f"{CONNECTION} {without_markup(plain(name, _MAX_NAME))}"
-
-
-def connection_error(text: str, what: str = CONNECTION, whose: str = GROUP) -> SettingsError | None:
-    """The error of a connection that DSS does not have, or does not let somebody use.
-
-    Args:
-        text: The text of an exception of DSS.
-        what: How the error calls the connection.
-        whose: Who needs the right to use it.
-
-    Returns:
-        The error; None if the text is about something else. Snowflake has objects called connections as well.
-    """
-    text = plain(text, 4 * MAX_TEXT)
-    if _CODE.search(text) or "SQL compilation error" in text or not _NO_CONNECTION.search(text):
-        return None
-    return SettingsError(
-        f"{what} does not exist in DSS, or its use is not allowed.",
-        "Correct its name, in which capital letters count, or ask a DSS administrator to let"
-        f" {whose} use the connection freely.",
-    )
-
-
 def sql_error_in_text(statement: str, text: str) -> SqlError:
     """The error in a text that DSS or Snowpark passes on.
 
@@ -290,7 +251,7 @@ def _code_in(text: str) -> tuple[str | None, str | None]:
     outside = without_quoted(words)
     if (code := _CODE_AND_STATE.search(outside)) is not None:
         return code[1], code[2]
-    if by_words[0] is None and (code := _CODE.search(outside)) is not None:
+    if by_words[0] is None and (code := CODE.search(outside)) is not None:
         return code[0], None
     return by_words
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Callable, Protocol
 
+from spcs_llm.control.connection_refusals import statement_error
 from spcs_llm.control.executor_session import QueryReader, cell_text
 from spcs_llm.control.identifiers import literal, quoted
 from spcs_llm.control.session import BaseSession, Row
-from spcs_llm.control.sql_refusals import connection_error, sql_error_in_text
 from spcs_llm.control.statements import EXACT_NAMES, with_literals
 
 STATEMENT_SECONDS = 540  # DSS waits for 600 s between two bytes
@@ -82,6 +82,5 @@ class JobSession(BaseSession):
                 return []
             names = [str(column["name"]).strip('"').lower() for column in reader.get_schema()]
         except Exception as error:  # noqa: BLE001 - DSS's own code, which wraps what the database's driver raises
-            refused = connection_error(str(error), "The connection of the datasets")
-            raise refused or sql_error_in_text(statement, str(error)) from None
+            raise statement_error(statement, error, "The connection of the datasets") from None
         return [{name: cell_text(cell) or None for name, cell in zip(names, row)} for row in found]

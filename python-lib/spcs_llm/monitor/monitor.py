@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, Callable
 
-from spcs_llm.control.executor_session import ExecutorSession
+from spcs_llm.control.executor_session import open_executor_session
 from spcs_llm.control.families import price_list
 from spcs_llm.control.identifiers import NotAName, QualifiedName, qualified
 from spcs_llm.control.session import SqlSession
-from spcs_llm.control.sql_refusals import connection_error, named_connection
 from spcs_llm.errors import QueryError, SettingsError, SpcsError
 from spcs_llm.monitor import account_steps, mesh_steps
 from spcs_llm.monitor.account import Account
@@ -99,20 +98,11 @@ class Monitor:
         """A session of the Snowflake connection, with the rights of the webapp's run-as user."""
         if self.problem is not None:
             raise self.problem
-        name = self.settings.connection
-        connection = named_connection(name)
-        try:
-            executor = self._surroundings.executor(name)
-        except Exception as error:  # noqa: BLE001 - DSS's own code
-            raise connection_error(str(error), connection, _RUN_AS_USER) or SettingsError(
-                f"'Snowflake connection' cannot be used ({type(error).__name__}).",
-                "Ask a DSS administrator to let the webapp's run-as user use the connection freely.",
-            ) from None
-        return ExecutorSession(
-            executor,
+        return open_executor_session(
+            self._surroundings.executor,
+            self.settings.connection,
             role=self.settings.role,
             warehouse=self.settings.warehouse,
-            connection=connection,
             whose=_RUN_AS_USER,
         )
 
