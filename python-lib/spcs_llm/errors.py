@@ -69,6 +69,7 @@ class SpcsError(Exception):
         request_id: The gateway's id of the request, for Snowflake's support.
         retry_after: Seconds that the server asks to wait, if it said so.
         place: Where it failed, as in the table of this module.
+        transient: Whether another try soon may succeed.
         server_text: The server's own words, not masked, for code that decides by them what to do next. They may quote
             a user's text: they are in no text of the error, nor in its `repr`, its `vars`, its copies and its pickle.
     """
@@ -77,6 +78,7 @@ class SpcsError(Exception):
     _server_text: str | None
     _unquoted: str | None
     place = "plugin"
+    transient = False
 
     def __init__(
         self,
@@ -233,7 +235,6 @@ class NetworkError(SpcsError):
     """No answer came.
 
     Attributes:
-        transient: Whether it is worth another try.
         silent: Whether the connection was made, but nothing came.
         reset: Whether the connection was closed before a byte of the answer.
         stale: Whether that connection was kept alive from before: servers close idle ones.
@@ -282,7 +283,12 @@ class IngressError(SpcsError):
 
 
 class GatewayDown(IngressError):
-    """Snowflake's gateway fails by itself. Another try may succeed."""
+    """Snowflake's gateway fails by itself.
+
+    Snowflake documentation, "Service network communications": a client is to try 5xx of an ingress endpoint again.
+    """
+
+    transient = True
 
 
 class TokenRefused(IngressError):
@@ -322,9 +328,13 @@ class RequestTooLarge(ServiceError):
 class ServiceBusy(ServiceError):
     """The container has too many requests (429, 529)."""
 
+    transient = True
+
 
 class ServiceDown(ServiceError):
     """The service cannot answer now (502, 503, 504, and the statuses that networks in front of it add)."""
+
+    transient = True
 
 
 class ModelLoading(ServiceStarting, ServiceError):

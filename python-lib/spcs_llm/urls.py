@@ -32,7 +32,7 @@ _REGION_OF_SQL = re.compile(
     r"^[a-z0-9-]+\.(aws(-[a-z]+)+-\d|gcp(-[a-z]+)+\d|azure-[a-z]*(north|south|east|west|central|usgov)[a-z]*\d?)(\.|$)"
 )
 _ORGANIZATION_AND_ACCOUNT = re.compile(r"^([a-z0-9]+)\.([a-z][a-z0-9_-]*)$", re.IGNORECASE)
-# What is copied with an address, of which the plugin asks for another path: it is no base of one.
+# Paths that people copy together with an address. The plugin adds the path of each request itself.
 _ENDPOINT_SUFFIXES = (
     "/predict",
     "/__call__",

@@ -258,7 +258,7 @@ def read_services(
 
 
 def _service(row: Row, database: str | None, schema: str | None) -> Service | None:
-    name = _full_name(row, database, schema)
+    name = full_name(row, database, schema)
     if name is None:
         return None
     is_job = cells.boolean(row, "is_job")
@@ -369,7 +369,7 @@ def read_nodes(rows: Iterable[Row]) -> list[Node]:
 
 def read_models(rows: Iterable[Row]) -> list[QualifiedName]:
     """Reads the names in the rows of SHOW MODELS."""
-    return [name for row in rows if (name := _full_name(row)) is not None]
+    return [name for row in rows if (name := full_name(row)) is not None]
 
 
 def read_versions(model: QualifiedName, rows: Iterable[Row]) -> list[ModelVersion]:
@@ -463,7 +463,17 @@ def _texts(row: Row, column: str) -> tuple[str, ...]:
     return tuple(item for item in value if isinstance(item, str)) if isinstance(value, list) else ()
 
 
-def _full_name(row: Row, database: str | None = None, schema: str | None = None) -> QualifiedName | None:
+def full_name(row: Row, database: str | None = None, schema: str | None = None) -> QualifiedName | None:
+    """The name of what a row of SHOW is about; None if the row does not have all of it.
+
+    Args:
+        row: The row.
+        database: The database, where the row has none.
+        schema: The schema, where the row has none.
+
+    Returns:
+        The name.
+    """
     name = row.get("name")
     database, schema = row.get("database_name") or database, row.get("schema_name") or schema
     return QualifiedName(database, schema, name) if name and database and schema else None

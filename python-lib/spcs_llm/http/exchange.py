@@ -9,7 +9,7 @@ import math
 import socket
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Callable
 
 import requests
@@ -140,15 +140,11 @@ class Exchange:
             NetworkError: If it stops before its end, or the exchange's time is up.
             ModelError: If it is too large, or packed in a way that cannot be read.
         """
-        size, most = 0, self._max_body
+        most = self._max_body
         if most is None:
             is_stream = self.headers.get("Content-Type", "").lower().startswith("text/event-stream")
             most = MAX_STREAM if is_stream else MAX_BODY
-        for chunk in self._decoded(self._raw_chunks()):
-            size += len(chunk)
-            if size > most:
-                raise too_large(most)
-            yield chunk
+        yield from bounded(self._decoded(self._raw_chunks()), most)
 
     def expect_end(self, seconds: float) -> None:
         """What the body still has to bring must come within `seconds`; reading on raises NetworkError after that."""
@@ -256,9 +252,27 @@ class Exchange:
             self._handle = None
 
 
-def too_large(most: int) -> ModelError:
-    """Makes the error of an answer of more than `most` bytes."""
-    return ModelError(f"The answer is larger than {most / (1 << 20):g} MB.", "Ask for less in one query.")
+def bounded(chunks: Iterable[bytes], most: int) -> Iterator[bytes]:
+    """Hands on the parts of an answer.
+
+    Args:
+        chunks: The parts.
+        most: The most bytes that they may have together.
+
+    Yields:
+        The parts.
+
+    Raises:
+        ModelError: If they have more.
+    """
+    size = 0
+    for chunk in chunks:
+        size += len(chunk)
+        if size > most:
+            raise ModelError(
+                f"The answer is larger than {most / (1 << 20):g} MB.", "Ask for less in one query."
+            )
+        yield chunk
 
 
 def _inflated(chunks: Iterator[bytes], host: str) -> Iterator[bytes]:

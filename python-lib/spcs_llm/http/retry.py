@@ -7,7 +7,7 @@ import threading
 from dataclasses import dataclass
 from typing import Callable
 
-from spcs_llm.errors import GatewayDown, NetworkError, ServiceBusy, ServiceDown, ServiceStarting, SpcsError
+from spcs_llm.errors import ServiceStarting, SpcsError
 from spcs_llm.sharing.after_fork import renew_in_child
 
 MAX_RETRY_AFTER = 65.0  # a limit of a minute ends a little later than in a minute
@@ -98,7 +98,7 @@ class Retries:
         """Seconds to wait before the next attempt, or None when there must be none."""
         if isinstance(error, ServiceStarting):
             return self._cold_delay(error)
-        if not _is_transient(error):
+        if not error.transient:
             return None
         self._failures += 1
         self._silences += error.is_silence  # it would most likely come again: it gets one more try, not three
@@ -123,10 +123,3 @@ class Retries:
             return None
         delay = max(self._policy.cold_delay(self._cold_failures), error.retry_after or 0.0)
         return min(left, delay)  # the last look is at the end of the window
-
-
-def _is_transient(error: SpcsError) -> bool:
-    if isinstance(error, NetworkError):
-        return error.transient
-    # Snowflake documentation, "Service network communications": a client is to try 5xx of an ingress endpoint again.
-    return isinstance(error, (GatewayDown, ServiceBusy, ServiceDown))

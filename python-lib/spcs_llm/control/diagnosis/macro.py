@@ -70,10 +70,10 @@ class DiagnoseMacro:
         form = FormValues(self._config)
         capability = DIAGNOSE_FIELDS.capability.read(form)
         self._connection = DIAGNOSE_FIELDS.connection.read(form)
-        # Without a connection, the form hides these fields, and DSS keeps their values.
-        has_connection = self._connection is not None
-        service = _service(form) if has_connection else None
-        log_lines = DIAGNOSE_FIELDS.log_lines.read(form) if has_connection else 0
+        if self._connection is None:
+            form.leave_out(DIAGNOSE_FIELDS.service, DIAGNOSE_FIELDS.log_lines)
+        service = _service(form)
+        log_lines = DIAGNOSE_FIELDS.log_lines.read(form)
         self._fails = DIAGNOSE_FIELDS.fail_on_problem.read(form)
         self._subject = Subject(
             self._config,

@@ -8,16 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from spcs_llm.control.diagnosis.finding import FAILED, WARNING, Finding, Outcome, skipped
-from spcs_llm.errors import (
-    GatewayDown,
-    NetworkError,
-    QueryTimeout,
-    ServiceBusy,
-    ServiceDown,
-    ServiceStarting,
-    SpcsError,
-    place_in_code,
-)
+from spcs_llm.errors import NetworkError, QueryTimeout, ServiceStarting, SpcsError, place_in_code
 from spcs_llm.query_context import QueryContext
 from spcs_llm.server_text.log_lines import one_line_logger
 
@@ -98,7 +89,7 @@ def _tells_why(error: SpcsError | None) -> bool:
     """Whether the last failure before the time was up is the reason for it."""
     if isinstance(error, NetworkError):
         return not error.silent
-    return isinstance(error, (GatewayDown, ServiceBusy, ServiceDown, ServiceStarting))
+    return error is not None and (error.transient or isinstance(error, ServiceStarting))
 
 
 def _overdue(seconds: float) -> str:

@@ -12,7 +12,15 @@ from spcs_llm.control.diagnosis.finding import OK, WARNING, Outcome, ok, quoted,
 from spcs_llm.control.diagnosis.subject import Subject
 from spcs_llm.control.identifiers import QualifiedName
 from spcs_llm.control.identifiers import quoted as in_sql
-from spcs_llm.control.services import GIVEN_UP, Container, Service, read_containers, read_pools, read_services
+from spcs_llm.control.services import (
+    GIVEN_UP,
+    Container,
+    Service,
+    full_name,
+    read_containers,
+    read_pools,
+    read_services,
+)
 from spcs_llm.control.session import Row, SqlSession
 from spcs_llm.control.start_failures import start_failures
 from spcs_llm.errors import ModelError, NotFound, SettingsError, SpcsError, SqlError
@@ -134,11 +142,8 @@ class ServiceSteps:
             rows = self._session.rows(statements.show_gateways(statements.scope()))
         except SqlError:
             return None  # an account without gateways may not know the statement
-        for row in rows:
-            parts = [text(row, column) for column in ("database_name", "schema_name", "name")]
-            if self._hosts & set(_hosts_in(row)) and all(parts):
-                return QualifiedName(*(part or "" for part in parts))
-        return None
+        names = (full_name(row) for row in rows if self._hosts & set(_hosts_in(row)))
+        return next(filter(None, names), None)
 
     def _rows(self, statement: str) -> Sequence[Row]:
         assert self._session is not None  # noqa: S101 - opened by the caller

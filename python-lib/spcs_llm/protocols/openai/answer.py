@@ -11,7 +11,7 @@ from typing import Any
 from spcs_llm.domain import ChatAnswer, ChatDelta, ChatEnd, ChatRequest, Usage
 from spcs_llm.errors import ModelError, NetworkError, QueryTimeout, ServiceError, SpcsError
 from spcs_llm.http.event_stream import LastEvent, events
-from spcs_llm.http.exchange import MAX_BODY, too_large
+from spcs_llm.http.exchange import MAX_BODY, bounded
 from spcs_llm.http.json_body import is_dense, parse_json
 from spcs_llm.protocols.openai.answer_end import AnswerEnd
 from spcs_llm.protocols.openai.envelopes import unwrapped
@@ -156,7 +156,8 @@ class AnswerReader:
 
     def _whole(self, chunks: Iterable[bytes]) -> Any:
         """The JSON of a body that is not an event stream; a list for several objects, one after the other."""
-        body = _joined(chunks)
+        # It is read at once, however many events a stream's may have, which it is declared to be.
+        body = b"".join(bounded(chunks, MAX_BODY))
         if is_dense(body):
             return parse_json(body)  # within its bounds; as several objects, it would take more memory
         try:
@@ -335,17 +336,6 @@ class AnswerReader:
 
     def _private(self) -> dict[str, Any]:
         return {**self._payload, "answer": self._message.so_far}
-
-
-def _joined(chunks: Iterable[bytes]) -> bytes:
-    """A body that is read at once, however many events a stream's may have, which it is declared to be."""
-    pieces, size = [], 0
-    for chunk in chunks:
-        pieces.append(chunk)
-        size += len(chunk)
-        if size > MAX_BODY:
-            raise too_large(MAX_BODY)
-    return b"".join(pieces)
 
 
 def _no_choice() -> ModelError:

@@ -180,8 +180,10 @@ class GrowingAnswer:
         if not self.is_finished:
             self.is_finished = True
             if known != ERROR:
-                has_answer = self.message.text or self.message.calls
-                (self._watch.finished if has_answer else self._watch.may_be_finished)()
+                if self.message.text or self.message.calls:
+                    self._watch.finished()
+                else:
+                    self._watch.may_be_finished()
 
     def _read_choices(self, event: dict[str, Any], choices: Any) -> list[ChatDelta | None]:
         if not choices:

@@ -153,8 +153,8 @@ class GrowingText:
     def _compared(self, piece: str, is_last: bool) -> str:
         if self._held:
             held, self._held = self._held, ""
-            most, self._holds_likely_snapshot = len(piece) + self._holds_likely_snapshot, False
-            if most > len(held) and piece.startswith(held):
+            is_likely, self._holds_likely_snapshot = self._holds_likely_snapshot, False
+            if piece.startswith(held) and (is_likely or len(piece) > len(held)):
                 self._comes_as_snapshots = True
                 return self._appended(piece[self._length :])
             return self._appended(held) + self.add(piece, is_last=is_last)

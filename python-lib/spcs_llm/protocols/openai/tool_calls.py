@@ -413,9 +413,10 @@ class ToolCalls:
     def _without_strays(self) -> list[_Call]:
         """The calls but those that are none: pieces that lost their call, names that were said too often, and stubs."""
         calls: list[_Call] = []
+        are_stubs_only = self.say_nothing
         for call in self._calls:
             before = calls[-1] if calls else None
-            if call.says_nothing and not self.say_nothing:
+            if call.says_nothing and not are_stubs_only:
                 continue
             if before is not None and call.name is None and not before.is_whole:
                 before.add(call.arguments)
